@@ -1,0 +1,120 @@
+/* base/base.h - what every room stands on: errors, memory, text, the key hash, and the one seam to the world (P7).
+ *
+ * Refuses:  frames, state, graphs: it knows no other room.
+ * Thread:   every function may be called from any thread unless it says otherwise; objects belong to one thread at a time.
+ * Holds true:
+ *   B1  memory comes from pst_malloc() and its siblings alone, so that a test can make the n-th allocation fail
+ *   B2  nothing outside a filling of struct pst_world asks the system for time, randomness, files or threads
+ */
+#ifndef PST_BASE_H
+#define PST_BASE_H
+
+#include "operators/operator.h" /* the list of errors */
+
+#include <stdarg.h>
+
+/* ---- our own broken promises: on in every build ---- */
+#define PST_ASSERT(condition) ((condition) ? (void)0 : pst_assert_failed(#condition, __FILE__, __LINE__))
+_Noreturn void pst_assert_failed(const char *condition, const char *file, int line);
+
+const char *pst_error_name(int error);     /* "PST_EFULL"; "unknown" */
+const char *pst_error_sentence(int error); /* "the bound of a queue or buffer is reached" */
+
+/* The system's reason for the last PST_EIO, PST_ENOENT or PST_EREFUSED on this thread: "No space left on device". Never NULL. */
+const char *pst_system_error(void);
+void pst_system_error_set(int system_errno);
+
+/* ---- memory ---- */
+void *pst_malloc(size_t bytes);
+void *pst_calloc(size_t count, size_t bytes); /* NULL when count * bytes does not fit, too */
+void *pst_realloc(void *old, size_t bytes);
+void *pst_aligned(size_t alignment, size_t bytes); /* freed by pst_free() */
+void pst_free(void *memory);                       /* NULL is nothing */
+char *pst_strdup(const char *text);
+/* Tests: the n-th allocation from now (1: the next) fails, once; 0: none. Counts over all threads. */
+void pst_malloc_fail_at(uint64_t n);
+uint64_t pst_malloc_count(void);
+
+/* An arena: many small things that die together. */
+struct pst_arena {
+    struct pst_arena_chunk *chunk; /* private */
+    size_t bytes_total;
+};
+void pst_arena_init(struct pst_arena *arena);
+void pst_arena_fini(struct pst_arena *arena);
+void *pst_arena_alloc(struct pst_arena *arena, size_t bytes); /* zeroed, 16-byte aligned; NULL: out of memory */
+char *pst_arena_strdup(struct pst_arena *arena, const char *text);
+char *pst_arena_printf(struct pst_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- text that grows up to a bound ---- */
+struct pst_text {
+    char *bytes; /* always ended by a NUL once anything was added; NULL before */
+    size_t count, capacity;
+    bool failed; /* an addition was lost for want of memory */
+};
+void pst_text_fini(struct pst_text *text);
+int pst_text_add(struct pst_text *text, const char *bytes, size_t count);
+int pst_text_printf(struct pst_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int pst_text_vprintf(struct pst_text *text, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+int pst_text_json(struct pst_text *text, const char *string); /* a JSON string with its quotes; NULL: null */
+
+/* The name of `names` that is nearest to `word` (edit distance at most a third of its length, and 3), or NULL. */
+const char *pst_nearest(const char *word, const char *const *names, size_t name_count);
+
+/* Parses a decimal u64: digits alone, all of them. PST_EINVAL, PST_ERANGE. */
+int pst_parse_u64(const char *text, uint64_t *ret_value);
+int pst_parse_i64(const char *text, int64_t *ret_value);
+/* "64MiB", "1k", "4096": bytes. Units k, M, G (1000) and Ki, Mi, Gi (1024), with or without B. */
+int pst_parse_bytes(const char *text, uint64_t *ret_bytes);
+
+/* ---- the key hash: SipHash-1-3 of the key's packed little-endian bytes (Aumasson, Bernstein: "SipHash: a fast short-input
+ * PRF", 2012), frozen: buckets of stored state depend on it. Key zero where nothing is secret. ---- */
+struct pst_hash_key {
+    uint64_t k0, k1;
+};
+uint64_t pst_hash(const struct pst_hash_key *key, const void *bytes, size_t byte_count);
+/* The same for n keys of byte_count bytes each, packed one after the other. Vectorised by the compiler, by run-time dispatch. */
+void pst_hash_many(const struct pst_hash_key *key, const void *keys, size_t byte_count, uint32_t n,
+                   uint64_t *ret_hashes);
+
+/* ---- the world ---- */
+typedef enum pst_open_mode { PST_OPEN_READ = 1, PST_OPEN_CREATE } pst_open_mode; /* CREATE: write, cut to nothing */
+struct pst_file;
+
+typedef enum pst_step { PST_STEP_MORE = 1, PST_STEP_IDLE, PST_STEP_DONE } pst_step;
+/* One bounded quantum of a worker's work. IDLE: call again after wake(); DONE: never again. */
+typedef pst_step (*pst_step_fn)(void *argument, uint32_t worker_index);
+
+/* One table, two fillings: pst_world_uv() here, and the simulated one of the tests. All calls take `self`. */
+struct pst_world {
+    void *self;
+    uint64_t (*now_ns)(void *self); /* a clock that never goes back; results never depend on it */
+    int (*random)(void *self, void *bytes, size_t byte_count);
+    uint32_t (*cores)(void *self); /* processors this process may use, at least 1 */
+    /* Files. "-" opens standard input or output. Errors: PST_ENOENT, PST_EREFUSED, PST_EIO (also for a directory). */
+    int (*file_open)(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file);
+    /* Up to byte_count bytes in order; 0 at the end; PST_EAGAIN: none yet (pipes, terminals). One reader at a time. */
+    int64_t (*file_read)(void *self, struct pst_file *file, void *bytes, size_t byte_count);
+    /* Wakes this worker once, when there is something to read. Called by that worker itself, within its step. */
+    int (*file_watch)(void *self, struct pst_file *file, uint32_t worker_index);
+    int (*file_write)(void *self, struct pst_file *file, const void *bytes, size_t byte_count); /* all of it */
+    int (*file_sync)(void *self, struct pst_file *file);
+    int (*file_close)(void *self, struct pst_file *file); /* the file is gone, whatever it returns */
+    int (*file_size)(void *self, struct pst_file *file, uint64_t *ret_bytes); /* PST_EINVAL: not a regular file */
+    /* What a path names: 0 nothing, 1 a regular file (whose identity goes to ret_id), 2 something else. */
+    int (*look)(void *self, const char *path, uint64_t ret_id[2]);
+    int (*rename)(void *self, const char *from, const char *to);
+    int (*unlink)(void *self, const char *path);
+    int (*mkdir)(void *self, const char *path); /* with its parents; one that is there already is no error */
+    /* Runs worker_count workers, each calling step(argument, its index) until DONE. Returns when all are done. Worker 0 is
+     * woken about ten times a second besides, to look at interrupts and to report progress. */
+    int (*run)(void *self, uint32_t worker_count, pst_step_fn step, void *argument);
+    void (*wake)(void *self, uint32_t worker_index); /* from any worker of run(); remembered if it does not sleep */
+};
+
+/* The real world: threads with a libuv loop each, POSIX files. One per process. NULL: out of memory. */
+struct pst_world *pst_world_uv(void);
+void pst_world_uv_free(struct pst_world *world);
+
+#endif

@@ -1,0 +1,49 @@
+/* error.c - names and sentences of the error list, the system's reason, and the end of a broken promise. */
+#include "base/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Thread_local char system_reason[128];
+
+const char *pst_error_name(int error)
+{
+    switch (error) {
+#define X(name, number, sentence) \
+    case number:                  \
+        return #name;
+        PST_ERROR_MAP(X)
+#undef X
+    default:
+        return "unknown";
+    }
+}
+
+const char *pst_error_sentence(int error)
+{
+    switch (error) {
+#define X(name, number, sentence) \
+    case number:                  \
+        return sentence;
+        PST_ERROR_MAP(X)
+#undef X
+    default:
+        return "an unknown error";
+    }
+}
+
+const char *pst_system_error(void) { return system_reason[0] != '\0' ? system_reason : "no reason given"; }
+
+void pst_system_error_set(int system_errno)
+{
+    char buffer[sizeof system_reason];
+    const char *text = strerror_r(system_errno, buffer, sizeof buffer); /* the GNU form, it may not use the buffer */
+    (void)snprintf(system_reason, sizeof system_reason, "%s", text);
+}
+
+void pst_assert_failed(const char *condition, const char *file, int line)
+{
+    (void)fprintf(stderr, "penstock: a promise is broken: %s (%s:%d). Please report it.\n", condition, file, line);
+    abort();
+}

@@ -1,0 +1,452 @@
+/* world_uv.c - the real filling of the seam: a thread and a libuv loop for each worker, POSIX files, the system's clock.
+ *
+ * A worker's loop has an idle handle that calls its step while there is work. Without work it spins for a moment (a sleep and
+ * a wake-up cost 50 us here), then stops the idle handle, and the loop waits in epoll for an async, a readable input or, for
+ * worker 0, a timer of 100 ms. The order of `sleeping` and `notified` is Dekker's: each side writes its own flag, then reads the
+ * other's, both sequentially consistent, so that a wake-up is never lost.
+ */
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+enum { WORKERS_MAX = 64, SPIN_PAUSES = 400, STEPS_A_TURN = 16, TICK_MS = 100 };
+
+struct worker {
+    struct uv_world *world;
+    uint32_t index;
+    uv_thread_t thread;
+    uv_loop_t loop;
+    uv_async_t async;
+    uv_idle_t idle;
+    uv_timer_t tick;
+    bool loop_ready, done;
+    _Alignas(64) atomic_bool sleeping;
+    atomic_bool notified;
+};
+
+struct uv_world {
+    struct pst_world world;
+    struct worker *workers;
+    uint32_t worker_count;
+    pst_step_fn step;
+    void *argument;
+    uv_sem_t start;
+    bool cancelled;
+};
+
+/* A pipe or terminal is watched by the loops of the workers that found it empty; its handles outlive no run. */
+struct pst_file {
+    int fd;
+    bool regular, standard, flags_changed;
+    int flags_before;
+    uv_poll_t *polls[WORKERS_MAX];
+};
+
+static uint64_t world_now_ns(void *self)
+{
+    (void)self;
+    return uv_hrtime();
+}
+
+static int world_random(void *self, void *bytes, size_t byte_count)
+{
+    (void)self;
+    return uv_random(NULL, NULL, bytes, byte_count, 0, NULL) == 0 ? PST_OK : PST_EIO;
+}
+
+static uint32_t world_cores(void *self)
+{
+    (void)self;
+    return uv_available_parallelism();
+}
+
+/* ---- files ---- */
+static int failed(int system_errno)
+{
+    pst_system_error_set(system_errno);
+    if (system_errno == ENOENT || system_errno == ENOTDIR)
+        return PST_ENOENT;
+    if (system_errno == EACCES || system_errno == EPERM || system_errno == EROFS)
+        return PST_EREFUSED;
+    return system_errno == ENOMEM ? PST_ENOMEM : PST_EIO;
+}
+
+/* Reads of pipes and terminals must not block the loop; the flag is shared with other processes, so it is put back. */
+static void file_unblock(struct pst_file *file)
+{
+    int flags = fcntl(file->fd, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK) != 0)
+        return;
+    file->flags_before = flags;
+    file->flags_changed = fcntl(file->fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static int world_file_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
+{
+    (void)self;
+    struct stat status;
+    struct pst_file *file = pst_calloc(1, sizeof *file);
+    if (file == NULL)
+        return PST_ENOMEM;
+    file->standard = strcmp(path, "-") == 0;
+    if (file->standard)
+        file->fd = mode == PST_OPEN_READ ? STDIN_FILENO : STDOUT_FILENO;
+    else
+        file->fd = open(path, (mode == PST_OPEN_READ ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC) | O_CLOEXEC, 0666);
+    if (file->fd < 0 || fstat(file->fd, &status) != 0) {
+        int rc = failed(errno);
+        if (file->fd >= 0 && !file->standard)
+            (void)close(file->fd);
+        pst_free(file);
+        return rc;
+    }
+    if (S_ISDIR(status.st_mode)) {
+        if (!file->standard)
+            (void)close(file->fd);
+        pst_free(file);
+        return failed(EISDIR);
+    }
+    file->regular = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
+    if (mode == PST_OPEN_READ && !file->regular)
+        file_unblock(file);
+    *ret_file = file;
+    return PST_OK;
+}
+
+static int64_t world_file_read(void *self, struct pst_file *file, void *bytes, size_t byte_count)
+{
+    (void)self;
+    for (;;) {
+        ssize_t count = read(file->fd, bytes, byte_count);
+        if (count >= 0)
+            return count;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return PST_EAGAIN;
+        if (errno != EINTR)
+            return failed(errno);
+    }
+}
+
+static int world_file_write(void *self, struct pst_file *file, const void *bytes, size_t byte_count)
+{
+    (void)self;
+    const char *at = bytes;
+    while (byte_count != 0) {
+        ssize_t count = write(file->fd, at, byte_count);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return failed(count == 0 ? EIO : errno);
+        at += count;
+        byte_count -= (size_t)count;
+    }
+    return PST_OK;
+}
+
+static int world_file_sync(void *self, struct pst_file *file)
+{
+    (void)self;
+    return fdatasync(file->fd) == 0 || errno == EINVAL || errno == EROFS ? PST_OK : failed(errno);
+}
+
+static int world_file_close(void *self, struct pst_file *file)
+{
+    (void)self;
+    if (file->flags_changed)
+        (void)fcntl(file->fd, F_SETFL, file->flags_before);
+    int rc = file->standard || close(file->fd) == 0 ? PST_OK : failed(errno);
+    pst_free(file);
+    return rc;
+}
+
+static int world_file_size(void *self, struct pst_file *file, uint64_t *ret_bytes)
+{
+    (void)self;
+    struct stat status;
+    if (fstat(file->fd, &status) != 0)
+        return failed(errno);
+    if (!S_ISREG(status.st_mode))
+        return PST_EINVAL;
+    *ret_bytes = (uint64_t)status.st_size;
+    return PST_OK;
+}
+
+static int world_look(void *self, const char *path, uint64_t ret_id[2])
+{
+    (void)self;
+    struct stat status;
+    if (stat(path, &status) != 0)
+        return 0;
+    ret_id[0] = (uint64_t)status.st_dev;
+    ret_id[1] = (uint64_t)status.st_ino;
+    return S_ISREG(status.st_mode) ? 1 : 2;
+}
+
+static int world_rename(void *self, const char *from, const char *to)
+{
+    (void)self;
+    return rename(from, to) == 0 ? PST_OK : failed(errno);
+}
+
+static int world_unlink(void *self, const char *path)
+{
+    (void)self;
+    return unlink(path) == 0 ? PST_OK : failed(errno);
+}
+
+static int mkdir_one(const char *path)
+{
+    struct stat status;
+    if (mkdir(path, 0777) == 0)
+        return PST_OK;
+    int reason = errno;
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        return PST_OK;
+    return failed(reason);
+}
+
+static int world_mkdir(void *self, const char *path)
+{
+    (void)self;
+    char *part = pst_strdup(path);
+    if (part == NULL)
+        return PST_ENOMEM;
+    int rc = PST_OK;
+    for (char *slash = strchr(part + (part[0] != '\0'), '/'); slash != NULL && rc == PST_OK;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        rc = mkdir_one(part);
+        *slash = '/';
+    }
+    if (rc == PST_OK)
+        rc = mkdir_one(part);
+    pst_free(part);
+    return rc;
+}
+
+/* ---- workers ---- */
+static void on_idle(uv_idle_t *idle);
+
+static void worker_awake(struct worker *worker)
+{
+    atomic_store_explicit(&worker->sleeping, false, memory_order_relaxed);
+    (void)uv_idle_start(&worker->idle, on_idle);
+}
+
+static bool notified_after_spin(struct worker *worker)
+{
+    for (int i = 0; i < SPIN_PAUSES; i++) {
+        if (atomic_load_explicit(&worker->notified, memory_order_relaxed))
+            return true;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    return false;
+}
+
+static void worker_turn(uv_idle_t *idle)
+{
+    struct worker *worker = idle->data;
+    for (int i = 0; i < STEPS_A_TURN; i++) {
+        (void)atomic_exchange(&worker->notified, false); /* what was written before the wake-up is seen by the step */
+        pst_step step = worker->world->step(worker->world->argument, worker->index);
+        if (step == PST_STEP_DONE) {
+            worker->done = true;
+            return;
+        }
+        if (step == PST_STEP_MORE || notified_after_spin(worker))
+            continue;
+        atomic_store(&worker->sleeping, true);
+        if (!atomic_load(&worker->notified)) {
+            (void)uv_idle_stop(&worker->idle);
+            return;
+        }
+        atomic_store(&worker->sleeping, false);
+    }
+}
+
+static void on_idle(uv_idle_t *idle) { worker_turn(idle); }
+static void on_async(uv_async_t *async) { worker_awake(async->data); }
+static void on_tick(uv_timer_t *timer) { worker_awake(timer->data); }
+
+static void on_poll_closed(uv_handle_t *handle) { pst_free(handle); }
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status; /* an error shows at the next read */
+    (void)events;
+    (void)uv_poll_stop(poll);
+    worker_awake(poll->data);
+}
+
+static int world_file_watch(void *self, struct pst_file *file, uint32_t worker_index)
+{
+    struct uv_world *world = self;
+    struct worker *worker = &world->workers[worker_index];
+    PST_ASSERT(worker_index < world->worker_count);
+    if (file->polls[worker_index] == NULL) {
+        uv_poll_t *poll = pst_calloc(1, sizeof *poll);
+        if (poll == NULL)
+            return PST_ENOMEM;
+        int rc = uv_poll_init(&worker->loop, poll, file->fd);
+        if (rc != 0) {
+            pst_free(poll);
+            return failed(-rc);
+        }
+        poll->data = worker;
+        file->polls[worker_index] = poll;
+    }
+    int rc = uv_poll_start(file->polls[worker_index], UV_READABLE | UV_DISCONNECT, on_readable);
+    return rc == 0 ? PST_OK : failed(-rc);
+}
+
+static int worker_init(struct worker *worker)
+{
+    int rc = uv_loop_init(&worker->loop);
+    if (rc != 0)
+        return failed(-rc);
+    worker->loop_ready = true;
+    worker->async.data = worker->idle.data = worker->tick.data = worker;
+    rc = uv_async_init(&worker->loop, &worker->async, on_async);
+    if (rc != 0)
+        return failed(-rc);
+    (void)uv_idle_init(&worker->loop, &worker->idle);
+    (void)uv_timer_init(&worker->loop, &worker->tick);
+    (void)uv_idle_start(&worker->idle, on_idle);
+    if (worker->index == 0)
+        (void)uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
+    return PST_OK;
+}
+
+static void close_any(uv_handle_t *handle, void *argument)
+{
+    (void)argument;
+    if (!uv_is_closing(handle))
+        uv_close(handle, handle->type == UV_POLL ? on_poll_closed : NULL);
+}
+
+static void worker_fini(struct worker *worker)
+{
+    if (!worker->loop_ready)
+        return;
+    uv_walk(&worker->loop, close_any, NULL);
+    while (uv_run(&worker->loop, UV_RUN_DEFAULT) != 0)
+        continue;
+    PST_ASSERT(uv_loop_close(&worker->loop) == 0);
+}
+
+static void worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    while (!worker->done)
+        (void)uv_run(&worker->loop, UV_RUN_ONCE);
+}
+
+/* Threads wait here until all of them are there: a run has all its workers or none. */
+static void thread_main(void *argument)
+{
+    struct worker *worker = argument;
+    uv_sem_wait(&worker->world->start);
+    if (!worker->world->cancelled)
+        worker_main(worker);
+}
+
+/* Starts the threads of workers 1.. and runs worker 0 here; when a thread cannot be had, those that started leave at once. */
+static int threads_run(struct uv_world *world)
+{
+    uint32_t thread_count = 1;
+    int error = uv_sem_init(&world->start, 0);
+    if (error != 0)
+        return failed(-error);
+    world->cancelled = false;
+    for (; thread_count < world->worker_count && error == 0; thread_count += error == 0)
+        error = uv_thread_create(&world->workers[thread_count].thread, thread_main, &world->workers[thread_count]);
+    world->cancelled = error != 0;
+    for (uint32_t i = 1; i < thread_count; i++)
+        uv_sem_post(&world->start);
+    if (error == 0)
+        worker_main(&world->workers[0]);
+    for (uint32_t i = 1; i < thread_count; i++)
+        (void)uv_thread_join(&world->workers[i].thread);
+    uv_sem_destroy(&world->start);
+    return error == 0 ? PST_OK : failed(-error);
+}
+
+static int world_run(void *self, uint32_t worker_count, pst_step_fn step, void *argument)
+{
+    struct uv_world *world = self;
+    PST_ASSERT(worker_count >= 1 && worker_count <= WORKERS_MAX && world->workers == NULL);
+    world->workers = pst_aligned(64, worker_count * sizeof *world->workers);
+    if (world->workers == NULL)
+        return PST_ENOMEM;
+    memset(world->workers, 0, worker_count * sizeof *world->workers);
+    world->worker_count = worker_count;
+    world->step = step;
+    world->argument = argument;
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < worker_count && rc == PST_OK; i++) {
+        world->workers[i].world = world;
+        world->workers[i].index = i;
+        rc = worker_init(&world->workers[i]);
+    }
+    if (rc == PST_OK)
+        rc = threads_run(world);
+    for (uint32_t i = 0; i < worker_count; i++)
+        worker_fini(&world->workers[i]);
+    pst_free(world->workers);
+    world->workers = NULL;
+    return rc;
+}
+
+static void world_wake(void *self, uint32_t worker_index)
+{
+    struct uv_world *world = self;
+    if (world->workers == NULL)
+        return; /* no run is on */
+    struct worker *worker = &world->workers[worker_index];
+    if (!atomic_exchange(&worker->notified, true) && atomic_load(&worker->sleeping))
+        (void)uv_async_send(&worker->async);
+}
+
+struct pst_world *pst_world_uv(void)
+{
+    struct uv_world *world = pst_calloc(1, sizeof *world);
+    if (world == NULL)
+        return NULL;
+    world->world = (struct pst_world){
+        .self = world,
+        .now_ns = world_now_ns,
+        .random = world_random,
+        .cores = world_cores,
+        .file_open = world_file_open,
+        .file_read = world_file_read,
+        .file_watch = world_file_watch,
+        .file_write = world_file_write,
+        .file_sync = world_file_sync,
+        .file_close = world_file_close,
+        .file_size = world_file_size,
+        .look = world_look,
+        .rename = world_rename,
+        .unlink = world_unlink,
+        .mkdir = world_mkdir,
+        .run = world_run,
+        .wake = world_wake,
+    };
+    return &world->world;
+}
+
+void pst_world_uv_free(struct pst_world *world)
+{
+    if (world != NULL)
+        pst_free(world->self);
+}
