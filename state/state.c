@@ -1,0 +1,223 @@
+/* state.c - the pages of one partition's state, and what concerns tables and logs alike. */
+#include "state/internal.h"
+
+#include <string.h>
+
+/* Pages are cut from slabs that come zeroed from the system and are touched page by page, so that the untouched tail of a
+ * page costs address space and no memory. */
+enum {
+    SLAB_PAGES_FIRST = 16, /* above the size from which malloc maps memory of its own */
+    SLAB_PAGES = 64,
+};
+
+struct pst_slab {
+    struct pst_slab *next;
+};
+
+struct pst_page_free {
+    struct pst_page_free *next;
+};
+
+struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
+{
+    PST_ASSERT(bucket_count > 0);
+    struct pst_state *state = pst_calloc(1, sizeof *state);
+    if (state == NULL)
+        return NULL;
+    state->bucket_count = bucket_count;
+    state->bytes_max = bytes_max;
+    return state;
+}
+
+void pst_state_free(struct pst_state *state)
+{
+    if (state == NULL)
+        return;
+    for (uint32_t i = 0; i < state->structure_count; i++) {
+        struct pst_structure *structure = state->structures[i];
+        if (structure->kind == PST_PAGE_RECORDS)
+            pst_table_free((struct pst_table *)structure);
+        else
+            pst_log_free((struct pst_log *)structure);
+    }
+    for (struct pst_slab *slab = state->slabs, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        pst_free(slab);
+    }
+    pst_free(state);
+}
+
+uint64_t pst_state_bytes(const struct pst_state *state) { return state->bytes_live + state->bytes_index; }
+uint64_t pst_state_bytes_max_seen(const struct pst_state *state) { return state->bytes_max_seen; }
+
+static void bytes_seen(struct pst_state *state)
+{
+    if (pst_state_bytes(state) > state->bytes_max_seen)
+        state->bytes_max_seen = pst_state_bytes(state);
+}
+
+void pst_state_account(struct pst_state *state, int64_t index_bytes)
+{
+    state->bytes_index += (uint64_t)index_bytes;
+    bytes_seen(state);
+}
+
+/* ---- pages ---- */
+
+static int slab_add(struct pst_state *state)
+{
+    uint32_t pages = state->slabs == NULL ? SLAB_PAGES_FIRST : SLAB_PAGES;
+    size_t bytes = sizeof(struct pst_slab) + (size_t)(pages + 1) * PST_PAGE_BYTES; /* one for the alignment */
+    struct pst_slab *slab = pst_calloc(1, bytes);
+    if (slab == NULL)
+        return PST_ENOMEM;
+    slab->next = state->slabs;
+    state->slabs = slab;
+    uintptr_t first = (uintptr_t)(slab + 1);
+    uintptr_t padding = -first & (PST_PAGE_BYTES - 1);
+    state->slab_next = (uint8_t *)(slab + 1) + padding;
+    state->slab_left = pages;
+    return PST_OK;
+}
+
+static uint8_t *free_page_pop(struct pst_state *state)
+{
+    struct pst_page_free *page = state->pages_free;
+    state->pages_free = page->next;
+    page->next = NULL;
+    return (uint8_t *)page;
+}
+
+int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t **ret_page)
+{
+    struct pst_state *state = structure->state;
+    if (state->bytes_live + PST_PAGE_BYTES > state->bytes_max)
+        return PST_EFULL;
+    if (state->pages_free == NULL && state->slab_left == 0 && slab_add(state) != PST_OK)
+        return PST_ENOMEM;
+    uint8_t *page;
+    if (state->pages_free != NULL) {
+        page = free_page_pop(state);
+    } else {
+        page = state->slab_next;
+        state->slab_next += PST_PAGE_BYTES;
+        state->slab_left--;
+    }
+    *pst_page_header(page) = (struct pst_page_header){
+        .magic = PST_PAGE_MAGIC,
+        .version = PST_PAGE_VERSION,
+        .kind = structure->kind,
+        .bucket = bucket,
+        .structure = structure->number,
+        .number = number,
+    };
+    state->page_count++;
+    state->bytes_live += PST_PAGE_BYTES;
+    bytes_seen(state);
+    *ret_page = page;
+    return PST_OK;
+}
+
+void pst_page_give(struct pst_state *state, uint8_t *page)
+{
+    /* Zeroed here and not when it is taken again: the used bytes are known, and no bucket's rows outlive it. */
+    memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
+    struct pst_page_free *freed = (struct pst_page_free *)(void *)page;
+    freed->next = state->pages_free;
+    state->pages_free = freed;
+    state->page_count--;
+    state->bytes_live -= PST_PAGE_BYTES;
+}
+
+/* ---- structures ---- */
+
+struct pst_structure *pst_structure_find(struct pst_state *state, const char *name, pst_page_kind kind, bool *ret_taken)
+{
+    *ret_taken = false;
+    for (uint32_t i = 0; i < state->structure_count; i++) {
+        struct pst_structure *structure = state->structures[i];
+        if (strcmp(structure->name, name) != 0)
+            continue;
+        *ret_taken = structure->kind != (uint16_t)kind;
+        return *ret_taken ? NULL : structure;
+    }
+    return NULL;
+}
+
+int pst_structure_init(struct pst_structure *structure, struct pst_state *state, const char *name, pst_page_kind kind)
+{
+    if (state->structure_count == PST_STRUCTURES_MAX)
+        return PST_EFULL;
+    structure->name = pst_strdup(name);
+    if (structure->name == NULL)
+        return PST_ENOMEM;
+    structure->state = state;
+    structure->kind = (uint16_t)kind;
+    structure->number = (uint16_t)state->structure_count;
+    state->structures[state->structure_count++] = structure;
+    return PST_OK;
+}
+
+/* ---- walks ---- */
+
+int pst_state_pages(struct pst_state *state, uint32_t bucket, pst_page_visit visit, void *argument)
+{
+    PST_ASSERT(bucket < state->bucket_count);
+    for (uint32_t i = 0; i < state->structure_count; i++) {
+        struct pst_structure *structure = state->structures[i];
+        int rc = structure->kind == PST_PAGE_RECORDS
+                     ? pst_table_pages((struct pst_table *)structure, bucket, visit, argument)
+                     : pst_log_pages((struct pst_log *)structure, bucket, visit, argument);
+        if (rc != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+struct page_check {
+    uint32_t bucket;
+    uint16_t structure_before;
+    uint64_t number_before, page_count;
+};
+
+static int page_check(void *argument, const struct pst_page_header *page)
+{
+    struct page_check *check = argument;
+    PST_ASSERT(page->magic == PST_PAGE_MAGIC && page->version == PST_PAGE_VERSION && page->bucket == check->bucket);
+    PST_ASSERT(page->zero == 0 && page->zero2 == 0 && page->used_bytes <= PST_PAGE_DATA_BYTES && page->used_bytes > 0);
+    bool first = check->page_count == 0 || page->structure > check->structure_before;
+    PST_ASSERT(first || (page->structure == check->structure_before && page->number > check->number_before));
+    check->structure_before = page->structure;
+    check->number_before = page->number;
+    check->page_count++;
+    return PST_OK;
+}
+
+static void free_pages_check(const struct pst_state *state)
+{
+    for (const struct pst_page_free *page = state->pages_free; page != NULL; page = page->next) {
+        const uint8_t *bytes = (const uint8_t *)page;
+        for (size_t i = sizeof *page; i < PST_PAGE_BYTES; i++)
+            PST_ASSERT(bytes[i] == 0);
+    }
+}
+
+int pst_state_check(struct pst_state *state)
+{
+    uint64_t page_count = 0;
+    for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
+        struct page_check check = {.bucket = bucket};
+        (void)pst_state_pages(state, bucket, page_check, &check);
+        page_count += check.page_count;
+        for (uint32_t i = 0; i < state->structure_count; i++) {
+            if (state->structures[i]->kind == PST_PAGE_RECORDS)
+                pst_table_check((struct pst_table *)state->structures[i], bucket);
+            else
+                pst_log_check((struct pst_log *)state->structures[i], bucket);
+        }
+    }
+    PST_ASSERT(page_count == state->page_count && state->bytes_live == page_count * PST_PAGE_BYTES);
+    PST_ASSERT(state->bytes_live <= state->bytes_max && pst_state_bytes(state) <= state->bytes_max_seen);
+    free_pages_check(state);
+    return PST_OK;
+}
