@@ -1,0 +1,279 @@
+/* channel.c - frames from one instance to one partition: a single-producer ring, a ring back for used frames, a watermark.
+ *
+ * The ring's size is the credit: a frame that finds no room stays pending with its producer. Watermarks and ends need no room,
+ * they stand in cells of their own (E2). A producer that waits says so in `blocked`, then tries once more; a consumer that made
+ * room looks at it afterwards: both sequentially consistent, so that no wake-up is lost. */
+#include "engine/runtime.h"
+
+#include <string.h>
+
+/* ck_ring orders memory with its own instructions, which the thread sanitizer does not know: it is told of the hand-over. */
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#define HANDED_OVER(address) __tsan_release(address)
+#define TAKEN_OVER(address) __tsan_acquire(address)
+#else
+#define HANDED_OVER(address) ((void)(address))
+#define TAKEN_OVER(address) ((void)(address))
+#endif
+
+static bool ring_put(ck_ring_t *ring, ck_ring_buffer_t *buffer, struct frame *frame)
+{
+    HANDED_OVER(ring);
+    return ck_ring_enqueue_spsc(ring, buffer, frame);
+}
+
+static struct frame *ring_take(ck_ring_t *ring, ck_ring_buffer_t *buffer)
+{
+    void *frame = NULL;
+    if (!ck_ring_dequeue_spsc(ring, buffer, &frame))
+        return NULL;
+    TAKEN_OVER(ring);
+    return frame;
+}
+
+static size_t align64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+static uint32_t power_of_two_above(uint32_t n)
+{
+    uint32_t size = 2;
+    while (size <= n)
+        size *= 2;
+    return size;
+}
+
+struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32_t producer_worker,
+                                uint32_t consumer_worker)
+{
+    struct channel *channel = pst_aligned(64, sizeof *channel);
+    if (channel == NULL)
+        return NULL;
+    memset(channel, 0, sizeof *channel);
+    uint32_t size = power_of_two_above(run->options.channel_frames);
+    channel->edge = edge;
+    channel->run = run;
+    channel->producer_worker = producer_worker;
+    channel->consumer_worker = consumer_worker;
+    channel->frame_rows = run->options.frame_rows;
+    atomic_init(&channel->watermark, INT64_MIN);
+    channel->ring_buffer = pst_calloc(size, sizeof *channel->ring_buffer);
+    channel->recycled_buffer = pst_calloc(size * 2, sizeof *channel->recycled_buffer);
+    if (channel->ring_buffer == NULL || channel->recycled_buffer == NULL) {
+        pst_free(channel->ring_buffer);
+        pst_free(channel->recycled_buffer);
+        pst_free(channel);
+        return NULL;
+    }
+    ck_ring_init(&channel->ring, size);
+    ck_ring_init(&channel->recycled, size * 2);
+    return channel;
+}
+
+static void frames_free(struct frame *frame)
+{
+    while (frame != NULL) {
+        struct frame *next = frame->next;
+        pst_free(frame);
+        frame = next;
+    }
+}
+
+void pst_channel_free(struct channel *channel)
+{
+    struct frame *frame;
+    while ((frame = ring_take(&channel->ring, channel->ring_buffer)) != NULL)
+        pst_free(frame);
+    while ((frame = ring_take(&channel->recycled, channel->recycled_buffer)) != NULL)
+        pst_free(frame);
+    frames_free(channel->pending_first);
+    frames_free(channel->held_first);
+    pst_free(channel->open);
+    pst_free(channel->ring_buffer);
+    pst_free(channel->recycled_buffer);
+    pst_free(channel);
+}
+
+/* ---- producer ---- */
+static char *place(char **at, size_t bytes)
+{
+    char *here = *at;
+    *at += align64(bytes);
+    return here;
+}
+
+/* One allocation: the header, then each column on its own cache line. */
+static struct frame *frame_new(const struct channel *channel)
+{
+    const struct edge *edge = channel->edge;
+    size_t rows = channel->frame_rows;
+    size_t header = align64(sizeof(struct frame) + edge->column_count * sizeof(void *));
+    size_t bytes = header + align64(rows * 8) + (edge->keyed ? align64(rows * 8) + align64(rows * 4) : 0) +
+                   (edge->total ? align64(rows * 4) + align64(rows * 8) : 0);
+    for (uint32_t i = 0; i < edge->column_count; i++)
+        bytes += align64(rows * edge->column_bytes[i]);
+    struct frame *frame = pst_aligned(64, bytes);
+    if (frame == NULL)
+        return NULL;
+    memset(frame, 0, header);
+    char *at = (char *)frame + header;
+    frame->time = (int64_t *)(void *)place(&at, rows * 8);
+    if (edge->keyed) {
+        frame->hash = (uint64_t *)(void *)place(&at, rows * 8);
+        frame->bucket = (uint32_t *)(void *)place(&at, rows * 4);
+    }
+    if (edge->total) {
+        frame->producer = (uint32_t *)(void *)place(&at, rows * 4);
+        frame->number = (uint64_t *)(void *)place(&at, rows * 8);
+    }
+    for (uint32_t i = 0; i < edge->column_count; i++)
+        frame->columns[i] = place(&at, rows * edge->column_bytes[i]);
+    PST_ASSERT(at == (char *)frame + bytes);
+    return frame;
+}
+
+static void pend_open(struct channel *channel)
+{
+    struct frame *frame = channel->open;
+    channel->open = NULL;
+    frame->next = NULL;
+    if (channel->pending_last != NULL)
+        channel->pending_last->next = frame;
+    else
+        channel->pending_first = frame;
+    channel->pending_last = frame;
+    channel->sequence += frame->row_count;
+}
+
+struct frame *pst_channel_open_frame(struct channel *channel)
+{
+    if (channel->open != NULL && channel->open->row_count < channel->frame_rows)
+        return channel->open;
+    if (channel->open != NULL)
+        pend_open(channel);
+    struct frame *frame = ring_take(&channel->recycled, channel->recycled_buffer);
+    if (frame == NULL)
+        frame = frame_new(channel);
+    if (frame == NULL)
+        return NULL;
+    frame->row_count = frame->cursor = 0;
+    frame->sequence = channel->sequence;
+    frame->next = NULL;
+    return channel->open = frame;
+}
+
+static bool send_pending(struct channel *channel)
+{
+    bool sent = false;
+    while (channel->pending_first != NULL) {
+        struct frame *frame = channel->pending_first, *next = frame->next;
+        frame->next = NULL; /* the ring's store publishes it: from here on the frame is the consumer's */
+        if (!ring_put(&channel->ring, channel->ring_buffer, frame)) {
+            frame->next = next;
+            break;
+        }
+        channel->pending_first = next;
+        sent = true;
+    }
+    if (channel->pending_first == NULL)
+        channel->pending_last = NULL;
+    return sent;
+}
+
+void pst_channel_flush(struct channel *channel)
+{
+    if (channel->open != NULL && channel->open->row_count != 0)
+        pend_open(channel);
+    if (channel->pending_first == NULL)
+        return;
+    bool sent = send_pending(channel);
+    if (channel->pending_first != NULL) {
+        atomic_store(&channel->blocked, true);
+        sent |= send_pending(channel);
+    }
+    if (channel->pending_first == NULL)
+        atomic_store_explicit(&channel->blocked, false, memory_order_relaxed);
+    if (sent)
+        pst_wake_later(channel->run, channel->producer_worker, channel->consumer_worker);
+}
+
+void pst_channel_watermark(struct channel *channel, int64_t watermark)
+{
+    if (atomic_load_explicit(&channel->watermark, memory_order_relaxed) >= watermark)
+        return;
+    atomic_store_explicit(&channel->watermark, watermark, memory_order_release);
+    pst_wake_later(channel->run, channel->producer_worker, channel->consumer_worker);
+}
+
+/* ---- consumer ---- */
+static void hold(struct channel *channel, struct frame *frame)
+{
+    PST_ASSERT(frame->next == NULL);
+    if (channel->held_last != NULL)
+        channel->held_last->next = frame;
+    else
+        channel->held_first = frame;
+    channel->held_last = frame;
+    channel->held_count++;
+}
+
+static void wake_producer(struct channel *channel)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&channel->blocked, memory_order_relaxed))
+        pst_wake_later(channel->run, channel->consumer_worker, channel->producer_worker);
+}
+
+struct frame *pst_channel_head(struct channel *channel)
+{
+    if (channel->held_first != NULL)
+        return channel->held_first;
+    struct frame *frame = ring_take(&channel->ring, channel->ring_buffer);
+    if (frame != NULL) {
+        hold(channel, frame);
+        wake_producer(channel);
+    }
+    return frame;
+}
+
+void pst_channel_pop(struct channel *channel)
+{
+    struct frame *frame = channel->held_first;
+    channel->held_first = frame->next;
+    if (channel->held_first == NULL)
+        channel->held_last = NULL;
+    channel->held_count--;
+    frame->next = NULL;
+    if (!ring_put(&channel->recycled, channel->recycled_buffer, frame))
+        pst_free(frame);
+}
+
+uint32_t pst_channel_hold(struct channel *channel)
+{
+    uint32_t count = 0;
+    struct frame *frame;
+    for (; (frame = ring_take(&channel->ring, channel->ring_buffer)) != NULL; count++)
+        hold(channel, frame);
+    if (count != 0)
+        wake_producer(channel);
+    return count;
+}
+
+/* A source on a worker without rows in flight promises what the whole input promises, without having to be woken for it.
+ * M is read before `busy`: whoever raised M to a value set `busy` on the channels of every block below it first. */
+int64_t pst_channel_read_watermark(const struct channel *channel, const struct input *input)
+{
+    if (!channel->from_source)
+        return atomic_load_explicit(&channel->watermark, memory_order_acquire);
+    int64_t max = atomic_load_explicit(&input->max, memory_order_acquire);
+    if (!atomic_load_explicit(&channel->busy, memory_order_acquire))
+        return max;
+    return atomic_load_explicit(&channel->watermark, memory_order_acquire);
+}
+
+enum end pst_channel_read_end(const struct channel *channel, const struct input *input)
+{
+    if (!channel->from_source)
+        return (enum end)atomic_load_explicit(&channel->ended, memory_order_acquire);
+    enum end end = (enum end)atomic_load_explicit(&input->end, memory_order_acquire);
+    return atomic_load_explicit(&channel->busy, memory_order_acquire) ? END_NOT : end;
+}

@@ -1,0 +1,105 @@
+/* engine/engine.h - graphs of operators, checked and run on workers of this process.
+ *
+ * Holds:    the graph (YAML -> operators, edges, parameters), frames, channels, watermarks, partitions, workers.
+ * Refuses:  what rows mean; the command line; printing. It fills structs and diagnostics, its caller shows them.
+ * Thread:   all calls of this door from one thread; pst_run() starts the workers and returns when they are done.
+ *           pst_run_interrupt() alone may come from a signal handler.
+ */
+#ifndef PST_ENGINE_H
+#define PST_ENGINE_H
+
+#include "base/base.h"
+
+enum { PST_BUCKETS_STANDARD = 256, PST_BUCKETS_MAX = 4096, PST_WORKERS_MAX = 64, PST_DIAGNOSTICS_MAX = 100 };
+
+/* ---- diagnostics: every error of a graph at once, each with its place ---- */
+struct pst_diagnostic {
+    const char *file;        /* as the user named it; "--set" for a parameter given on the command line */
+    uint32_t line, column;   /* from 1; 0: no place */
+    uint32_t width;          /* characters to underline, at least 1 */
+    const char *source_line; /* the text of that line, without its end; NULL: none */
+    const char *text;        /* the sentence */
+    const char *hint;        /* "did you mean `partitions`?"; NULL: none */
+};
+struct pst_diagnostics {
+    struct pst_arena arena;
+    struct pst_diagnostic *items;
+    uint32_t item_count, item_capacity;
+    uint32_t left_out_count; /* beyond PST_DIAGNOSTICS_MAX */
+};
+void pst_diagnostics_init(struct pst_diagnostics *d);
+void pst_diagnostics_fini(struct pst_diagnostics *d);
+/* file:line:column: error: text, the source line, a caret, the hint: as a compiler does. `colour`: with ANSI colours. */
+int pst_diagnostics_print(const struct pst_diagnostics *d, bool colour, struct pst_text *ret_text);
+
+/* ---- graphs ---- */
+struct pst_setting { /* --set NAME=VALUE */
+    const char *name, *value;
+};
+struct pst_registry { /* where `type:` is looked up: lists ended by NULL */
+    const struct pst_operator *const *const *lists;
+    uint32_t list_count;
+};
+struct pst_graph;
+
+/* Reads, substitutes, validates and plans a graph: all that can be known before a row is read. On PST_EGRAPH every error is in
+ * `d`; on PST_ENOENT, PST_EIO, PST_EREFUSED the file could not be read (pst_system_error()). *ret_graph on success only. */
+int pst_graph_load(const char *path, const struct pst_setting *settings, uint32_t setting_count,
+                   const struct pst_registry *registry, struct pst_diagnostics *d, struct pst_graph **ret_graph);
+/* The same for text in memory; `name` stands for the file in diagnostics. Fuzzed. */
+int pst_graph_parse(const char *name, const char *text, size_t text_bytes, const struct pst_setting *settings,
+                    uint32_t setting_count, const struct pst_registry *registry, struct pst_diagnostics *d,
+                    struct pst_graph **ret_graph);
+void pst_graph_free(struct pst_graph *graph);
+
+const char *pst_graph_name(const struct pst_graph *graph);
+uint32_t pst_graph_operator_count(const struct pst_graph *graph);
+struct pst_operator_view { /* borrowed from the graph */
+    const char *id, *type;
+    pst_role role;
+    uint32_t partition_count, bucket_count;
+    const char *file; /* of a source or sink; NULL: none */
+};
+void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct pst_operator_view *ret_view);
+
+/* ---- run ---- */
+struct pst_run_report;
+struct pst_run_options {
+    const char *input;       /* the source's file instead of the graph's; NULL: the graph's; "-": standard input */
+    const char *output_dir;  /* the sinks' folder; NULL: the current one. Made if it is not there */
+    const char *dead_letter; /* file for late and malformed lines; NULL: none */
+    uint32_t worker_count;   /* 0: one a core */
+    bool strict;             /* the first malformed line ends the run with PST_EDATA */
+    uint32_t frame_rows;     /* 0: the standard; tests use small ones */
+    uint32_t channel_frames; /* frames a channel may hold, the bound of its queue; 0: the standard; 1 is legal */
+    uint32_t block_bytes;    /* input is read and parsed in blocks of this size; 0: the standard */
+    /* Called about four times a second by one of the workers with the counts so far; NULL: not. */
+    void (*progress)(void *argument, const struct pst_run_report *report);
+    void *progress_argument;
+    volatile int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
+};
+enum { PST_BAD_LINES_KEPT = 10 };
+struct pst_run_report {
+    uint64_t rows, rows_late, lines_malformed, input_bytes; /* rows: well-formed, late ones included */
+    uint64_t malformed_line[PST_BAD_LINES_KEPT];            /* line numbers from 1 */
+    uint32_t malformed_reason[PST_BAD_LINES_KEPT];
+    uint64_t input_bytes_total; /* 0: not known */
+    uint64_t rows_out;          /* given to the sinks */
+    int64_t watermark;          /* event time reached; INT64_MIN: none yet */
+    uint64_t nanoseconds;
+    uint64_t state_bytes_max;
+    uint32_t worker_count;
+    uint32_t output_count;
+    char **outputs; /* the names of the files written, as they stand now; freed by pst_run_report_fini() */
+    char *error;    /* why it did not end well, a sentence with the place; NULL: it did */
+};
+void pst_run_report_fini(struct pst_run_report *report);
+const char *pst_reject_sentence(uint32_t reason);
+
+/* Runs the graph to the end of its input. PST_OK: complete, every output under its final name. PST_ESTOPPED: drained after an
+ * interrupt, outputs are NAME.partial. Any other error: report->error says what and where; what was written is NAME.failed.
+ * A graph runs once. `world` NULL: the real one. */
+int pst_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+            struct pst_run_report *ret_report);
+
+#endif

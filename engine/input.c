@@ -1,0 +1,592 @@
+/* input.c - the one input of a run, read and parsed in blocks by all workers, in the order of the input where order matters.
+ *
+ *   IDLE --read a block, by lock--> PARSED --take the turn of that block--> SENDING --all frames are out--> IDLE
+ *                                                                                  \--the input is closed--> DONE
+ *
+ * By lock: whichever worker is free takes the next block: whole lines; the piece of a line at its end is carried to the next.
+ * Then it parses on its own. By turn: block i is sequenced after block i - 1, by the worker that parsed it: lateness is decided
+ * (P1: in the order of the input), rows and lines are numbered, dead letters are written. A turn is short; the rows then go out
+ * from all workers at once. `max` (M) is raised in the turn, after every channel of this worker has been marked busy with
+ * the watermark that held before: the other half of pst_channel_read_watermark(). */
+#include "engine/runtime.h"
+
+#include <string.h>
+
+static const char *reject_sentence(uint32_t reason)
+{
+    switch (reason) {
+    case PST_REJECT_FIELDS:
+        return "not the number of fields that the schema has";
+    case PST_REJECT_FIELD:
+        return "a field that is not of its type";
+    case PST_REJECT_NUL:
+        return "a NUL byte";
+    case PST_REJECT_LONG:
+        return "longer than 4096 bytes";
+    case PST_REJECT_EMPTY:
+        return "an empty line";
+    case PST_REJECT_LATE:
+        return "late: below the highest time seen before it";
+    default:
+        return "malformed";
+    }
+}
+
+const char *pst_reject_sentence(uint32_t reason) { return reject_sentence(reason); }
+
+/* ---- opening ---- */
+static bool ends_in(const char *name, const char *end)
+{
+    size_t name_bytes = strlen(name), end_bytes = strlen(end);
+    return name_bytes >= end_bytes && strcmp(name + name_bytes - end_bytes, end) == 0;
+}
+
+int pst_input_init(struct input *input, struct run *run, const char *path)
+{
+    const struct pst_world *world = run->world;
+    *input =
+        (struct input){.name = strcmp(path, "-") == 0 ? "standard input" : path, .path = path, .newest = INT64_MIN};
+    input->block_bytes = run->options.block_bytes;
+    atomic_flag_clear(&input->lock);
+    atomic_init(&input->max, INT64_MIN);
+    int rc = world->file_open(world->self, path, PST_OPEN_READ, &input->file);
+    if (rc != PST_OK) {
+        pst_run_fail(run, rc, "cannot open the input %s: %s", input->name, pst_system_error());
+        return rc;
+    }
+    if (world->file_size(world->self, input->file, &input->bytes_total) != PST_OK)
+        input->bytes_total = 0;
+    if (ends_in(path, ".gz")) {
+        input->bytes_total = 0;
+        input->gunzip = pst_gunzip_new(run->world, input->file);
+        if (input->gunzip == NULL)
+            return PST_ENOMEM;
+    }
+    input->carry = pst_malloc(input->block_bytes);
+    return input->carry != NULL ? PST_OK : PST_ENOMEM;
+}
+
+void pst_input_fini(struct input *input, struct run *run)
+{
+    pst_gunzip_free(input->gunzip);
+    if (input->file != NULL)
+        (void)run->world->file_close(run->world->self, input->file);
+    pst_free(input->carry);
+    input->file = NULL;
+    input->gunzip = NULL;
+    input->carry = NULL;
+}
+
+int pst_source_init(struct source *source, struct pst_ctx *ctx, size_t block_bytes)
+{
+    *source = (struct source){.ctx = ctx};
+    atomic_init(&source->sending, UINT64_MAX);
+    source->memory = pst_calloc(1, block_bytes + 2 * BLOCK_PAD_BYTES);
+    return source->memory != NULL ? PST_OK : PST_ENOMEM;
+}
+
+void pst_source_fini(struct source *source)
+{
+    for (uint32_t i = 0; i < source->batch_capacity; i++) {
+        pst_batch_fini(&source->batches[i], &source->ctx->node->outputs[0].schema);
+        pst_free(source->late[i]);
+    }
+    pst_free(source->batches);
+    pst_free(source->late);
+    pst_free(source->late_count);
+    pst_free(source->number_first);
+    pst_free(source->rejects);
+    pst_free(source->memory);
+    *source = (struct source){0};
+}
+
+/* ---- by lock: the next block ---- */
+static int64_t read_more(struct run *run, char *to, size_t room)
+{
+    struct input *input = &run->input;
+    int64_t count = input->gunzip != NULL ? pst_gunzip_read(input->gunzip, to, room)
+                                          : run->world->file_read(run->world->self, input->file, to, room);
+    if (count >= 0)
+        input->bytes_read += (uint64_t)count;
+    return count;
+}
+
+/* An empty line at the end of the text is in order if it is the very last line of the input. */
+static size_t empty_line_bytes(const char *text, size_t bytes, bool first)
+{
+    size_t mark = first && bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    size_t line = bytes >= 2 && text[bytes - 1] == '\n' && text[bytes - 2] == '\r' ? 2 : 1;
+    if (bytes < mark + line || text[bytes - 1] != '\n')
+        return 0;
+    if (bytes == mark + line)
+        return bytes; /* with the byte order mark, if there is one */
+    return text[bytes - line - 1] == '\n' ? line : 0;
+}
+
+/* Cuts the block at its last newline and carries the rest; a line that fills the whole buffer goes out in overlong pieces. */
+static void cut_block(struct input *input, struct pst_block *block, const char *text, size_t bytes)
+{
+    const char *newline = input->overlong ? memchr(text, '\n', bytes) : memrchr(text, '\n', bytes);
+    bool full = bytes == input->block_bytes;
+    size_t cut = newline != NULL ? (size_t)(newline - text) + 1 : input->at_end || full || input->overlong ? bytes : 0;
+    block->overlong = input->overlong || (newline == NULL && full);
+    block->overlong_begins = block->overlong && !input->overlong;
+    input->overlong = block->overlong && newline == NULL;
+    if (newline != NULL && input->at_end && !block->overlong)
+        cut = bytes; /* the last line may lack its newline */
+    else if (!block->overlong && cut == bytes)
+        cut -=
+            empty_line_bytes(text, cut, block->first); /* whether it is the last line of all shows when more is read */
+    block->text = text;
+    block->text_bytes = cut;
+    input->carry_bytes = bytes - cut;
+    memcpy(input->carry, text + cut, input->carry_bytes);
+}
+
+/* PST_EAGAIN: nothing to be had now. */
+static int claim(struct source *source, struct run *run)
+{
+    struct input *input = &run->input;
+    char *text = source->memory + BLOCK_PAD_BYTES;
+    size_t bytes = input->carry_bytes;
+    memcpy(text, input->carry, bytes);
+    if (!input->at_end && bytes < input->block_bytes) {
+        int64_t count = read_more(run, text + bytes, input->block_bytes - bytes);
+        if (count < 0)
+            return (int)count;
+        input->at_end = count == 0;
+        bytes += (size_t)count;
+    }
+    source->block = (struct pst_block){.first = !input->begun};
+    cut_block(input, &source->block, text, bytes);
+    if (source->block.text_bytes == 0 && !input->at_end)
+        return PST_OK; /* no whole line yet: read on */
+    source->block.last = input->at_end && input->carry_bytes == 0;
+    input->closed = source->block.last;
+    input->begun = true;
+    source->index = input->claimed_count++;
+    atomic_store_explicit(&source->sending, source->index, memory_order_release);
+    return PST_OK;
+}
+
+/* A worker that is slow to send its block holds time back for all; the others must not read on without end meanwhile. */
+static bool too_far_ahead(const struct run *run)
+{
+    uint64_t lowest = run->input.claimed_count;
+    for (uint32_t w = 0; w < run->worker_count; w++) {
+        uint64_t index = atomic_load_explicit(&run->workers[w].source.sending, memory_order_acquire);
+        lowest = index < lowest ? index : lowest;
+    }
+    return run->input.claimed_count - lowest >= run->worker_count + BLOCKS_AHEAD;
+}
+
+/* PST_EAGAIN: nothing to read now; PST_EFULL: another worker is reading; PST_ESTOPPED: nothing will follow. */
+static int read_block(struct worker *worker)
+{
+    struct run *run = worker->run;
+    struct input *input = &run->input;
+    struct source *source = &worker->source;
+    if (atomic_flag_test_and_set_explicit(&input->lock, memory_order_acquire))
+        return PST_EFULL;
+    int rc = PST_OK;
+    bool closed = input->closed;
+    source->block.text = NULL;
+    source->block.text_bytes = 0;
+    source->block.last = false;
+    if (!closed && too_far_ahead(run)) {
+        atomic_flag_clear_explicit(&input->lock, memory_order_release);
+        return PST_EAGAIN; /* whoever has sent his block wakes the others */
+    }
+    if (!closed) {
+        do
+            rc = claim(source, run);
+        while (rc == PST_OK && source->block.text_bytes == 0 && !source->block.last);
+        if (rc == PST_EAGAIN)
+            rc = run->world->file_watch(run->world->self, input->file, worker->index) == PST_OK ? PST_EAGAIN : PST_EIO;
+    }
+    atomic_flag_clear_explicit(&input->lock, memory_order_release);
+    if (closed)
+        return PST_ESTOPPED;
+    if (rc == PST_EDATA)
+        pst_run_fail(run, rc, "%s is damaged or cut short: it cannot be uncompressed", input->name);
+    else if (rc != PST_OK && rc != PST_EAGAIN)
+        pst_run_fail(run, rc, "cannot read %s: %s", input->name, pst_system_error());
+    return rc;
+}
+
+/* After an interrupt: the block that was sequenced last says that it was. */
+static void cut_if_closed(struct run *run)
+{
+    struct input *input = &run->input;
+    while (atomic_flag_test_and_set_explicit(&input->lock, memory_order_acquire))
+        continue;
+    bool closed = input->closed && atomic_load_explicit(&input->turn, memory_order_acquire) == input->claimed_count;
+    atomic_flag_clear_explicit(&input->lock, memory_order_release);
+    int not_yet = END_NOT;
+    if (closed)
+        (void)atomic_compare_exchange_strong(&input->end, &not_yet, END_CUT);
+}
+
+void pst_input_close(struct run *run)
+{
+    struct input *input = &run->input;
+    while (atomic_flag_test_and_set_explicit(&input->lock, memory_order_acquire))
+        continue;
+    input->closed = true;
+    atomic_flag_clear_explicit(&input->lock, memory_order_release);
+    cut_if_closed(
+        run); /* blocks on their way are sequenced first: then their workers find the input closed and say so */
+}
+
+/* ---- parsing: what the source operator calls ---- */
+static int batches_grow(struct source *source)
+{
+    uint32_t capacity = source->batch_capacity + 1;
+    struct batch *batches = pst_realloc(source->batches, capacity * sizeof *batches);
+    if (batches == NULL)
+        return PST_ENOMEM;
+    source->batches = batches;
+    uint32_t **late = pst_realloc(source->late, capacity * sizeof *late);
+    if (late == NULL)
+        return PST_ENOMEM;
+    source->late = late;
+    uint32_t *late_count = pst_realloc(source->late_count, capacity * sizeof *late_count);
+    if (late_count == NULL)
+        return PST_ENOMEM;
+    source->late_count = late_count;
+    uint64_t *number_first = pst_realloc(source->number_first, capacity * sizeof *number_first);
+    if (number_first == NULL)
+        return PST_ENOMEM;
+    source->number_first = number_first;
+    source->late[source->batch_capacity] = NULL;
+    int rc =
+        pst_batch_init(&source->batches[source->batch_capacity], &source->ctx->node->outputs[0].schema, SOURCE_ROWS);
+    if (rc == PST_OK)
+        source->batch_capacity = capacity;
+    return rc;
+}
+
+struct pst_out *pst_source_reserve(struct pst_ctx *ctx, uint32_t row_count)
+{
+    struct source *source = &ctx->run->workers[ctx->worker].source;
+    if (source->batch_count != 0) {
+        struct pst_out *out = &source->batches[source->batch_count - 1].out;
+        if (out->row_count + row_count <= out->row_capacity)
+            return out;
+    }
+    if (source->batch_count == source->batch_capacity && batches_grow(source) != PST_OK)
+        return NULL;
+    struct pst_out *out = &source->batches[source->batch_count++].out;
+    out->row_count = 0;
+    return out;
+}
+
+int pst_source_reject(struct pst_ctx *ctx, pst_reject_reason reason, const char *line, size_t line_bytes,
+                      uint32_t line_index)
+{
+    struct source *source = &ctx->run->workers[ctx->worker].source;
+    if (source->reject_count == source->reject_capacity) {
+        uint32_t capacity = source->reject_capacity == 0 ? 64 : source->reject_capacity * 2;
+        struct reject *rejects = pst_realloc(source->rejects, capacity * sizeof *rejects);
+        if (rejects == NULL)
+            return PST_ENOMEM;
+        source->rejects = rejects;
+        source->reject_capacity = capacity;
+    }
+    source->rejects[source->reject_count++] = (struct reject){line, line_bytes, line_index, reason};
+    return PST_OK;
+}
+
+int pst_source_lines(struct pst_ctx *ctx, uint32_t line_count)
+{
+    ctx->run->workers[ctx->worker].source.line_count = line_count;
+    return PST_OK;
+}
+
+static void batch_times(struct batch *batch, const struct pst_schema *schema)
+{
+    uint32_t rows = batch->out.row_count;
+    const void *column = batch->columns[schema->time_field];
+    if (schema->fields[schema->time_field].type == PST_U32) {
+        const uint32_t *times = column;
+        for (uint32_t i = 0; i < rows; i++)
+            batch->time[i] = times[i];
+    } else {
+        memcpy(batch->time, column, rows * sizeof *batch->time);
+    }
+}
+
+static int parse(struct source *source)
+{
+    const struct pst_schema *schema = &source->ctx->node->outputs[0].schema;
+    source->batch_count = source->sent_count = source->reject_count = source->line_count = 0;
+    int rc = source->ctx->node->op->on_block(source->ctx, &source->block);
+    if (rc != PST_OK)
+        return pst_ctx_failed(source->ctx, rc, "on_block");
+    for (uint32_t i = 0; i < source->batch_count; i++)
+        batch_times(&source->batches[i], schema);
+    return PST_OK;
+}
+
+/* ---- by turn ---- */
+/* Plain reduction that vectorises: are the times of a batch in order, none below `floor`? */
+static bool in_order(const int64_t *time, uint32_t rows, int64_t floor)
+{
+    bool falling = rows != 0 && time[0] < floor;
+    for (uint32_t i = 1; i < rows; i++)
+        falling |= time[i] < time[i - 1];
+    return !falling;
+}
+
+/* Lists the rows of a batch that are in time; the others are late. */
+static int find_late(struct source *source, uint32_t b, int64_t *newest)
+{
+    struct batch *batch = &source->batches[b];
+    if (source->late[b] == NULL)
+        source->late[b] = pst_malloc(SOURCE_ROWS * sizeof **source->late);
+    if (source->late[b] == NULL)
+        return PST_ENOMEM;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < batch->out.row_count; i++) {
+        if (batch->time[i] < *newest)
+            continue;
+        *newest = batch->time[i];
+        source->late[b][kept++] = i;
+    }
+    source->late_count[b] = batch->out.row_count - kept;
+    return PST_OK;
+}
+
+static int decide_lateness(struct source *source, struct input *input)
+{
+    uint64_t rows = atomic_load_explicit(&input->rows, memory_order_relaxed), late = 0;
+    for (uint32_t b = 0; b < source->batch_count; b++) {
+        struct batch *batch = &source->batches[b];
+        uint32_t count = batch->out.row_count;
+        source->late_count[b] = 0;
+        source->number_first[b] = rows;
+        rows += count;
+        if (in_order(batch->time, count, input->newest)) {
+            if (count != 0)
+                input->newest = batch->time[count - 1];
+            continue;
+        }
+        int rc = find_late(source, b, &input->newest);
+        if (rc != PST_OK)
+            return rc;
+        late += source->late_count[b];
+    }
+    atomic_store_explicit(&input->rows, rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&input->rows_late, late, memory_order_relaxed);
+    return PST_OK;
+}
+
+/* Late rows and malformed lines go to the dead letters in the order of the input. A source writes the offset of a row's line
+ * into the row's bucket, so that a late row's bytes can be found. */
+struct letter {
+    const char *line;
+    size_t bytes;
+};
+
+static struct letter next_late(const struct source *source, uint32_t *b, uint32_t *row, uint32_t *kept)
+{
+    for (; *b < source->batch_count; (*b)++, *row = 0, *kept = 0) {
+        const struct batch *batch = &source->batches[*b];
+        uint32_t kept_count = batch->out.row_count - source->late_count[*b];
+        if (source->late_count[*b] == 0)
+            continue;
+        for (; *row < batch->out.row_count; (*row)++) {
+            if (*kept < kept_count && source->late[*b][*kept] == *row) {
+                (*kept)++;
+                continue;
+            }
+            const char *line = source->block.text + batch->out.bucket[(*row)++];
+            size_t rest = (size_t)(source->block.text + source->block.text_bytes - line);
+            const char *newline = memchr(line, '\n', rest);
+            return (struct letter){line, newline != NULL ? (size_t)(newline - line) + 1 : rest};
+        }
+    }
+    return (struct letter){NULL, 0};
+}
+
+static int write_dead_letters(struct source *source, struct run *run)
+{
+    uint32_t b = 0, row = 0, kept = 0, r = 0;
+    struct letter late = next_late(source, &b, &row, &kept);
+    int rc = PST_OK;
+    while (rc == PST_OK && (late.line != NULL || r < source->reject_count)) {
+        bool take_late = late.line != NULL && (r == source->reject_count || late.line < source->rejects[r].line);
+        if (take_late) {
+            rc = pst_sink_write(run, run->input.dead_letter, late.line, late.bytes);
+            late = next_late(source, &b, &row, &kept);
+        } else {
+            rc = pst_sink_write(run, run->input.dead_letter, source->rejects[r].line, source->rejects[r].line_bytes);
+            r++;
+        }
+    }
+    return rc;
+}
+
+static void count_rejects(struct source *source, struct run *run)
+{
+    struct input *input = &run->input;
+    uint64_t malformed = atomic_load_explicit(&input->lines_malformed, memory_order_relaxed);
+    bool continued = source->block.overlong && !source->block.overlong_begins; /* counted with its first piece */
+    for (uint32_t i = 0; i < source->reject_count && !continued; i++, malformed++) {
+        uint64_t line = input->lines + source->rejects[i].line_index + 1;
+        if (malformed < PST_BAD_LINES_KEPT) {
+            input->malformed_line[malformed] = line;
+            input->malformed_reason[malformed] = source->rejects[i].reason;
+        }
+        if (run->options.strict)
+            pst_run_fail(run, PST_EDATA, "%s:%llu: malformed line: %s (--strict stops at the first one)", input->name,
+                         (unsigned long long)line, reject_sentence(source->rejects[i].reason));
+    }
+    atomic_store_explicit(&input->lines_malformed, malformed, memory_order_relaxed);
+    input->lines += source->line_count;
+}
+
+static void wake_all(struct worker *worker)
+{
+    worker->wake_mask |= worker->run->worker_count == 64 ? UINT64_MAX : ((uint64_t)1 << worker->run->worker_count) - 1;
+    worker->wake_mask &= ~((uint64_t)1 << worker->index);
+}
+
+static int take_turn(struct worker *worker)
+{
+    struct run *run = worker->run;
+    struct input *input = &run->input;
+    struct source *source = &worker->source;
+    int64_t before = input->newest;
+    count_rejects(source, run);
+    int rc = decide_lateness(source, input);
+    if (rc == PST_OK && input->dead_letter != NULL)
+        rc = write_dead_letters(source, run);
+    if (rc != PST_OK)
+        return rc;
+    for (uint32_t i = 0; i < source->ctx->channel_out_count; i++) {
+        struct channel *channel = source->ctx->channels_out[i];
+        atomic_store_explicit(&channel->watermark, before, memory_order_release); /* above rows that are in the ring */
+        atomic_store_explicit(&channel->busy, true, memory_order_relaxed); /* published by the release of max below */
+    }
+    int64_t newest = input->newest;
+    bool last = source->block.last;
+    atomic_fetch_add_explicit(&input->bytes_sequenced, source->block.text_bytes, memory_order_relaxed);
+    atomic_store_explicit(&input->max, last && newest != INT64_MIN ? newest + 1 : newest, memory_order_release);
+    if (last)
+        atomic_store_explicit(&input->end, END_INPUT, memory_order_release);
+    atomic_store_explicit(&input->turn, source->index + 1, memory_order_release);
+    wake_all(worker);
+    return PST_OK;
+}
+
+/* ---- sending ---- */
+static void channels_idle(struct worker *worker)
+{
+    struct pst_ctx *ctx = worker->source.ctx;
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++) {
+        struct channel *channel = ctx->channels_out[i];
+        if (!pst_channel_pending(channel) && atomic_load_explicit(&channel->busy, memory_order_relaxed)) {
+            atomic_store_explicit(&channel->busy, false, memory_order_release);
+            pst_wake_later(worker->run, worker->index, channel->consumer_worker);
+        }
+    }
+}
+
+static int send_batches(struct worker *worker)
+{
+    struct source *source = &worker->source;
+    struct pst_ctx *ctx = source->ctx;
+    if (!pst_flush_channels(ctx)) {
+        if (source->sent_count == source->batch_count)
+            channels_idle(worker); /* E4: those that are through need not wait for the others */
+        return PST_EAGAIN;
+    }
+    while (source->sent_count < source->batch_count) {
+        uint32_t b = source->sent_count++;
+        struct batch *batch = &source->batches[b];
+        struct view view = {.columns = (const void *const *)batch->columns,
+                            .time = batch->time,
+                            .selection = source->late_count[b] != 0 ? source->late[b] : NULL,
+                            .row_count = batch->out.row_count - source->late_count[b],
+                            .number_first = source->number_first[b],
+                            .from_source = true};
+        int rc = pst_deliver(ctx, 0, &view);
+        if (rc != PST_OK)
+            return rc;
+        if (!pst_flush_channels(ctx) && source->sent_count < source->batch_count)
+            return PST_EAGAIN;
+    }
+    bool sent = pst_flush_channels(ctx); /* looked at once: a channel that is through later is left busy until then */
+    channels_idle(worker);
+    return sent ? PST_OK : PST_EAGAIN;
+}
+
+static bool step_idle(struct worker *worker, bool may_read)
+{
+    struct source *source = &worker->source;
+    if (!may_read)
+        return false;
+    int rc = read_block(worker);
+    if (rc == PST_ESTOPPED) {
+        source->state = SOURCE_DONE;
+        cut_if_closed(worker->run);
+        wake_all(worker);
+        return true;
+    }
+    if (rc != PST_OK)
+        return rc == PST_EFULL; /* the other reader will be through in a moment */
+    rc = parse(source);
+    if (rc != PST_OK) {
+        pst_run_fail(worker->run, rc, "%s: %s", source->ctx->node->id, pst_error_sentence(rc));
+        return false;
+    }
+    source->state = SOURCE_PARSED;
+    return true;
+}
+
+static bool step_parsed(struct worker *worker)
+{
+    struct source *source = &worker->source;
+    if (atomic_load_explicit(&worker->run->input.turn, memory_order_acquire) != source->index)
+        return false;
+    int rc = take_turn(worker);
+    if (rc != PST_OK) {
+        pst_run_fail(worker->run, rc, "%s: %s", source->ctx->node->id, pst_error_sentence(rc));
+        return false;
+    }
+    source->state = SOURCE_SENDING;
+    return true;
+}
+
+static bool step_sending(struct worker *worker)
+{
+    struct source *source = &worker->source;
+    uint32_t sent_before = source->sent_count;
+    int rc = send_batches(worker);
+    if (rc == PST_EAGAIN)
+        return source->sent_count != sent_before;
+    if (rc != PST_OK) {
+        pst_run_fail(worker->run, rc, "%s: %s", source->ctx->node->id, pst_error_sentence(rc));
+        return false;
+    }
+    source->state = SOURCE_IDLE;
+    atomic_store_explicit(&source->sending, UINT64_MAX, memory_order_release);
+    wake_all(worker);
+    return true;
+}
+
+bool pst_source_step(struct worker *worker, bool may_read)
+{
+    switch (worker->source.state) {
+    case SOURCE_IDLE:
+        return step_idle(worker, may_read);
+    case SOURCE_PARSED:
+        return step_parsed(worker);
+    case SOURCE_SENDING:
+        return step_sending(worker);
+    case SOURCE_DONE:
+    default:
+        return false;
+    }
+}

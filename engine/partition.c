@@ -1,0 +1,457 @@
+/* partition.c - event time in one partition: which rows may be delivered, when on_time() is due, when the end has come.
+ *
+ * Time is cut into epochs [k*e, (k+1)*e). `now` is the beginning of the open epoch: every producer has promised that no row
+ * below it follows, and on_time(now) has been called if anything was due. Rows of the open epoch are delivered as they come,
+ * from any channel; rows above it wait in their channel. When the lowest watermark reaches the epoch's end, on_time(end) follows
+ * (if there were rows or a timer is due), and `now` moves to the next epoch in which there is anything to do: a jump of time
+ * costs nothing for the epochs it skips.
+ *
+ * Sinks (PST_ORDER_ANY) take all rows below the watermark at once. Total order takes them merged by (time, producer, number),
+ * one call for each time. */
+#include "engine/runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t floor_to(int64_t t, int64_t step)
+{
+    int64_t rest = t % step;
+    return rest < 0 ? t - rest - step : t - rest;
+}
+
+static int64_t ceil_to(int64_t t, int64_t step)
+{
+    int64_t low = floor_to(t, step);
+    return low == t ? t : low > INT64_MAX - step ? INT64_MAX : low + step;
+}
+
+static int64_t add_time(int64_t t, int64_t span) { return t > INT64_MAX - span ? INT64_MAX : t + span; }
+
+/* ---- due buckets ---- */
+void pst_ctx_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t)
+{
+    PST_ASSERT(bucket < ctx->node->bucket_count);
+    ctx->timers[bucket] = t;
+    if (t < ctx->timer_min)
+        ctx->timer_min = t;
+}
+
+static bool timer_due(const struct pst_ctx *ctx, int64_t t)
+{
+    return ctx->timer_min <= (t < ctx->timer_limit ? t : ctx->timer_limit);
+}
+
+static void find_due(struct pst_ctx *ctx, int64_t t)
+{
+    int64_t timer_min = INT64_MAX;
+    ctx->due_count = 0;
+    t = t < ctx->timer_limit ? t : ctx->timer_limit;
+    for (uint32_t i = 0; i < ctx->owned_count; i++) {
+        uint32_t bucket = ctx->buckets[i];
+        if (ctx->marked[bucket] != 0 || ctx->timers[bucket] <= t) {
+            ctx->due[ctx->due_count++] = bucket;
+            ctx->marked[bucket] = 0;
+            if (ctx->timers[bucket] <= t)
+                ctx->timers[bucket] = INT64_MAX;
+        }
+        if (ctx->timers[bucket] < timer_min)
+            timer_min = ctx->timers[bucket];
+    }
+    ctx->timer_min = timer_min;
+}
+
+static void mark(struct pst_ctx *ctx, const struct edge *edge, const struct pst_rows *rows)
+{
+    if (edge->broadcast)
+        return;
+    if (!edge->keyed)
+        ctx->marked[0] = 1;
+    for (uint32_t i = 0; edge->keyed && i < rows->row_count; i++)
+        ctx->marked[rows->bucket[i]] = 1;
+}
+
+/* ---- delivery ---- */
+/* Names the rows: the operator may say more, by pst_fail(). */
+static int frame_failed(struct pst_ctx *ctx, int rc, const struct pst_rows *rows)
+{
+    char place[96];
+    (void)snprintf(place, sizeof place, "on_frame, %u rows from event time %lld on", rows->row_count,
+                   (long long)rows->time[0]);
+    return pst_ctx_failed(ctx, rc, place);
+}
+
+static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const struct frame *frame, uint32_t from,
+                         uint32_t n)
+{
+    const void *columns[PST_FIELDS_MAX];
+    for (uint32_t c = 0; c < edge->column_count; c++)
+        columns[c] = (const char *)frame->columns[c] + (size_t)from * edge->column_bytes[c];
+    struct pst_rows rows = {.row_count = n,
+                            .input = edge->input,
+                            .columns = columns,
+                            .time = frame->time + from,
+                            .hash = edge->keyed ? frame->hash + from : NULL,
+                            .bucket = edge->keyed ? frame->bucket + from : NULL};
+    mark(ctx, edge, &rows);
+    ctx->had_rows = true;
+    if (ctx->sink != NULL)
+        ctx->sink->rows += n;
+    int rc = ctx->node->op->on_frame(ctx, &rows);
+    return rc == PST_OK ? PST_OK : frame_failed(ctx, rc, &rows);
+}
+
+static uint32_t rows_below(const struct frame *frame, int64_t limit)
+{
+    if (frame->time[frame->row_count - 1] < limit)
+        return frame->row_count;
+    uint32_t low = frame->cursor, high = frame->row_count - 1; /* the first row at or above limit is in low..high */
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (frame->time[middle] < limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* All rows below `limit` that a channel has. */
+static int deliver_below(struct pst_ctx *ctx, struct channel *channel, int64_t limit, bool *ret_any)
+{
+    struct frame *frame;
+    while ((frame = pst_channel_head(channel)) != NULL && frame->time[frame->cursor] < limit) {
+        uint32_t end = rows_below(frame, limit);
+        int rc = deliver_slice(ctx, channel->edge, frame, frame->cursor, end - frame->cursor);
+        *ret_any = true;
+        if (rc != PST_OK)
+            return rc;
+        frame->cursor = end;
+        if (end == frame->row_count)
+            pst_channel_pop(channel);
+    }
+    return PST_OK;
+}
+
+/* ---- total order ---- */
+struct ranked {
+    int64_t time;
+    uint32_t producer, row;
+    uint64_t number;
+    struct frame *frame;
+    const struct edge *edge;
+};
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->time != y->time)
+        return x->time < y->time ? -1 : 1;
+    if (x->edge->input != y->edge->input)
+        return x->edge->input < y->edge->input ? -1 : 1;
+    if (x->producer != y->producer)
+        return x->producer < y->producer ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* Of the frames that are held; counts alone where ret_ranked is NULL. */
+static uint32_t rank_below(struct pst_ctx *ctx, int64_t limit, struct ranked *ret_ranked)
+{
+    uint32_t count = 0;
+    for (uint32_t c = 0; c < ctx->channel_count; c++) {
+        struct channel *channel = ctx->channels[c];
+        for (struct frame *frame = channel->held_first; frame != NULL; frame = frame->next) {
+            for (uint32_t row = frame->cursor; row < frame->row_count && frame->time[row] < limit; row++, count++)
+                if (ret_ranked != NULL)
+                    ret_ranked[count] = (struct ranked){
+                        frame->time[row], frame->producer[row], row, frame->number[row], frame, channel->edge};
+        }
+    }
+    return count;
+}
+
+static int deliver_ranked(struct pst_ctx *ctx, const struct ranked *ranked, uint32_t count)
+{
+    for (uint32_t i = 0, n; i < count; i += n) {
+        /* neighbours in one frame at one time go together */
+        for (n = 1; i + n < count && ranked[i + n].frame == ranked[i].frame && ranked[i + n].row == ranked[i].row + n &&
+                    ranked[i + n].time == ranked[i].time;)
+            n++;
+        ctx->emit_time = ranked[i].time;
+        int rc = deliver_slice(ctx, ranked[i].edge, ranked[i].frame, ranked[i].row, n);
+        if (rc == PST_OK)
+            rc = pst_batches_flush(ctx);
+        if (rc != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+static int deliver_total(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
+{
+    for (uint32_t c = 0; c < ctx->channel_count; c++)
+        (void)pst_channel_hold(ctx->channels[c]);
+    uint32_t count = rank_below(ctx, limit, NULL);
+    if (count == 0)
+        return PST_OK;
+    struct ranked *ranked = pst_malloc(count * sizeof *ranked);
+    if (ranked == NULL)
+        return PST_ENOMEM;
+    *ret_any = true;
+    PST_ASSERT(rank_below(ctx, limit, ranked) == count);
+    qsort(ranked, count, sizeof *ranked, compare_ranked);
+    int rc = deliver_ranked(ctx, ranked, count);
+    pst_free(ranked);
+    for (uint32_t c = 0; c < ctx->channel_count && rc == PST_OK; c++) {
+        struct frame *frame;
+        while ((frame = ctx->channels[c]->held_first) != NULL && frame->time[frame->cursor] < limit) {
+            frame->cursor = rows_below(frame, limit);
+            if (frame->cursor < frame->row_count)
+                break;
+            pst_channel_pop(ctx->channels[c]);
+        }
+    }
+    return rc;
+}
+
+/* ---- time ---- */
+static int64_t watermark_in(const struct pst_ctx *ctx, enum end *ret_end)
+{
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    enum end end = END_INPUT;
+    for (uint32_t c = 0; c < ctx->channel_count; c++) {
+        /* the end first: what it says about the watermark must be there when it is seen */
+        enum end this_end = pst_channel_read_end(ctx->channels[c], &ctx->run->input);
+        int64_t watermark = pst_channel_read_watermark(ctx->channels[c], &ctx->run->input);
+        low = watermark < low ? watermark : low;
+        high = watermark > high ? watermark : high;
+        if (this_end == END_NOT)
+            end = END_NOT;
+        else if (this_end == END_CUT && end == END_INPUT)
+            end = END_CUT;
+    }
+    *ret_end = end;
+    return end == END_INPUT ? high
+                            : low; /* at an end every producer is through with its last epoch, longer or shorter */
+}
+
+static int64_t first_waiting(struct pst_ctx *ctx)
+{
+    int64_t first = INT64_MAX;
+    for (uint32_t c = 0; c < ctx->channel_count; c++) {
+        struct frame *frame = pst_channel_head(ctx->channels[c]);
+        if (frame != NULL && frame->time[frame->cursor] < first)
+            first = frame->time[frame->cursor];
+    }
+    return first;
+}
+
+static int call_on_time(struct pst_ctx *ctx, int64_t t)
+{
+    find_due(ctx, t);
+    ctx->had_rows = false;
+    ctx->emit_time = t - 1;
+    int rc = ctx->node->op->on_time != NULL ? ctx->node->op->on_time(ctx, t) : PST_OK;
+    if (rc != PST_OK)
+        return pst_ctx_failed(ctx, rc, "on_time");
+    return pst_batches_flush(ctx);
+}
+
+static int call_on_end(struct pst_ctx *ctx, int64_t t, int64_t end)
+{
+    memcpy(ctx->due, ctx->buckets, ctx->owned_count * sizeof *ctx->due);
+    ctx->due_count = ctx->owned_count;
+    ctx->emit_time = end - 1;
+    int rc = ctx->node->op->on_end != NULL ? ctx->node->op->on_end(ctx, t) : PST_OK;
+    if (rc != PST_OK)
+        return pst_ctx_failed(ctx, rc, "on_end");
+    return pst_batches_flush(ctx);
+}
+
+/* The epoch to open next: the first in which a row waits or a timer is due, but none that the watermark has not reached. */
+static int64_t next_epoch(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
+{
+    int64_t next = add_time(ctx->now, epoch);
+    int64_t row = floor_to(first_waiting(ctx), epoch);
+    int64_t timer = ctx->timer_min == INT64_MAX || ctx->timer_min > ctx->timer_limit
+                        ? INT64_MAX
+                        : ceil_to(ctx->timer_min, epoch) - epoch;
+    int64_t jump = floor_to(watermark, epoch);
+    jump = row < jump ? row : jump;
+    jump = timer < jump ? timer : jump;
+    return jump > next ? jump : next;
+}
+
+static bool know_now(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
+{
+    if (!ctx->now_known && watermark != INT64_MIN) {
+        int64_t row = first_waiting(ctx);
+        ctx->now = floor_to(row < watermark ? row : watermark, epoch);
+        ctx->now_known = true;
+    }
+    return ctx->now_known;
+}
+
+/* One epoch as far as it goes. *ret_more: it was closed, and the next one may have something. */
+static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, bool *ret_more)
+{
+    int64_t epoch = ctx->node->epoch, end;
+    *ret_more = false;
+    if (!know_now(ctx, watermark, epoch))
+        return PST_OK;
+    end = add_time(ctx->now, epoch);
+    int rc = PST_OK;
+    for (uint32_t c = 0; c < ctx->channel_count && rc == PST_OK; c++)
+        rc = deliver_below(ctx, ctx->channels[c], end, ret_any);
+    if (rc != PST_OK || watermark < end)
+        return rc;
+    if (ctx->had_rows || timer_due(ctx, end)) {
+        rc = call_on_time(ctx, end);
+        *ret_any = true;
+    }
+    ctx->now = next_epoch(ctx, watermark, epoch);
+    *ret_more = true;
+    return rc;
+}
+
+static int step_any(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
+{
+    int rc = PST_OK;
+    for (uint32_t c = 0; c < ctx->channel_count && rc == PST_OK; c++)
+        rc = deliver_below(ctx, ctx->channels[c], watermark, ret_any);
+    if (rc == PST_OK && ctx->had_rows)
+        rc = call_on_time(ctx, watermark);
+    ctx->now = watermark;
+    ctx->now_known = true;
+    return rc;
+}
+
+static int step_total(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, bool *ret_more)
+{
+    int64_t epoch = ctx->node->epoch;
+    *ret_more = false;
+    if (!know_now(ctx, watermark, epoch))
+        return PST_OK;
+    int64_t end = add_time(ctx->now, epoch), limit = watermark < end ? watermark : end;
+    int rc = deliver_total(ctx, limit, ret_any);
+    if (rc != PST_OK || watermark < end)
+        return rc;
+    if (ctx->had_rows || timer_due(ctx, end)) {
+        rc = call_on_time(ctx, end);
+        *ret_any = true;
+    }
+    ctx->now = next_epoch(ctx, watermark, epoch);
+    *ret_more = true;
+    return rc;
+}
+
+/* ---- what others may rely on ---- */
+static bool publish(struct pst_ctx *ctx, int64_t watermark, enum end end)
+{
+    bool news = false;
+    ctx->watermark_out = watermark > ctx->watermark_out ? watermark : ctx->watermark_out;
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++) {
+        struct channel *channel = ctx->channels_out[i];
+        if (pst_channel_pending(channel)) /* E2, and E4: the others' watermarks go out all the same */
+            continue;
+        if (atomic_load_explicit(&channel->watermark, memory_order_relaxed) < ctx->watermark_out) {
+            pst_channel_watermark(channel, ctx->watermark_out);
+            news = true;
+        }
+        if (end != END_NOT && atomic_load_explicit(&channel->ended, memory_order_relaxed) == END_NOT) {
+            atomic_store_explicit(&channel->ended, end, memory_order_release);
+            pst_wake_later(ctx->run, channel->producer_worker, channel->consumer_worker);
+            news = true;
+        }
+    }
+    return news;
+}
+
+/* E5: what cannot be delivered before the watermark rises is taken in, so that its producer, and whoever feeds both it and the
+ * producer that is waited for, can go on. How far producers get ahead of each other is bounded by the rings of the slower one's
+ * own inputs; HELD_BYTES_MAX ends a graph in which nothing else bounds it. */
+static int hold_back(struct pst_ctx *ctx, bool *ret_any)
+{
+    uint64_t held = 0;
+    for (uint32_t c = 0; c < ctx->channel_count; c++) {
+        struct channel *channel = ctx->channels[c];
+        if (pst_channel_hold(channel) != 0)
+            *ret_any = true;
+        held += channel->held_count * channel->edge->frame_bytes;
+    }
+    ctx->held_bytes = held;
+    if (held <= HELD_BYTES_MAX)
+        return PST_OK;
+    (void)snprintf(
+        ctx->sentence, sizeof ctx->sentence,
+        "more than %llu MiB of rows wait for another input of this operator, whose event time is far behind: give the "
+        "inputs epochs of like length",
+        (unsigned long long)(HELD_BYTES_MAX >> 20));
+    return pst_ctx_failed(ctx, PST_EFULL, "its inputs");
+}
+
+static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
+{
+    if (ctx->node->order == PST_ORDER_ANY)
+        return step_any(ctx, watermark, ret_any);
+    for (bool more = true; more;) {
+        int rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
+                                                     : step_epoch(ctx, watermark, ret_any, &more);
+        if (rc != PST_OK)
+            return rc;
+        if (pst_any_pending(ctx) && !pst_flush_channels(ctx))
+            return PST_EAGAIN; /* E3; frames that are not full wait for the end of the step */
+    }
+    return PST_OK;
+}
+
+/* All input has been delivered and the input's end is known: the last words, then the end goes on. */
+static int step_end(struct pst_ctx *ctx, int64_t watermark, enum end end)
+{
+    int64_t last = watermark;
+    int rc = PST_OK;
+    if (end == END_INPUT && ctx->now_known && watermark != INT64_MIN) {
+        if (ctx->node->order != PST_ORDER_ANY)
+            last = add_time(ctx->now, ctx->node->epoch);
+        last = last > watermark ? last : watermark;
+        rc = call_on_end(ctx, watermark, last);
+    }
+    if (ctx->sink != NULL && rc == PST_OK)
+        rc = pst_sink_flush(ctx->run, ctx->sink);
+    ctx->ended = true;
+    ctx->watermark_out = end == END_INPUT && last > ctx->watermark_out ? last : ctx->watermark_out;
+    return rc;
+}
+
+bool pst_partition_step(struct pst_ctx *ctx)
+{
+    enum end end;
+    bool any = false;
+    if (!pst_flush_channels(ctx)) {
+        (void)publish(ctx, ctx->watermark_out, END_NOT);
+        return false;
+    }
+    int64_t watermark = watermark_in(ctx, &end); /* before the rings are looked at (E2) */
+    if (ctx->ended)
+        return publish(ctx, ctx->watermark_out, end);
+    if (end ==
+        END_INPUT) /* a timer beyond the end of the input is for on_end(), though rows put out at the end come later */
+        ctx->timer_limit = atomic_load_explicit(&ctx->run->input.max, memory_order_relaxed);
+    int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, &any);
+    bool blocked = rc == PST_EAGAIN;
+    if (rc == PST_OK && end != END_NOT)
+        rc = step_end(ctx, watermark, end);
+    else if (rc == PST_OK)
+        rc = hold_back(ctx, &any);
+    if (rc != PST_OK && !blocked) {
+        pst_run_fail(ctx->run, rc, "%s: %s", ctx->node->id, pst_error_sentence(rc));
+        return false;
+    }
+    bool flushed = pst_flush_channels(ctx);
+    /* nothing comes out before the open epoch's end, at the time just below it */
+    if (!ctx->ended && ctx->now_known && ctx->node->order == PST_ORDER_EPOCH)
+        ctx->watermark_out = add_time(ctx->now, ctx->node->epoch - 1);
+    else if (!ctx->ended && ctx->now_known)
+        ctx->watermark_out = ctx->now > ctx->watermark_out ? ctx->now : ctx->watermark_out;
+    any |= publish(ctx, ctx->watermark_out, ctx->ended && flushed ? end : END_NOT);
+    return any || ctx->ended;
+}

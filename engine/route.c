@@ -1,0 +1,407 @@
+/* route.c - rows on their way out of an instance: through its stateless stages, then hashed by key, dealt to partitions and
+ * copied into the frames of their channels. All work is per column over up to ROUTE_ROWS rows; nothing is per row. */
+#include "engine/runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- batches: where an operator puts its rows ---- */
+int pst_batch_init(struct batch *batch, const struct pst_schema *schema, uint32_t row_capacity)
+{
+    *batch = (struct batch){0};
+    batch->columns = pst_calloc(schema->field_count, sizeof *batch->columns);
+    batch->time = pst_malloc(row_capacity * sizeof *batch->time);
+    batch->out.bucket = pst_calloc(row_capacity, sizeof *batch->out.bucket);
+    bool whole = batch->columns != NULL && batch->time != NULL && batch->out.bucket != NULL;
+    for (uint32_t f = 0; f < schema->field_count && whole; f++) {
+        batch->columns[f] = pst_aligned(64, (size_t)row_capacity * pst_type_bytes(schema->fields[f].type));
+        whole = batch->columns[f] != NULL;
+    }
+    if (!whole) {
+        pst_batch_fini(batch, schema);
+        return PST_ENOMEM;
+    }
+    batch->out.columns = batch->columns;
+    batch->out.row_capacity = row_capacity;
+    return PST_OK;
+}
+
+void pst_batch_fini(struct batch *batch, const struct pst_schema *schema)
+{
+    for (uint32_t f = 0; f < schema->field_count && batch->columns != NULL; f++)
+        pst_free(batch->columns[f]);
+    pst_free(batch->columns);
+    pst_free(batch->time);
+    pst_free(batch->out.bucket);
+    *batch = (struct batch){0};
+}
+
+/* Makes a batch larger, keeping its rows: only outputs with a total route behind them keep more than one batch of rows. */
+static int batch_grow(struct batch *batch, const struct pst_schema *schema)
+{
+    struct batch larger;
+    int rc = pst_batch_init(&larger, schema, batch->out.row_capacity * 2);
+    if (rc != PST_OK)
+        return rc;
+    uint32_t rows = batch->out.row_count;
+    for (uint32_t f = 0; f < schema->field_count; f++)
+        memcpy(larger.columns[f], batch->columns[f], (size_t)rows * pst_type_bytes(schema->fields[f].type));
+    memcpy(larger.out.bucket, batch->out.bucket, rows * sizeof *larger.out.bucket);
+    memcpy(larger.time, batch->time, rows * sizeof *larger.time);
+    larger.out.row_count = rows;
+    pst_batch_fini(batch, schema);
+    *batch = larger;
+    return PST_OK;
+}
+
+static int batch_flush(struct pst_ctx *ctx, uint32_t output)
+{
+    struct batch *batch = &ctx->outputs[output].batch;
+    uint32_t rows = batch->out.row_count;
+    for (uint32_t i = 0; i < rows; i++)
+        batch->time[i] = ctx->emit_time;
+    batch->out.row_count = 0;
+    struct view view = {.columns = (const void *const *)batch->columns,
+                        .time = batch->time,
+                        .bucket = batch->out.bucket,
+                        .row_count = rows};
+    return pst_deliver(ctx, output, &view);
+}
+
+struct pst_out *pst_batch_reserve(struct pst_ctx *ctx, uint32_t output, uint32_t row_count)
+{
+    struct output *out = &ctx->outputs[output];
+    PST_ASSERT(row_count >= 1 && row_count <= PST_OUT_ROWS_MAX && output < ctx->node->output_count);
+    while (out->batch.out.row_count + row_count > out->batch.out.row_capacity) {
+        int rc = out->total ? batch_grow(&out->batch, &out->plan->schema) : batch_flush(ctx, output);
+        if (rc != PST_OK)
+            return NULL;
+    }
+    return &out->batch.out;
+}
+
+/* ---- numbering, for total routes: what a bucket put out in one call, in the canonical order of its bytes ---- */
+struct sorting {
+    const struct batch *batch;
+    const struct pst_schema *schema;
+    const bool *wanted; /* fields that nobody reads may hold anything */
+};
+
+static int compare_rows(const void *a, const void *b, void *argument)
+{
+    const struct sorting *sorting = argument;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint32_t bx = sorting->batch->out.bucket[x], by = sorting->batch->out.bucket[y];
+    if (bx != by)
+        return bx < by ? -1 : 1;
+    for (uint32_t f = 0; f < sorting->schema->field_count; f++) {
+        size_t bytes = pst_type_bytes(sorting->schema->fields[f].type);
+        const char *column = sorting->batch->columns[f];
+        int order = sorting->wanted[f] ? memcmp(column + x * bytes, column + y * bytes, bytes) : 0;
+        if (order != 0)
+            return order;
+    }
+    return 0;
+}
+
+static int batch_number_and_flush(struct pst_ctx *ctx, uint32_t output)
+{
+    struct output *out = &ctx->outputs[output];
+    struct batch *batch = &out->batch;
+    uint32_t rows = batch->out.row_count;
+    if (rows == 0)
+        return PST_OK;
+    uint32_t *order = pst_malloc(rows * sizeof *order);
+    uint64_t *number = pst_malloc(rows * sizeof *number);
+    int rc = order != NULL && number != NULL ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK) {
+        struct sorting sorting = {batch, &out->plan->schema, out->plan->wanted};
+        for (uint32_t i = 0; i < rows; i++) {
+            order[i] = i;
+            batch->time[i] = ctx->emit_time;
+        }
+        if (ctx->node->order !=
+            PST_ORDER_TOTAL) /* total order in: the rows already came out in an order of their own */
+            qsort_r(order, rows, sizeof *order, compare_rows, &sorting);
+        for (uint32_t i = 0; i < rows; i++)
+            number[order[i]] = ctx->numbers[batch->out.bucket[order[i]]]++;
+        batch->out.row_count = 0;
+        struct view view = {.columns = (const void *const *)batch->columns,
+                            .time = batch->time,
+                            .bucket = batch->out.bucket,
+                            .selection = order,
+                            .row_count = rows,
+                            .number = number};
+        rc = pst_deliver(ctx, output, &view);
+    }
+    pst_free(order);
+    pst_free(number);
+    return rc;
+}
+
+int pst_batches_flush(struct pst_ctx *ctx)
+{
+    for (uint32_t i = 0; i < ctx->node->output_count; i++) {
+        if (ctx->outputs[i].batch.out.row_count == 0)
+            continue;
+        int rc = ctx->outputs[i].total ? batch_number_and_flush(ctx, i) : batch_flush(ctx, i);
+        if (rc != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+/* ---- stages ---- */
+static void gather(void *to, const void *from, size_t bytes, const uint32_t *rows, uint32_t n)
+{
+    if (bytes == 4) {
+        uint32_t *out = to;
+        const uint32_t *in = from;
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = in[rows[i]];
+    } else if (bytes == 8) {
+        uint64_t *out = to;
+        const uint64_t *in = from;
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = in[rows[i]];
+    } else {
+        char *out = to;
+        const char *in = from;
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(out + i * bytes, in + rows[i] * bytes, bytes);
+    }
+}
+
+static int stage_room(struct pst_ctx *stage, uint32_t rows)
+{
+    const struct pst_graph_input *input = &stage->node->inputs[0];
+    if (rows <= stage->gathered_rows)
+        return PST_OK;
+    uint32_t capacity = rows < SOURCE_ROWS ? SOURCE_ROWS : rows;
+    for (uint32_t i = 0; i <= input->used_count; i++) { /* the last one is for the time */
+        pst_free(stage->gathered[i]);
+        stage->gathered[i] = pst_malloc((size_t)capacity * PST_TEXT_BYTES);
+        if (stage->gathered[i] == NULL) {
+            stage->gathered_rows = 0;
+            return PST_ENOMEM;
+        }
+    }
+    pst_free(stage->composed);
+    stage->composed = pst_malloc(capacity * sizeof *stage->composed);
+    stage->gathered_rows = stage->composed != NULL ? capacity : 0;
+    return stage->composed != NULL ? PST_OK : PST_ENOMEM;
+}
+
+static int stage_run(struct pst_ctx *stage, const struct pst_schema *schema, const struct view *view)
+{
+    const struct pst_graph_input *input = &stage->node->inputs[0];
+    const void *columns[PST_FIELDS_MAX];
+    struct pst_rows rows = {.row_count = view->row_count, .columns = columns, .time = view->time};
+    int rc = stage_room(stage, view->row_count);
+    if (rc != PST_OK)
+        return rc;
+    for (uint32_t i = 0; i < input->used_count; i++) {
+        uint32_t field = input->used[i];
+        columns[i] = view->columns[field];
+        if (view->selection != NULL) {
+            gather(stage->gathered[i], columns[i], pst_type_bytes(schema->fields[field].type), view->selection,
+                   view->row_count);
+            columns[i] = stage->gathered[i];
+        }
+    }
+    if (view->selection != NULL) {
+        gather(stage->gathered[input->used_count], view->time, sizeof *view->time, view->selection, view->row_count);
+        rows.time = stage->gathered[input->used_count];
+    }
+    stage->view = view;
+    rc = stage->node->op->on_frame(stage, &rows);
+    stage->view = NULL;
+    return rc == PST_OK ? PST_OK : pst_ctx_failed(stage, rc, "on_frame");
+}
+
+int pst_forward_rows(struct pst_ctx *stage, uint32_t output, const struct pst_rows *rows, const uint32_t *indices,
+                     uint32_t count)
+{
+    const struct view *in = stage->view;
+    const struct output *out = &stage->outputs[output];
+    const void *columns[PST_FIELDS_MAX];
+    if (in == NULL || count > rows->row_count || count > stage->gathered_rows)
+        return PST_EINVAL;
+    if (count == 0)
+        return PST_OK;
+    for (uint32_t f = 0; f < out->plan->schema.field_count; f++)
+        columns[f] = in->columns[out->plan->map[f]];
+    struct view view = *in;
+    view.columns = columns;
+    view.row_count = count;
+    if (count == rows->row_count) { /* ascending and complete: all of them, in place */
+        view.selection = in->selection;
+    } else if (in->selection == NULL) {
+        view.selection = indices;
+    } else {
+        for (uint32_t i = 0; i < count; i++)
+            stage->composed[i] = in->selection[indices[i]];
+        view.selection = stage->composed;
+    }
+    return pst_deliver(stage, output, &view);
+}
+
+/* ---- routes ---- */
+static void pack_keys(const struct edge *edge, const struct view *view, const uint32_t *rows, uint32_t n, uint8_t *keys,
+                      const struct pst_schema *schema)
+{
+    size_t at = 0, stride = edge->key_bytes;
+    for (uint32_t k = 0; k < edge->key_count; k++) {
+        size_t bytes = pst_type_bytes(schema->fields[edge->key[k]].type);
+        const char *column = view->columns[edge->key[k]];
+        if (bytes == 4)
+            for (uint32_t i = 0; i < n; i++)
+                memcpy(keys + i * stride + at, column + (size_t)rows[i] * 4, 4);
+        else if (bytes == 8)
+            for (uint32_t i = 0; i < n; i++)
+                memcpy(keys + i * stride + at, column + (size_t)rows[i] * 8, 8);
+        else
+            for (uint32_t i = 0; i < n; i++)
+                memcpy(keys + i * stride + at, column + rows[i] * bytes, bytes);
+        at += bytes;
+    }
+}
+
+struct part { /* rows of a view that go to one target: position i of the piece, row rows[i] of the view's columns */
+    const uint32_t *places; /* into scratch->hash and ->bucket; NULL: 0.. */
+    const uint32_t *rows;
+    uint32_t row_count;
+};
+
+static void append_engine_columns(struct frame *frame, uint32_t at, const struct edge *edge, const struct view *view,
+                                  const struct part *part, uint32_t from, uint32_t n, const struct scratch *scratch)
+{
+    for (uint32_t i = 0; i < n; i++)
+        frame->time[at + i] = view->time[part->rows[from + i]];
+    if (edge->keyed && part->places == NULL) {
+        memcpy(frame->hash + at, scratch->hash + from, n * sizeof *frame->hash);
+        memcpy(frame->bucket + at, scratch->bucket + from, n * sizeof *frame->bucket);
+    } else if (edge->keyed) {
+        gather(frame->hash + at, scratch->hash, 8, part->places + from, n);
+        gather(frame->bucket + at, scratch->bucket, 4, part->places + from, n);
+    }
+    for (uint32_t i = 0; edge->total && i < n; i++) {
+        uint32_t row = part->rows[from + i];
+        frame->producer[at + i] = view->from_source || view->bucket == NULL ? 0 : 1 + view->bucket[row];
+        frame->number[at + i] = view->number != NULL ? view->number[row] : view->number_first + row;
+    }
+}
+
+static int append(struct channel *channel, const struct view *view, const struct part *part,
+                  const struct scratch *scratch)
+{
+    const struct edge *edge = channel->edge;
+    for (uint32_t from = 0; from < part->row_count;) {
+        struct frame *frame = pst_channel_open_frame(channel);
+        if (frame == NULL)
+            return PST_ENOMEM;
+        uint32_t at = frame->row_count, room = channel->frame_rows - at;
+        uint32_t n = part->row_count - from < room ? part->row_count - from : room;
+        append_engine_columns(frame, at, edge, view, part, from, n, scratch);
+        for (uint32_t c = 0; c < edge->column_count; c++)
+            gather((char *)frame->columns[c] + (size_t)at * edge->column_bytes[c], view->columns[edge->columns[c]],
+                   edge->column_bytes[c], part->rows + from, n);
+        frame->row_count += n;
+        from += n;
+    }
+    return PST_OK;
+}
+
+/* Deals the piece's places to targets by counting; each target's rows keep their order (E1). */
+static int deal(const struct route *route, const struct view *view, const uint32_t *rows, uint32_t n,
+                struct scratch *scratch)
+{
+    uint32_t count[PST_BUCKETS_MAX + 1];
+    uint32_t ordered_rows[ROUTE_ROWS];
+    memset(count, 0, (route->target_count + 1) * sizeof *count);
+    for (uint32_t i = 0; i < n; i++) {
+        scratch->target[i] = route->partition_of_bucket[scratch->bucket[i]];
+        count[scratch->target[i] + 1]++;
+    }
+    for (uint32_t t = 0; t < route->target_count; t++)
+        count[t + 1] += count[t];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t place = count[scratch->target[i]]++;
+        scratch->order[place] = i;
+        ordered_rows[place] = rows[i];
+    }
+    uint32_t from = 0;
+    for (uint32_t t = 0; t < route->target_count; t++) { /* count[t] is now the end of target t */
+        struct part part = {scratch->order + from, ordered_rows + from, count[t] - from};
+        int rc = part.row_count != 0 ? append(route->targets[t], view, &part, scratch) : PST_OK;
+        if (rc != PST_OK)
+            return rc;
+        from = count[t];
+    }
+    return PST_OK;
+}
+
+static int route_rows(const struct route *route, const struct pst_schema *schema, const struct view *view,
+                      const uint32_t *rows, uint32_t n, struct scratch *scratch, const struct pst_hash_key *hash_key)
+{
+    const struct edge *edge = route->edge;
+    struct part all = {NULL, rows, n};
+    if (edge->keyed) {
+        pack_keys(edge, view, rows, n, scratch->keys, schema);
+        pst_hash_many(hash_key, scratch->keys, edge->key_bytes, n, scratch->hash);
+        for (uint32_t i = 0; i < n; i++)
+            scratch->bucket[i] = (uint32_t)scratch->hash[i] & edge->bucket_mask;
+        if (route->target_count > 1)
+            return deal(route, view, rows, n, scratch);
+    }
+    for (uint32_t t = 0; t < route->target_count; t++) { /* one target, or a broadcast */
+        int rc = append(route->targets[t], view, &all, scratch);
+        if (rc != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
+{
+    const struct output *out = &ctx->outputs[output];
+    struct run *run = ctx->run;
+    struct scratch *scratch = run->workers[ctx->worker].scratch;
+    if (view->row_count == 0)
+        return PST_OK;
+    for (uint32_t i = 0; i < out->stage_count; i++) {
+        int rc = stage_run(out->stages[i], &out->plan->schema, view);
+        if (rc != PST_OK)
+            return rc;
+    }
+    for (uint32_t i = 0; i < out->route_count; i++) {
+        for (uint32_t from = 0; from < view->row_count; from += ROUTE_ROWS) {
+            uint32_t n = view->row_count - from < ROUTE_ROWS ? view->row_count - from : ROUTE_ROWS;
+            const uint32_t *rows = view->selection != NULL ? view->selection + from : scratch->rows;
+            for (uint32_t r = 0; view->selection == NULL && r < n; r++)
+                scratch->rows[r] = from + r;
+            int rc = route_rows(&out->routes[i], &out->plan->schema, view, rows, n, scratch, &run->graph->hash_key);
+            if (rc != PST_OK)
+                return rc;
+        }
+    }
+    return PST_OK;
+}
+
+bool pst_any_pending(const struct pst_ctx *ctx)
+{
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++)
+        if (pst_channel_pending(ctx->channels_out[i]))
+            return true;
+    return false;
+}
+
+bool pst_flush_channels(struct pst_ctx *ctx)
+{
+    bool free_of_pending = true;
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++) {
+        pst_channel_flush(ctx->channels_out[i]);
+        free_of_pending &= !pst_channel_pending(ctx->channels_out[i]);
+    }
+    return free_of_pending;
+}

@@ -1,0 +1,333 @@
+/* engine/runtime.h - a running graph. Inside the room: nobody else includes it.
+ *
+ * The way of a row: input.c reads a block and has the source parse it; route.c takes rows through stateless stages, hashes their
+ * keys and appends them to the frames of the channels; channel.c hands frames over; partition.c delivers them epoch by epoch;
+ * what an operator puts out goes through route.c again, what a sink writes through sink.c. run.c builds all this and steps it.
+ *
+ * Threads:  an instance belongs to one worker and is touched by its thread alone. Two things are shared: channels (their
+ *           producer's side and their consumer's side are told apart below) and struct input (by lock or by turn).
+ * Holds true:
+ *   E1  rows stand in a channel in order of event time
+ *   E2  a channel's watermark is set only when every row below it is in the ring: so a reader loads it before it looks there
+ *   E3  an instance takes no new step while any of its channels has frames pending, so what waits is what one step put out
+ *   E4  channels of one instance are flushed apart: one that is full never holds up another (no deadlock in diamonds)
+ *   E5  a partition that waits for one input takes in the frames of its others, up to HELD_BYTES_MAX: no deadlock at any ring size
+ */
+#ifndef PST_ENGINE_RUNTIME_H
+#define PST_ENGINE_RUNTIME_H
+
+#include "engine/graph.h"
+#include "state/state.h"
+
+#include <ck_ring.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum {
+    FRAME_ROWS = 2048,
+    CHANNEL_FRAMES = 8,
+    BLOCK_BYTES = 128 * 1024,
+    BLOCK_BYTES_MIN = 4104, /* the longest line that may be well-formed, its end, a byte order mark */
+    BLOCK_PAD_BYTES = 64,
+    ROUTE_ROWS = 1024,  /* rows hashed and routed at a time */
+    BATCH_ROWS = 1024,  /* rows an operator fills before they are routed */
+    SOURCE_ROWS = 4096, /* rows of one batch of a parsed block */
+    SINK_BUFFER_BYTES = 256 * 1024,
+    BLOCKS_AHEAD = 4, /* beyond one a worker: how many blocks may be claimed above the lowest that is not sent yet */
+};
+enum { CHANNELS_MAX = 100000 }; /* each costs some kilobytes before a row has come */
+#define HELD_BYTES_MAX ((uint64_t)1 << 30)
+#define STATE_BYTES_MAX ((uint64_t)1 << 40)
+
+struct run;
+struct worker;
+
+/* What an edge's frames look like: the fields the consumer reads, and what the engine adds. One for each input of a node. */
+struct edge {
+    uint32_t node, input; /* the consumer */
+    uint32_t column_count;
+    const uint32_t *columns; /* fields of the producer's output schema */
+    uint32_t *column_bytes;
+    bool keyed, broadcast, total; /* total: frames carry producer and number of each row */
+    const uint32_t *key;          /* fields of the producer's output schema */
+    uint32_t key_count, key_bytes;
+    uint32_t bucket_mask;
+    size_t frame_bytes;
+};
+
+/* A batch of rows in columns on its way. Owned by the producer until it is in the ring, then by the consumer. */
+struct frame {
+    struct frame *next;
+    uint32_t row_count, cursor; /* cursor: rows delivered, the consumer's */
+    uint64_t sequence;          /* of its first row, on this channel */
+    int64_t *time;
+    uint64_t *hash;     /* keyed edges */
+    uint32_t *bucket;   /* keyed edges */
+    uint32_t *producer; /* total edges: 0 for the source, else 1 + bucket */
+    uint64_t *number;   /* total edges: given once by the producer */
+    void *columns[];
+};
+
+/* From one instance to one partition. */
+struct channel {
+    const struct edge *edge;
+    struct run *run;
+    struct pst_ctx *consumer;
+    uint32_t producer_worker, consumer_worker;
+    /* producer's side */
+    struct frame *open, *pending_first, *pending_last;
+    uint64_t sequence;
+    /* both */
+    _Alignas(64) _Atomic int64_t watermark;
+    atomic_bool busy; /* source channels: rows of a sequenced block are still to come; then `watermark` counts, not M */
+    atomic_bool blocked; /* the producer waits for room */
+    _Atomic int ended;   /* enum end */
+    _Alignas(64) ck_ring_t ring;
+    ck_ring_t recycled;
+    ck_ring_buffer_t *ring_buffer, *recycled_buffer;
+    /* consumer's side */
+    _Alignas(64) struct frame *held_first, *held_last;
+    uint64_t held_count;
+    uint32_t frame_rows;
+    bool from_source;
+};
+enum end { END_NOT = 0, END_INPUT = 1, END_CUT = 2 };
+
+/* Rows on their way through stages and routes, borrowed. Row i of the view is row selection[i] of the columns. */
+struct view {
+    const void *const *columns; /* by field of the output's schema */
+    const int64_t *time;
+    const uint32_t *bucket;    /* of the state that made the row; NULL: 0 */
+    const uint32_t *selection; /* NULL: rows 0.. */
+    uint32_t row_count;
+    const uint64_t *number; /* by row; NULL: number_first + row */
+    uint64_t number_first;
+    bool from_source;
+};
+
+struct route { /* from one instance to all partitions of a consumer */
+    const struct edge *edge;
+    struct channel **targets;
+    uint32_t target_count;
+    const uint16_t *partition_of_bucket;
+};
+
+struct batch {
+    struct pst_out out;
+    void **columns;
+    int64_t *time;
+};
+
+struct output {
+    const struct pst_graph_output *plan;
+    struct pst_ctx **stages;
+    uint32_t stage_count;
+    struct route *routes;
+    uint32_t route_count;
+    struct batch batch;
+    bool total; /* a route behind it is total: rows are kept, ordered and numbered at the end of the callback */
+};
+
+/* An instance of an operator: a partition, the source on one worker, or a stateless stage inside one of them. */
+struct pst_ctx {
+    struct pst_plan_head head;
+    struct run *run;
+    const struct pst_graph_node *node;
+    uint32_t node_index, partition, worker;
+    void *user;
+    struct pst_arena arena;
+    struct pst_state *state;
+    struct output *outputs;
+    bool opened;
+    char sentence[240]; /* what pst_fail() said */
+    int64_t emit_time;
+    /* partitions */
+    struct channel **channels; /* inputs */
+    uint32_t channel_count;
+    struct channel **channels_out;
+    uint32_t channel_out_count;
+    uint32_t *buckets, *due;
+    uint32_t owned_count, due_count;
+    uint8_t *marked;   /* by bucket */
+    int64_t *timers;   /* by bucket */
+    uint64_t *numbers; /* by bucket: rows put out, for total edges */
+    int64_t timer_min, timer_limit, now, watermark_out;
+    uint64_t held_bytes;
+    bool now_known, had_rows, ended;
+    /* stages */
+    const struct view *view;
+    void **gathered;
+    uint32_t *composed;
+    uint32_t gathered_rows;
+    /* sinks */
+    struct sink *sink;
+};
+
+struct sink {
+    char *path_part, *path_final, *path_now;
+    struct pst_file *file;
+    char *buffer;
+    size_t used_bytes;
+    uint64_t bytes_total, rows;
+};
+
+/* ---- input.c ---- */
+struct reject {
+    const char *line;
+    size_t line_bytes;
+    uint32_t line_index;
+    uint32_t reason;
+};
+
+enum source_state { SOURCE_IDLE, SOURCE_PARSED, SOURCE_SENDING, SOURCE_DONE };
+
+struct source { /* the source on one worker: it reads, parses, takes its turn, and sends */
+    struct pst_ctx *ctx;
+    enum source_state state;
+    char *memory; /* BLOCK_PAD_BYTES, text, BLOCK_PAD_BYTES */
+    struct pst_block block;
+    uint64_t index;
+    _Atomic uint64_t sending; /* index of the block that is not sent yet; UINT64_MAX: none. Read by all who claim */
+    struct batch *batches;
+    uint32_t batch_count, batch_capacity, sent_count;
+    uint32_t **late; /* by batch: the rows that are not late; NULL: all of them */
+    uint32_t *late_count;
+    uint64_t *number_first;
+    struct reject *rejects;
+    uint32_t reject_count, reject_capacity, line_count;
+};
+
+struct input {
+    struct pst_file *file;
+    struct gunzip *gunzip;
+    const char *name, *path;
+    uint64_t bytes_total;
+    /* by lock: reading */
+    atomic_flag lock;
+    char *carry;
+    size_t carry_bytes, block_bytes;
+    uint64_t claimed_count, bytes_read;
+    bool closed, at_end, begun, overlong;
+    /* by turn: lateness, counts, the dead letters */
+    _Alignas(64) _Atomic uint64_t turn;
+    _Atomic int64_t max; /* M: no row below it comes after the blocks sequenced so far; at the end, the last time + 1 */
+    _Atomic int end;     /* enum end, set when the last block has been sequenced */
+    int64_t newest;
+    uint64_t lines;
+    _Atomic uint64_t rows, rows_late, lines_malformed, bytes_sequenced;
+    uint64_t malformed_line[PST_BAD_LINES_KEPT];
+    uint32_t malformed_reason[PST_BAD_LINES_KEPT];
+    struct sink *dead_letter;
+};
+
+struct scratch { /* a worker's, for routing */
+    uint8_t keys[ROUTE_ROWS * PST_KEY_BYTES_MAX];
+    uint64_t hash[ROUTE_ROWS];
+    uint32_t bucket[ROUTE_ROWS], rows[ROUTE_ROWS], order[ROUTE_ROWS];
+    uint16_t target[ROUTE_ROWS];
+};
+
+struct worker {
+    struct run *run;
+    uint32_t index;
+    struct pst_ctx **partitions; /* in topological order */
+    uint32_t partition_count;
+    struct source source;
+    struct scratch *scratch;
+    uint64_t wake_mask;
+    uint64_t progress_ns;
+    bool interrupted;
+};
+
+struct run {
+    struct pst_graph *graph;
+    struct pst_world *world;
+    struct pst_run_options options;
+    struct pst_run_report *report;
+    struct pst_arena arena;
+    struct edge **edges;            /* [node][input] */
+    uint16_t **partition_of_bucket; /* [node] */
+    struct worker *workers;
+    uint32_t worker_count;
+    struct pst_ctx **instances; /* all, stages included */
+    uint32_t instance_count, instance_capacity;
+    struct channel **channels;
+    uint32_t channel_count, channel_capacity;
+    struct pst_ctx ***partitions; /* [node][partition]; for the source [node][worker] */
+    struct sink **sinks;
+    uint32_t sink_count;
+    struct input input;
+    uint64_t begun_ns;
+    atomic_bool stopped; /* an error, or a second interrupt */
+    atomic_flag error_lock;
+    int error;
+    char *error_text;
+};
+
+/* run.c */
+extern const struct pst_host *pst_engine_host(void);
+void pst_run_fail(struct run *run, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback); /* reports; returns error */
+/* At the end of its step `from_worker` wakes `worker`; itself by not going to sleep. */
+static inline void pst_wake_later(struct run *run, uint32_t from_worker, uint32_t worker)
+{
+    run->workers[from_worker].wake_mask |= (uint64_t)1 << worker;
+}
+
+/* channel.c */
+struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32_t producer_worker,
+                                uint32_t consumer_worker);
+void pst_channel_free(struct channel *channel);
+struct frame *
+pst_channel_open_frame(struct channel *channel); /* the frame being filled, with room; NULL: out of memory */
+void pst_channel_flush(struct channel *channel); /* what is open becomes pending, what is pending goes as room allows */
+static inline bool pst_channel_pending(const struct channel *c) { return c->pending_first != NULL; }
+void pst_channel_watermark(struct channel *channel, int64_t watermark);
+struct frame *pst_channel_head(struct channel *channel); /* consumer: the first frame not used up, or NULL */
+void pst_channel_pop(struct channel *channel);           /* consumer: gives the head back */
+uint32_t pst_channel_hold(struct channel *channel);      /* consumer: takes in all that is in the ring; frames taken */
+int64_t pst_channel_read_watermark(const struct channel *channel, const struct input *input);
+enum end pst_channel_read_end(const struct channel *channel, const struct input *input);
+
+/* route.c */
+int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view);
+int pst_forward_rows(struct pst_ctx *stage, uint32_t output, const struct pst_rows *rows, const uint32_t *indices,
+                     uint32_t count);
+struct pst_out *pst_batch_reserve(struct pst_ctx *ctx, uint32_t output, uint32_t row_count);
+int pst_batches_flush(struct pst_ctx *ctx);
+int pst_batch_init(struct batch *batch, const struct pst_schema *schema, uint32_t row_capacity);
+void pst_batch_fini(struct batch *batch, const struct pst_schema *schema);
+bool pst_any_pending(const struct pst_ctx *ctx);
+bool pst_flush_channels(struct pst_ctx *ctx); /* false: something is still pending */
+
+/* partition.c: true if it did something */
+bool pst_partition_step(struct pst_ctx *ctx);
+void pst_ctx_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t);
+
+/* input.c */
+int pst_input_init(struct input *input, struct run *run, const char *path);
+void pst_input_fini(struct input *input, struct run *run);
+int pst_source_init(struct source *source, struct pst_ctx *ctx, size_t block_bytes);
+void pst_source_fini(struct source *source);
+bool pst_source_step(struct worker *worker, bool may_read);
+struct pst_out *pst_source_reserve(struct pst_ctx *ctx, uint32_t row_count);
+int pst_source_reject(struct pst_ctx *ctx, pst_reject_reason reason, const char *line, size_t line_bytes,
+                      uint32_t line_index);
+int pst_source_lines(struct pst_ctx *ctx, uint32_t line_count);
+void pst_input_close(struct run *run); /* an interrupt: no block is read any more */
+
+/* gunzip.c */
+struct gunzip *pst_gunzip_new(struct pst_world *world, struct pst_file *file);
+void pst_gunzip_free(struct gunzip *gunzip);
+int64_t pst_gunzip_read(struct gunzip *gunzip, void *bytes, size_t byte_count);
+
+/* sink.c */
+int pst_sink_open(struct run *run, const char *directory, const char *file, struct sink **ret_sink);
+int pst_sink_write(struct run *run, struct sink *sink, const void *bytes, size_t byte_count);
+int pst_sink_flush(struct run *run, struct sink *sink);
+void pst_sink_close(struct run *run, struct sink *sink, int outcome); /* frees nothing; an error ends the run with it */
+void pst_sink_name(struct run *run, struct sink *sink,
+                   int outcome); /* renames after the outcome, once all are closed */
+void pst_sink_free(struct sink *sink);
+
+#endif
