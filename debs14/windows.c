@@ -1,0 +1,51 @@
+/* windows.c - what the three operators of Query 2 plan alike. */
+#include "debs14/outliers.h"
+
+#include <string.h>
+
+const struct pst_param windows_params[1] = {
+    {.name = "windows",
+     .kind = PST_PARAM_INTS,
+     .standard = "[3600, 86400]",
+     .value_min = 1,
+     .value_max = UINT32_MAX,
+     .help = "lengths of the sliding windows in seconds"},
+};
+
+struct windows_plan *windows_plan(struct pst_plan *p)
+{
+    uint32_t count;
+    struct windows_plan *plan = pst_plan_alloc(p, sizeof *plan);
+    if (plan == NULL)
+        return NULL;
+    const int64_t *windows = pst_plan_ints(p, "windows", &count);
+    if (count == 0 || count > WINDOWS_MAX)
+        pst_plan_error(p, "windows", 0, "give 1 to 8 window lengths in seconds");
+    for (uint32_t i = 0; i < count && count <= WINDOWS_MAX; i++) {
+        for (uint32_t j = 0; j < i; j++)
+            if (windows[j] == windows[i])
+                pst_plan_error(p, "windows", i, "this window is there already");
+        plan->window_s[i] = windows[i];
+        plan->window_count = count;
+    }
+    pst_plan_set_user(p, plan);
+    return plan;
+}
+
+bool windows_field(struct pst_plan *p, struct windows_plan *plan, uint32_t i, uint32_t input, const char *name,
+                   pst_type type, uint8_t scale)
+{
+    const struct pst_schema *schema = pst_plan_input(p, input);
+    plan->field[i] = pst_plan_use(p, input, name, NULL, 0);
+    if (plan->field[i] < 0)
+        return false;
+    for (uint32_t f = 0; f < schema->field_count; f++) {
+        const struct pst_field *field = &schema->fields[f];
+        if (strcmp(field->name, name) != 0 || (field->type == type && field->scale == scale))
+            continue;
+        pst_plan_error(p, NULL, 0,
+                       "a field of its input has not the type that this query defines: ids are u32, value is decimal3");
+        return false;
+    }
+    return true;
+}
