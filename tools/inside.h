@@ -1,0 +1,86 @@
+/* tools/inside.h - what the files of this room share with each other; a verb needs tools/cli.h alone.
+ *
+ * Thread:   the main thread.
+ */
+#ifndef PST_INSIDE_H
+#define PST_INSIDE_H
+
+#include "tools/cli.h"
+
+#include <stdarg.h>
+
+/* ---- the table of verbs and flags (cli.c) ---- */
+extern const struct pst_flag pst_flags_common[]; /* every verb has these, too; ended by a NULL name */
+/* The verb's own flags, then the common ones; NULL behind the last. */
+const struct pst_flag *pst_verb_flag(const struct pst_verb *verb, uint32_t index);
+const struct pst_flag *pst_verb_flag_find(const struct pst_verb *verb, const char *name, size_t name_bytes);
+const struct pst_verb *pst_verb_find(const char *name);
+
+/* Parses the words behind the verb. A usage error has been printed where it returns false. *ret_help: --help was among
+ * them. The call is to be given to pst_call_fini() in either case. */
+bool pst_call_init(struct pst_call *call, const struct pst_verb *verb, uint32_t word_count, const char **words,
+                   bool *ret_help);
+void pst_call_fini(struct pst_call *call);
+
+/* The half of pst_complain() that goes to stderr: for verbs whose --json object carries its errors itself. */
+void pst_complain_text(const struct pst_call *call, int exit_code, const char *text);
+/* "error":null or "error":{"exit_code":1,"text":"..."}, as in every object of --json. */
+void pst_json_error(struct pst_text *json, int exit_code, const char *text);
+/* Writes to stdout; main() tells the reason of the first failure at the end. */
+void pst_print(const char *bytes, size_t count);
+int pst_print_errno(void); /* 0: nothing failed */
+/* Prints `text` on stdout and frees it. PST_EXIT_OK, or PST_EXIT_FAILED where memory ran out while it was made. */
+int pst_text_show(const struct pst_call *call, struct pst_text *text);
+
+/* ---- help, man page, completion (help.c, manual.c) ---- */
+int pst_help_show(const struct pst_call *call, const struct pst_verb *verb); /* `penstock VERB --help` */
+void pst_manual_page(struct pst_text *roff);
+void pst_bash_completion(struct pst_text *bash);
+struct pst_topic {
+    const char *name, *title, *text;
+};
+extern const struct pst_topic pst_topics[]; /* ended by a NULL name */
+/* Paragraphs are parted by "\n\n"; one whose first character is a space is shown as it is. NULL behind the last. */
+const char *pst_paragraph_next(const char *text, size_t *ret_bytes, bool *ret_literal);
+void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text); /* "-o, --output DIR" */
+const char *pst_param_kind_name(pst_param_kind kind);
+const char *pst_role_name(pst_role role);
+
+/* ---- graphs for `run` and `check` (load.c) ---- */
+struct pst_loaded {
+    struct pst_diagnostics diagnostics;
+    struct pst_graph *graph; /* NULL: it did not load */
+    struct pst_text error;   /* why not, one sentence */
+    int exit_code;
+};
+/* Loads operand 0 with --set, and prints on stderr what is wrong with it. */
+int pst_loaded_init(struct pst_loaded *loaded, const struct pst_call *call);
+void pst_loaded_fini(struct pst_loaded *loaded);
+void pst_json_diagnostics(struct pst_text *json, const struct pst_diagnostics *diagnostics);
+
+/* ---- the line that tells how far a run is (progress.c) ---- */
+struct pst_progress {
+    const struct pst_call *call;
+    volatile int *interrupts;
+    bool shown;                               /* the line stands on the terminal now */
+    bool told_drain;                          /* the note about the first interrupt is out */
+    uint64_t rows_before, nanoseconds_before; /* at the last line, for the rate of the moment */
+};
+/* For pst_run_options. Thread: one of the workers, never two at once. `argument` is a struct pst_progress. */
+void pst_progress_report(void *argument, const struct pst_run_report *report);
+void pst_progress_clear(struct pst_progress *progress); /* after the run */
+
+/* ---- what `run` tells (report.c) ---- */
+struct pst_outcome {
+    const struct pst_call *call;
+    const struct pst_loaded *loaded;
+    const struct pst_run_report *report;
+    int exit_code;
+    const char *error; /* NULL: complete */
+};
+void pst_outcome_note(const struct pst_outcome *outcome);      /* the summary on stderr */
+int pst_outcome_json(const struct pst_outcome *outcome);       /* the object on stdout */
+void pst_count_print(struct pst_text *text, uint64_t count);   /* 50,000,000 */
+void pst_rate_print(struct pst_text *text, double per_second); /* 11.9 M */
+
+#endif

@@ -1,0 +1,151 @@
+/* tools/report.c - what `penstock run` tells at its end: a summary for people, an object for programs. */
+#include "tools/inside.h"
+
+#include <sys/resource.h>
+
+/* ---- figures ---- */
+
+void pst_count_print(struct pst_text *text, uint64_t count)
+{
+    char digits[32];
+    const int digit_count = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)count);
+    for (int i = 0; i < digit_count; i++)
+        pst_text_printf(text, "%s%c", i > 0 && (digit_count - i) % 3 == 0 ? "," : "", digits[i]);
+}
+
+void pst_rate_print(struct pst_text *text, double per_second)
+{
+    if (per_second >= 1e6)
+        pst_text_printf(text, "%.1f M", per_second / 1e6);
+    else if (per_second >= 1e4)
+        pst_text_printf(text, "%.0f k", per_second / 1e3);
+    else
+        pst_text_printf(text, "%.0f", per_second);
+}
+
+static void bytes_print(struct pst_text *text, uint64_t bytes)
+{
+    if (bytes < 1024)
+        pst_text_printf(text, "%llu B", (unsigned long long)bytes);
+    else if (bytes < UINT64_C(1024) * 1024)
+        pst_text_printf(text, "%.1f KiB", (double)bytes / 1024.0);
+    else
+        pst_text_printf(text, "%.1f MiB", (double)bytes / (1024.0 * 1024.0));
+}
+
+static uint64_t memory_bytes_peak(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0 || usage.ru_maxrss < 0)
+        return 0;
+    return (uint64_t)usage.ru_maxrss * 1024; /* Linux counts it in KiB */
+}
+
+static double seconds_of(const struct pst_run_report *report) { return (double)report->nanoseconds / 1e9; }
+
+static double rows_per_second(const struct pst_run_report *report)
+{
+    return report->nanoseconds > 0 ? (double)report->rows / seconds_of(report) : 0.0;
+}
+
+/* ---- for people ---- */
+
+static uint32_t bad_lines_kept(const struct pst_run_report *report)
+{
+    return report->lines_malformed < PST_BAD_LINES_KEPT ? (uint32_t)report->lines_malformed : PST_BAD_LINES_KEPT;
+}
+
+static void rows_print(struct pst_text *text, const struct pst_run_report *report)
+{
+    pst_text_printf(text, "  rows       ");
+    pst_count_print(text, report->rows);
+    pst_text_printf(text, " in, ");
+    pst_count_print(text, report->rows_out);
+    pst_text_printf(text, " out\n  late       ");
+    pst_count_print(text, report->rows_late);
+    pst_text_printf(text, "\n  malformed  ");
+    pst_count_print(text, report->lines_malformed);
+    pst_text_printf(text, "\n");
+    for (uint32_t i = 0; i < bad_lines_kept(report); i++)
+        pst_text_printf(text, "             line %llu: %s\n", (unsigned long long)report->malformed_line[i],
+                        pst_reject_sentence(report->malformed_reason[i]));
+    if (report->lines_malformed > PST_BAD_LINES_KEPT)
+        pst_text_printf(text, "             and %llu more\n",
+                        (unsigned long long)(report->lines_malformed - PST_BAD_LINES_KEPT));
+}
+
+static void effort_print(struct pst_text *text, const struct pst_run_report *report)
+{
+    pst_text_printf(text, "  time       %.2f s, ", seconds_of(report));
+    pst_rate_print(text, rows_per_second(report));
+    pst_text_printf(text, " rows/s, %u worker%s\n  memory     ", report->worker_count,
+                    report->worker_count == 1 ? "" : "s");
+    bytes_print(text, memory_bytes_peak());
+    pst_text_printf(text, " at most, ");
+    bytes_print(text, report->state_bytes_max);
+    pst_text_printf(text, " of it state\n");
+}
+
+void pst_outcome_note(const struct pst_outcome *outcome)
+{
+    const struct pst_run_report *report = outcome->report;
+    struct pst_text text = {0};
+    pst_text_printf(&text, "%s: %s\n", outcome->call->operands[0],
+                    outcome->error == NULL ? "complete" : "not complete");
+    rows_print(&text, report);
+    effort_print(&text, report);
+    for (uint32_t i = 0; i < report->output_count; i++)
+        pst_text_printf(&text, "  %s    %s\n", i == 0 ? "outputs" : "       ", report->outputs[i]);
+    if (!text.failed && text.count > 0)
+        pst_note(outcome->call, "%.*s", (int)text.count - 1, text.bytes);
+    pst_text_fini(&text);
+}
+
+/* ---- for programs ---- */
+
+static void malformed_json(struct pst_text *json, const struct pst_run_report *report)
+{
+    pst_text_printf(json, "\"malformed\":[");
+    for (uint32_t i = 0; i < bad_lines_kept(report); i++) {
+        pst_text_printf(json, "%s{\"line\":%llu,\"reason\":", i == 0 ? "" : ",",
+                        (unsigned long long)report->malformed_line[i]);
+        pst_text_json(json, pst_reject_sentence(report->malformed_reason[i]));
+        pst_text_printf(json, "}");
+    }
+    pst_text_printf(json, "]");
+}
+
+static void outputs_json(struct pst_text *json, const struct pst_run_report *report)
+{
+    pst_text_printf(json, "\"outputs\":[");
+    for (uint32_t i = 0; i < report->output_count; i++) {
+        pst_text_printf(json, "%s", i == 0 ? "" : ",");
+        pst_text_json(json, report->outputs[i]);
+    }
+    pst_text_printf(json, "]");
+}
+
+int pst_outcome_json(const struct pst_outcome *outcome)
+{
+    const struct pst_run_report *report = outcome->report;
+    struct pst_text json = {0};
+    pst_text_printf(&json, "{\"schema_version\":%d,\"graph\":", PST_JSON_SCHEMA_VERSION);
+    pst_text_json(&json, outcome->call->operands[0]);
+    pst_text_printf(&json, ",\"rows\":%llu,\"rows_late\":%llu,\"lines_malformed\":%llu,",
+                    (unsigned long long)report->rows, (unsigned long long)report->rows_late,
+                    (unsigned long long)report->lines_malformed);
+    malformed_json(&json, report);
+    pst_text_printf(&json,
+                    ",\"seconds\":%.6f,\"rows_per_second\":%.0f,\"peak_memory_bytes\":%llu,\"state_bytes_max\":%llu",
+                    seconds_of(report), rows_per_second(report), (unsigned long long)memory_bytes_peak(),
+                    (unsigned long long)report->state_bytes_max);
+    pst_text_printf(&json, ",\"workers\":%u,\"input_bytes\":%llu,\"rows_out\":%llu,", report->worker_count,
+                    (unsigned long long)report->input_bytes, (unsigned long long)report->rows_out);
+    outputs_json(&json, report);
+    pst_text_printf(&json, ",\"complete\":%s,", outcome->error == NULL ? "true" : "false");
+    pst_json_diagnostics(&json, &outcome->loaded->diagnostics);
+    pst_text_printf(&json, ",");
+    pst_json_error(&json, outcome->exit_code, outcome->error);
+    pst_text_printf(&json, "}\n");
+    return pst_text_show(outcome->call, &json);
+}

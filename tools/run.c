@@ -1,0 +1,167 @@
+/* tools/run.c - `penstock run`: one graph in this process, to the end of its input. */
+#include "tools/inside.h"
+
+#include <signal.h>
+#include <string.h>
+
+enum {
+    FRAME_ROWS_MAX = 1 << 20,
+    CHANNEL_FRAMES_MAX = 1 << 16,
+    BLOCK_BYTES_MIN = 64,
+    BLOCK_BYTES_MAX = 1 << 30,
+    INTERRUPTS_PATIENCE = 2, /* drain, stop at once; the next signal ends the process as if there were no handler */
+};
+
+/* ---- signals ---- */
+
+static volatile int interrupts; /* read by the workers */
+
+static void on_interrupt(int signal_number)
+{
+    if (__atomic_fetch_add(&interrupts, 1, __ATOMIC_RELAXED) < INTERRUPTS_PATIENCE)
+        return;
+    (void)signal(signal_number, SIG_DFL);
+    (void)raise(signal_number);
+}
+
+static void signals_take(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = 0};
+    sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)signal(SIGXFSZ, SIG_IGN); /* so is a limit on the size of files */
+    (void)signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of the write, and has a sentence */
+}
+
+/* ---- options ---- */
+
+static bool block_bytes_read(const struct pst_call *call, uint32_t *ret_bytes)
+{
+    const char *word = pst_call_flag(call, "block-bytes");
+    uint64_t bytes = 0;
+    if (word != NULL &&
+        (pst_parse_bytes(word, &bytes) != PST_OK || bytes < BLOCK_BYTES_MIN || bytes > BLOCK_BYTES_MAX)) {
+        pst_complain(call, PST_EXIT_USAGE, "--block-bytes `%s`: a size from 64 to 1GiB is wanted, as 64KiB", word);
+        return false;
+    }
+    *ret_bytes = (uint32_t)bytes;
+    return true;
+}
+
+static bool options_read(const struct pst_call *call, struct pst_run_options *options)
+{
+    uint64_t worker_count = 0, frame_rows = 0, channel_frames = 0;
+    if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX, 0, &worker_count) ||
+        !pst_call_number(call, "frame-rows", 1, FRAME_ROWS_MAX, 0, &frame_rows) ||
+        !pst_call_number(call, "channel-frames", 1, CHANNEL_FRAMES_MAX, 0, &channel_frames) ||
+        !block_bytes_read(call, &options->block_bytes))
+        return false;
+    options->input = pst_call_flag(call, "input");
+    options->output_dir = pst_call_flag(call, "output");
+    options->dead_letter = pst_call_flag(call, "dead-letter");
+    options->strict = pst_call_flag(call, "strict") != NULL;
+    options->worker_count = (uint32_t)worker_count;
+    options->frame_rows = (uint32_t)frame_rows;
+    options->channel_frames = (uint32_t)channel_frames;
+    options->interrupts = &interrupts;
+    return true;
+}
+
+/* ---- the run ---- */
+
+/* Why it did not end well, and where what was written so far is. */
+static void error_say(struct pst_text *error, int rc, const struct pst_run_report *report)
+{
+    pst_text_printf(error, "%s", report->error != NULL ? report->error : pst_error_sentence(rc));
+    bool first = true;
+    for (uint32_t i = 0; i < report->output_count; i++) {
+        if (report->error != NULL && strstr(report->error, report->outputs[i]) != NULL)
+            continue; /* the sentence says so already */
+        pst_text_printf(error, "%s%s", first ? "; what was written so far is in " : ", ", report->outputs[i]);
+        first = false;
+    }
+}
+
+/* Shows how it ended; returns the exit code. */
+static int outcome_show(const struct pst_call *call, const struct pst_loaded *loaded,
+                        const struct pst_run_report *report, int exit_code, const char *error)
+{
+    const struct pst_outcome outcome = {
+        .call = call, .loaded = loaded, .report = report, .exit_code = exit_code, .error = error};
+    const int shown = call->json ? pst_outcome_json(&outcome) : PST_EXIT_OK;
+    return exit_code != PST_EXIT_OK ? exit_code : shown;
+}
+
+static int graph_run(const struct pst_call *call, const struct pst_loaded *loaded, struct pst_run_options *options)
+{
+    struct pst_run_report report = {0};
+    struct pst_progress progress = {.call = call, .interrupts = &interrupts};
+    options->progress = pst_progress_report;
+    options->progress_argument = &progress;
+    signals_take();
+    const int rc = pst_run(loaded->graph, options, NULL, &report);
+    pst_progress_clear(&progress);
+
+    struct pst_text error = {0};
+    const int exit_code = pst_exit_of_error(rc);
+    if (rc != PST_OK)
+        error_say(&error, rc, &report);
+    const char *sentence = rc == PST_OK ? NULL : error.bytes != NULL ? error.bytes : pst_error_sentence(rc);
+    if (!call->json)
+        pst_outcome_note(&(struct pst_outcome){.call = call, .loaded = loaded, .report = &report, .error = sentence});
+    if (sentence != NULL)
+        pst_complain_text(call, exit_code, sentence);
+    const int shown = outcome_show(call, loaded, &report, exit_code, sentence);
+    pst_text_fini(&error);
+    pst_run_report_fini(&report);
+    return shown;
+}
+
+static int run_run(const struct pst_call *call)
+{
+    struct pst_run_options options = {0};
+    if (!options_read(call, &options))
+        return PST_EXIT_USAGE;
+    struct pst_loaded loaded;
+    int exit_code = pst_loaded_init(&loaded, call);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = graph_run(call, &loaded, &options);
+    else
+        exit_code = outcome_show(call, &loaded, &(struct pst_run_report){0}, exit_code, loaded.error.bytes);
+    pst_loaded_fini(&loaded);
+    return exit_code;
+}
+
+static const struct pst_flag run_flags[] = {
+    {"input", 'i', "FILE", false, "Read FILE instead of the source's file; `-` is standard input.", "file"},
+    {"output", 'o', "DIR", false, "Write results into the folder DIR; it is made where it is missing.", "dir"},
+    {"workers", 'w', "N", false, "Work with N threads; without it one for each core.", NULL},
+    {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
+    {"dead-letter", 0, "FILE", false, "Write late and malformed lines, unchanged, to FILE.", "file"},
+    {"strict", 0, NULL, false, "Stop at the first malformed line, with exit code 65.", NULL},
+    {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
+    {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
+    {"block-bytes", 0, "SIZE", false, "For tests and tuning: read the input in blocks of SIZE, as 64KiB.", NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
+const struct pst_verb pst_verb_run = {
+    .name = "run",
+    .operands = "GRAPH.yaml",
+    .operand_count_min = 1,
+    .operand_count_max = 1,
+    .summary = "Run a graph to the end of its input.",
+    .text = "Results are written to NAME.part and get their NAME when they are complete: a file with its final name is "
+            "a whole "
+            "one. They are the same bytes for any number of workers and partitions.\n\n"
+            "Malformed and late lines are counted and told at the end; they end the run only with `--strict`.\n\n"
+            "The first SIGINT or SIGTERM ends the reading and finishes what is in flight: results so far are in "
+            "NAME.partial, and "
+            "the exit code is 1. A second one stops at once. After an error they are in NAME.failed.",
+    .examples = "penstock run debs14/load.yaml --input meters.csv --output results\n"
+                "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"
+                "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json",
+    .flags = run_flags,
+    .run = run_run,
+};
