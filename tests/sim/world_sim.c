@@ -1,0 +1,458 @@
+/* world_sim.c - see world_sim.h. */
+#include "world_sim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#define FIBER_LEAVE(keep, to) __sanitizer_start_switch_fiber(&(keep)->fake, (to)->stack, (to)->stack_bytes)
+#define FIBER_ENTER(keep) __sanitizer_finish_switch_fiber((keep)->fake, NULL, NULL)
+#else
+#define FIBER_LEAVE(keep, to) ((void)(keep), (void)(to))
+#define FIBER_ENTER(keep) ((void)(keep))
+#endif
+
+enum { FIBER_STACK_BYTES = 256 * 1024 };
+
+enum { SLEEPS_MAX = 10000 }; /* ticks of worker 0 in a row that wake nobody: stuck */
+
+struct pst_file {
+    struct sim_file *file;
+    size_t at;
+};
+
+/* splitmix64 (Steele, Lea, Flood 2014) */
+uint64_t sim_random(struct sim *sim, uint64_t below)
+{
+    uint64_t z = sim->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (z ^ (z >> 31)) % below;
+}
+
+static void trace(struct sim *sim, uint64_t event, uint64_t value)
+{
+    sim->trace = (sim->trace ^ event) * 0x100000001b3u;
+    sim->trace = (sim->trace ^ value) * 0x100000001b3u;
+}
+
+static struct sim_file *find(const struct sim *sim, const char *name)
+{
+    for (uint32_t i = 0; i < sim->file_count; i++)
+        if (sim->files[i].there && strcmp(sim->files[i].name, name) == 0)
+            return (struct sim_file *)&sim->files[i];
+    return NULL;
+}
+
+/* The world's own memory is libc's: allocations that a test makes fail are those of the engine. Freed by pst_text_fini(). */
+static void append(struct pst_text *text, const void *bytes, size_t byte_count)
+{
+    if (text->count + byte_count + 1 > text->capacity) {
+        text->capacity = 2 * (text->count + byte_count) + 64;
+        text->bytes = realloc(text->bytes, text->capacity);
+        PST_ASSERT(text->bytes != NULL);
+    }
+    if (byte_count != 0)
+        memcpy(text->bytes + text->count, bytes, byte_count);
+    text->count += byte_count;
+    text->bytes[text->count] = '\0';
+}
+
+static struct sim_file *create(struct sim *sim, const char *name)
+{
+    struct sim_file *file = find(sim, name);
+    if (file == NULL) {
+        PST_ASSERT(sim->file_count < SIM_FILES_MAX);
+        file = &sim->files[sim->file_count++];
+        file->name = strdup(name);
+        PST_ASSERT(file->name != NULL);
+        file->there = true;
+    }
+    file->bytes.count = 0;
+    return file;
+}
+
+void sim_put(struct sim *sim, const char *name, const void *bytes, size_t byte_count)
+{
+    append(&create(sim, name)->bytes, bytes, byte_count);
+}
+
+const struct pst_text *sim_get(const struct sim *sim, const char *name)
+{
+    const struct sim_file *file = find(sim, name);
+    return file != NULL ? &file->bytes : NULL;
+}
+
+/* ---- the table ---- */
+static uint64_t sim_now(void *self) { return ((struct sim *)self)->now_ns; }
+
+static int sim_bytes(void *self, void *bytes, size_t byte_count)
+{
+    for (size_t i = 0; i < byte_count; i++)
+        ((unsigned char *)bytes)[i] = (unsigned char)sim_random(self, 256);
+    return PST_OK;
+}
+
+static uint32_t sim_cores(void *self)
+{
+    (void)self;
+    return 2;
+}
+
+static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
+{
+    struct sim_file *file = mode == PST_OPEN_READ ? find(self, path) : create(self, path);
+    if (file == NULL) {
+        pst_system_error_set(ENOENT);
+        return PST_ENOENT;
+    }
+    *ret_file = pst_calloc(1, sizeof **ret_file);
+    if (*ret_file == NULL)
+        return PST_ENOMEM;
+    (*ret_file)->file = file;
+    return PST_OK;
+}
+
+static int64_t sim_read(void *self, struct pst_file *file, void *bytes, size_t byte_count)
+{
+    struct sim *sim = self;
+    if (sim_random(sim, 100) < sim->again_percent)
+        return PST_EAGAIN;
+    size_t rest = file->file->bytes.count - file->at;
+    size_t count = rest < byte_count ? rest : byte_count;
+    if (count > 1 && sim->read_bytes_max != 0) {
+        size_t most = count < sim->read_bytes_max ? count : sim->read_bytes_max;
+        count = 1 + sim_random(sim, most);
+    }
+    if (count > rest)
+        count = rest;
+    if (count != 0)
+        memcpy(bytes, file->file->bytes.bytes + file->at, count);
+    file->at += count;
+    trace(sim, 'r', count);
+    return (int64_t)count;
+}
+
+static int sim_watch(void *self, struct pst_file *file, uint32_t worker_index)
+{
+    (void)file;
+    ((struct sim *)self)->watching[worker_index] = true;
+    return PST_OK;
+}
+
+static int sim_write(void *self, struct pst_file *file, const void *bytes, size_t byte_count)
+{
+    struct sim *sim = self;
+    trace(sim, 'w', byte_count);
+    sim->writes++;
+    sim->write_bytes += byte_count;
+    if (byte_count > sim->write_bytes_left) {
+        pst_system_error_set(ENOSPC);
+        return PST_EIO;
+    }
+    if (sim->write_bytes_left != UINT64_MAX)
+        sim->write_bytes_left -= byte_count;
+    append(&file->file->bytes, bytes, byte_count);
+    return PST_OK;
+}
+
+static int sim_sync(void *self, struct pst_file *file)
+{
+    (void)self;
+    (void)file;
+    return PST_OK;
+}
+
+static int sim_close(void *self, struct pst_file *file)
+{
+    (void)self;
+    pst_free(file);
+    return PST_OK;
+}
+
+static int sim_size(void *self, struct pst_file *file, uint64_t *ret_bytes)
+{
+    (void)self;
+    *ret_bytes = file->file->bytes.count;
+    return PST_OK;
+}
+
+static int sim_look(void *self, const char *path, uint64_t ret_id[2])
+{
+    const struct sim_file *file = find(self, path);
+    ret_id[0] = 0;
+    ret_id[1] = (uint64_t)(uintptr_t)file;
+    return file != NULL ? 1 : 0;
+}
+
+static int sim_unlink(void *self, const char *path)
+{
+    struct sim_file *file = find(self, path);
+    if (file == NULL) {
+        pst_system_error_set(ENOENT);
+        return PST_ENOENT;
+    }
+    file->there = false;
+    return PST_OK;
+}
+
+static int sim_rename(void *self, const char *from, const char *to)
+{
+    struct sim_file *file = find(self, from);
+    if (file == NULL) {
+        pst_system_error_set(ENOENT);
+        return PST_ENOENT;
+    }
+    if (find(self, to) != NULL)
+        (void)sim_unlink(self, to);
+    char *name = strdup(to);
+    PST_ASSERT(name != NULL);
+    free(file->name);
+    file->name = name;
+    return PST_OK;
+}
+
+static int sim_mkdir(void *self, const char *path)
+{
+    (void)self;
+    (void)path;
+    return PST_OK;
+}
+
+/* ---- workers ---- */
+void sim_yield(void);
+void sim_spin(void);
+
+static void sim_wake(void *self, uint32_t worker_index)
+{
+    struct sim *sim = self;
+    sim_yield();
+    trace(sim, 'k', worker_index);
+    sim->notified[worker_index] = true;
+}
+
+/* A worker that may step: awake, or asleep with a wake-up that happens to arrive now. UINT32_MAX: none. */
+static uint32_t choose(struct sim *sim)
+{
+    uint32_t able[SIM_WORKERS_MAX], count = 0;
+    for (uint32_t w = 0; w < sim->worker_count; w++)
+        if (!sim->done[w] && (!sim->asleep[w] || sim->notified[w] || sim->amid[w]))
+            able[count++] = w;
+    return count == 0 ? UINT32_MAX : able[sim_random(sim, count)];
+}
+
+/* What a reader waits for may arrive while others work. */
+static void data_arrives(struct sim *sim)
+{
+    for (uint32_t w = 0; w < sim->worker_count; w++) {
+        if (sim->watching[w] && sim_random(sim, 8) == 0) {
+            sim->watching[w] = false;
+            sim->notified[w] = true;
+        }
+    }
+}
+
+static void interrupt(struct sim *sim)
+{
+    for (int i = 0; i < 2; i++)
+        if (sim->interrupt_step[i] != 0 && sim->steps >= sim->interrupt_step[i] && sim->interrupts < i + 1)
+            sim->interrupts = i + 1;
+}
+
+/* Nobody is able: what a reader waits for arrives, or worker 0's timer goes off. */
+static void idle_time(struct sim *sim)
+{
+    bool any = false;
+    sim->now_ns += 1000000;
+    for (uint32_t w = 0; w < sim->worker_count; w++) {
+        if (sim->watching[w] && !sim->done[w]) {
+            sim->watching[w] = false;
+            sim->notified[w] = any = true;
+        }
+    }
+    if (!any)
+        sim->notified[0] = sim->ticked = true;
+}
+
+/* The timer is there for interrupts and progress alone: if its step finds work, somebody forgot to wake worker 0. Interrupts
+ * are the one thing that it may find. */
+static void look_for_lost_wake(struct sim *sim, uint32_t w, pst_step result)
+{
+    bool news = result == PST_STEP_MORE;
+    for (uint32_t i = 0; i < sim->worker_count; i++)
+        news |= sim->notified[i];
+    if (sim->ticked && w == 0 && news && sim->interrupts == 0)
+        sim->wakes_lost++;
+    sim->ticked = false;
+}
+
+/* ---- steps that are interrupted: each worker on a stack of its own, one of them running ---- */
+struct sim_fiber {
+    ucontext_t context;
+    struct sim *sim;
+    pst_step_fn step;
+    void *argument;
+    uint32_t index;
+    pst_step result;
+    void *stack, *fake;
+    size_t stack_bytes;
+};
+
+static struct sim *sim_of_fibers; /* whose worker runs now; NULL: none does */
+
+/* From one stack to another; the scheduler's is the last of the fibers. */
+static void fiber_switch(struct sim_fiber *from, struct sim_fiber *to)
+{
+    FIBER_LEAVE(from, to);
+    (void)swapcontext(&from->context, &to->context);
+    FIBER_ENTER(from);
+}
+
+static void to_scheduler(struct sim *sim)
+{
+    sim_of_fibers = NULL;
+    fiber_switch(&sim->fibers[sim->running], &sim->fibers[sim->worker_count]);
+}
+
+static void fiber_main(unsigned high, unsigned low)
+{
+    struct sim_fiber *fiber = (struct sim_fiber *)((uintptr_t)high << 32 | (uintptr_t)low);
+    struct sim *sim = fiber->sim;
+    FIBER_ENTER(fiber);
+    for (;;) {
+        fiber->result = fiber->step(fiber->argument, fiber->index);
+        sim->amid[fiber->index] = false;
+        to_scheduler(sim);
+    }
+}
+
+void sim_spin(void)
+{
+    if (sim_of_fibers != NULL)
+        to_scheduler(sim_of_fibers);
+}
+
+void sim_yield(void)
+{
+    if (sim_of_fibers != NULL && sim_random(sim_of_fibers, 1000) < sim_of_fibers->yield_permille)
+        to_scheduler(sim_of_fibers);
+}
+
+static void fibers_init(struct sim *sim, pst_step_fn step, void *argument)
+{
+    sim->fibers = calloc(sim->worker_count + 1, sizeof *sim->fibers);
+    PST_ASSERT(sim->fibers != NULL);
+    for (uint32_t w = 0; w < sim->worker_count; w++) {
+        struct sim_fiber *fiber = &sim->fibers[w];
+        *fiber = (struct sim_fiber){
+            .sim = sim, .step = step, .argument = argument, .index = w, .stack_bytes = FIBER_STACK_BYTES};
+        fiber->stack = malloc(FIBER_STACK_BYTES);
+        PST_ASSERT(fiber->stack != NULL && getcontext(&fiber->context) == 0);
+        fiber->context.uc_stack.ss_sp = fiber->stack;
+        fiber->context.uc_stack.ss_size = FIBER_STACK_BYTES;
+        makecontext(&fiber->context, (void (*)(void))fiber_main, 2, (unsigned)((uintptr_t)fiber >> 32),
+                    (unsigned)(uintptr_t)fiber);
+    }
+}
+
+static void fibers_fini(struct sim *sim)
+{
+    for (uint32_t w = 0; sim->fibers != NULL && w < sim->worker_count; w++)
+        free(sim->fibers[w].stack);
+    free(sim->fibers);
+    sim->fibers = NULL;
+}
+
+/* A step, or what is left of one. false: it is not finished yet. */
+static bool step_some(struct sim *sim, uint32_t w, pst_step_fn step, void *argument, pst_step *ret_result)
+{
+    if (sim->fibers == NULL) {
+        *ret_result = step(argument, w);
+        return true;
+    }
+    sim->amid[w] = true;
+    sim->running = w;
+    sim_of_fibers = sim;
+    fiber_switch(&sim->fibers[sim->worker_count], &sim->fibers[w]);
+    *ret_result = sim->fibers[w].result;
+    return !sim->amid[w];
+}
+
+static int sim_run(void *self, uint32_t worker_count, pst_step_fn step, void *argument)
+{
+    struct sim *sim = self;
+    uint32_t left = worker_count, sleeps = 0;
+    PST_ASSERT(worker_count <= SIM_WORKERS_MAX);
+    sim->worker_count = worker_count;
+    for (uint32_t w = 0; w < worker_count; w++)
+        sim->done[w] = sim->asleep[w] = sim->notified[w] = sim->watching[w] = sim->amid[w] = false;
+    if (sim->yield_permille != 0)
+        fibers_init(sim, step, argument);
+    sim->ticked = false;
+    while (left != 0) {
+        data_arrives(sim);
+        interrupt(sim);
+        uint32_t w = choose(sim);
+        if (w == UINT32_MAX) {
+            if (sim->done[0] || ++sleeps > SLEEPS_MAX) {
+                sim->stuck = true;
+                break;
+            }
+            idle_time(sim);
+            continue;
+        }
+        pst_step result;
+        if (!sim->amid[w]) {
+            sim->asleep[w] = sim->notified[w] = false;
+            sim->steps++;
+        }
+        sim->now_ns += 1 + sim_random(sim, 100000);
+        bool finished = step_some(sim, w, step, argument, &result);
+        trace(sim, 's', (uint64_t)w << 8 | (uint64_t)(finished ? result : 0));
+        if (!finished)
+            continue;
+        look_for_lost_wake(sim, w, result);
+        sim->asleep[w] = result == PST_STEP_IDLE;
+        sim->done[w] = result == PST_STEP_DONE;
+        left -= sim->done[w];
+        sleeps = result == PST_STEP_MORE ? 0 : sleeps;
+    }
+    fibers_fini(sim);
+    return sim->stuck ? PST_EINTERNAL : PST_OK;
+}
+
+void sim_init(struct sim *sim, uint64_t seed)
+{
+    *sim = (struct sim){.random = seed, .write_bytes_left = UINT64_MAX};
+    sim->world = (struct pst_world){
+        .self = sim,
+        .now_ns = sim_now,
+        .random = sim_bytes,
+        .cores = sim_cores,
+        .file_open = sim_open,
+        .file_read = sim_read,
+        .file_watch = sim_watch,
+        .file_write = sim_write,
+        .file_sync = sim_sync,
+        .file_close = sim_close,
+        .file_size = sim_size,
+        .look = sim_look,
+        .rename = sim_rename,
+        .unlink = sim_unlink,
+        .mkdir = sim_mkdir,
+        .run = sim_run,
+        .wake = sim_wake,
+    };
+}
+
+void sim_fini(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->file_count; i++) {
+        free(sim->files[i].name);
+        pst_text_fini(&sim->files[i].bytes);
+    }
+    *sim = (struct sim){0};
+}

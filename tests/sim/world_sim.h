@@ -1,0 +1,45 @@
+/* tests/sim/world_sim.h - the simulated filling of struct pst_world: one thread, simulated time, files in memory, and from one
+ * seed which worker steps next, how much a read gives, and how late a wake-up comes. The same seed gives the same trace. */
+#ifndef PST_WORLD_SIM_H
+#define PST_WORLD_SIM_H
+
+#include "base/base.h"
+
+enum { SIM_FILES_MAX = 64, SIM_WORKERS_MAX = 64 };
+
+struct sim_file {
+    char *name;
+    struct pst_text bytes;
+    bool there;
+};
+
+struct sim {
+    struct pst_world world;
+    uint64_t random, now_ns, trace; /* trace: a running digest of every event */
+    uint32_t read_bytes_max;        /* a read gives 1 to this many bytes; 0: all that fits */
+    uint32_t again_percent;         /* how many reads find nothing yet */
+    uint64_t write_bytes_left;      /* the disk is full after so many; UINT64_MAX: never */
+    uint32_t yield_permille; /* how many atomic operations let another worker go on (yield.h); 0: a step is one piece */
+    uint64_t interrupt_step[2]; /* `interrupts` becomes 1, then 2, before these steps; 0: never */
+    volatile int interrupts;
+    bool stuck;          /* every worker slept and nothing could wake them */
+    uint64_t wakes_lost; /* worker 0's timer found work that somebody should have woken it for */
+    uint64_t steps, writes, write_bytes;
+    struct sim_file files[SIM_FILES_MAX];
+    uint32_t file_count;
+    /* workers */
+    uint32_t worker_count;
+    struct sim_fiber *fibers; /* NULL: steps are called plainly */
+    uint32_t running;
+    bool amid[SIM_WORKERS_MAX]; /* its step is not finished */
+    bool ticked, done[SIM_WORKERS_MAX], asleep[SIM_WORKERS_MAX], notified[SIM_WORKERS_MAX], watching[SIM_WORKERS_MAX];
+};
+
+void sim_init(struct sim *sim, uint64_t seed);
+void sim_fini(struct sim *sim);
+void sim_put(struct sim *sim, const char *name, const void *bytes, size_t byte_count);
+/* NULL: no such file. */
+const struct pst_text *sim_get(const struct sim *sim, const char *name);
+uint64_t sim_random(struct sim *sim, uint64_t below);
+
+#endif

@@ -1,0 +1,257 @@
+/* test_state_model.c - random calls of the state room against a model that is too simple to be wrong: arrays searched from the
+ * front. A failure prints its seed; PST_SEED runs that one alone. */
+#include "base/base.h"
+#include "state/state.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SEEDS = 60, STEPS = 4000, BUCKETS = 4, BATCH = 16, KEY_MAX = 40, RECORD_MAX = 3000, ENTRIES_MAX = STEPS * 2 };
+
+static uint64_t random_state;
+
+static uint32_t random_below(uint32_t n)
+{
+    uint64_t z = random_state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (uint32_t)((z ^ (z >> 31)) >> 32) % n;
+}
+
+#define CHECK(condition)                                                       \
+    do {                                                                       \
+        if (!(condition))                                                      \
+            fail_msg("PST_SEED=%lu: %s", (unsigned long)seed_now, #condition); \
+    } while (0)
+static uint64_t seed_now;
+
+/* ---- the model ---- */
+
+struct model_record {
+    uint8_t key[KEY_MAX], record[RECORD_MAX];
+};
+struct model_entry {
+    uint64_t position;
+    uint32_t bytes;
+    uint8_t fill;
+};
+struct model {
+    uint32_t key_bytes, record_bytes, key_count;
+    uint64_t hash_mask; /* few bits: many keys of one hash */
+    struct model_record *records[BUCKETS];
+    uint32_t count[BUCKETS];
+    struct model_entry *entries[BUCKETS];
+    uint32_t first[BUCKETS], end[BUCKETS];
+    uint64_t last_position[BUCKETS];
+};
+
+static int64_t model_find(const struct model *model, uint32_t bucket, const uint8_t *key)
+{
+    for (uint32_t i = 0; i < model->count[bucket]; i++)
+        if (memcmp(model->records[bucket][i].key, key, model->key_bytes) == 0)
+            return i;
+    return -1;
+}
+
+static void model_init(struct model *model)
+{
+    static const uint32_t key_bytes[] = {1, 4, 5, 8, 12, 16, 20, KEY_MAX}, record_bytes[] = {0, 4, 24, 100, RECORD_MAX};
+    static const uint64_t hash_mask[] = {0, 7, 0xFF, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    *model = (struct model){.key_bytes = key_bytes[random_below(8)],
+                            .record_bytes = record_bytes[random_below(5)],
+                            .key_count = 1 + random_below(400),
+                            .hash_mask = hash_mask[random_below(6)]};
+    for (int b = 0; b < BUCKETS; b++) {
+        model->records[b] = calloc(model->key_count, sizeof *model->records[b]);
+        model->entries[b] = calloc(ENTRIES_MAX, sizeof *model->entries[b]);
+    }
+}
+
+static void model_fini(struct model *model)
+{
+    for (int b = 0; b < BUCKETS; b++) {
+        free(model->records[b]);
+        free(model->entries[b]);
+    }
+}
+
+/* ---- steps ---- */
+
+static uint32_t key_draw(const struct model *model, uint8_t *key, uint64_t *ret_hash)
+{
+    uint32_t number = random_below(model->key_count);
+    memset(key, 0, KEY_MAX);
+    memcpy(key, &number, model->key_bytes < 4 ? model->key_bytes : 4);
+    if (model->key_bytes > 4)
+        key[model->key_bytes - 1] = (uint8_t)(number / 3);
+    uint64_t hash = pst_hash(&(struct pst_hash_key){0, 0}, key, model->key_bytes);
+    *ret_hash = hash & model->hash_mask;
+    return (uint32_t)hash % BUCKETS;
+}
+
+static void step_upsert(struct model *model, struct pst_table *table)
+{
+    uint8_t keys[BATCH * KEY_MAX], key[BATCH][KEY_MAX];
+    uint32_t bucket[BATCH], index[BATCH], n = 1 + random_below(BATCH);
+    uint64_t hash[BATCH];
+    void *record[BATCH];
+    for (uint32_t i = 0; i < n; i++) {
+        bucket[i] = key_draw(model, key[i], &hash[i]);
+        memcpy(keys + i * model->key_bytes, key[i], model->key_bytes);
+    }
+    CHECK(pst_state_table_upsert(table, n, bucket, hash, keys, index, record) == PST_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t found = model_find(model, bucket[i], key[i]);
+        if (found < 0) {
+            found = model->count[bucket[i]]++;
+            memset(&model->records[bucket[i]][found], 0, sizeof(struct model_record));
+            memcpy(model->records[bucket[i]][found].key, key[i], KEY_MAX);
+        }
+        struct model_record *expected = &model->records[bucket[i]][found];
+        CHECK(index[i] == found && memcmp(record[i], expected->record, model->record_bytes) == 0);
+        memset(record[i], (int)random_state, model->record_bytes);
+        memset(expected->record, (int)random_state, model->record_bytes);
+    }
+}
+
+static void step_find(struct model *model, struct pst_table *table)
+{
+    uint8_t key[KEY_MAX];
+    uint64_t hash;
+    uint32_t bucket = key_draw(model, key, &hash);
+    CHECK(pst_state_table_find(table, bucket, hash, key) == model_find(model, bucket, key));
+}
+
+static void step_remove(struct model *model, struct pst_table *table)
+{
+    uint32_t bucket = random_below(BUCKETS), count = model->count[bucket];
+    if (count == 0) {
+        CHECK(pst_state_table_remove(table, bucket, 0) == PST_EINVAL);
+        return;
+    }
+    uint32_t index = random_below(count);
+    CHECK(pst_state_table_remove(table, bucket, index) == PST_OK);
+    model->records[bucket][index] = model->records[bucket][count - 1];
+    model->count[bucket]--;
+}
+
+static void step_append(struct model *model, struct pst_log *log)
+{
+    uint32_t bucket = random_below(BUCKETS);
+    uint32_t bytes = 1 + random_below(random_below(8) == 0 ? PST_LOG_ENTRY_BYTES_MAX : 300);
+    struct model_entry *entry = &model->entries[bucket][model->end[bucket]++];
+    void *space;
+    uint64_t position;
+    CHECK(pst_state_log_append(log, bucket, bytes, &space, &position) == PST_OK);
+    CHECK((uintptr_t)space % 8 == 0 && position >= model->last_position[bucket]);
+    *entry = (struct model_entry){position, bytes, (uint8_t)random_state};
+    model->last_position[bucket] = position + 1;
+    memset(space, entry->fill, bytes);
+}
+
+static bool entry_equal(const struct model_entry *entry, const uint8_t *bytes, uint32_t count)
+{
+    bool same = count == entry->bytes;
+    for (uint32_t i = 0; same && i < count; i++)
+        same = bytes[i] == entry->fill;
+    return same;
+}
+
+/* From a position that append() or the tail gave, on to the head by the positions that read() gives. */
+static void step_read(struct model *model, struct pst_log *log)
+{
+    uint32_t bucket = random_below(BUCKETS), bytes, held = model->end[bucket] - model->first[bucket];
+    uint32_t from = held == 0 ? 0 : random_below(held);
+    uint64_t position = pst_state_log_tail(log, bucket);
+    if (from != 0)
+        position = model->entries[bucket][model->first[bucket] + from].position;
+    for (uint32_t i = model->first[bucket] + from; i < model->end[bucket]; i++) {
+        const void *entry = pst_state_log_read(log, bucket, &position, &bytes);
+        CHECK(entry != NULL && entry_equal(&model->entries[bucket][i], entry, bytes));
+    }
+    CHECK(pst_state_log_read(log, bucket, &position, &bytes) == NULL);
+    CHECK(position == pst_state_log_head(log, bucket));
+}
+
+static void step_trim(struct model *model, struct pst_log *log)
+{
+    uint32_t bucket = random_below(BUCKETS), bytes, held = model->end[bucket] - model->first[bucket];
+    uint32_t count = random_below(held + 1);
+    uint64_t position = pst_state_log_tail(log, bucket);
+    for (uint32_t i = 0; i < count; i++)
+        CHECK(pst_state_log_read(log, bucket, &position, &bytes) != NULL);
+    if (count < held && random_below(2) == 0) /* the next entry's own position, perhaps on another page */
+        position = model->entries[bucket][model->first[bucket] + count].position;
+    CHECK(pst_state_log_trim(log, bucket, position) == PST_OK);
+    CHECK(pst_state_log_tail(log, bucket) == position);
+    model->first[bucket] += count;
+}
+
+static void step_any(struct model *model, struct pst_state *state, struct pst_table *table, struct pst_log *log)
+{
+    uint32_t die = random_below(100);
+    if (die < 25)
+        step_upsert(model, table);
+    else if (die < 35)
+        step_find(model, table);
+    else if (die < 60)
+        step_remove(model, table);
+    else if (die < 90)
+        step_append(model, log);
+    else if (die < 95)
+        step_read(model, log);
+    else if (die < 99)
+        step_trim(model, log);
+    else
+        CHECK(pst_state_check(state) == PST_OK);
+}
+
+static void tables_compare(const struct model *model, struct pst_table *table)
+{
+    for (uint32_t b = 0; b < BUCKETS; b++) {
+        CHECK(pst_state_table_count(table, b) == model->count[b]);
+        for (uint32_t i = 0; i < model->count[b]; i++) {
+            CHECK(memcmp(pst_state_table_key(table, b, i), model->records[b][i].key, model->key_bytes) == 0);
+            CHECK(memcmp(pst_state_table_record(table, b, i), model->records[b][i].record, model->record_bytes) == 0);
+        }
+    }
+}
+
+static void random_run(uint64_t seed)
+{
+    struct model model;
+    seed_now = random_state = seed;
+    model_init(&model);
+    struct pst_state *state = pst_state_new(BUCKETS, UINT64_MAX);
+    struct pst_table *table = pst_state_table_open(state, "t", model.key_bytes, model.record_bytes);
+    struct pst_log *log = pst_state_log_open(state, "l");
+    for (uint32_t i = 0; i < STEPS; i++)
+        step_any(&model, state, table, log);
+    tables_compare(&model, table);
+    CHECK(pst_state_check(state) == PST_OK);
+    pst_state_free(state);
+    model_fini(&model);
+}
+
+static void random_calls_do_what_the_model_does(void **unused)
+{
+    (void)unused;
+    const char *seed = getenv("PST_SEED");
+    if (seed != NULL)
+        random_run(strtoull(seed, NULL, 10));
+    for (uint64_t i = 1; seed == NULL && i <= SEEDS; i++)
+        random_run(i);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(random_calls_do_what_the_model_does)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
