@@ -3,12 +3,14 @@
  * Holds:    the graph (YAML -> operators, edges, parameters), frames, channels, watermarks, partitions, workers.
  * Refuses:  what rows mean; the command line; printing. It fills structs and diagnostics, its caller shows them.
  * Thread:   all calls of this door from one thread; pst_run() starts the workers and returns when they are done.
- *           pst_run_interrupt() alone may come from a signal handler.
+ *           The count behind `interrupts` alone may be raised by a signal handler.
  */
 #ifndef PST_ENGINE_H
 #define PST_ENGINE_H
 
 #include "base/base.h"
+
+#include <stdatomic.h>
 
 enum { PST_BUCKETS_STANDARD = 256, PST_BUCKETS_MAX = 4096, PST_WORKERS_MAX = 64, PST_DIAGNOSTICS_MAX = 100 };
 
@@ -76,7 +78,7 @@ struct pst_run_options {
     /* Called about four times a second by one of the workers with the counts so far; NULL: not. */
     void (*progress)(void *argument, const struct pst_run_report *report);
     void *progress_argument;
-    volatile int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
+    atomic_int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
 };
 enum { PST_BAD_LINES_KEPT = 10 };
 struct pst_run_report {

@@ -8,6 +8,7 @@
 #include "tools/cli.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 
 /* ---- the table of verbs and flags (cli.c) ---- */
 extern const struct pst_flag pst_flags_common[]; /* every verb has these, too; ended by a NULL name */
@@ -61,7 +62,7 @@ void pst_json_diagnostics(struct pst_text *json, const struct pst_diagnostics *d
 /* ---- the line that tells how far a run is (progress.c) ---- */
 struct pst_progress {
     const struct pst_call *call;
-    volatile int *interrupts;
+    atomic_int *interrupts;
     bool shown;                               /* the line stands on the terminal now */
     bool told_drain;                          /* the note about the first interrupt is out */
     uint64_t rows_before, nanoseconds_before; /* at the last line, for the rate of the moment */

@@ -54,7 +54,7 @@ static void line_make(struct pst_text *line, struct pst_progress *progress, cons
 void pst_progress_report(void *argument, const struct pst_run_report *report)
 {
     struct pst_progress *progress = argument;
-    if (__atomic_load_n(progress->interrupts, __ATOMIC_RELAXED) > 0 && !progress->told_drain) {
+    if (atomic_load_explicit(progress->interrupts, memory_order_relaxed) > 0 && !progress->told_drain) {
         progress->told_drain = true;
         pst_progress_clear(progress);
         pst_note(progress->call, "penstock: stopping: finishing what is in flight; a second signal stops at once");

@@ -2,6 +2,7 @@
 #include "tools/inside.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -14,11 +15,11 @@ enum {
 
 /* ---- signals ---- */
 
-static volatile int interrupts; /* read by the workers */
+static atomic_int interrupts; /* raised in whatever thread the signal meets, read by the workers */
 
 static void on_interrupt(int signal_number)
 {
-    if (__atomic_fetch_add(&interrupts, 1, __ATOMIC_RELAXED) < INTERRUPTS_PATIENCE)
+    if (atomic_fetch_add_explicit(&interrupts, 1, memory_order_relaxed) < INTERRUPTS_PATIENCE)
         return;
     (void)signal(signal_number, SIG_DFL);
     (void)raise(signal_number);

@@ -339,32 +339,12 @@ spec_shell "a run whose object cannot be written" 74 "\"\$P\" run '$LOAD' -i sma
 there results6/load_plug.csv
 
 # ---- signals: an input that pauses ----
-# interrupted SIGNALS... : sends them to a run that has read small.csv and waits for more
+# interrupted SIGNAL[,SIGNAL] : sends them to a run that has read small.csv and waits for more
 interrupted() {
-    local signal seen=0
-    rm -rf partial pipe
-    mkfifo pipe
-    words=("run load.yaml --input - --json, then signals $*")
-    "$P" run "$LOAD" --input - --output partial --json <pipe >.out 2>.err &
-    local pid=$!
-    exec 9>pipe
-    cat small.csv >&9
-    for ((seen = 0; seen < 50; seen++)); do
-        compgen -G 'partial/*' >/dev/null && break
-        sleep 0.1
-    done
-    sleep 0.3
-    for signal in "$@"; do
-        kill -s "$signal" "$pid" 2>/dev/null
-    done
-    for ((seen = 0; seen < 200; seen++)); do
-        [[ $(jobs -rp) == "$pid" ]] || break
-        sleep 0.1
-    done
-    ((seen < 200)) || kill -9 "$pid"
-    wait "$pid"
+    rm -rf partial
+    words=("run load.yaml --input - --json, then signals $1")
+    "$ROOT/tests/cli/interrupt.py" small.csv "$1" "$P" run "$LOAD" --input - --output partial --json >.out 2>.err
     code=$?
-    exec 9>&-
 }
 for signal in INT TERM; do
     spec_name="SIG$signal drains and keeps the partial output under a name that says so"
@@ -378,7 +358,7 @@ for signal in INT TERM; do
     not_there partial/load_plug.csv.part
 done
 spec_name="a second signal stops at once"
-interrupted TERM INT
+interrupted TERM,INT
 expect "exit code 1" test "$code" = 1
 not_there partial/load_plug.csv
 

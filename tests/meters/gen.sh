@@ -4,6 +4,7 @@
 #
 #   usage: gen.sh PENSTOCK
 P=$(realpath "$1")
+AWAIT=$(realpath "$(dirname "$0")/../await_file.py")
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
 cd "$T" || exit 1
@@ -87,10 +88,7 @@ expect "and leaves nothing behind" test ! -e cut -a ! -e cut.part
 
 "$P" gen --rate 1000 --output broken 2>err &
 pid=$!
-for _ in $(seq 100); do
-    [ -e broken.part ] && break
-    sleep 0.05
-done
+"$AWAIT" . broken.part
 kill -TERM $pid
 wait $pid
 expect "a user who gives up gets no file" test $? -eq 1 -a ! -e broken -a ! -e broken.part

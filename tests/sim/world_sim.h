@@ -5,6 +5,8 @@
 
 #include "base/base.h"
 
+#include <stdatomic.h>
+
 enum { SIM_FILES_MAX = 64, SIM_WORKERS_MAX = 64 };
 
 struct sim_file {
@@ -21,7 +23,7 @@ struct sim {
     uint64_t write_bytes_left;      /* the disk is full after so many; UINT64_MAX: never */
     uint32_t yield_permille; /* how many atomic operations let another worker go on (yield.h); 0: a step is one piece */
     uint64_t interrupt_step[2]; /* `interrupts` becomes 1, then 2, before these steps; 0: never */
-    volatile int interrupts;
+    atomic_int interrupts;
     bool stuck;          /* every worker slept and nothing could wake them */
     uint64_t wakes_lost; /* worker 0's timer found work that somebody should have woken it for */
     uint64_t steps, writes, write_bytes;
