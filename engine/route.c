@@ -271,13 +271,21 @@ struct part { /* rows of a view that go to one target: position i of the piece, 
     const uint32_t *places; /* into scratch->hash and ->bucket; NULL: 0.. */
     const uint32_t *rows;
     uint32_t row_count;
+    bool side_by_side; /* rows[0], rows[0] + 1, ...: copied in one go */
 };
+
+static void part_copy(void *to, const void *column, size_t bytes, const struct part *part, uint32_t from, uint32_t n)
+{
+    if (part->side_by_side)
+        memcpy(to, (const char *)column + part->rows[from] * bytes, n * bytes);
+    else
+        gather(to, column, bytes, part->rows + from, n);
+}
 
 static void append_engine_columns(struct frame *frame, uint32_t at, const struct edge *edge, const struct view *view,
                                   const struct part *part, uint32_t from, uint32_t n, const struct scratch *scratch)
 {
-    for (uint32_t i = 0; i < n; i++)
-        frame->time[at + i] = view->time[part->rows[from + i]];
+    part_copy(frame->time + at, view->time, sizeof *frame->time, part, from, n);
     if (edge->keyed && part->places == NULL) {
         memcpy(frame->hash + at, scratch->hash + from, n * sizeof *frame->hash);
         memcpy(frame->bucket + at, scratch->bucket + from, n * sizeof *frame->bucket);
@@ -304,8 +312,8 @@ static int append(struct channel *channel, const struct view *view, const struct
         uint32_t n = part->row_count - from < room ? part->row_count - from : room;
         append_engine_columns(frame, at, edge, view, part, from, n, scratch);
         for (uint32_t c = 0; c < edge->column_count; c++)
-            gather((char *)frame->columns[c] + (size_t)at * edge->column_bytes[c], view->columns[edge->columns[c]],
-                   edge->column_bytes[c], part->rows + from, n);
+            part_copy((char *)frame->columns[c] + (size_t)at * edge->column_bytes[c], view->columns[edge->columns[c]],
+                      edge->column_bytes[c], part, from, n);
         frame->row_count += n;
         from += n;
     }
@@ -332,7 +340,7 @@ static int deal(const struct route *route, const struct view *view, const uint32
     }
     uint32_t from = 0;
     for (uint32_t t = 0; t < route->target_count; t++) { /* count[t] is now the end of target t */
-        struct part part = {scratch->order + from, ordered_rows + from, count[t] - from};
+        struct part part = {scratch->order + from, ordered_rows + from, count[t] - from, false};
         int rc = part.row_count != 0 ? append(route->targets[t], view, &part, scratch) : PST_OK;
         if (rc != PST_OK)
             return rc;
@@ -345,7 +353,7 @@ static int route_rows(const struct route *route, const struct pst_schema *schema
                       const uint32_t *rows, uint32_t n, struct scratch *scratch, const struct pst_hash_key *hash_key)
 {
     const struct edge *edge = route->edge;
-    struct part all = {NULL, rows, n};
+    struct part all = {NULL, rows, n, view->selection == NULL};
     if (edge->keyed) {
         pack_keys(edge, view, rows, n, scratch->keys, schema);
         pst_hash_many(hash_key, scratch->keys, edge->key_bytes, n, scratch->hash);

@@ -33,23 +33,32 @@ static uint32_t columns_bits(const struct pst_csv_sort_rows *rows)
 
 static void words_pack(const struct pst_csv_sort_rows *rows, uint32_t number_bits, uint64_t *words)
 {
-    memset(words, 0, rows->row_count * sizeof *words);
+    struct {
+        uint32_t word, bits;
+        uint64_t sign, first;
+    } parts[64]; /* each takes a bit at least */
+    uint32_t part_count = 0, row = 0;
     for (uint32_t i = 0; i < rows->column_count; i++) {
         const struct pst_csv_sort_column *column = &rows->columns[i];
-        uint32_t bits = bits_of(column->last - column->first), row = 0;
+        uint32_t bits = bits_of(column->last - column->first);
         if (bits == 0)
             continue;
-        for (uint32_t chunk = 0; row < rows->row_count; chunk++) {
-            const uint64_t *cell = rows->chunks[chunk] + column->word;
-            uint32_t end = ((chunk + 1) << rows->chunk_shift) < rows->row_count ? (chunk + 1) << rows->chunk_shift
-                                                                                : rows->row_count;
-            for (; row < end; row++, cell += rows->row_words) {
-                words[row] = words[row] << bits | (pst_csv_sort_key(column->type, *cell) - column->first);
-            }
+        parts[part_count].word = column->word;
+        parts[part_count].bits = bits;
+        parts[part_count].sign = pst_csv_sort_key(column->type, 0);
+        parts[part_count++].first = column->first;
+    }
+    for (uint32_t chunk = 0; row < rows->row_count; chunk++) {
+        const uint64_t *cells = rows->chunks[chunk];
+        uint32_t chunk_end = (chunk + 1) << rows->chunk_shift;
+        uint32_t end = chunk_end < rows->row_count ? chunk_end : rows->row_count;
+        for (; row < end; row++, cells += rows->row_words) {
+            uint64_t word = 0;
+            for (uint32_t i = 0; i < part_count; i++)
+                word = word << parts[i].bits | ((cells[parts[i].word] ^ parts[i].sign) - parts[i].first);
+            words[row] = word << number_bits | row;
         }
     }
-    for (uint32_t row = 0; row < rows->row_count; row++)
-        words[row] = (words[row] << number_bits) | row;
 }
 
 static bool words_are_sorted(const uint64_t *words, uint32_t count)

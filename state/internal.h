@@ -47,7 +47,7 @@ struct pst_table_bucket {
     uint32_t *slots;    /* open addressing, linear: 0 empty, else (tag & ~mask) | (number + 1) */
     uint32_t mask;      /* slots - 1 */
     uint32_t count;     /* records */
-    uint32_t count_max; /* at which the slots are doubled: half of them */
+    uint32_t count_max; /* at which the slots are doubled: a quarter; most keys stand where they belong */
     uint32_t page_count, page_capacity;
     uint8_t *page_first; /* pages[0]; `pages` points here while there is room for one alone */
     uint8_t **pages;

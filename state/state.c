@@ -4,8 +4,11 @@
 #include <string.h>
 
 /* Pages are cut from slabs that come zeroed from the system and are touched page by page, so that the untouched tail of a
- * page costs address space and no memory. */
+ * page costs address space and no memory. Each begins a line of cache further than a page's length: a bucket of few keys fills
+ * only the first lines of its page, and pages at multiples of 16 KiB would all want the same sets of the cache (Query 1: a
+ * third of the time of an upsert). */
 enum {
+    PAGE_STRIDE_BYTES = PST_PAGE_BYTES + PST_CACHE_LINE_BYTES,
     SLAB_PAGES_FIRST = 16, /* above the size from which malloc maps memory of its own */
     SLAB_PAGES = 64,
 };
@@ -67,14 +70,14 @@ void pst_state_account(struct pst_state *state, int64_t index_bytes)
 static int slab_add(struct pst_state *state)
 {
     uint32_t pages = state->slabs == NULL ? SLAB_PAGES_FIRST : SLAB_PAGES;
-    size_t bytes = sizeof(struct pst_slab) + (size_t)(pages + 1) * PST_PAGE_BYTES; /* one for the alignment */
+    size_t bytes = sizeof(struct pst_slab) + PST_CACHE_LINE_BYTES + (size_t)pages * PAGE_STRIDE_BYTES;
     struct pst_slab *slab = pst_calloc(1, bytes);
     if (slab == NULL)
         return PST_ENOMEM;
     slab->next = state->slabs;
     state->slabs = slab;
     uintptr_t first = (uintptr_t)(slab + 1);
-    uintptr_t padding = -first & (PST_PAGE_BYTES - 1);
+    uintptr_t padding = -first & (PST_CACHE_LINE_BYTES - 1);
     state->slab_next = (uint8_t *)(slab + 1) + padding;
     state->slab_left = pages;
     return PST_OK;
@@ -100,7 +103,7 @@ int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t num
         page = free_page_pop(state);
     } else {
         page = state->slab_next;
-        state->slab_next += PST_PAGE_BYTES;
+        state->slab_next += PAGE_STRIDE_BYTES;
         state->slab_left--;
     }
     *pst_page_header(page) = (struct pst_page_header){

@@ -95,7 +95,7 @@ static struct pst_table_bucket *bucket_new(struct pst_table *table, uint32_t num
     if (bucket == NULL)
         return NULL;
     *bucket = (struct pst_table_bucket){
-        .mask = INDEX_SLOTS_FIRST - 1, .count_max = INDEX_SLOTS_FIRST / 2, .page_capacity = 1};
+        .mask = INDEX_SLOTS_FIRST - 1, .count_max = INDEX_SLOTS_FIRST / 4, .page_capacity = 1};
     bucket->pages = &bucket->page_first;
     bucket->slots = pst_calloc(INDEX_SLOTS_FIRST, sizeof *bucket->slots);
     if (bucket->slots == NULL) {
@@ -137,7 +137,7 @@ static int index_grow(struct pst_table *table, struct pst_table_bucket *bucket)
     pst_state_account(table->structure.state, (int64_t)(slot_count / 2 * sizeof *slots));
     bucket->slots = slots;
     bucket->mask = slot_count - 1;
-    bucket->count_max = slot_count / 2;
+    bucket->count_max = slot_count / 4;
     return PST_OK;
 }
 
