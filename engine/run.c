@@ -421,7 +421,8 @@ static void report_counts(struct run *run, struct pst_run_report *report)
 static void look_around(struct worker *worker)
 {
     struct run *run = worker->run;
-    int interrupts = run->options.interrupts != NULL ? atomic_load_explicit(run->options.interrupts, memory_order_relaxed) : 0;
+    int interrupts =
+        run->options.interrupts != NULL ? atomic_load_explicit(run->options.interrupts, memory_order_relaxed) : 0;
     if (interrupts >= 2)
         pst_run_fail(run, PST_ESTOPPED, "stopped at once");
     else if (interrupts == 1 && !worker->interrupted) {
