@@ -19,7 +19,7 @@ static void digest_u64(struct digest *digest, uint64_t value)
 static void digest_record(struct digest *digest, struct pst_table *table, uint32_t bucket, uint32_t index)
 {
     XXH3_128bits_update(&digest->hash, pst_state_table_key(table, bucket, index), table->key_bytes);
-    XXH3_128bits_update(&digest->hash, pst_state_table_record(table, bucket, index), table->record_bytes);
+    XXH3_128bits_update(&digest->hash, pst_table_peek(table, bucket, index), table->record_bytes);
 }
 
 struct order {

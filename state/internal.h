@@ -15,6 +15,7 @@ static_assert(offsetof(struct pst_page_header, bucket) == 8, "page layout");
 static_assert(offsetof(struct pst_page_header, structure) == 12, "page layout");
 static_assert(offsetof(struct pst_page_header, number) == 16, "page layout");
 static_assert(offsetof(struct pst_page_header, used_bytes) == 24, "page layout");
+static_assert(offsetof(struct pst_page_header, changed) == 28, "page layout");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "pages are little endian, written as they lie in memory");
 
 struct pst_slab;
@@ -30,6 +31,7 @@ struct pst_structure {
 
 struct pst_state {
     uint32_t bucket_count, structure_count;
+    uint32_t generation; /* grows by one with every image */
     uint64_t bytes_max;
     uint64_t page_count;  /* in use */
     uint64_t bytes_live;  /* of pages in use */
@@ -95,6 +97,12 @@ struct pst_structure *pst_structure_find(struct pst_state *state, const char *na
 int pst_structure_init(struct pst_structure *structure, struct pst_state *state, const char *name, pst_page_kind kind);
 
 /* table.c, log.c */
+const void *pst_table_peek(const struct pst_table *table, uint32_t bucket, uint32_t index); /* a record, to be read alone */
+/* Takes a page back, in order of number; `page` is what it was, header included, and has been checked to be of this structure. */
+int pst_table_restore(struct pst_table *table, uint32_t bucket, const struct pst_page_header *page);
+int pst_log_restore(struct pst_log *log, uint32_t bucket, const struct pst_page_header *page);
+/* Where an empty or restored log goes on. The pages between have been restored before. */
+int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, uint64_t head);
 void pst_table_free(struct pst_table *table);
 void pst_table_check(struct pst_table *table, uint32_t bucket);
 int pst_table_pages(struct pst_table *table, uint32_t bucket, pst_page_visit visit, void *argument);

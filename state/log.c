@@ -152,6 +152,7 @@ int pst_state_log_append(struct pst_log *log, uint32_t bucket, uint32_t bytes, v
         *ret_position = entries->head;
     entries->head += entry_stride(bytes);
     pst_page_header(page)->used_bytes = offset + entry_stride(bytes) + PREFIX_BYTES - PST_PAGE_HEADER_BYTES;
+    pst_page_header(page)->changed = log->structure.state->generation; /* S5 */
     return PST_OK;
 }
 
@@ -211,6 +212,78 @@ int pst_state_log_trim(struct pst_log *log, uint32_t bucket, uint64_t position)
         pst_page_give(log->structure.state, page);
         entries->page_first++;
     }
+    return PST_OK;
+}
+
+/* ---- back from a page ---- */
+
+/* Entries within the page's used bytes, one behind the other: what a position may point at. */
+static bool entries_whole(const struct pst_page_header *page)
+{
+    uint32_t offset = PST_PAGE_HEADER_BYTES, end = page_end_offset(page);
+    while (offset < end) {
+        uint32_t bytes;
+        memcpy(&bytes, (const uint8_t *)page + offset + PREFIX_BYTES, PREFIX_BYTES);
+        if (bytes < 1 || bytes > PST_LOG_ENTRY_BYTES_MAX || offset + 2 * PREFIX_BYTES + bytes > PST_PAGE_BYTES)
+            return false;
+        offset += entry_stride(bytes);
+    }
+    return offset == end;
+}
+
+int pst_log_restore(struct pst_log *log, uint32_t bucket, const struct pst_page_header *page)
+{
+    struct pst_log_bucket *entries = log->buckets[bucket];
+    uint64_t sequence = page->number / PST_PAGE_BYTES;
+    if (entries == NULL)
+        entries = bucket_new(log, bucket);
+    if (entries == NULL)
+        return PST_ENOMEM;
+    if (entries->page_first == entries->page_end)
+        entries->page_first = entries->page_end = sequence;
+    if (page->number % PST_PAGE_BYTES != 0 || sequence != entries->page_end ||
+        sequence > UINT64_MAX / PST_PAGE_BYTES / 2 || page->used_bytes <= PREFIX_BYTES || !entries_whole(page))
+        return PST_EDATA;
+    int rc = page_add(log, entries, bucket);
+    if (rc != PST_OK)
+        return rc;
+    memcpy(page_of(entries, sequence), page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
+    entries->head = sequence * PST_PAGE_BYTES + page_end_offset(page);
+    entries->tail = position_of_page(entries->page_first);
+    return PST_OK;
+}
+
+static bool is_entry(const struct pst_log_bucket *entries, uint64_t position)
+{
+    const uint8_t *page = page_of(entries, position_page(position));
+    uint32_t offset = PST_PAGE_HEADER_BYTES;
+    while (offset < position_offset(position)) {
+        uint32_t bytes;
+        memcpy(&bytes, page + offset + PREFIX_BYTES, PREFIX_BYTES);
+        offset += entry_stride(bytes);
+    }
+    return offset == position_offset(position);
+}
+
+int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, uint64_t head)
+{
+    struct pst_log_bucket *entries = log->buckets[bucket];
+    if (entries == NULL)
+        entries = bucket_new(log, bucket);
+    if (entries == NULL)
+        return PST_ENOMEM;
+    if (entries->page_first == entries->page_end) { /* all was trimmed: positions go on behind it */
+        if (tail != head || head < position_of_page(0) || head > UINT64_MAX / 2)
+            return PST_EDATA;
+        entries->page_first = entries->page_end = head == position_of_page(0) ? 0 : position_page(head) + 1;
+        entries->tail = entries->head = head;
+        return PST_OK;
+    }
+    bool whole = head == entries->head && tail < head && tail >= position_of_page(0);
+    /* A tail below the first page stood at the end of one that is gone. */
+    if (!whole || (position_page(tail) >= entries->page_first && !is_entry(entries, tail)))
+        return PST_EDATA;
+    entries->tail = tail;
     return PST_OK;
 }
 

@@ -29,6 +29,7 @@ struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
         return NULL;
     state->bucket_count = bucket_count;
     state->bytes_max = bytes_max;
+    state->generation = 1;
     return state;
 }
 
@@ -113,6 +114,7 @@ int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t num
         .bucket = bucket,
         .structure = structure->number,
         .number = number,
+        .changed = state->generation,
     };
     state->page_count++;
     state->bytes_live += PST_PAGE_BYTES;
@@ -187,7 +189,7 @@ static int page_check(void *argument, const struct pst_page_header *page)
 {
     struct page_check *check = argument;
     PST_ASSERT(page->magic == PST_PAGE_MAGIC && page->version == PST_PAGE_VERSION && page->bucket == check->bucket);
-    PST_ASSERT(page->zero == 0 && page->zero2 == 0 && page->used_bytes <= PST_PAGE_DATA_BYTES && page->used_bytes > 0);
+    PST_ASSERT(page->zero == 0 && page->used_bytes <= PST_PAGE_DATA_BYTES && page->used_bytes > 0);
     bool first = check->page_count == 0 || page->structure > check->structure_before;
     PST_ASSERT(first || (page->structure == check->structure_before && page->number > check->number_before));
     check->structure_before = page->structure;

@@ -10,8 +10,8 @@
  *   S2  a page belongs to one bucket and one structure, and its header says which
  *   S3  the records of a bucket are numbered 0..count-1 without holes, and each is found by its key
  *   S4  a log's entries lie in order of position, none straddles a page
- * To come:  sealing, a budget with eviction, checkpoints. The page is therefore the unit already, its header has a version,
- *           and records are reached by (bucket, number), never kept as pointers over a callback.
+ *   S5  a page that changed since generation g has a `changed` above g (image.h)
+ * To come:  a budget with eviction. Records are reached by (bucket, number), never kept as pointers over a callback.
  */
 #ifndef PST_STATE_H
 #define PST_STATE_H
@@ -27,14 +27,14 @@ struct pst_log;
 /* Page header, 32 bytes, little endian. A reader refuses a version it does not know.
  *    0 u32 magic "PSTP"   4 u16 version 1    6 u16 kind (pst_page_kind)   8 u32 bucket   12 u16 structure   14 u16 zero
  *   16 u64 number: table: index of the page's first record or slot; log: position of its first byte
- *   24 u32 used bytes behind the header      28 u32 zero */
+ *   24 u32 used bytes behind the header      28 u32 changed: the state's generation when it was changed last */
 struct pst_page_header {
     uint32_t magic;
     uint16_t version, kind;
     uint32_t bucket;
     uint16_t structure, zero;
     uint64_t number;
-    uint32_t used_bytes, zero2;
+    uint32_t used_bytes, changed;
 };
 typedef enum pst_page_kind { PST_PAGE_RECORDS = 1, PST_PAGE_LOG = 2 } pst_page_kind;
 

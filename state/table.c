@@ -26,6 +26,18 @@ static inline uint8_t *slot_at(const struct pst_table *table, const struct pst_t
     return bucket->pages[number / per_page] + PST_PAGE_HEADER_BYTES + (size_t)(number % per_page) * table->slot_bytes;
 }
 
+/* A record is about to be written, or may be: S5. */
+static inline void page_changes(const struct pst_table *table, const struct pst_table_bucket *bucket, uint32_t number)
+{
+    uint32_t per_page = table->records_per_page;
+    uint8_t *page = bucket->page_first;
+    if (__builtin_expect(number >= per_page, 0)) {
+        PST_ASSERT(per_page != 0);
+        page = bucket->pages[number / per_page];
+    }
+    pst_page_header(page)->changed = table->structure.state->generation;
+}
+
 static inline uint32_t slot_tag(const struct pst_table *table, const uint8_t *slot)
 {
     uint32_t tag;
@@ -302,6 +314,7 @@ static inline __attribute__((always_inline)) int upsert_rows(struct pst_table *t
             if (rc != PST_OK)
                 return rc;
         }
+        page_changes(table, table->buckets[number], index);
         if (rows->ret_index != NULL)
             rows->ret_index[i] = index;
         if (rows->ret_record != NULL)
@@ -345,10 +358,18 @@ uint32_t pst_state_table_count(struct pst_table *table, uint32_t bucket)
     return records == NULL ? 0 : records->count;
 }
 
+const void *pst_table_peek(const struct pst_table *table, uint32_t bucket, uint32_t index)
+{
+    const struct pst_table_bucket *records = bucket_of(table, bucket);
+    PST_ASSERT(records != NULL && index < records->count);
+    return slot_at(table, records, index) + table->record_offset;
+}
+
 void *pst_state_table_record(struct pst_table *table, uint32_t bucket, uint32_t index)
 {
     const struct pst_table_bucket *records = bucket_of(table, bucket);
     PST_ASSERT(records != NULL && index < records->count);
+    page_changes(table, records, index);
     return slot_at(table, records, index) + table->record_offset;
 }
 
@@ -365,6 +386,8 @@ int pst_state_table_remove(struct pst_table *table, uint32_t bucket, uint32_t in
     if (records == NULL || index >= records->count)
         return PST_EINVAL;
     uint32_t last = records->count - 1;
+    page_changes(table, records, index);
+    page_changes(table, records, last);
     uint8_t *slot = slot_at(table, records, index), *slot_last = slot_at(table, records, last);
     index_erase(table, records, index_place(records, slot_tag(table, slot), index));
     if (index != last) {
@@ -381,6 +404,36 @@ int pst_state_table_remove(struct pst_table *table, uint32_t bucket, uint32_t in
     }
     records->count--;
     table->record_count--;
+    return PST_OK;
+}
+
+/* ---- back from a page ---- */
+
+int pst_table_restore(struct pst_table *table, uint32_t number, const struct pst_page_header *page)
+{
+    struct pst_table_bucket *bucket = table->buckets[number];
+    uint32_t count = page->used_bytes / table->slot_bytes;
+    if (bucket == NULL)
+        bucket = bucket_new(table, number);
+    if (bucket == NULL)
+        return PST_ENOMEM;
+    bool whole = page->used_bytes % table->slot_bytes == 0 && count >= 1 && count <= table->records_per_page;
+    /* The one before must be full, and this one be the next. */
+    if (!whole || page->number != (uint64_t)bucket->page_count * table->records_per_page ||
+        page->number != bucket->count)
+        return PST_EDATA;
+    int rc = page_add(table, bucket, number);
+    if (rc != PST_OK)
+        return rc;
+    uint8_t *to = bucket->pages[bucket->page_count - 1];
+    memcpy(to, page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        if (bucket->count >= bucket->count_max && (rc = index_grow(table, bucket)) != PST_OK)
+            return rc;
+        const uint8_t *slot = to + PST_PAGE_HEADER_BYTES + (size_t)i * table->slot_bytes;
+        index_put(bucket->slots, bucket->mask, slot_tag(table, slot), bucket->count++);
+        table->record_count++;
+    }
     return PST_OK;
 }
 

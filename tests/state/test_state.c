@@ -483,7 +483,7 @@ static void the_page_header_is_laid_out_as_written(void **unused)
     assert_int_equal(offsetof(struct pst_page_header, zero), 14);
     assert_int_equal(offsetof(struct pst_page_header, number), 16);
     assert_int_equal(offsetof(struct pst_page_header, used_bytes), 24);
-    assert_int_equal(offsetof(struct pst_page_header, zero2), 28);
+    assert_int_equal(offsetof(struct pst_page_header, changed), 28);
 }
 
 /* Bytes that later versions must be able to read. */
@@ -509,7 +509,7 @@ static void the_bytes_of_pages_are_pinned(void **unused)
         0x50, 0x53, 0x54, 0x50, 1,    0,    1,    0,
         3,    0,    0,    0,    0,    0,    0,    0, /* magic, version, kind, bucket, structure, zero */
         0,    0,    0,    0,    0,    0,    0,    0,
-        32,   0,    0,    0,    0,    0,    0,    0, /* number, used, zero */
+        32,   0,    0,    0,    1,    0,    0,    0, /* number, used, changed */
         0x0D, 0x0C, 0x0B, 0x0A, 0x2B, 0x7C, 0x85, 0x74,
         'r',  'e',  'c',  'o',  'r',  'd',  0,    0, /* key, tag, record */
         2,    0,    0,    0,    0x12, 0x54, 0x84, 0x53,
@@ -518,7 +518,7 @@ static void the_bytes_of_pages_are_pinned(void **unused)
     static const uint8_t log_page[64] =
         {
             0x50, 0x53, 0x54, 0x50, 1,  0, 2, 0, 3,   0,   0,   0,   1,   0,   0,   0,
-            0,    0,    0,    0,    0,  0, 0, 0, 28,  0,   0,   0,   0,   0,   0,   0,
+            0,    0,    0,    0,    0,  0, 0, 0, 28,  0,   0,   0,   1,   0,   0,   0,
             0,    0,    0,    0,    12, 0, 0, 0, 't', 'w', 'e', 'l', 'v', 'e', ' ', 'b', /* nothing, size, bytes */
             'y',  't',  'e',  's',  3,  0, 0, 0, 'a', 'b', 'c', 0,   0,   0,   0,   0,
         };

@@ -1,7 +1,8 @@
 /* test_state_model.c - random calls of the state room against a model that is too simple to be wrong: arrays searched from the
- * front. A failure prints its seed; PST_SEED runs that one alone. */
+ * front. Now and then the state is written down, as far as it changed, and a new one made of all that was ever written goes on in
+ * its place. A failure prints its seed; PST_SEED runs that one alone. */
 #include "base/base.h"
-#include "state/state.h"
+#include "state/image.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,23 +195,104 @@ static void step_trim(struct model *model, struct pst_log *log)
     model->first[bucket] += count;
 }
 
-static void step_any(struct model *model, struct pst_state *state, struct pst_table *table, struct pst_log *log)
+/* ---- written down and made again ---- */
+
+struct written { /* the newest bytes of a page */
+    struct pst_image_page place;
+    uint8_t bytes[PST_PAGE_BYTES];
+};
+
+struct subject {
+    struct pst_state *state;
+    struct pst_table *table;
+    struct pst_log *log;
+    uint32_t generation; /* of the last image */
+    struct written *written;
+    uint32_t written_count;
+};
+
+static void subject_open(struct subject *subject, const struct model *model)
+{
+    subject->state = pst_state_new(BUCKETS, UINT64_MAX);
+    subject->table = pst_state_table_open(subject->state, "t", model->key_bytes, model->record_bytes);
+    subject->log = pst_state_log_open(subject->state, "l");
+}
+
+static struct written *written_find(const struct subject *subject, const struct pst_image_page *page)
+{
+    for (uint32_t i = 0; i < subject->written_count; i++) {
+        const struct pst_image_page *place = &subject->written[i].place;
+        if (place->bucket == page->bucket && place->structure == page->structure && place->number == page->number)
+            return &subject->written[i];
+    }
+    return NULL;
+}
+
+/* What the image lists, with bytes from it or from before: those of a page that it says did not change must be there. */
+static void written_update(struct subject *subject, const struct pst_image *image)
+{
+    struct written *now = calloc(image->page_count + 1, sizeof *now);
+    for (uint32_t i = 0; i < image->page_count; i++) {
+        const struct pst_image_page *page = &image->pages[i];
+        now[i].place = *page;
+        if (page->bytes != NULL) {
+            memcpy(now[i].bytes, page->bytes, PST_PAGE_HEADER_BYTES + page->bytes->used_bytes);
+            continue;
+        }
+        const struct written *before = written_find(subject, page);
+        CHECK(before != NULL && before->place.changed == page->changed);
+        memcpy(now[i].bytes, before->bytes, PST_PAGE_BYTES);
+    }
+    free(subject->written);
+    subject->written = now;
+    subject->written_count = image->page_count;
+}
+
+static void step_revive(struct subject *subject, const struct model *model)
+{
+    struct pst_image image;
+    struct subject next = *subject;
+    uint32_t since = random_below(4) == 0 ? 0 : subject->generation;
+    CHECK(pst_state_image(subject->state, since, &image) == PST_OK);
+    written_update(subject, &image);
+    subject_open(&next, model);
+    for (uint32_t i = 0; i < image.page_count; i++) {
+        const struct pst_page_header *page = (const struct pst_page_header *)(const void *)subject->written[i].bytes;
+        CHECK(pst_state_restore_page(next.state, page, PST_PAGE_HEADER_BYTES + page->used_bytes) == PST_OK);
+    }
+    for (uint32_t i = 0; i < image.log_count; i++)
+        CHECK(pst_state_restore_log(next.state, &image.logs[i]) == PST_OK);
+    pst_state_restore_end(next.state, image.generation + 1);
+    for (uint32_t b = 0; b < BUCKETS; b++)
+        CHECK(pst_state_digest(next.state, b) == pst_state_digest(subject->state, b));
+    CHECK(pst_state_check(next.state) == PST_OK);
+    pst_state_free(subject->state);
+    next.written = subject->written;
+    next.written_count = subject->written_count;
+    next.generation = image.generation;
+    *subject = next;
+    pst_image_fini(&image);
+}
+
+static void step_any(struct model *model, struct subject *subject)
 {
     uint32_t die = random_below(100);
     if (die < 25)
-        step_upsert(model, table);
+        step_upsert(model, subject->table);
     else if (die < 35)
-        step_find(model, table);
+        step_find(model, subject->table);
     else if (die < 60)
-        step_remove(model, table);
+        step_remove(model, subject->table);
     else if (die < 90)
-        step_append(model, log);
+        step_append(model, subject->log);
     else if (die < 95)
-        step_read(model, log);
+        step_read(model, subject->log);
     else if (die < 99)
-        step_trim(model, log);
+        step_trim(model, subject->log);
+    else if (random_below(4) == 0)
+        step_revive(subject, model);
     else
-        CHECK(pst_state_check(state) == PST_OK);
+        CHECK(pst_state_check(subject->state) == PST_OK);
 }
 
 static void tables_compare(const struct model *model, struct pst_table *table)
@@ -229,14 +311,14 @@ static void random_run(uint64_t seed)
     struct model model;
     seed_now = random_state = seed;
     model_init(&model);
-    struct pst_state *state = pst_state_new(BUCKETS, UINT64_MAX);
-    struct pst_table *table = pst_state_table_open(state, "t", model.key_bytes, model.record_bytes);
-    struct pst_log *log = pst_state_log_open(state, "l");
+    struct subject subject = {0};
+    subject_open(&subject, &model);
     for (uint32_t i = 0; i < STEPS; i++)
-        step_any(&model, state, table, log);
-    tables_compare(&model, table);
-    CHECK(pst_state_check(state) == PST_OK);
-    pst_state_free(state);
+        step_any(&model, &subject);
+    tables_compare(&model, subject.table);
+    CHECK(pst_state_check(subject.state) == PST_OK);
+    pst_state_free(subject.state);
+    free(subject.written);
     model_fini(&model);
 }
 

@@ -1,0 +1,132 @@
+/* image.c - see image.h. */
+#include "state/image.h"
+
+#include "state/internal.h"
+
+#include <string.h>
+
+uint32_t pst_state_structures(const struct pst_state *state, struct pst_structure_view ret[PST_STRUCTURES_MAX])
+{
+    for (uint32_t i = 0; i < state->structure_count; i++) {
+        const struct pst_structure *structure = state->structures[i];
+        ret[i] = (struct pst_structure_view){.name = structure->name, .kind = (pst_page_kind)structure->kind};
+        if (structure->kind != PST_PAGE_RECORDS)
+            continue;
+        ret[i].key_bytes = ((const struct pst_table *)structure)->key_bytes;
+        ret[i].record_bytes = ((const struct pst_table *)structure)->record_bytes;
+    }
+    return state->structure_count;
+}
+
+/* ---- out ---- */
+
+struct walk { /* first counts, then fills */
+    uint32_t since;
+    struct pst_image *image;
+    bool fill;
+};
+
+static size_t copy_bytes(const struct pst_page_header *page)
+{
+    return (PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes + 7) & ~(size_t)7;
+}
+
+static int visit(void *argument, const struct pst_page_header *page)
+{
+    struct walk *walk = argument;
+    struct pst_image *image = walk->image;
+    bool changed = page->changed > walk->since;
+    if (walk->fill) {
+        struct pst_image_page *out = &image->pages[image->page_count];
+        *out = (struct pst_image_page){page->bucket, page->structure, page->kind, page->number, page->changed, NULL};
+        if (changed) {
+            char *to = image->copies + image->bytes_copied;
+            memcpy(to, page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
+            out->bytes = (const struct pst_page_header *)(const void *)to;
+        }
+    }
+    image->page_count++;
+    image->bytes_copied += changed ? copy_bytes(page) : 0;
+    return PST_OK;
+}
+
+static void logs_visit(const struct pst_state *state, uint32_t bucket, struct walk *walk)
+{
+    for (uint32_t i = 0; i < state->structure_count; i++) {
+        const struct pst_log *log = (const struct pst_log *)state->structures[i];
+        if (state->structures[i]->kind != PST_PAGE_LOG || log->buckets[bucket] == NULL)
+            continue;
+        const struct pst_log_bucket *entries = log->buckets[bucket];
+        if (walk->fill)
+            walk->image->logs[walk->image->log_count] =
+                (struct pst_image_log){bucket, (uint16_t)i, entries->tail, entries->head};
+        walk->image->log_count++;
+    }
+}
+
+static void walk_all(struct pst_state *state, struct walk *walk)
+{
+    walk->image->page_count = walk->image->log_count = 0;
+    walk->image->bytes_copied = 0;
+    for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
+        (void)pst_state_pages(state, bucket, visit, walk); /* cannot fail: visit() does not */
+        logs_visit(state, bucket, walk);
+    }
+}
+
+int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image)
+{
+    *ret_image = (struct pst_image){.generation = state->generation};
+    struct walk walk = {since, ret_image, false};
+    walk_all(state, &walk);
+    ret_image->pages = pst_malloc((ret_image->page_count + 1) * sizeof *ret_image->pages);
+    ret_image->logs = pst_malloc((ret_image->log_count + 1) * sizeof *ret_image->logs);
+    ret_image->copies = pst_malloc(ret_image->bytes_copied + 1);
+    if (ret_image->pages == NULL || ret_image->logs == NULL || ret_image->copies == NULL ||
+        state->generation == UINT32_MAX) {
+        pst_image_fini(ret_image);
+        return PST_ENOMEM;
+    }
+    walk.fill = true;
+    walk_all(state, &walk);
+    state->generation++;
+    return PST_OK;
+}
+
+void pst_image_fini(struct pst_image *image)
+{
+    pst_free(image->pages);
+    pst_free(image->logs);
+    pst_free(image->copies);
+    *image = (struct pst_image){0};
+}
+
+/* ---- back ---- */
+
+int pst_state_restore_page(struct pst_state *state, const struct pst_page_header *page, uint32_t byte_count)
+{
+    if (byte_count < PST_PAGE_HEADER_BYTES || byte_count > PST_PAGE_BYTES ||
+        page->used_bytes != byte_count - PST_PAGE_HEADER_BYTES || page->used_bytes == 0)
+        return PST_EDATA;
+    if (page->magic != PST_PAGE_MAGIC || page->version != PST_PAGE_VERSION || page->zero != 0 ||
+        page->bucket >= state->bucket_count || page->structure >= state->structure_count ||
+        page->kind != state->structures[page->structure]->kind)
+        return PST_EDATA;
+    struct pst_structure *structure = state->structures[page->structure];
+    return page->kind == PST_PAGE_RECORDS ? pst_table_restore((struct pst_table *)structure, page->bucket, page)
+                                          : pst_log_restore((struct pst_log *)structure, page->bucket, page);
+}
+
+int pst_state_restore_log(struct pst_state *state, const struct pst_image_log *log)
+{
+    if (log->bucket >= state->bucket_count || log->structure >= state->structure_count ||
+        state->structures[log->structure]->kind != PST_PAGE_LOG)
+        return PST_EDATA;
+    return pst_log_restore_ends((struct pst_log *)state->structures[log->structure], log->bucket, log->tail, log->head);
+}
+
+void pst_state_restore_end(struct pst_state *state, uint32_t generation)
+{
+    PST_ASSERT(generation >= 1);
+    state->generation = generation;
+}

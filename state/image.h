@@ -1,0 +1,57 @@
+/* state/image.h - what a state is at one moment, for whoever writes it down or sends it away, and the way back.
+ *
+ * Holds:    copies of the pages that changed since an earlier moment, and a list of all pages and of the ends of all logs.
+ * Thread:   taken by the thread of the state; from then on it stands alone and may go to another.
+ * Holds true:
+ *   I1  generations: an image's own is the state's when it was taken; what changes afterwards has a higher one
+ *   I2  an image since g has the bytes of every page that changed above g; of the others it has the place alone
+ *   I3  pages come in order of bucket, structure, number; a state made from all of them has the same digests
+ */
+#ifndef PST_STATE_IMAGE_H
+#define PST_STATE_IMAGE_H
+
+#include "state/state.h"
+
+struct pst_image_page {
+    uint32_t bucket;
+    uint16_t structure, kind;
+    uint64_t number;
+    uint32_t changed;                    /* its version */
+    const struct pst_page_header *bytes; /* header and used bytes; NULL: as it was (I2) */
+};
+
+struct pst_image_log {
+    uint32_t bucket;
+    uint16_t structure;
+    uint64_t tail, head;
+};
+
+struct pst_image {
+    uint32_t generation;
+    uint32_t page_count, log_count;
+    struct pst_image_page *pages;
+    struct pst_image_log *logs; /* of buckets in which the log was ever used */
+    uint64_t bytes_copied;
+    char *copies; /* what pages[].bytes point into */
+};
+
+/* What the tables and logs of a state are called and how wide they are: pages mean something only to a like state. */
+struct pst_structure_view {
+    const char *name;
+    pst_page_kind kind;
+    uint32_t key_bytes, record_bytes; /* tables */
+};
+uint32_t pst_state_structures(const struct pst_state *state, struct pst_structure_view ret[PST_STRUCTURES_MAX]);
+
+/* since 0: everything. PST_ENOMEM: the state is as it was, its generation too. */
+int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image);
+void pst_image_fini(struct pst_image *image);
+
+/* The way back, into a state whose structures are open and that is empty but for pages put back before: pages in the order of I3,
+ * then the logs' ends, then the generation that the next changes get. PST_EDATA: not a page of such a state; PST_EFULL,
+ * PST_ENOMEM. After an error the state is to be thrown away. */
+int pst_state_restore_page(struct pst_state *state, const struct pst_page_header *page, uint32_t byte_count);
+int pst_state_restore_log(struct pst_state *state, const struct pst_image_log *log);
+void pst_state_restore_end(struct pst_state *state, uint32_t generation);
+
+#endif
