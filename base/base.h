@@ -79,7 +79,8 @@ void pst_hash_many(const struct pst_hash_key *key, const void *keys, size_t byte
                    uint64_t *ret_hashes);
 
 /* ---- the world ---- */
-typedef enum pst_open_mode { PST_OPEN_READ = 1, PST_OPEN_CREATE } pst_open_mode; /* CREATE: write, cut to nothing */
+/* CREATE: write, cut to nothing. CONTINUE: write a file that is there, behind what it holds. */
+typedef enum pst_open_mode { PST_OPEN_READ = 1, PST_OPEN_CREATE, PST_OPEN_CONTINUE } pst_open_mode;
 struct pst_file;
 
 typedef enum pst_step { PST_STEP_MORE = 1, PST_STEP_IDLE, PST_STEP_DONE } pst_step;
@@ -100,16 +101,25 @@ struct pst_world {
     int (*file_watch)(void *self, struct pst_file *file, uint32_t worker_index);
     int (*file_write)(void *self, struct pst_file *file, const void *bytes, size_t byte_count); /* all of it */
     int (*file_sync)(void *self, struct pst_file *file);
-    int (*file_close)(void *self, struct pst_file *file); /* the file is gone, whatever it returns */
+    int (*file_seek)(void *self, struct pst_file *file, uint64_t offset);    /* a regular one, opened to be read */
+    int (*file_cut)(void *self, struct pst_file *file, uint64_t byte_count); /* written on behind so many bytes */
+    int (*file_close)(void *self, struct pst_file *file);                    /* the file is gone, whatever it returns */
     int (*file_size)(void *self, struct pst_file *file, uint64_t *ret_bytes); /* PST_EINVAL: not a regular file */
     /* What a path names: 0 nothing, 1 a regular file (whose identity goes to ret_id), 2 something else. */
     int (*look)(void *self, const char *path, uint64_t ret_id[2]);
     int (*rename)(void *self, const char *from, const char *to);
     int (*unlink)(void *self, const char *path);
+    /* Names, renames and removals in a folder are on the disk when it returns PST_OK; the bytes in files are not. */
+    int (*folder_sync)(void *self, const char *path);
+    /* The names in a folder, each ended by a newline (names with one are left out), in any order. PST_ENOENT: no such folder. */
+    int (*folder_list)(void *self, const char *path, struct pst_text *ret_names);
     int (*mkdir)(void *self, const char *path); /* with its parents; one that is there already is no error */
     /* Runs worker_count workers, each calling step(argument, its index) until DONE. Returns when all are done. Worker 0 is
      * woken about ten times a second besides, to look at interrupts and to report progress. */
     int (*run)(void *self, uint32_t worker_count, pst_step_fn step, void *argument);
+    /* Has job(argument) called on some other thread, and wakes the worker when it is done. Called by that worker itself, within
+     * its step; run() does not return before the job has. Jobs may use files, and no other call of this table. */
+    int (*work)(void *self, uint32_t worker_index, void (*job)(void *argument), void *argument);
     void (*wake)(void *self, uint32_t worker_index); /* from any worker of run(); remembered if it does not sleep */
 };
 

@@ -7,6 +7,7 @@
  */
 #include "base/base.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -90,6 +91,12 @@ static void file_unblock(struct pst_file *file)
     file->flags_changed = fcntl(file->fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
+static const int open_flags[] = {
+    [PST_OPEN_READ] = O_RDONLY,
+    [PST_OPEN_CREATE] = O_WRONLY | O_CREAT | O_TRUNC,
+    [PST_OPEN_CONTINUE] = O_WRONLY | O_APPEND,
+};
+
 static int world_file_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
 {
     (void)self;
@@ -101,7 +108,7 @@ static int world_file_open(void *self, const char *path, pst_open_mode mode, str
     if (file->standard)
         file->fd = mode == PST_OPEN_READ ? STDIN_FILENO : STDOUT_FILENO;
     else
-        file->fd = open(path, (mode == PST_OPEN_READ ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC) | O_CLOEXEC, 0666);
+        file->fd = open(path, open_flags[mode] | O_CLOEXEC, 0666);
     if (file->fd < 0 || fstat(file->fd, &status) != 0) {
         int rc = failed(errno);
         if (file->fd >= 0 && !file->standard)
@@ -158,6 +165,22 @@ static int world_file_sync(void *self, struct pst_file *file)
     return fdatasync(file->fd) == 0 || errno == EINVAL || errno == EROFS ? PST_OK : failed(errno);
 }
 
+static int world_file_seek(void *self, struct pst_file *file, uint64_t offset)
+{
+    (void)self;
+    if (offset > INT64_MAX)
+        return failed(EINVAL);
+    return lseek(file->fd, (off_t)offset, SEEK_SET) >= 0 ? PST_OK : failed(errno);
+}
+
+static int world_file_cut(void *self, struct pst_file *file, uint64_t byte_count)
+{
+    (void)self;
+    if (byte_count > INT64_MAX)
+        return failed(EINVAL);
+    return ftruncate(file->fd, (off_t)byte_count) == 0 ? PST_OK : failed(errno);
+}
+
 static int world_file_close(void *self, struct pst_file *file)
 {
     (void)self;
@@ -201,6 +224,36 @@ static int world_unlink(void *self, const char *path)
 {
     (void)self;
     return unlink(path) == 0 ? PST_OK : failed(errno);
+}
+
+static int world_folder_sync(void *self, const char *path)
+{
+    (void)self;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return failed(errno);
+    /* EINVAL: a file system that has nothing to sync for a folder */
+    int rc = fsync(fd) == 0 || errno == EINVAL ? PST_OK : failed(errno);
+    (void)close(fd);
+    return rc;
+}
+
+static int world_folder_list(void *self, const char *path, struct pst_text *ret_names)
+{
+    (void)self;
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return failed(errno);
+    const struct dirent *entry;
+    errno = 0;
+    while (!ret_names->failed && (entry = readdir(folder)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strchr(entry->d_name, '\n') == NULL)
+            (void)pst_text_printf(ret_names, "%s\n", entry->d_name);
+        errno = 0;
+    }
+    int rc = ret_names->failed ? PST_ENOMEM : errno != 0 ? failed(errno) : PST_OK;
+    (void)closedir(folder);
+    return rc;
 }
 
 static int mkdir_one(const char *path)
@@ -408,6 +461,44 @@ static int world_run(void *self, uint32_t worker_count, pst_step_fn step, void *
     return rc;
 }
 
+/* ---- jobs: libuv's pool ---- */
+struct job {
+    uv_work_t request;
+    struct worker *worker;
+    void (*run)(void *argument);
+    void *argument;
+};
+
+static void on_job(uv_work_t *request)
+{
+    struct job *job = request->data;
+    job->run(job->argument);
+}
+
+static void on_job_done(uv_work_t *request, int status)
+{
+    struct job *job = request->data;
+    PST_ASSERT(status == 0); /* nobody cancels */
+    worker_awake(job->worker);
+    pst_free(job);
+}
+
+static int world_work(void *self, uint32_t worker_index, void (*run)(void *argument), void *argument)
+{
+    struct uv_world *world = self;
+    struct worker *worker = &world->workers[worker_index];
+    struct job *job = pst_calloc(1, sizeof *job);
+    if (job == NULL)
+        return PST_ENOMEM;
+    *job = (struct job){.worker = worker, .run = run, .argument = argument};
+    job->request.data = job;
+    int rc = uv_queue_work(&worker->loop, &job->request, on_job, on_job_done);
+    if (rc == 0)
+        return PST_OK;
+    pst_free(job);
+    return failed(-rc);
+}
+
 static void world_wake(void *self, uint32_t worker_index)
 {
     struct uv_world *world = self;
@@ -433,13 +524,18 @@ struct pst_world *pst_world_uv(void)
         .file_watch = world_file_watch,
         .file_write = world_file_write,
         .file_sync = world_file_sync,
+        .file_seek = world_file_seek,
+        .file_cut = world_file_cut,
         .file_close = world_file_close,
         .file_size = world_file_size,
         .look = world_look,
         .rename = world_rename,
         .unlink = world_unlink,
+        .folder_sync = world_folder_sync,
+        .folder_list = world_folder_list,
         .mkdir = world_mkdir,
         .run = world_run,
+        .work = world_work,
         .wake = world_wake,
     };
     return &world->world;

@@ -86,6 +86,94 @@ const struct pst_text *sim_get(const struct sim *sim, const char *name)
     return file != NULL ? &file->bytes : NULL;
 }
 
+/* ---- power ---- */
+
+/* Before each step of the disk. PST_EIO: the power is gone, and the step did not happen. */
+static int disk_step(struct sim *sim)
+{
+    if (sim->cut) {
+        pst_system_error_set(EIO);
+        return PST_EIO;
+    }
+    if (++sim->disk_steps != sim->cut_step)
+        return PST_OK;
+    sim->cut = true;
+    if (sim_random(sim, 2) == 0)
+        return PST_OK; /* this one step still happened */
+    pst_system_error_set(EIO);
+    return PST_EIO;
+}
+
+static void bytes_set(struct pst_text *text, const void *bytes, size_t byte_count)
+{
+    text->count = 0;
+    append(text, bytes, byte_count);
+}
+
+/* Synced bytes stay. What was written since is there or not, or a piece of it with a hole of zeros before it. */
+static void bytes_after_cut(struct sim *sim, struct sim_file *file)
+{
+    size_t synced = file->bytes_synced.count, now = file->bytes.count;
+    bool grew = now > synced && (synced == 0 || memcmp(file->bytes.bytes, file->bytes_synced.bytes, synced) == 0);
+    uint64_t fate = sim_random(sim, 4);
+    if (fate == 0)
+        return; /* all of it */
+    if (fate == 1 || !grew) {
+        if (synced == 0)
+            file->bytes.count = 0;
+        else
+            bytes_set(&file->bytes, file->bytes_synced.bytes, synced);
+        return;
+    }
+    file->bytes.count = synced + sim_random(sim, now - synced + 1);
+    if (fate == 3) {
+        size_t hole = sim_random(sim, file->bytes.count - synced + 1);
+        memset(file->bytes.bytes + synced, 0, hole);
+    }
+}
+
+static void synced_now(struct sim_file *file)
+{
+    bytes_set(&file->bytes_synced, file->bytes.bytes, file->bytes.count);
+    free(file->name_synced);
+    file->name_synced = file->there ? strdup(file->name) : NULL;
+}
+
+void sim_revive(struct sim *sim)
+{
+    sim->cut = false;
+    sim->cut_step = sim->job_count = 0;
+    atomic_store(&sim->interrupts, 0);
+}
+
+void sim_restart(struct sim *sim)
+{
+    sim_revive(sim);
+    for (uint32_t i = 0; i < sim->file_count; i++) {
+        struct sim_file *file = &sim->files[i];
+        bytes_after_cut(sim, file);
+        bool same = file->there ? file->name_synced != NULL && strcmp(file->name, file->name_synced) == 0
+                                : file->name_synced == NULL;
+        if (same || sim_random(sim, 2) == 0)
+            continue;
+        file->there = file->name_synced != NULL; /* as of the last sync of the folder */
+        if (file->there) {
+            free(file->name);
+            file->name = strdup(file->name_synced);
+        }
+    }
+    for (uint32_t i = 0; i < sim->file_count;
+         i++) { /* two files of one name: the rename over it was lost, or was not */
+        for (uint32_t k = i + 1; k < sim->file_count; k++) {
+            if (!sim->files[i].there || !sim->files[k].there || strcmp(sim->files[i].name, sim->files[k].name) != 0)
+                continue;
+            sim->files[sim_random(sim, 2) == 0 ? i : k].there = false;
+        }
+    }
+    for (uint32_t i = 0; i < sim->file_count; i++)
+        synced_now(&sim->files[i]);
+}
+
 /* ---- the table ---- */
 static uint64_t sim_now(void *self) { return ((struct sim *)self)->now_ns; }
 
@@ -104,7 +192,11 @@ static uint32_t sim_cores(void *self)
 
 static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
 {
-    struct sim_file *file = mode == PST_OPEN_READ ? find(self, path) : create(self, path);
+    struct sim *sim = self;
+    int rc = mode == PST_OPEN_CREATE ? disk_step(sim) : sim->cut ? PST_EIO : PST_OK;
+    if (rc != PST_OK)
+        return rc;
+    struct sim_file *file = mode == PST_OPEN_CREATE ? create(sim, path) : find(sim, path);
     if (file == NULL) {
         pst_system_error_set(ENOENT);
         return PST_ENOENT;
@@ -149,6 +241,9 @@ static int sim_write(void *self, struct pst_file *file, const void *bytes, size_
     trace(sim, 'w', byte_count);
     sim->writes++;
     sim->write_bytes += byte_count;
+    int rc = disk_step(sim);
+    if (rc != PST_OK)
+        return rc;
     if (byte_count > sim->write_bytes_left) {
         pst_system_error_set(ENOSPC);
         return PST_EIO;
@@ -161,9 +256,55 @@ static int sim_write(void *self, struct pst_file *file, const void *bytes, size_
 
 static int sim_sync(void *self, struct pst_file *file)
 {
+    int rc = disk_step(self);
+    if (rc == PST_OK)
+        bytes_set(&file->file->bytes_synced, file->file->bytes.bytes, file->file->bytes.count);
+    return rc;
+}
+
+static int sim_seek(void *self, struct pst_file *file, uint64_t offset)
+{
     (void)self;
-    (void)file;
+    file->at = offset < file->file->bytes.count ? offset : file->file->bytes.count;
     return PST_OK;
+}
+
+static int sim_cut(void *self, struct pst_file *file, uint64_t byte_count)
+{
+    int rc = disk_step(self);
+    if (rc == PST_OK && byte_count < file->file->bytes.count)
+        file->file->bytes.count = byte_count;
+    return rc;
+}
+
+static int sim_folder_sync(void *self, const char *path)
+{
+    struct sim *sim = self;
+    size_t bytes = strlen(path);
+    int rc = disk_step(sim);
+    for (uint32_t i = 0; i < sim->file_count && rc == PST_OK; i++) {
+        struct sim_file *file = &sim->files[i];
+        const char *name = file->there ? file->name : file->name_synced;
+        bool inside = name != NULL && strncmp(name, path, bytes) == 0 && name[bytes] == '/';
+        if (!inside)
+            continue;
+        free(file->name_synced);
+        file->name_synced = file->there ? strdup(file->name) : NULL;
+    }
+    return rc;
+}
+
+static int sim_folder_list(void *self, const char *path, struct pst_text *ret_names)
+{
+    struct sim *sim = self;
+    size_t bytes = strlen(path);
+    for (uint32_t i = 0; i < sim->file_count; i++) {
+        const struct sim_file *file = &sim->files[i];
+        if (file->there && strncmp(file->name, path, bytes) == 0 && file->name[bytes] == '/' &&
+            strchr(file->name + bytes + 1, '/') == NULL)
+            (void)pst_text_printf(ret_names, "%s\n", file->name + bytes + 1);
+    }
+    return ret_names->failed ? PST_ENOMEM : PST_OK;
 }
 
 static int sim_close(void *self, struct pst_file *file)
@@ -195,6 +336,9 @@ static int sim_unlink(void *self, const char *path)
         pst_system_error_set(ENOENT);
         return PST_ENOENT;
     }
+    int rc = disk_step(self);
+    if (rc != PST_OK)
+        return rc;
     file->there = false;
     return PST_OK;
 }
@@ -206,8 +350,12 @@ static int sim_rename(void *self, const char *from, const char *to)
         pst_system_error_set(ENOENT);
         return PST_ENOENT;
     }
-    if (find(self, to) != NULL)
-        (void)sim_unlink(self, to);
+    int rc = disk_step(self);
+    if (rc != PST_OK)
+        return rc;
+    struct sim_file *over = find(self, to);
+    if (over != NULL && over != file)
+        over->there = false;
     char *name = strdup(to);
     PST_ASSERT(name != NULL);
     free(file->name);
@@ -232,6 +380,25 @@ static void sim_wake(void *self, uint32_t worker_index)
     sim_yield();
     trace(sim, 'k', worker_index);
     sim->notified[worker_index] = true;
+}
+
+static int sim_work(void *self, uint32_t worker_index, void (*run)(void *argument), void *argument)
+{
+    struct sim *sim = self;
+    PST_ASSERT(sim->job_count < SIM_JOBS_MAX);
+    sim->jobs[sim->job_count++] = (struct sim_job){worker_index, run, argument};
+    return PST_OK;
+}
+
+/* A job of the pool gets its turn, whole. */
+static void job_run(struct sim *sim)
+{
+    uint32_t i = (uint32_t)sim_random(sim, sim->job_count);
+    struct sim_job job = sim->jobs[i];
+    sim->jobs[i] = sim->jobs[--sim->job_count];
+    job.run(job.argument);
+    trace(sim, 'j', job.worker);
+    sim->notified[job.worker] = true;
 }
 
 /* A worker that may step: awake, or asleep with a wake-up that happens to arrive now. UINT32_MAX: none. */
@@ -395,7 +562,13 @@ static int sim_run(void *self, uint32_t worker_count, pst_step_fn step, void *ar
     while (left != 0) {
         data_arrives(sim);
         interrupt(sim);
+        if (sim->job_count != 0 && sim_random(sim, 8) == 0)
+            job_run(sim);
         uint32_t w = choose(sim);
+        if (w == UINT32_MAX && sim->job_count != 0) {
+            job_run(sim);
+            continue;
+        }
         if (w == UINT32_MAX) {
             if (sim->done[0] || ++sleeps > SLEEPS_MAX) {
                 sim->stuck = true;
@@ -420,6 +593,8 @@ static int sim_run(void *self, uint32_t worker_count, pst_step_fn step, void *ar
         left -= sim->done[w];
         sleeps = result == PST_STEP_MORE ? 0 : sleeps;
     }
+    while (sim->job_count != 0)
+        job_run(sim);
     fibers_fini(sim);
     return sim->stuck ? PST_EINTERNAL : PST_OK;
 }
@@ -437,13 +612,18 @@ void sim_init(struct sim *sim, uint64_t seed)
         .file_watch = sim_watch,
         .file_write = sim_write,
         .file_sync = sim_sync,
+        .file_seek = sim_seek,
+        .file_cut = sim_cut,
         .file_close = sim_close,
         .file_size = sim_size,
         .look = sim_look,
         .rename = sim_rename,
         .unlink = sim_unlink,
+        .folder_sync = sim_folder_sync,
+        .folder_list = sim_folder_list,
         .mkdir = sim_mkdir,
         .run = sim_run,
+        .work = sim_work,
         .wake = sim_wake,
     };
 }
@@ -452,7 +632,9 @@ void sim_fini(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->file_count; i++) {
         free(sim->files[i].name);
+        free(sim->files[i].name_synced);
         pst_text_fini(&sim->files[i].bytes);
+        pst_text_fini(&sim->files[i].bytes_synced);
     }
     *sim = (struct sim){0};
 }

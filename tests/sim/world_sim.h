@@ -7,12 +7,22 @@
 
 #include <stdatomic.h>
 
-enum { SIM_FILES_MAX = 64, SIM_WORKERS_MAX = 64 };
+enum { SIM_FILES_MAX = 1024, SIM_WORKERS_MAX = 64, SIM_JOBS_MAX = 8 };
 
+/* What a power cut may leave: of the bytes, what was synced and perhaps some of what was not; of the names, those as of the last
+ * sync of the folder or those as of now, file by file. */
 struct sim_file {
     char *name;
     struct pst_text bytes;
     bool there;
+    struct pst_text bytes_synced;
+    char *name_synced; /* NULL: none */
+};
+
+struct sim_job {
+    uint32_t worker;
+    void (*run)(void *argument);
+    void *argument;
 };
 
 struct sim {
@@ -27,6 +37,11 @@ struct sim {
     bool stuck;          /* every worker slept and nothing could wake them */
     uint64_t wakes_lost; /* worker 0's timer found work that somebody should have woken it for */
     uint64_t steps, writes, write_bytes;
+    uint64_t disk_steps; /* writes, syncs, cuts, renames and removals so far */
+    uint64_t cut_step;   /* the power goes at this one, which then happens or not; 0: never */
+    bool cut;            /* it has gone: nothing works any more */
+    struct sim_job jobs[SIM_JOBS_MAX];
+    uint32_t job_count;
     struct sim_file files[SIM_FILES_MAX];
     uint32_t file_count;
     /* workers */
@@ -42,6 +57,10 @@ void sim_fini(struct sim *sim);
 void sim_put(struct sim *sim, const char *name, const void *bytes, size_t byte_count);
 /* NULL: no such file. */
 const struct pst_text *sim_get(const struct sim *sim, const char *name);
+/* After a power cut, or at any moment: what the disk holds when the machine comes back. Power is there again. */
+void sim_restart(struct sim *sim);
+/* The same without loss: what a killed process leaves. */
+void sim_revive(struct sim *sim);
 uint64_t sim_random(struct sim *sim, uint64_t below);
 
 #endif
