@@ -64,13 +64,13 @@ static int above_plan(struct pst_plan *p)
     struct windows_plan *plan = windows_plan(p);
     if (plan == NULL)
         return PST_ENOMEM;
-    bool whole = windows_field(p, plan, ABOVE_VALUE, 0, "value", PST_I64, 3);
-    whole &= windows_field(p, plan, ABOVE_HOUSE, 0, "house_id", PST_U32, 0);
-    whole &= windows_field(p, plan, ABOVE_HOUSEHOLD, 0, "household_id", PST_U32, 0);
-    whole &= windows_field(p, plan, ABOVE_PLUG, 0, "plug_id", PST_U32, 0);
-    whole &= windows_field(p, plan, ABOVE_WINDOW, 1, "window_number", PST_U32, 0);
-    whole &= windows_field(p, plan, ABOVE_LOWER, 1, "lower", PST_I64, 3);
-    whole &= windows_field(p, plan, ABOVE_UPPER, 1, "upper", PST_I64, 3);
+    bool whole = plan_field(p, &plan->field[ABOVE_VALUE], 0, "value", PST_I64, 3);
+    whole &= plan_field(p, &plan->field[ABOVE_HOUSE], 0, "house_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[ABOVE_HOUSEHOLD], 0, "household_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[ABOVE_PLUG], 0, "plug_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[ABOVE_WINDOW], 1, "window_number", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[ABOVE_LOWER], 1, "lower", PST_I64, 3);
+    whole &= plan_field(p, &plan->field[ABOVE_UPPER], 1, "upper", PST_I64, 3);
     int rc = pst_plan_output(p, 0, changes, 4, -1);
     pst_plan_order(p, PST_ORDER_EPOCH, 1);
     return whole ? rc : PST_EGRAPH;

@@ -174,16 +174,15 @@ static int room(struct history *history, struct pst_ctx *ctx, uint32_t member_co
     return history->first != NULL && (history->values != NULL || value_count == 0) ? PST_OK : PST_ENOMEM;
 }
 
-/* Walks the chain twice: to count each member's values, then to put them side by side. */
-int history_medians(struct history *history, struct pst_ctx *ctx, uint32_t bucket, uint32_t s, int64_t index,
-                    uint32_t member_count, history_set set, void *argument)
+/* Puts the averages at the time of day of slice `index` side by side, member after member: history->first[m] is the end of member
+ * m's values. Walks the chain twice: to count, then to place. */
+static int gather(struct history *history, struct pst_ctx *ctx, uint32_t bucket, uint32_t s, int64_t index,
+                  uint32_t member_count)
 {
     uint64_t end = chain_end(history, ctx, bucket, s, time_of_day(history, s, index));
     const struct entry *entry;
     size_t value_count = 0;
     uint32_t bytes;
-    if (end == NOWHERE)
-        return PST_OK;
     int rc = room(history, ctx, member_count, 0);
     if (rc != PST_OK)
         return rc;
@@ -210,14 +209,29 @@ int history_medians(struct history *history, struct pst_ctx *ctx, uint32_t bucke
         for (uint32_t i = 0; i < entry->count; i++)
             history->values[history->first[members[i]]++] = entry->averages[i];
     }
-    for (uint32_t m = 0, from = 0; m < member_count; m++) { /* first[m] is now the end of member m's values */
+    return PST_OK;
+}
+
+int history_load(struct history *history, struct pst_ctx *ctx, struct pst_table *members, uint32_t bucket, uint32_t s,
+                 int64_t index, history_set set)
+{
+    int64_t *loaded = &history->loaded[(size_t)bucket * history->plan->slice_count + s];
+    if (*loaded == index)
+        return PST_OK;
+    *loaded = index;
+    uint32_t member_count = pst_table_count(ctx, members, bucket);
+    int rc = gather(history, ctx, bucket, s, index + 2, member_count);
+    for (uint32_t m = 0, from = 0; m < member_count && rc == PST_OK; m++) {
         uint32_t count = history->first[m] - from;
+        void *record = pst_table_record(ctx, members, bucket, m);
+        if (count == 0) {
+            set(record, s, false, 0, 0);
+            continue;
+        }
         int64_t *values = history->values + from;
         from = history->first[m];
-        if (count == 0)
-            continue;
         sort(values, count);
-        set(argument, m, values[(count - 1) / 2], values[count / 2]);
+        set(record, s, true, values[(count - 1) / 2], values[count / 2]);
     }
-    return PST_OK;
+    return rc;
 }

@@ -23,7 +23,7 @@ struct history {
     struct pst_table *ends;
     struct pst_log *log;
     int64_t *loaded; /* [bucket][slice]: the slice index whose median stands in the members' records */
-    /* scratch of history_medians(), one entry a member or a value */
+    /* scratch of history_load(), one entry a member or a value */
     uint32_t *first;
     int64_t *values;
     uint32_t member_capacity;
@@ -41,11 +41,11 @@ int history_open(struct history *history, struct pst_ctx *ctx, const struct load
 /* Remembers the members' averages of slice `index` of slice length number s. */
 int history_append(struct history *history, struct pst_ctx *ctx, uint32_t bucket, uint32_t s, int64_t index,
                    const struct closing *closing);
-/* Calls set(argument, member, the two middle ones of its averages at the time of day of slice `index`) for each member that has
- * any; members are numbered below member_count. */
-typedef void (*history_set)(void *argument, uint32_t member, int64_t low_uw, int64_t high_uw);
-int history_medians(struct history *history, struct pst_ctx *ctx, uint32_t bucket, uint32_t s, int64_t index,
-                    uint32_t member_count, history_set set, void *argument);
+/* Calls set() for the record of every member of the bucket with the two middle ones of its averages at the time of day of slice
+ * index + 2, which is what slice `index` predicts; known false: it has none yet. Nothing is done for an index that was loaded last. */
+typedef void (*history_set)(void *record, uint32_t s, bool known, int64_t low_uw, int64_t high_uw);
+int history_load(struct history *history, struct pst_ctx *ctx, struct pst_table *members, uint32_t bucket, uint32_t s,
+                 int64_t index, history_set set);
 int closing_add(struct closing *closing, struct pst_ctx *ctx, uint32_t member, int64_t average_uw);
 
 /* L(i+2) in milliwatts, rounded for printing, from the average of slice i and the two middle values of the history. */
@@ -53,10 +53,10 @@ static inline int64_t predict_mw(int64_t average, bool known, int64_t low, int64
 {
     __extension__ typedef __int128 wide;
     if (!known)
-        return floor_div(average, 1000) + (average - floor_div(average, 1000) * 1000 >= 500);
+        return round_div(average, 1000);
     wide sum = 2 * (wide)average + low + high + 2; /* floor(sum / 4) is L in whole microwatts */
     int64_t microwatts = (int64_t)(sum >= 0 ? sum / 4 : -((3 - sum) / 4));
-    return floor_div(microwatts, 1000) + (microwatts - floor_div(microwatts, 1000) * 1000 >= 500);
+    return round_div(microwatts, 1000);
 }
 
 extern const struct pst_operator plug_load, house_load;

@@ -8,9 +8,8 @@
  * averages for the houses; a slice that ends joins the history. house_load adds the averages of a house's plugs and does the
  * same with the sums. Averages are rounded once, to whole microwatts, so sums are exact in any order (P1).
  */
+#include "debs14/fields.h"
 #include "debs14/history.h"
-
-#include <string.h>
 
 /* ---- planning, for both ---- */
 static void plan_slices(struct pst_plan *p, struct load_plan *plan)
@@ -39,24 +38,6 @@ static struct load_plan *plan_common(struct pst_plan *p)
     plan->every_s = pst_plan_int(p, "every");
     pst_plan_set_user(p, plan);
     return plan;
-}
-
-static bool plan_field(struct pst_plan *p, struct load_plan *plan, uint32_t i, const char *name, pst_type type,
-                       uint8_t scale)
-{
-    const struct pst_schema *schema = pst_plan_input(p, 0);
-    plan->field[i] = pst_plan_use(p, 0, name, NULL, 0);
-    if (plan->field[i] < 0)
-        return false;
-    for (uint32_t f = 0; f < schema->field_count; f++) {
-        const struct pst_field *field = &schema->fields[f];
-        if (strcmp(field->name, name) != 0 || (field->type == type && field->scale == scale))
-            continue;
-        pst_plan_error(p, NULL, 0,
-                       "a field of its input has not the type that this query defines: ids are u32, value is decimal3");
-        return false;
-    }
-    return true;
 }
 
 static int64_t plan_epoch(const struct load_plan *plan)
@@ -118,17 +99,17 @@ static int plug_plan(struct pst_plan *p)
                                                    {"plug_id", PST_U32, 0},
                                                    {"predicted_load", PST_I64, 3}};
     static const struct pst_field averages[] = {{"at", PST_I64, 0},
-                                                {"slice_number", PST_U32, 0},
+                                                {"slice", PST_U32, 0},
                                                 {"flags", PST_U32, 0},
                                                 {"house_id", PST_U32, 0},
                                                 {"average", PST_I64, 6}};
     struct load_plan *plan = plan_common(p);
     if (plan == NULL)
         return PST_ENOMEM;
-    bool whole = plan_field(p, plan, PLUG_VALUE, "value", PST_I64, 3);
-    whole &= plan_field(p, plan, PLUG_HOUSE, "house_id", PST_U32, 0);
-    whole &= plan_field(p, plan, PLUG_HOUSEHOLD, "household_id", PST_U32, 0);
-    whole &= plan_field(p, plan, PLUG_PLUG, "plug_id", PST_U32, 0);
+    bool whole = plan_field(p, &plan->field[PLUG_VALUE], 0, "value", PST_I64, 3);
+    whole &= plan_field(p, &plan->field[PLUG_HOUSE], 0, "house_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[PLUG_HOUSEHOLD], 0, "household_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[PLUG_PLUG], 0, "plug_id", PST_U32, 0);
     int rc = pst_plan_output(p, 0, predictions, 7, -1);
     if (rc == PST_OK)
         rc = pst_plan_output(p, 1, averages, 5, -1);
@@ -225,50 +206,24 @@ static void put_prediction(struct pst_out *out, const struct instant *now, const
     out->bucket[row] = bucket;
 }
 
-static void put_average(struct pst_out *out, const struct instant *now, uint32_t s, uint32_t house, int64_t average,
-                        uint32_t bucket)
+static void put_average(struct pst_out *out, const struct instant *now, const struct load_plan *plan, uint32_t s,
+                        uint32_t house, int64_t average, uint32_t bucket)
 {
     uint32_t row = out->row_count++;
     ((int64_t *)out->columns[0])[row] = now->at;
-    ((uint32_t *)out->columns[1])[row] = s;
+    ((uint32_t *)out->columns[1])[row] = (uint32_t)plan->slice_s[s];
     ((uint32_t *)out->columns[2])[row] = (now->update ? FLAG_UPDATE : 0u) | (now->closes[s] ? FLAG_CLOSES : 0u);
     ((uint32_t *)out->columns[3])[row] = house;
     ((int64_t *)out->columns[4])[row] = average;
     out->bucket[row] = bucket;
 }
 
-struct set_median {
-    struct plug_load *load;
-    struct pst_ctx *ctx;
-    uint32_t bucket, s;
-};
-
-static void plug_set_median(void *argument, uint32_t member, int64_t low, int64_t high)
+static void plug_set_median(void *record, uint32_t s, bool known, int64_t low, int64_t high)
 {
-    struct set_median *set = argument;
-    struct plug *plug = pst_table_record(set->ctx, set->load->plugs, set->bucket, member);
-    plug->slices[set->s].low_uw = low;
-    plug->slices[set->s].high_uw = high;
-    plug->slices[set->s].known = 1;
-}
-
-/* Puts the medians of slice index + 2's time of day into the records, once a slice. */
-static int plug_load_medians(struct pst_ctx *ctx, struct plug_load *load, uint32_t bucket, const struct instant *now)
-{
-    uint32_t count = pst_table_count(ctx, load->plugs, bucket);
-    for (uint32_t s = 0; s < load->plan->slice_count; s++) {
-        int64_t *loaded = &load->history.loaded[(size_t)bucket * load->plan->slice_count + s];
-        if (*loaded == now->index[s])
-            continue;
-        *loaded = now->index[s];
-        for (uint32_t m = 0; m < count; m++)
-            ((struct plug *)pst_table_record(ctx, load->plugs, bucket, m))->slices[s].known = 0;
-        struct set_median set = {load, ctx, bucket, s};
-        int rc = history_medians(&load->history, ctx, bucket, s, now->index[s] + 2, count, plug_set_median, &set);
-        if (rc != PST_OK)
-            return rc;
-    }
-    return PST_OK;
+    struct slice_sum *slice = &((struct plug *)record)->slices[s];
+    slice->low_uw = low;
+    slice->high_uw = high;
+    slice->known = known;
 }
 
 static int plug_instant(struct pst_ctx *ctx, struct plug_load *load, uint32_t bucket, uint32_t m,
@@ -291,7 +246,7 @@ static int plug_instant(struct pst_ctx *ctx, struct plug_load *load, uint32_t bu
             if (now->update)
                 put_prediction(predictions, now, plan, s, key,
                                predict_mw(average, slice->known != 0, slice->low_uw, slice->high_uw), bucket);
-            put_average(averages, now, s, key->house, average, bucket);
+            put_average(averages, now, plan, s, key->house, average, bucket);
             if (now->closes[s]) {
                 int rc = closing_add(&load->closing[s], ctx, m, average);
                 if (rc != PST_OK)
@@ -310,7 +265,9 @@ static int plug_bucket(struct pst_ctx *ctx, struct plug_load *load, uint32_t buc
 {
     bool alive = false;
     uint32_t count = pst_table_count(ctx, load->plugs, bucket);
-    int rc = now->update ? plug_load_medians(ctx, load, bucket, now) : PST_OK;
+    int rc = PST_OK;
+    for (uint32_t s = 0; s < load->plan->slice_count && now->update && rc == PST_OK; s++)
+        rc = history_load(&load->history, ctx, load->plugs, bucket, s, now->index[s], plug_set_median);
     for (uint32_t m = 0; m < count && rc == PST_OK; m++)
         rc = plug_instant(ctx, load, bucket, m, now, &alive);
     for (uint32_t s = 0; s < load->plan->slice_count && rc == PST_OK; s++) {
@@ -415,11 +372,11 @@ static int house_plan(struct pst_plan *p)
     struct load_plan *plan = plan_common(p);
     if (plan == NULL)
         return PST_ENOMEM;
-    bool whole = plan_field(p, plan, HOUSE_AT, "at", PST_I64, 0);
-    whole &= plan_field(p, plan, HOUSE_SLICE, "slice_number", PST_U32, 0);
-    whole &= plan_field(p, plan, HOUSE_FLAGS, "flags", PST_U32, 0);
-    whole &= plan_field(p, plan, HOUSE_ID, "house_id", PST_U32, 0);
-    whole &= plan_field(p, plan, HOUSE_AVERAGE, "average", PST_I64, 6);
+    bool whole = plan_field(p, &plan->field[HOUSE_AT], 0, "at", PST_I64, 0);
+    whole &= plan_field(p, &plan->field[HOUSE_SLICE], 0, "slice", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[HOUSE_FLAGS], 0, "flags", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[HOUSE_ID], 0, "house_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[HOUSE_AVERAGE], 0, "average", PST_I64, 6);
     int rc = pst_plan_output(p, 0, predictions, 5, -1);
     pst_plan_order(p, PST_ORDER_EPOCH, 1); /* all rows of one instant carry the time just below it */
     return whole ? rc : PST_EGRAPH;
@@ -437,6 +394,15 @@ static int house_open(struct pst_ctx *ctx)
     return load->houses != NULL ? history_open(&load->history, ctx, load->plan) : PST_ENOMEM;
 }
 
+/* The two operators are given their slices apart, perhaps in another order: rows name a slice by its length. slice_count: none. */
+static uint32_t slice_of(const struct load_plan *plan, uint32_t length_s)
+{
+    uint32_t s = 0;
+    while (s < plan->slice_count && plan->slice_s[s] != length_s)
+        s++;
+    return s;
+}
+
 static int house_rows(struct pst_ctx *ctx, struct house_load *load, const struct pst_rows *rows, uint32_t from,
                       uint32_t n)
 {
@@ -448,9 +414,10 @@ static int house_rows(struct pst_ctx *ctx, struct house_load *load, const struct
     const int64_t *average = (const int64_t *)rows->columns[field[HOUSE_AVERAGE]] + from;
     int rc = pst_table_upsert(ctx, load->houses, n, rows->bucket + from, rows->hash + from, house, NULL, load->records);
     for (uint32_t i = 0; i < n && rc == PST_OK; i++) {
-        if (slice[i] >= load->plan->slice_count)
-            return PST_EINVAL; /* the two operators were given different slices */
-        struct house_slice *sum = &((struct house *)load->records[i])->slices[slice[i]];
+        uint32_t s = slice_of(load->plan, slice[i]);
+        if (s == load->plan->slice_count)
+            return PST_EINVAL;
+        struct house_slice *sum = &((struct house *)load->records[i])->slices[s];
         if (__builtin_add_overflow(sum->sum_uw, average[i], &sum->sum_uw))
             return PST_ERANGE;
         sum->at = at[i];
@@ -476,32 +443,12 @@ static int house_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
     return PST_OK;
 }
 
-struct house_set {
-    struct house_load *load;
-    struct pst_ctx *ctx;
-    uint32_t bucket, s;
-};
-
-static void house_set_median(void *argument, uint32_t member, int64_t low, int64_t high)
+static void house_set_median(void *record, uint32_t s, bool known, int64_t low, int64_t high)
 {
-    struct house_set *set = argument;
-    struct house *house = pst_table_record(set->ctx, set->load->houses, set->bucket, member);
-    house->slices[set->s].low_uw = low;
-    house->slices[set->s].high_uw = high;
-    house->slices[set->s].known = 1;
-}
-
-static int house_medians(struct pst_ctx *ctx, struct house_load *load, uint32_t bucket, uint32_t s, int64_t index)
-{
-    uint32_t count = pst_table_count(ctx, load->houses, bucket);
-    int64_t *loaded = &load->history.loaded[(size_t)bucket * load->plan->slice_count + s];
-    if (*loaded == index)
-        return PST_OK;
-    *loaded = index;
-    for (uint32_t m = 0; m < count; m++)
-        ((struct house *)pst_table_record(ctx, load->houses, bucket, m))->slices[s].known = 0;
-    struct house_set set = {load, ctx, bucket, s};
-    return history_medians(&load->history, ctx, bucket, s, index + 2, count, house_set_median, &set);
+    struct house_slice *slice = &((struct house *)record)->slices[s];
+    slice->low_uw = low;
+    slice->high_uw = high;
+    slice->known = known;
 }
 
 static int house_instant(struct pst_ctx *ctx, struct house_load *load, uint32_t bucket, uint32_t m, uint32_t s)
@@ -513,7 +460,7 @@ static int house_instant(struct pst_ctx *ctx, struct house_load *load, uint32_t 
         return PST_OK;
     int rc = PST_OK;
     if ((slice->flags & FLAG_UPDATE) != 0) {
-        rc = house_medians(ctx, load, bucket, s, index);
+        rc = history_load(&load->history, ctx, load->houses, bucket, s, index, house_set_median);
         struct pst_out *out = rc == PST_OK ? pst_out_reserve(ctx, 0, 1) : NULL;
         if (out == NULL)
             return rc != PST_OK ? rc : PST_ENOMEM;

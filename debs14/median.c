@@ -29,7 +29,7 @@ static int median_plan(struct pst_plan *p)
     struct windows_plan *plan = windows_plan(p);
     if (plan == NULL)
         return PST_ENOMEM;
-    bool whole = windows_field(p, plan, 0, 0, "value", PST_I64, 3);
+    bool whole = plan_field(p, &plan->field[0], 0, "value", PST_I64, 3);
     int rc = pst_plan_output(p, 0, medians, 3, -1);
     pst_plan_order(p, PST_ORDER_EPOCH, 1);
     return whole ? rc : PST_EGRAPH;

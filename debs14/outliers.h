@@ -14,6 +14,7 @@
 #ifndef PST_DEBS14_OUTLIERS_H
 #define PST_DEBS14_OUTLIERS_H
 
+#include "debs14/fields.h"
 #include "debs14/numbers.h"
 #include "debs14/ranks.h"
 #include "debs14/readings.h"
@@ -29,9 +30,6 @@ struct windows_plan {
 extern const struct pst_param windows_params[1];
 /* Reads `windows`; NULL: out of memory. An error is reported to the plan, and then window_count is 0. */
 struct windows_plan *windows_plan(struct pst_plan *p);
-/* Uses a field of an input and checks its type; false: reported. */
-bool windows_field(struct pst_plan *p, struct windows_plan *plan, uint32_t i, uint32_t input, const char *name,
-                   pst_type type, uint8_t scale);
 
 extern const struct pst_operator median_all, plug_above, house_share;
 

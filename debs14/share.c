@@ -29,10 +29,10 @@ static int share_plan(struct pst_plan *p)
     struct windows_plan *plan = windows_plan(p);
     if (plan == NULL)
         return PST_ENOMEM;
-    bool whole = windows_field(p, plan, SHARE_WINDOW, 0, "window_number", PST_U32, 0);
-    whole &= windows_field(p, plan, SHARE_HOUSE, 0, "house_id", PST_U32, 0);
-    whole &= windows_field(p, plan, SHARE_ABOVE, 0, "above", PST_I64, 0);
-    whole &= windows_field(p, plan, SHARE_ALIVE, 0, "alive", PST_I64, 0);
+    bool whole = plan_field(p, &plan->field[SHARE_WINDOW], 0, "window_number", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[SHARE_HOUSE], 0, "house_id", PST_U32, 0);
+    whole &= plan_field(p, &plan->field[SHARE_ABOVE], 0, "above", PST_I64, 0);
+    whole &= plan_field(p, &plan->field[SHARE_ALIVE], 0, "alive", PST_I64, 0);
     int rc = pst_plan_output(p, 0, outliers, 5, -1);
     pst_plan_order(p, PST_ORDER_EPOCH, 1);
     return whole ? rc : PST_EGRAPH;

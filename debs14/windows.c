@@ -1,8 +1,6 @@
 /* windows.c - what the three operators of Query 2 plan alike. */
 #include "debs14/outliers.h"
 
-#include <string.h>
-
 const struct pst_param windows_params[1] = {
     {.name = "windows",
      .kind = PST_PARAM_INTS,
@@ -30,22 +28,4 @@ struct windows_plan *windows_plan(struct pst_plan *p)
     }
     pst_plan_set_user(p, plan);
     return plan;
-}
-
-bool windows_field(struct pst_plan *p, struct windows_plan *plan, uint32_t i, uint32_t input, const char *name,
-                   pst_type type, uint8_t scale)
-{
-    const struct pst_schema *schema = pst_plan_input(p, input);
-    plan->field[i] = pst_plan_use(p, input, name, NULL, 0);
-    if (plan->field[i] < 0)
-        return false;
-    for (uint32_t f = 0; f < schema->field_count; f++) {
-        const struct pst_field *field = &schema->fields[f];
-        if (strcmp(field->name, name) != 0 || (field->type == type && field->scale == scale))
-            continue;
-        pst_plan_error(p, NULL, 0,
-                       "a field of its input has not the type that this query defines: ids are u32, value is decimal3");
-        return false;
-    }
-    return true;
 }

@@ -155,6 +155,7 @@ int pst_exit_of_error(int error)
     case PST_OK:
         return PST_EXIT_OK;
     case PST_EDATA:
+    case PST_ERANGE: /* an operator's: numbers of the input that add up to more than it can hold */
         return PST_EXIT_DATA;
     case PST_EIO:
     case PST_ENOENT:
@@ -165,7 +166,6 @@ int pst_exit_of_error(int error)
         return PST_EXIT_REFUSED;
     case PST_EGRAPH:
     case PST_EINVAL:
-    case PST_ERANGE:
     case PST_EABI:
         return PST_EXIT_CONFIG;
     default:
