@@ -125,14 +125,23 @@ expect "its header line alone" test "$(wc -l <results/outliers.csv)" = 1
 echo "$HEADER" >header.csv
 run_over "a header alone" 0 header.csv
 json 'd["rows"] == 0 and d["lines_malformed"] == 0'
+# A run that never began: it counted nothing, took no time and left nothing.
+counted_nothing() {
+    json 'd["rows"] == 0 and d["rows_out"] == 0 and d["seconds"] == 0 and d["rows_per_second"] == 0 and d["outputs"] == []'
+    json 'not d["complete"] and d["error"]["exit_code"] == '"$code"
+}
+never_began() {
+    counted_nothing
+    expect "no file is made" test -z "$(find results -type f 2>/dev/null)"
+}
 run_over "a missing file" 74 none.csv
 err 'penstock: error: .*none.csv.*No such file or directory'
 json 'd["error"]["exit_code"] == 74 and "none.csv" in d["error"]["text"]'
-no_final
+never_began
 mkdir -p folder
 run_over "a directory" 74 folder
 err 'penstock: error: .*folder.*[Dd]irectory'
-no_final
+never_began
 head -c -6 good.csv.gz >cut.csv.gz
 run_over "a gzip that is cut short" 65 cut.csv.gz
 err 'penstock: error: .*cut.csv.gz'
@@ -146,13 +155,24 @@ if (($(id -u) != 0)); then
     chmod 000 secret.csv
     run_over "an input that may not be read" 77 secret.csv
     err 'secret.csv.*Permission denied'
-    no_final
+    never_began
 fi
+mkfifo fifo
+rm -rf results
+spec_name="a signal while a named pipe has no writer yet"
+words=("run load.yaml --input fifo --json, then signals")
+"$ROOT/tests/cli/interrupt_open.py" "$P" run "$LOAD" --input fifo --output results --json >.out 2>.err
+code=$?
+expect "exit code 1" test "$code" = 1
+err 'penstock: error: '
+never_began
 
 # ---- outputs that cannot be written ----
 : >occupied
-spec "a folder that is a file" 74 run "$LOAD" -i good.csv -o occupied
+spec "a folder that is a file" 74 run "$LOAD" -i good.csv -o occupied --json
 err 'penstock: error: .*occupied'
+never_began
+expect "the file as it was" test -f occupied -a ! -s occupied
 rm -rf results
 mkdir results
 ln -s /dev/full results/load_plug.csv.part
@@ -173,9 +193,49 @@ mkdir -p results/load_plug.csv
 spec "a folder where a result belongs" 74 run "$LOAD" -i good.csv -o results
 err 'penstock: error: .*load_plug.csv'
 rm -rf results
-spec "dead letters that cannot be written" 74 run "$LOAD" -i late.csv -o results --dead-letter none/dead.csv
+spec "dead letters that cannot be written" 74 run "$LOAD" -i late.csv -o results --dead-letter none/dead.csv --json
 err 'penstock: error: .*none/dead.csv'
+never_began
+rm -rf results
+mkdir -p results/load_house.csv
+spec "a folder where the second result belongs" 74 run "$LOAD" -i good.csv -o results --json
+err 'penstock: error: results/load_house.csv is no regular file: it cannot be replaced'
+never_began
+
+for n in {1..40}; do row "$n" $((1378000000 + n)) 1.5 "$n"; done >plugs.csv
+rm -rf results
+spec_shell "a limit on the size of files" 74 "ulimit -f 1; exec \"\$P\" run '$LOAD' -i plugs.csv -o results"
+err 'penstock: error: .*results/load_(plug|house).csv.*File too large'
+err 'not complete'
 no_final
+
+# ---- outputs that would replace what is not theirs ----
+# refused "a sentence" CODE 'regex' flags... : nothing is made, and what is in the folder stays as it is
+refused() {
+    local sentence=$1 wanted=$2 regex=$3
+    shift 3
+    rm -rf results
+    mkdir results
+    cp good.csv results/load_plug.csv
+    spec "$sentence" "$wanted" run "$LOAD" -o results --json "$@"
+    err "penstock: error: $regex"
+    counted_nothing
+    expect "the folder as it was" test "$(ls results)" = load_plug.csv
+    expect "the file in it as it was" cmp -s good.csv results/load_plug.csv
+}
+refused "the input under the name of an output" 74 'results/load_plug.csv is the input itself: an output would replace it' \
+    -i results/load_plug.csv
+ln -s results/load_plug.csv link.csv
+refused "the same by another name" 74 'results/load_plug.csv is the input itself' -i link.csv
+refused "the input as the file of dead letters" 74 'good.csv is the input itself' -i good.csv --dead-letter good.csv
+refused "an output as the file of dead letters" 78 'results/load_house.csv would be written twice: give the outputs other names' \
+    -i good.csv --dead-letter results/load_house.csv
+# By a link of our own: were it replaced after all, then it would be the link and not the device.
+ln -s /dev/null device
+refused "an output as the file of dead letters, by another way to it" 78 'results/./load_house.csv would be written twice' -i good.csv \
+    --dead-letter results/./load_house.csv
+refused "a device as the file of dead letters" 74 'device is no regular file' -i good.csv --dead-letter device
+expect "the link as it was" test -L device
 
 # ---- graphs ----
 spec "a graph that is not there" 74 run none.yaml -i good.csv -o results
@@ -256,6 +316,54 @@ bad_graph "a version of the future" 's/penstock: 1/penstock: 99/' 1 'version'
 bad_graph "a comparison that is none" 's/property == 1/property ~ 1/' 11 'property'
 bad_graph "a NUL" 's/small/sm\x00all/' 2 'NUL'
 bad_graph "bytes that are not UTF-8" 's/small/sm\xffall/' 2 'UTF-8'
+bad_graph "an output file in another folder" 's|file: out.csv|file: a/b.csv|' 21 'give a plain file name; the folder is named by --output'
+bad_graph "an output file above the folder" 's|file: out.csv|file: ../b.csv|' 21 'plain file name'
+bad_graph "an output file that is the folder" 's|file: out.csv|file: .|' 21 'plain file name'
+bad_graph "an output file that is the folder above" 's|file: out.csv|file: ..|' 21 'plain file name'
+bad_graph "an output file without a name" 's|file: out.csv|file: ""|' 21 'plain file name'
+
+# Rows that belong together must meet: the operators of the queries say of what their keys can be made.
+bad_key() { # bad_key GRAPH ID FIELDS OTHER : operator ID without a key, and with a field that its input has, too
+    local graph=$1 id=$2 fields=$3 other=$4 partitions='\$\{partitions\}'
+    sed -E "/- id: $id\$/,/params:/ { /key:/d; s/partitions: $partitions/partitions: 1/ }" "$graph" >bad.yaml
+    spec "$id without a key" 78 run bad.yaml -i good.csv -o results
+    err "^bad.yaml:[0-9]+:[0-9]+: error: operator \`$id\` \($id\) needs a \`key\`"
+    err "hint: add \`key: \[$fields\]\`"
+    sed -E "/- id: $id\$/,/params:/ s/key: .*/key: [$other]/" "$graph" >bad.yaml
+    spec "$id with a key of another field" 78 run bad.yaml -i good.csv -o results
+    err "^bad.yaml:[0-9]+:[0-9]+: error: the key of \`$id\` \($id\) can be made of $fields only"
+    not_there results
+}
+rm -rf results
+bad_key "$LOAD" plug_load 'house_id, household_id, plug_id' timestamp
+bad_key "$LOAD" house_load 'house_id' flags
+bad_key "$OUTLIERS" plug_above 'house_id, household_id, plug_id' timestamp
+bad_key "$OUTLIERS" house_share 'house_id' window_number
+
+sed -E 's/^( +)partitions: \$\{partitions\}/\1partitions: 320\n\1buckets: 512/' "$LOAD" >many.yaml
+spec "more channels than there may be" 78 run many.yaml -i good.csv -o results -w 1 --channel-frames 1 --frame-rows 1
+err 'penstock: error: the graph has more than 100000 channels between its partitions: give it fewer partitions or workers'
+not_there results
+
+sed 's/params: {slices: ${slices}, every: ${every}}/params: {slices: SLICES, every: 30}/' "$LOAD" |
+    sed '/- id: plug_load/,/SLICES/ s/SLICES/[60, 300]/' >slices.yaml
+sed 's/SLICES/[300, 60]/' slices.yaml >bad.yaml
+"$P" run "$LOAD" -i good.csv -o wanted -q --set slices=60,300
+spec "slices in another order for houses than for plugs" 0 run bad.yaml -i good.csv -o results
+expect "the same load_house.csv" cmp -s wanted/load_house.csv results/load_house.csv
+sed 's/SLICES/[60, 900]/' slices.yaml >bad.yaml
+spec "other slices for houses than for plugs" 78 run bad.yaml -i good.csv -o results
+err 'operator house_load .*give plug_load and house_load the same `slices`'
+
+# ---- numbers that are too great ----
+sed 's/params: {file: meters.csv}/params: {file: meters.csv, time: t, schema: ["t:u32", "house_id:u32", "value:i64", "property:u32"]}/
+    s/avg(value)/sum(value)/' graph.yaml >sum.yaml
+printf '%s\n' 1,7,9223372036854775807,1 2,7,2,1 >sum.csv
+rm -rf results
+spec "a sum beyond 64 bits is bad data" 65 run sum.yaml -i sum.csv -o results
+err 'penstock: error: operator by_house \(aggregate\), .*sum\(value\) of house_id 7 .*does not fit into 64 bits'
+no_final
+spec "a flag beyond its range is wrong usage" 2 run sum.yaml -i sum.csv --workers 99999999999999999999
 
 sed 's/type: filter/type: fitler/; s/partitions: 2/partitions: 0/; s/^name:/nam:/' graph.yaml >bad.yaml
 spec "every error is told at once" 78 check bad.yaml

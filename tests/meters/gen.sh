@@ -23,7 +23,7 @@ gen() { # gen words...: out, err, code
     "$P" gen "$@" >out 2>err
     code=$?
 }
-says() { grep -qE "$1" err; }
+says() { grep -qE -e "$1" err; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 within() { (($1 >= $2 && $1 <= $3)); }
 
@@ -48,6 +48,11 @@ expect "--json reports what was written" grep -qE \
     '^\{"schema_version":1,"output":"file","rows":1000,"bytes":'"$(stat -c %s standard)"',"first_timestamp":1377986401,"last_timestamp":1377986401,"seconds":[0-9.]+,"rows_per_second":[0-9]+,"error":null\}$' out
 gen --rows 1000 --missing 1000000 --duration 10 --output nothing --json
 expect "a stream without rows has no timestamps" grep -q '"rows":0,.*"first_timestamp":null,"last_timestamp":null' out
+
+timeout 20 "$P" gen --rows 10 --missing 1000000 >out 2>err
+code=$?
+expect "rows that cannot come are not waited for" test $code -eq 2 -a ! -s out
+expect "the sentence says what to give instead" says '--missing 1000000 leaves no row that --rows could count: give a --duration'
 
 gen --json --rows 5
 expect "--json without --output is refused, saying why" test $code -eq 2

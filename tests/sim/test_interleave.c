@@ -28,7 +28,42 @@ static void put_rows(struct scene *scene, const char *graph, uint64_t seed)
     scene_put_rows(scene, seed % 3, 600, 20, 20);
 }
 
-static void interleave(const char *graph, put_fn put, uint64_t seeds)
+/* An input that ends before the frames are full, the queues have filled and the workers have all woken up: the end overtakes
+ * whatever it can. */
+static uint32_t few(uint64_t seed) { return 1 + (uint32_t)(seed % 60); }
+
+/* A last line without its end comes with the block that says that it is the last; else that block is empty. */
+static void leave_open(struct scene *scene, uint64_t seed)
+{
+    if (seed / 3 % 2 == 0)
+        scene->sim.files[0].bytes.count--;
+}
+
+static void put_short_query(struct scene *scene, const char *graph, uint64_t seed)
+{
+    struct scene_meters meters = scene_small;
+    meters.rows_max = few(seed);
+    scene_query(scene, graph);
+    scene_put_meters(scene, &meters);
+    leave_open(scene, seed);
+}
+
+static void put_few_rows(struct scene *scene, const char *graph, uint64_t seed)
+{
+    (void)graph;
+    scene_put_rows(scene, seed, few(seed), 1 + (uint32_t)(seed % 7), 20);
+    leave_open(scene, seed);
+}
+
+static void narrow(struct scene *scene)
+{
+    scene->options.worker_count = 1 + (uint32_t)sim_random(&scene->sim, 6);
+    scene->options.frame_rows = 1 + (uint32_t)sim_random(&scene->sim, 3);
+    scene->options.channel_frames = 1 + (uint32_t)sim_random(&scene->sim, 2);
+    scene->sim.read_bytes_max = 1 + (uint32_t)sim_random(&scene->sim, 300); /* a read is a block */
+}
+
+static void interleave(const char *graph, put_fn put, bool narrowed, uint64_t seeds)
 {
     struct scene wanted, found;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
@@ -39,6 +74,8 @@ static void interleave(const char *graph, put_fn put, uint64_t seeds)
         scene_init(&found, seed);
         put(&found, graph, seed);
         scene_shake(&found, true);
+        if (narrowed)
+            narrow(&found);
         found.sim.yield_permille =
             (uint32_t)sim_random(&found.sim, 3) == 0 ? 300 : 1 + (uint32_t)sim_random(&found.sim, 60);
         (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
@@ -52,25 +89,34 @@ static void interleave(const char *graph, put_fn put, uint64_t seeds)
 static void query_1_gives_the_same_bytes(void **state)
 {
     (void)state;
-    interleave(LOAD, put_query, scene_seeds(60));
+    interleave(LOAD, put_query, false, scene_seeds(60));
 }
 
 static void query_2_gives_the_same_bytes(void **state)
 {
     (void)state;
-    interleave(OUTLIERS, put_query, scene_seeds(60));
+    interleave(OUTLIERS, put_query, false, scene_seeds(60));
 }
 
 static void diamonds_give_the_same_bytes(void **state)
 {
     (void)state;
-    interleave(diamonds, put_rows, scene_seeds(100));
+    interleave(diamonds, put_rows, false, scene_seeds(100));
 }
 
 static void total_order_gives_the_same_bytes(void **state)
 {
     (void)state;
-    interleave(totals, put_rows, scene_seeds(60));
+    interleave(totals, put_rows, false, scene_seeds(60));
+}
+
+static void short_inputs_end_well(void **state)
+{
+    (void)state;
+    interleave(diamonds, put_few_rows, true, scene_seeds(300));
+    interleave(totals, put_few_rows, true, scene_seeds(300));
+    interleave(LOAD, put_short_query, true, scene_seeds(120));
+    interleave(OUTLIERS, put_short_query, true, scene_seeds(120));
 }
 
 static void an_interrupt_comes_at_any_time(void **state)
@@ -99,9 +145,9 @@ static void an_interrupt_comes_at_any_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(query_1_gives_the_same_bytes),   cmocka_unit_test(query_2_gives_the_same_bytes),
-        cmocka_unit_test(diamonds_give_the_same_bytes),   cmocka_unit_test(total_order_gives_the_same_bytes),
-        cmocka_unit_test(an_interrupt_comes_at_any_time),
+        cmocka_unit_test(query_1_gives_the_same_bytes), cmocka_unit_test(query_2_gives_the_same_bytes),
+        cmocka_unit_test(diamonds_give_the_same_bytes), cmocka_unit_test(total_order_gives_the_same_bytes),
+        cmocka_unit_test(short_inputs_end_well),        cmocka_unit_test(an_interrupt_comes_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
