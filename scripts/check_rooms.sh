@@ -15,10 +15,10 @@ failed=0
 declare -A may=(
     [base]='operators/operator.h'
     [state]='operators/operator.h base/base.h'
-    [engine]='operators/operator.h base/base.h state/state.h'
+    [engine]='operators/operator.h base/base.h state/state.h state/image.h state/seal.h state/manifest.h'
     [operators]='operators/operator.h'
     [debs14]='operators/operator.h'
-    [tools]='operators/operator.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
+    [tools]='operators/operator.h state/seal.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
 )
 rooms='base state migration enclave_shim engine operators debs14 tools'
 # Guests get these headers of the C standard library and of the processor, and nothing of the system.

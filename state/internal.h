@@ -97,9 +97,10 @@ struct pst_structure *pst_structure_find(struct pst_state *state, const char *na
 int pst_structure_init(struct pst_structure *structure, struct pst_state *state, const char *name, pst_page_kind kind);
 
 /* table.c, log.c */
-const void *pst_table_peek(const struct pst_table *table, uint32_t bucket, uint32_t index); /* a record, to be read alone */
+const void *pst_table_peek(const struct pst_table *table, uint32_t bucket,
+                           uint32_t index); /* a record, to be read alone */
 /* Takes a page back, in order of number; `page` is what it was, header included, and has been checked to be of this structure. */
-int pst_table_restore(struct pst_table *table, uint32_t bucket, const struct pst_page_header *page);
+int pst_table_restore(struct pst_table *table, uint32_t number, const struct pst_page_header *page);
 int pst_log_restore(struct pst_log *log, uint32_t bucket, const struct pst_page_header *page);
 /* Where an empty or restored log goes on. The pages between have been restored before. */
 int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, uint64_t head);

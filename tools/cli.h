@@ -31,7 +31,7 @@ enum pst_exit {
 #undef X
 };
 int pst_exit_of_error(
-    int error); /* PST_EDATA -> 65, PST_EIO and PST_ENOENT -> 74, PST_EGRAPH -> 78, PST_EREFUSED -> 77, ... */
+    int error); /* PST_EDATA and PST_ERANGE -> 65, PST_EIO and PST_ENOENT -> 74, PST_EGRAPH -> 78, PST_EREFUSED -> 77, ... */
 
 struct pst_flag {
     const char *name;     /* "workers" */
@@ -78,7 +78,7 @@ void pst_note(const struct pst_call *call, const char *format, ...)
     __attribute__((format(printf, 2, 3))); /* unless --quiet */
 
 extern const struct pst_verb *const pst_verbs[]; /* in the order of help, ended by NULL */
-extern const struct pst_verb pst_verb_run, pst_verb_check, pst_verb_gen, pst_verb_version, pst_verb_help;
+extern const struct pst_verb pst_verb_run, pst_verb_check, pst_verb_gen, pst_verb_key, pst_verb_version, pst_verb_help;
 extern const struct pst_registry pst_registry_all; /* operators/ and debs14/ */
 
 #endif
