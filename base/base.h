@@ -118,7 +118,7 @@ struct pst_world {
      * woken about ten times a second besides, to look at interrupts and to report progress. */
     int (*run)(void *self, uint32_t worker_count, pst_step_fn step, void *argument);
     /* Has job(argument) called on some other thread, and wakes the worker when it is done. Called by that worker itself, within
-     * its step; run() does not return before the job has. Jobs may use files, and no other call of this table. */
+     * its step; run() does not return before the job has. Jobs may use clock, randomness and files, and no other call of this table. */
     int (*work)(void *self, uint32_t worker_index, void (*job)(void *argument), void *argument);
     void (*wake)(void *self, uint32_t worker_index); /* from any worker of run(); remembered if it does not sleep */
 };

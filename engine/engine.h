@@ -64,6 +64,28 @@ struct pst_operator_view { /* borrowed from the graph */
 };
 void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct pst_operator_view *ret_view);
 
+/* ---- checkpoints ---- */
+struct pst_secret; /* state/seal.h */
+struct pst_checkpoint_options {
+    const char *directory;         /* NULL: none are made, none is resumed */
+    uint64_t every_rows, every_ns; /* due when either is reached; 0: that one never */
+    bool resume; /* goes on from the newest whole one; from the beginning where there is none at all */
+    struct pst_secret *const *keys; /* the first one seals, all of them open */
+    uint32_t key_count;
+    const char *const *drop_state; /* operators whose state may be lost because it does not fit them any more */
+    uint32_t drop_state_count;
+};
+struct pst_checkpoint_report {
+    uint64_t written,
+        dropped; /* dropped: could not be written; the run goes on from the guarantees of the last good one */
+    uint64_t bytes_written, pages_written, pages_live;
+    uint64_t nanoseconds;    /* of writing, beside the stream */
+    uint64_t resumed_id;     /* 0: from the beginning */
+    uint64_t resumed_offset; /* in the input */
+    char why_dropped[200];   /* the last one; empty: none was */
+    char passed_over[400];   /* newer ones that do not open, and why; empty: none */
+};
+
 /* ---- run ---- */
 struct pst_run_report;
 struct pst_run_options {
@@ -78,6 +100,7 @@ struct pst_run_options {
     /* Called about four times a second by one of the workers with the counts so far; NULL: not. */
     void (*progress)(void *argument, const struct pst_run_report *report);
     void *progress_argument;
+    struct pst_checkpoint_options checkpoint;
     atomic_int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
 };
 enum { PST_BAD_LINES_KEPT = 10 };
@@ -90,6 +113,7 @@ struct pst_run_report {
     int64_t watermark;          /* event time reached; INT64_MIN: none yet */
     uint64_t nanoseconds;
     uint64_t state_bytes_max;
+    struct pst_checkpoint_report checkpoint;
     uint32_t worker_count;
     uint32_t output_count;
     char **outputs; /* the names of the files written, as they stand now; freed by pst_run_report_fini() */

@@ -55,6 +55,7 @@ struct pst_graph_node {
     pst_order order;
     int64_t epoch;                      /* 1 or more */
     const void *user;                   /* what plan_set_user() got */
+    const char *params;                 /* "name=value;...", as they are after --set; standard ones too */
     const char *file;                   /* the parameter `file` of a source or sink; NULL: it has none */
     uint32_t input_count, output_count; /* the operator's */
     struct pst_graph_input *inputs;

@@ -438,6 +438,41 @@ static void made_file(struct pst_plan *plan)
     }
 }
 
+static void param_text(struct pst_text *text, const struct pst_build_param *p)
+{
+    (void)pst_text_printf(text, "%s=", p->param->name);
+    switch (p->param->kind) {
+    case PST_PARAM_INT:
+        (void)pst_text_printf(text, "%lld", (long long)p->number);
+        break;
+    case PST_PARAM_TEXT:
+        (void)pst_text_printf(text, "%s", p->text);
+        break;
+    case PST_PARAM_INTS:
+    case PST_PARAM_TEXTS:
+        for (uint32_t i = 0; i < p->count; i++) {
+            if (p->param->kind == PST_PARAM_INTS)
+                (void)pst_text_printf(text, "%s%lld", i == 0 ? "" : ",", (long long)p->numbers[i]);
+            else
+                (void)pst_text_printf(text, "%s%s", i == 0 ? "" : ",", p->texts[i]);
+        }
+        break;
+    }
+    (void)pst_text_printf(text, ";");
+}
+
+/* What an operator's state may depend on, for whoever has stored some of it. */
+static void made_params(struct pst_plan *plan)
+{
+    struct pst_text text = {0};
+    for (uint32_t i = 0; i < plan->node->op->param_count; i++)
+        param_text(&text, &plan->node->params[i]);
+    plan->made->params = pst_build_printf(plan->b, "%s", text.bytes != NULL ? text.bytes : "");
+    if (text.failed)
+        plan->b->rc = PST_ENOMEM;
+    pst_text_fini(&text);
+}
+
 /* What plan() must have said, now that it has returned well. */
 static void promises_check(struct pst_plan *plan)
 {
@@ -492,6 +527,7 @@ static void node_plan(struct pst_build *b, struct pst_build_node *node)
         return;
     used_keep(&plan);
     made_file(&plan);
+    made_params(&plan);
 }
 
 void pst_build_plan(struct pst_build *b)

@@ -8,7 +8,7 @@
  * (P1: in the order of the input), rows and lines are numbered, dead letters are written. A turn is short; the rows then go out
  * from all workers at once. `max` (M) is raised in the turn, after every channel of this worker has been marked busy with
  * the watermark that held before: the other half of pst_channel_read_watermark(). */
-#include "engine/runtime.h"
+#include "engine/checkpoint.h"
 
 #include <string.h>
 
@@ -50,6 +50,10 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
     atomic_flag_clear(&input->lock);
     atomic_init(&input->max, INT64_MIN);
     int rc = world->file_open(world->self, path, PST_OPEN_READ, &input->file);
+    if (rc != PST_OK && run->options.interrupts != NULL && atomic_load(run->options.interrupts) != 0) {
+        pst_run_fail(run, PST_ESTOPPED, "stopped before the input %s could be opened", input->name);
+        return PST_ESTOPPED; /* a pipe that nobody writes to: the signal ended the wait */
+    }
     if (rc != PST_OK) {
         pst_run_fail(run, rc, "cannot open the input %s: %s", input->name, pst_system_error());
         return rc;
@@ -77,6 +81,61 @@ void pst_input_fini(struct input *input, struct run *run)
     input->carry = NULL;
 }
 
+static int64_t read_more(struct run *run, char *to, size_t room)
+{
+    struct input *input = &run->input;
+    int64_t count = input->gunzip != NULL ? pst_gunzip_read(input->gunzip, to, room)
+                                          : run->world->file_read(run->world->self, input->file, to, room);
+    if (count >= 0)
+        input->bytes_read += (uint64_t)count;
+    return count;
+}
+
+int pst_input_skip(struct run *run, uint64_t offset)
+{
+    struct input *input = &run->input;
+    const struct pst_world *world = run->world;
+    uint64_t size, at = 0;
+    char last = '\0';
+    bool plain = input->gunzip == NULL;
+    if (strcmp(input->path, "-") == 0 || (plain && world->file_size(world->self, input->file, &size) != PST_OK)) {
+        pst_run_fail(run, PST_EREFUSED, "%s cannot be read again, so a run that reads it cannot be resumed",
+                     input->name);
+        return PST_EREFUSED;
+    }
+    if (plain && offset != 0) { /* the byte before is wanted, too */
+        int rc = world->file_seek(world->self, input->file, offset - 1);
+        if (rc != PST_OK) {
+            pst_run_fail(run, rc, "cannot read %s: %s", input->name, pst_system_error());
+            return rc;
+        }
+        at = offset - 1;
+    }
+    while (at < offset) {
+        size_t room = offset - at < input->block_bytes ? (size_t)(offset - at) : input->block_bytes;
+        int64_t count = read_more(run, input->carry, room);
+        if (count == PST_EAGAIN)
+            continue;
+        if (count <= 0) {
+            int rc = count == 0 ? PST_EDATA : (int)count;
+            pst_run_fail(run, rc,
+                         count == 0 ? "%s is shorter than it was when the checkpoint was made"
+                                    : "cannot read %s on to where the checkpoint was made",
+                         input->name);
+            return rc;
+        }
+        last = input->carry[count - 1];
+        at += (uint64_t)count;
+    }
+    if (offset != 0 && last != '\n') {
+        pst_run_fail(run, PST_EDATA, "%s is not what it was when the checkpoint was made: no line begins at byte %llu",
+                     input->name, (unsigned long long)offset);
+        return PST_EDATA;
+    }
+    input->offset = input->bytes_read = offset;
+    return PST_OK;
+}
+
 int pst_source_init(struct source *source, struct pst_ctx *ctx, size_t block_bytes)
 {
     *source = (struct source){.ctx = ctx};
@@ -101,16 +160,6 @@ void pst_source_fini(struct source *source)
 }
 
 /* ---- by lock: the next block ---- */
-static int64_t read_more(struct run *run, char *to, size_t room)
-{
-    struct input *input = &run->input;
-    int64_t count = input->gunzip != NULL ? pst_gunzip_read(input->gunzip, to, room)
-                                          : run->world->file_read(run->world->self, input->file, to, room);
-    if (count >= 0)
-        input->bytes_read += (uint64_t)count;
-    return count;
-}
-
 /* An empty line at the end of the text is in order if it is the very last line of the input. */
 static size_t empty_line_bytes(const char *text, size_t bytes, bool first)
 {
@@ -165,6 +214,8 @@ static int claim(struct source *source, struct run *run)
     input->closed = source->block.last;
     input->begun = true;
     source->index = input->claimed_count++;
+    source->offset = input->offset;
+    input->offset += source->block.text_bytes;
     atomic_store_explicit(&source->sending, source->index, memory_order_release);
     return PST_OK;
 }
@@ -409,22 +460,99 @@ static struct letter next_late(const struct source *source, uint32_t *b, uint32_
     return (struct letter){NULL, 0};
 }
 
-static int write_dead_letters(struct source *source, struct run *run)
+struct letters { /* how far the dead letters of a block have been written */
+    uint32_t b, row, kept, reject;
+    struct letter late;
+    bool begun;
+};
+
+/* Those of lines below `limit`. */
+static int write_dead_letters(struct source *source, struct run *run, struct letters *at, const char *limit)
 {
-    uint32_t b = 0, row = 0, kept = 0, r = 0;
-    struct letter late = next_late(source, &b, &row, &kept);
     int rc = PST_OK;
-    while (rc == PST_OK && (late.line != NULL || r < source->reject_count)) {
-        bool take_late = late.line != NULL && (r == source->reject_count || late.line < source->rejects[r].line);
+    if (!at->begun)
+        at->late = next_late(source, &at->b, &at->row, &at->kept);
+    at->begun = true;
+    while (rc == PST_OK) {
+        const char *late = at->late.line;
+        const struct reject *reject = at->reject < source->reject_count ? &source->rejects[at->reject] : NULL;
+        bool take_late = late != NULL && (reject == NULL || late < reject->line);
+        const char *line = take_late ? late : reject != NULL ? reject->line : limit;
+        if (line >= limit)
+            break;
         if (take_late) {
-            rc = pst_sink_write(run, run->input.dead_letter, late.line, late.bytes);
-            late = next_late(source, &b, &row, &kept);
+            rc = pst_sink_write(run, run->input.dead_letter, late, at->late.bytes);
+            at->late = next_late(source, &at->b, &at->row, &at->kept);
         } else {
-            rc = pst_sink_write(run, run->input.dead_letter, source->rejects[r].line, source->rejects[r].line_bytes);
-            r++;
+            rc = pst_sink_write(run, run->input.dead_letter, reject->line, reject->line_bytes);
+            at->reject++;
         }
     }
     return rc;
+}
+
+/* ---- the position of a cut ---- */
+
+/* The first row in time that is at or above the cut: its batch and row, and how many late rows of the block stand before it. */
+static bool cut_find(const struct source *source, int64_t cut, uint32_t *ret_b, uint32_t *ret_row, uint64_t *ret_late)
+{
+    *ret_late = 0;
+    for (uint32_t b = 0; b < source->batch_count; b++) {
+        const struct batch *batch = &source->batches[b];
+        uint32_t kept_count = batch->out.row_count - source->late_count[b];
+        for (uint32_t i = 0; i < kept_count; i++) {
+            uint32_t row = source->late_count[b] != 0 ? source->late[b][i] : i;
+            if (batch->time[row] < cut)
+                continue;
+            *ret_b = b;
+            *ret_row = row;
+            *ret_late += row - i;
+            return true;
+        }
+        *ret_late += source->late_count[b];
+    }
+    return false;
+}
+
+static int64_t newest_before(const struct source *source, uint32_t b, uint32_t row, int64_t newest)
+{
+    for (uint32_t i = 0; i <= b; i++) {
+        const struct batch *batch = &source->batches[i];
+        uint32_t end = i == b ? row : batch->out.row_count;
+        for (uint32_t k = 0; k < end; k++)
+            newest = batch->time[k] > newest ? batch->time[k] : newest; /* late ones are below it anyway */
+    }
+    return newest;
+}
+
+static uint64_t newlines(const char *from, const char *end)
+{
+    uint64_t count = 0;
+    while (from != end && (from = memchr(from, '\n', (size_t)(end - from))) != NULL)
+        count++, from++;
+    return count;
+}
+
+/* What had been counted when the block's turn came, completed by what stands in it before its first row at or above the cut. */
+static const char *cut_position(const struct source *source, int64_t cut, struct pst_manifest_source *at)
+{
+    uint32_t b, row;
+    uint64_t late;
+    if (!cut_find(source, cut, &b, &row, &late))
+        return NULL;
+    uint32_t line_offset = source->batches[b].out.bucket[row]; /* a source says there where the row's line begins */
+    const char *line = source->block.text + line_offset;
+    at->offset = source->offset + line_offset;
+    at->lines += newlines(source->block.text, line);
+    at->newest = newest_before(source, b, row, at->newest);
+    at->rows = source->number_first[b] + row;
+    at->rows_late += late;
+    bool continued = source->block.overlong && !source->block.overlong_begins;
+    for (uint32_t i = 0; i < source->reject_count && !continued && source->rejects[i].line < line; i++) {
+        if (at->lines_malformed++ < PST_BAD_LINES_KEPT)
+            at->bad_line_count++;
+    }
+    return line;
 }
 
 static void count_rejects(struct source *source, struct run *run)
@@ -452,16 +580,58 @@ static void wake_all(struct worker *worker)
     worker->wake_mask &= ~((uint64_t)1 << worker->index);
 }
 
+static struct pst_manifest_source counts_now(const struct input *input)
+{
+    uint64_t malformed = atomic_load_explicit(&input->lines_malformed, memory_order_relaxed);
+    struct pst_manifest_source at = {.lines = input->lines,
+                                     .rows_late = atomic_load_explicit(&input->rows_late, memory_order_relaxed),
+                                     .lines_malformed = malformed,
+                                     .newest = input->newest,
+                                     .bad_line_count =
+                                         malformed < PST_BAD_LINES_KEPT ? (uint32_t)malformed : PST_BAD_LINES_KEPT};
+    return at;
+}
+
+/* The dead letters, and on the way the position of a cut that this block reaches. */
+static int letters_and_cut(struct worker *worker, struct pst_manifest_source *at)
+{
+    struct run *run = worker->run;
+    struct input *input = &run->input;
+    struct source *source = &worker->source;
+    struct letters letters = {0};
+    const char *line = pst_checkpoint_wants_position(run) && input->newest >= run->checkpoint->cut
+                           ? cut_position(source, run->checkpoint->cut, at)
+                           : NULL;
+    int rc = PST_OK;
+    if (line != NULL) {
+        for (uint32_t i = 0; i < at->bad_line_count; i++) {
+            at->bad_line[i] = input->malformed_line[i];
+            at->bad_reason[i] = input->malformed_reason[i];
+        }
+        if (input->dead_letter != NULL)
+            rc = write_dead_letters(source, run, &letters, line);
+        if (rc == PST_OK && input->dead_letter != NULL)
+            rc = pst_sink_flush(run, input->dead_letter);
+        if (rc == PST_OK)
+            pst_checkpoint_position(worker, at, input->dead_letter != NULL ? input->dead_letter->bytes_total : 0);
+    }
+    if (rc == PST_OK && input->dead_letter != NULL)
+        rc = write_dead_letters(source, run, &letters, source->block.text + source->block.text_bytes);
+    return rc;
+}
+
 static int take_turn(struct worker *worker)
 {
     struct run *run = worker->run;
     struct input *input = &run->input;
     struct source *source = &worker->source;
     int64_t before = input->newest;
+    struct pst_manifest_source at = counts_now(input);
+    pst_checkpoint_turn(worker);
     count_rejects(source, run);
     int rc = decide_lateness(source, input);
-    if (rc == PST_OK && input->dead_letter != NULL)
-        rc = write_dead_letters(source, run);
+    if (rc == PST_OK)
+        rc = letters_and_cut(worker, &at);
     if (rc != PST_OK)
         return rc;
     for (uint32_t i = 0; i < source->ctx->channel_out_count; i++) {

@@ -8,7 +8,7 @@
  *
  * Sinks (PST_ORDER_ANY) take all rows below the watermark at once. Total order takes them merged by (time, producer, number),
  * one call for each time. */
-#include "engine/runtime.h"
+#include "engine/checkpoint.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -278,7 +278,8 @@ static int64_t next_epoch(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
     int64_t jump = floor_to(watermark, epoch);
     jump = row < jump ? row : jump;
     jump = timer < jump ? timer : jump;
-    return jump > next ? jump : next;
+    jump = jump > next ? jump : next;
+    return jump > ctx->cut ? ctx->cut : jump; /* a cut is an epoch's end, and above the one that was open: C1 */
 }
 
 static bool know_now(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
@@ -313,15 +314,31 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
     return rc;
 }
 
+/* At the cut, and not a row further: C2. */
+static void bring_image(struct pst_ctx *ctx, bool *ret_any)
+{
+    pst_checkpoint_image(ctx, ctx->cut);
+    ctx->cut_done = ctx->cut;
+    ctx->cut = CUT_NONE;
+    *ret_any = true;
+}
+
 static int step_any(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
 {
     int rc = PST_OK;
+    if (watermark > ctx->cut) {
+        rc = step_any(ctx, ctx->cut, ret_any);
+        if (rc != PST_OK)
+            return rc;
+    }
     for (uint32_t c = 0; c < ctx->channel_count && rc == PST_OK; c++)
         rc = deliver_below(ctx, ctx->channels[c], watermark, ret_any);
     if (rc == PST_OK && ctx->had_rows)
         rc = call_on_time(ctx, watermark);
     ctx->now = watermark;
     ctx->now_known = true;
+    if (rc == PST_OK && watermark == ctx->cut)
+        bring_image(ctx, ret_any);
     return rc;
 }
 
@@ -394,6 +411,8 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
     if (ctx->node->order == PST_ORDER_ANY)
         return step_any(ctx, watermark, ret_any);
     for (bool more = true; more;) {
+        if (watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut)
+            bring_image(ctx, ret_any);
         int rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
                                                      : step_epoch(ctx, watermark, ret_any, &more);
         if (rc != PST_OK)
@@ -436,6 +455,7 @@ bool pst_partition_step(struct pst_ctx *ctx)
     if (end ==
         END_INPUT) /* a timer beyond the end of the input is for on_end(), though rows put out at the end come later */
         ctx->timer_limit = atomic_load_explicit(&ctx->run->input.max, memory_order_relaxed);
+    ctx->cut = pst_checkpoint_cut(ctx);
     int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, &any);
     bool blocked = rc == PST_EAGAIN;
     if (rc == PST_OK && end != END_NOT)

@@ -1,5 +1,5 @@
 /* run.c - builds the instances, channels and workers of a graph, steps them, and says how it ended. */
-#include "engine/runtime.h"
+#include "engine/checkpoint.h"
 
 #include <string.h>
 
@@ -110,8 +110,10 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
     ctx->node = node;
     ctx->node_index = node_index;
     ctx->partition = partition;
+    ctx->index = run->instance_count;
     ctx->worker = worker;
-    ctx->timer_min = ctx->timer_limit = INT64_MAX;
+    ctx->timer_min = ctx->timer_limit = ctx->cut = INT64_MAX;
+    ctx->cut_done = INT64_MIN;
     ctx->watermark_out = INT64_MIN;
     pst_arena_init(&ctx->arena);
     run->instances[run->instance_count++] = ctx;
@@ -540,7 +542,11 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
 static int build(struct run *run)
 {
     const char *input = run->options.input != NULL ? run->options.input : run->graph->nodes[run->graph->source].file;
-    int rc = pst_input_init(&run->input, run, input);
+    int rc = pst_checkpoint_init(run);
+    if (rc == PST_OK)
+        rc = pst_input_init(&run->input, run, input);
+    if (rc == PST_OK)
+        rc = pst_checkpoint_find(run);
     if (rc == PST_OK)
         rc = ownership_build(run);
     if (rc == PST_OK)
@@ -557,6 +563,8 @@ static int build(struct run *run)
         rc = dead_letter_open(run);
     if (rc == PST_OK)
         rc = instances_open(run);
+    if (rc == PST_OK)
+        rc = pst_checkpoint_load(run);
     if (rc != PST_OK)
         pst_run_fail(run, rc, "cannot start the graph: %s", pst_error_sentence(rc));
     return rc;
@@ -577,6 +585,7 @@ static void instance_free(struct pst_ctx *ctx)
 
 static void run_fini(struct run *run)
 {
+    pst_checkpoint_fini(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
         instance_free(run->instances[i]);
     for (uint32_t i = 0; i < run->channel_count; i++)
@@ -610,7 +619,11 @@ static void report_end(struct run *run, int outcome)
         pst_run_fail(run, PST_ENOMEM, "no memory for the report");
     for (uint32_t i = 0; i < run->sink_count; i++)
         pst_sink_close(run, run->sinks[i], run->error != PST_OK ? run->error : outcome);
-    for (uint32_t i = 0; i < run->sink_count && run->begun_ns == 0; i++) /* it never began: nothing is left behind */
+    if (run->checkpoint != NULL)
+        report->checkpoint = run->checkpoint->report;
+    bool resumed = run->checkpoint != NULL && run->checkpoint->previous != NULL;
+    for (uint32_t i = 0; i < run->sink_count && run->begun_ns == 0 && !resumed;
+         i++) /* it never began: nothing is left */
         (void)run->world->unlink(run->world->self, run->sinks[i]->path_part);
     for (uint32_t i = 0; i < run->sink_count && run->begun_ns != 0; i++) {
         struct sink *sink = run->sinks[i];

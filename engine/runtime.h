@@ -133,7 +133,7 @@ struct pst_ctx {
     struct pst_plan_head head;
     struct run *run;
     const struct pst_graph_node *node;
-    uint32_t node_index, partition, worker;
+    uint32_t index, node_index, partition, worker; /* index: in run->instances */
     void *user;
     struct pst_arena arena;
     struct pst_state *state;
@@ -154,6 +154,7 @@ struct pst_ctx {
     int64_t timer_min, timer_limit, now, watermark_out;
     uint64_t held_bytes;
     bool now_known, had_rows, ended;
+    int64_t cut, cut_done; /* of a checkpoint: to be stopped at, INT64_MAX: none; and brought last */
     /* stages */
     const struct view *view;
     void **gathered;
@@ -187,6 +188,7 @@ struct source { /* the source on one worker: it reads, parses, takes its turn, a
     char *memory; /* BLOCK_PAD_BYTES, text, BLOCK_PAD_BYTES */
     struct pst_block block;
     uint64_t index;
+    uint64_t offset;          /* of the block's first byte in the input */
     _Atomic uint64_t sending; /* index of the block that is not sent yet; UINT64_MAX: none. Read by all who claim */
     struct batch *batches;
     uint32_t batch_count, batch_capacity, sent_count;
@@ -207,6 +209,7 @@ struct input {
     char *carry;
     size_t carry_bytes, block_bytes;
     uint64_t claimed_count, bytes_read;
+    uint64_t offset; /* of the next block's first byte in the (uncompressed) input */
     bool closed, at_end, begun, overlong;
     /* by turn: lateness, counts, the dead letters */
     _Alignas(64) _Atomic uint64_t turn;
@@ -257,6 +260,8 @@ struct run {
     struct sink **sinks;
     uint32_t sink_count;
     struct input input;
+    struct checkpoint *checkpoint; /* NULL: none are made, none is resumed */
+    _Atomic int64_t cut; /* event time at which every partition hands over its image; INT64_MAX: none is wanted */
     uint64_t begun_ns;
     atomic_bool stopped; /* an error, or a second interrupt */
     atomic_flag error_lock;
@@ -307,6 +312,8 @@ void pst_ctx_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t);
 /* input.c */
 int pst_input_init(struct input *input, struct run *run, const char *path);
 void pst_input_fini(struct input *input, struct run *run);
+/* Goes on behind so many bytes of the (uncompressed) input, where a line must begin. Says why not. */
+int pst_input_skip(struct run *run, uint64_t offset);
 int pst_source_init(struct source *source, struct pst_ctx *ctx, size_t block_bytes);
 void pst_source_fini(struct source *source);
 bool pst_source_step(struct worker *worker, bool may_read);

@@ -1,5 +1,5 @@
 /* sink.c - output files: written as NAME.part, renamed when it is known how the run ended. A file under its final name is whole. */
-#include "engine/runtime.h"
+#include "engine/checkpoint.h"
 
 #include <string.h>
 
@@ -15,12 +15,16 @@ static char *path_of(const char *directory, const char *file, const char *suffix
 }
 
 /* What stands under the final name will be replaced: it must not be the input, another output, or no file at all. */
-static int target_check(struct run *run, const char *path)
+static int target_check(struct run *run, const char *path, const char *path_part)
 {
     const struct pst_world *world = run->world;
     uint64_t id[2], other[2];
     for (uint32_t i = 0; i < run->sink_count; i++) {
-        if (strcmp(run->sinks[i]->path_final, path) == 0) {
+        /* By name, and by what the name leads to: that of an output is open already. */
+        bool same = world->look(world->self, path_part, id) == 1 &&
+                    world->look(world->self, run->sinks[i]->path_part, other) == 1 && id[0] == other[0] &&
+                    id[1] == other[1];
+        if (same || strcmp(run->sinks[i]->path_final, path) == 0) {
             pst_run_fail(run, PST_EGRAPH, "%s would be written twice: give the outputs other names", path);
             return PST_EGRAPH;
         }
@@ -37,6 +41,39 @@ static int target_check(struct run *run, const char *path)
     return PST_OK;
 }
 
+/* Resumed: what was committed stays, what came after it goes. A run that was stopped or failed gave the file another name, one that
+ * was killed between two renames its final one. */
+static int continue_file(struct run *run, const char *directory, const char *file, struct sink *sink)
+{
+    const struct pst_world *world = run->world;
+    static const char *const suffixes[] = {".part", ".partial", ".failed", ""};
+    uint64_t size = 0;
+    int rc = PST_ENOENT;
+    for (uint32_t i = 0; i < sizeof suffixes / sizeof *suffixes && rc == PST_ENOENT; i++) {
+        uint64_t id[2];
+        char *path = path_of(directory, file, suffixes[i]);
+        if (path == NULL)
+            return PST_ENOMEM;
+        if (world->look(world->self, path, id) == 1)
+            rc = strcmp(path, sink->path_part) == 0 ? PST_OK : world->rename(world->self, path, sink->path_part);
+        pst_free(path);
+    }
+    if (rc == PST_OK)
+        rc = world->file_open(world->self, sink->path_part, PST_OPEN_CONTINUE, &sink->file);
+    if (rc == PST_OK)
+        rc = world->file_size(world->self, sink->file, &size);
+    if (rc == PST_OK && size < sink->bytes_total) {
+        pst_run_fail(run, PST_EIO, "%s has %llu bytes, but %llu were committed: what was written is lost",
+                     sink->path_part, (unsigned long long)size, (unsigned long long)sink->bytes_total);
+        return PST_EIO;
+    }
+    if (rc == PST_OK)
+        rc = world->file_cut(world->self, sink->file, sink->bytes_total);
+    if (rc != PST_OK)
+        pst_run_fail(run, PST_EIO, "cannot go on with %s: %s", sink->path_part, pst_system_error());
+    return rc == PST_OK ? PST_OK : PST_EIO;
+}
+
 int pst_sink_open(struct run *run, const char *directory, const char *file, struct sink **ret_sink)
 {
     struct sink *sink = pst_calloc(1, sizeof *sink);
@@ -47,8 +84,10 @@ int pst_sink_open(struct run *run, const char *directory, const char *file, stru
     sink->buffer = pst_malloc(SINK_BUFFER_BYTES);
     int rc = sink->path_part != NULL && sink->path_final != NULL && sink->buffer != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK)
-        rc = target_check(run, sink->path_final);
-    if (rc == PST_OK) {
+        rc = target_check(run, sink->path_final, sink->path_part);
+    if (rc == PST_OK && pst_checkpoint_sink(run, file, &sink->bytes_total, &sink->rows)) {
+        rc = continue_file(run, directory, file, sink);
+    } else if (rc == PST_OK) {
         rc = run->world->file_open(run->world->self, sink->path_part, PST_OPEN_CREATE, &sink->file);
         if (rc != PST_OK)
             pst_run_fail(run, rc == PST_ENOENT ? PST_EIO : rc, "cannot create %s: %s", sink->path_part,

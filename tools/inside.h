@@ -84,4 +84,17 @@ int pst_outcome_json(const struct pst_outcome *outcome);       /* the object on 
 void pst_count_print(struct pst_text *text, uint64_t count);   /* 50,000,000 */
 void pst_rate_print(struct pst_text *text, double per_second); /* 11.9 M */
 
+/* run_checkpoint.c: an exit code; a complaint has been printed unless it is PST_EXIT_OK. To be ended by _fini() either way. */
+struct pst_keyring_keys;
+struct pst_run_checkpoint {
+    struct pst_checkpoint_options options;
+    struct pst_keyring_keys *keys;
+    const char **drops;
+};
+int pst_run_checkpoint_init(struct pst_run_checkpoint *checkpoint, const struct pst_call *call);
+void pst_run_checkpoint_fini(struct pst_run_checkpoint *checkpoint);
+void pst_checkpoint_print(struct pst_text *text, const struct pst_checkpoint_report *report);
+void pst_checkpoint_json(struct pst_text *json, const struct pst_checkpoint_report *report);
+void pst_bytes_print(struct pst_text *text, uint64_t bytes); /* report.c */
+
 #endif

@@ -23,7 +23,7 @@ void pst_rate_print(struct pst_text *text, double per_second)
         pst_text_printf(text, "%.0f", per_second);
 }
 
-static void bytes_print(struct pst_text *text, uint64_t bytes)
+void pst_bytes_print(struct pst_text *text, uint64_t bytes)
 {
     if (bytes < 1024)
         pst_text_printf(text, "%llu B", (unsigned long long)bytes);
@@ -80,9 +80,9 @@ static void effort_print(struct pst_text *text, const struct pst_run_report *rep
     pst_rate_print(text, rows_per_second(report));
     pst_text_printf(text, " rows/s, %u worker%s\n  memory     ", report->worker_count,
                     report->worker_count == 1 ? "" : "s");
-    bytes_print(text, memory_bytes_peak());
+    pst_bytes_print(text, memory_bytes_peak());
     pst_text_printf(text, " at most, ");
-    bytes_print(text, report->state_bytes_max);
+    pst_bytes_print(text, report->state_bytes_max);
     pst_text_printf(text, " of it state\n");
 }
 
@@ -94,6 +94,7 @@ void pst_outcome_note(const struct pst_outcome *outcome)
                     outcome->error == NULL ? "complete" : "not complete");
     rows_print(&text, report);
     effort_print(&text, report);
+    pst_checkpoint_print(&text, &report->checkpoint);
     for (uint32_t i = 0; i < report->output_count; i++)
         pst_text_printf(&text, "  %s    %s\n", i == 0 ? "outputs" : "       ", report->outputs[i]);
     if (!text.failed && text.count > 0)
@@ -139,6 +140,8 @@ int pst_outcome_json(const struct pst_outcome *outcome)
                     ",\"seconds\":%.6f,\"rows_per_second\":%.0f,\"peak_memory_bytes\":%llu,\"state_bytes_max\":%llu",
                     seconds_of(report), rows_per_second(report), (unsigned long long)memory_bytes_peak(),
                     (unsigned long long)report->state_bytes_max);
+    pst_text_printf(&json, ",");
+    pst_checkpoint_json(&json, &report->checkpoint);
     pst_text_printf(&json, ",\"workers\":%u,\"input_bytes\":%llu,\"rows_out\":%llu,", report->worker_count,
                     (unsigned long long)report->input_bytes, (unsigned long long)report->rows_out);
     outputs_json(&json, report);

@@ -122,15 +122,21 @@ static int graph_run(const struct pst_call *call, const struct pst_loaded *loade
 static int run_run(const struct pst_call *call)
 {
     struct pst_run_options options = {0};
+    struct pst_run_checkpoint checkpoint;
     if (!options_read(call, &options))
         return PST_EXIT_USAGE;
-    struct pst_loaded loaded;
-    int exit_code = pst_loaded_init(&loaded, call);
-    if (exit_code == PST_EXIT_OK)
-        exit_code = graph_run(call, &loaded, &options);
-    else
-        exit_code = outcome_show(call, &loaded, &(struct pst_run_report){0}, exit_code, loaded.error.bytes);
-    pst_loaded_fini(&loaded);
+    int exit_code = pst_run_checkpoint_init(&checkpoint, call);
+    if (exit_code == PST_EXIT_OK) {
+        struct pst_loaded loaded;
+        options.checkpoint = checkpoint.options;
+        exit_code = pst_loaded_init(&loaded, call);
+        if (exit_code == PST_EXIT_OK)
+            exit_code = graph_run(call, &loaded, &options);
+        else
+            exit_code = outcome_show(call, &loaded, &(struct pst_run_report){0}, exit_code, loaded.error.bytes);
+        pst_loaded_fini(&loaded);
+    }
+    pst_run_checkpoint_fini(&checkpoint);
     return exit_code;
 }
 
@@ -141,6 +147,12 @@ static const struct pst_flag run_flags[] = {
     {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
     {"dead-letter", 0, "FILE", false, "Write late and malformed lines, unchanged, to FILE.", "file"},
     {"strict", 0, NULL, false, "Stop at the first malformed line, with exit code 65.", NULL},
+    {"checkpoint", 0, "DIR", false, "Write sealed checkpoints into the folder DIR while the stream runs.", "dir"},
+    {"every-seconds", 0, "N", false, "A checkpoint every N seconds; 10 where nothing is said.", NULL},
+    {"every-rows", 0, "N", false, "A checkpoint every N rows of input.", NULL},
+    {"resume", 0, NULL, false, "Go on from the newest whole checkpoint in DIR.", NULL},
+    {"key", 0, "FILE", false, "Seal and open with the keys of FILE, made by `penstock key init FILE`.", "file"},
+    {"drop-state", 0, "ID", true, "Resume without the state of operator ID, which does not fit it any more.", NULL},
     {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
     {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
     {"block-bytes", 0, "SIZE", false, "For tests and tuning: read the input in blocks of SIZE, as 64KiB.", NULL},
@@ -159,10 +171,14 @@ const struct pst_verb pst_verb_run = {
             "Malformed and late lines are counted and told at the end; they end the run only with `--strict`.\n\n"
             "The first SIGINT or SIGTERM ends the reading and finishes what is in flight: results so far are in "
             "NAME.partial, and "
-            "the exit code is 1. A second one stops at once. After an error they are in NAME.failed.",
+            "the exit code is 1. A second one stops at once. After an error they are in NAME.failed.\n\n"
+            "With `--checkpoint` a run that was killed goes on with `--resume` as if nothing had happened: the same "
+            "bytes, none twice, none missing. Workers and partitions may be others. An input that cannot be read again "
+            "(standard input, a pipe) cannot be resumed.",
     .examples = "penstock run debs14/load.yaml --input meters.csv --output results\n"
                 "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"
-                "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json",
+                "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json\n"
+                "penstock run debs14/load.yaml -i meters.csv -o results --checkpoint points --key meters.key --resume",
     .flags = run_flags,
     .run = run_run,
 };

@@ -1,0 +1,213 @@
+/* checkpoint.c - when a checkpoint is made, and what each part of a run brings to it. See checkpoint.h. */
+#include "engine/checkpoint.h"
+
+#include <string.h>
+
+static int64_t gcd_of(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The least common multiple of all epochs; 0: it is beyond any time. */
+static int64_t common_epoch(const struct pst_graph *graph)
+{
+    int64_t common = 1;
+    for (uint32_t n = 0; n < graph->node_count && common != 0; n++) {
+        const struct pst_graph_node *node = &graph->nodes[n];
+        bool timed = node->op->role == PST_ROLE_PLAIN;
+        if (timed && __builtin_mul_overflow(common / gcd_of(common, node->epoch), node->epoch, &common))
+            common = 0;
+    }
+    return common;
+}
+
+static bool brings_image(const struct pst_graph_node *node)
+{
+    return node->op->role == PST_ROLE_PLAIN || node->op->role == PST_ROLE_SINK;
+}
+
+int pst_checkpoint_init(struct run *run)
+{
+    const struct pst_checkpoint_options *options = &run->options.checkpoint;
+    const struct pst_world *world = run->world;
+    atomic_init(&run->cut, CUT_NONE);
+    if (options->directory == NULL)
+        return PST_OK;
+    struct checkpoint *checkpoint = pst_calloc(1, sizeof *checkpoint);
+    if (checkpoint == NULL)
+        return PST_ENOMEM;
+    run->checkpoint = checkpoint;
+    checkpoint->run = run;
+    checkpoint->directory = options->directory;
+    checkpoint->master = options->keys[0];
+    checkpoint->every_rows = options->every_rows;
+    checkpoint->every_ns = options->every_ns;
+    checkpoint->epoch = common_epoch(run->graph);
+    checkpoint->cut = CUT_NONE;
+    atomic_init(&checkpoint->phase, CHECKPOINT_IDLE);
+    if (checkpoint->epoch == 0) {
+        pst_run_fail(run, PST_EGRAPH,
+                     "the epochs of the operators have no common multiple below 2^63: no checkpoint of "
+                     "this graph can be cut");
+        return PST_EGRAPH;
+    }
+    if (world->mkdir(world->self, options->directory) != PST_OK) {
+        pst_run_fail(run, PST_EIO, "cannot make the checkpoint folder %s: %s", options->directory, pst_system_error());
+        return PST_EIO;
+    }
+    return pst_manifest_graph(run->graph->name, checkpoint->graph);
+}
+
+static void parts_drop(struct checkpoint *checkpoint)
+{
+    for (uint32_t i = 0; checkpoint->parts != NULL && i < checkpoint->run->instance_count; i++) {
+        if (checkpoint->parts[i].imaged)
+            pst_image_fini(&checkpoint->parts[i].image);
+        checkpoint->parts[i].imaged = false;
+    }
+}
+
+void pst_checkpoint_fini(struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL)
+        return;
+    parts_drop(checkpoint);
+    for (uint32_t i = 0; checkpoint->parts != NULL && i < run->instance_count; i++) {
+        pst_free(checkpoint->parts[i].timers);
+        pst_free(checkpoint->parts[i].numbers);
+    }
+    if (checkpoint->previous != NULL)
+        pst_manifest_fini(checkpoint->previous);
+    pst_free(checkpoint->previous);
+    pst_free(checkpoint->parts);
+    pst_free(checkpoint);
+    run->checkpoint = NULL;
+}
+
+/* ---- in the turn ---- */
+
+static bool is_due(const struct checkpoint *checkpoint, const struct input *input, uint64_t now_ns)
+{
+    uint64_t rows = atomic_load_explicit(&input->rows, memory_order_relaxed);
+    return (checkpoint->every_rows != 0 && rows - checkpoint->rows_at >= checkpoint->every_rows) ||
+           (checkpoint->every_ns != 0 && now_ns - checkpoint->ns_at >= checkpoint->every_ns);
+}
+
+static int64_t floor_to(int64_t t, int64_t step)
+{
+    int64_t rest = t % step;
+    return rest < 0 ? t - rest - step : t - rest;
+}
+
+void pst_checkpoint_turn(struct worker *worker)
+{
+    struct run *run = worker->run;
+    struct checkpoint *checkpoint = run->checkpoint;
+    const struct input *input = &run->input;
+    if (checkpoint == NULL || (checkpoint->every_rows == 0 && checkpoint->every_ns == 0) ||
+        input->newest == INT64_MIN || atomic_load_explicit(&checkpoint->phase, memory_order_acquire) != CHECKPOINT_IDLE)
+        return;
+    uint64_t now_ns = run->world->now_ns(run->world->self);
+    if (!is_due(checkpoint, input, now_ns))
+        return;
+    if (input->newest > INT64_MAX - 2 * checkpoint->epoch)
+        return; /* no cut above it */
+    checkpoint->rows_at = atomic_load_explicit(&input->rows, memory_order_relaxed);
+    checkpoint->ns_at = now_ns;
+    checkpoint->id++;
+    checkpoint->positioned = false;
+    checkpoint->full =
+        checkpoint->previous == NULL || checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
+    uint32_t missing = 1;
+    for (uint32_t i = 0; i < run->instance_count; i++)
+        missing += brings_image(run->instances[i]->node);
+    atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
+    checkpoint->cut = floor_to(input->newest, checkpoint->epoch) + checkpoint->epoch;
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
+    atomic_store_explicit(&run->cut, checkpoint->cut, memory_order_release); /* C1 */
+}
+
+/* ---- what each part brings ---- */
+
+static void all_idle(struct checkpoint *checkpoint)
+{
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_release);
+}
+
+static void job(void *argument)
+{
+    struct checkpoint *checkpoint = argument;
+    pst_checkpoint_write(checkpoint);
+    parts_drop(checkpoint);
+    all_idle(checkpoint);
+}
+
+/* Whoever brings the last part starts the job. */
+static void brought(struct run *run, uint32_t worker)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (atomic_fetch_sub_explicit(&checkpoint->missing, 1, memory_order_acq_rel) != 1)
+        return;
+    atomic_store_explicit(&run->cut, CUT_NONE, memory_order_relaxed); /* everybody has been there */
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITING, memory_order_relaxed);
+    if (!atomic_load_explicit(&checkpoint->dropped, memory_order_relaxed)) {
+        if (run->world->work(run->world->self, worker, job, checkpoint) == PST_OK)
+            return;
+    }
+    (void)snprintf(checkpoint->report.why_dropped, sizeof checkpoint->report.why_dropped, "out of memory");
+    checkpoint->report.dropped++;
+    parts_drop(checkpoint);
+    all_idle(checkpoint);
+}
+
+void pst_checkpoint_position(struct worker *worker, const struct pst_manifest_source *source,
+                             uint64_t dead_letter_bytes)
+{
+    struct checkpoint *checkpoint = worker->run->checkpoint;
+    checkpoint->source = *source;
+    checkpoint->dead_letter_bytes = dead_letter_bytes;
+    checkpoint->positioned = true;
+    brought(worker->run, worker->index);
+}
+
+static int timers_copy(const struct pst_ctx *ctx, struct part *part)
+{
+    size_t bytes = ctx->node->bucket_count * sizeof *part->timers;
+    part->timers = part->timers != NULL ? part->timers : pst_malloc(bytes);
+    part->numbers = part->numbers != NULL ? part->numbers : pst_malloc(bytes);
+    if (part->timers == NULL || part->numbers == NULL)
+        return PST_ENOMEM;
+    memcpy(part->timers, ctx->timers, bytes);
+    memcpy(part->numbers, ctx->numbers, bytes);
+    return PST_OK;
+}
+
+void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut)
+{
+    struct run *run = ctx->run;
+    struct checkpoint *checkpoint = run->checkpoint;
+    struct part *part = &checkpoint->parts[ctx->index];
+    int rc = PST_OK;
+    PST_ASSERT(cut == checkpoint->cut);
+    if (ctx->sink != NULL) {
+        rc = pst_sink_flush(run, ctx->sink); /* an error has ended the run */
+        part->sink_bytes = ctx->sink->bytes_total;
+        part->sink_rows = ctx->sink->rows;
+    } else {
+        rc = timers_copy(ctx, part);
+        if (rc == PST_OK && ctx->state != NULL) {
+            rc = pst_state_image(ctx->state, checkpoint->full ? 0 : part->since, &part->image);
+            part->imaged = rc == PST_OK;
+        }
+    }
+    if (rc != PST_OK)
+        atomic_store_explicit(&checkpoint->dropped, true, memory_order_relaxed);
+    brought(run, ctx->worker);
+}

@@ -1,0 +1,685 @@
+/* checkpoint_file.c - checkpoints as files: the job that writes one, and the way back. See checkpoint.h.
+ *
+ * ID.pages holds sealed pages one after the other, ID.manifest says what the checkpoint is made of. Sealed under an incarnation of
+ * their own each: nothing of an earlier checkpoint's keys is used again. */
+#include "engine/checkpoint.h"
+#include "engine/checkpoint_file.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { WRITE_BYTES = 1 << 20, MANIFEST_BYTES_MAX = 1 << 30, OPEN_FILES_MAX = 64 };
+
+static const char suffix_pages[] = ".pages", suffix_manifest[] = ".manifest", suffix_part[] = ".manifest.part";
+
+static char *path_of(const char *directory, uint64_t id, const char *suffix)
+{
+    struct pst_text text = {0};
+    (void)pst_text_printf(&text, "%s/%016" PRIx64 "%s", directory, id, suffix);
+    if (text.failed)
+        pst_text_fini(&text);
+    return text.bytes;
+}
+
+/* The id of a name that path_of() makes; false: of another name. */
+static bool id_of(const char *name, size_t name_bytes, const char *suffix, uint64_t *ret_id)
+{
+    uint64_t id = 0;
+    if (name_bytes != 16 + strlen(suffix) || memcmp(name + 16, suffix, strlen(suffix)) != 0)
+        return false;
+    for (int i = 0; i < 16; i++) {
+        bool digit = name[i] >= '0' && name[i] <= '9', letter = name[i] >= 'a' && name[i] <= 'f';
+        if (!digit && !letter)
+            return false;
+        id = id << 4 | (uint64_t)(digit ? name[i] - '0' : name[i] - 'a' + 10);
+    }
+    *ret_id = id;
+    return true;
+}
+
+int pst_checkpoint_ids(const struct pst_world *world, const char *directory, bool manifests,
+                       int (*visit)(void *argument, uint64_t id), void *argument)
+{
+    const char *suffix = manifests ? suffix_manifest : suffix_pages;
+    struct pst_text names = {0};
+    int rc = world->folder_list(world->self, directory, &names);
+    for (const char *at = names.bytes; rc == PST_OK && at != NULL && *at != '\0';) {
+        const char *end = strchr(at, '\n');
+        uint64_t id;
+        if (id_of(at, (size_t)(end - at), suffix, &id))
+            rc = visit(argument, id);
+        at = end + 1;
+    }
+    pst_text_fini(&names);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+struct writer {
+    struct checkpoint *checkpoint;
+    const struct pst_world *world;
+    struct pst_manifest manifest;
+    struct pst_sealer *sealer;
+    struct pst_file *file;
+    char *path;
+    uint8_t *buffer;
+    size_t used;
+    uint64_t offset;  /* of the buffer's first byte in the file */
+    const char *what; /* was tried last, for the sentence */
+};
+
+static int writer_flush(struct writer *writer)
+{
+    int rc = writer->used == 0
+                 ? PST_OK
+                 : writer->world->file_write(writer->world->self, writer->file, writer->buffer, writer->used);
+    writer->offset += writer->used;
+    writer->used = 0;
+    return rc;
+}
+
+static bool plain(const struct pst_graph_node *node) { return node->op->role == PST_ROLE_PLAIN; }
+
+/* The node's place in a manifest: operators with state in the order of the graph. */
+static uint32_t manifest_node(const struct pst_graph *graph, uint32_t node)
+{
+    uint32_t place = 0;
+    for (uint32_t n = 0; n < node; n++)
+        place += plain(&graph->nodes[n]);
+    return place;
+}
+
+static int node_describe(struct run *run, uint32_t n, struct pst_manifest *manifest, struct pst_manifest_node *out)
+{
+    const struct pst_graph_node *node = &run->graph->nodes[n];
+    struct pst_structure_view views[PST_STRUCTURES_MAX];
+    const struct pst_state *state = run->partitions[n][0]->state;
+    *out = (struct pst_manifest_node){.id = (char *)node->id,
+                                      .type = (char *)node->op->name,
+                                      .params = (char *)node->params,
+                                      .bucket_count = node->bucket_count};
+    if (state == NULL)
+        return PST_OK;
+    out->structure_count = pst_state_structures(state, views);
+    out->structures = pst_arena_alloc(&manifest->arena, (out->structure_count + 1) * sizeof *out->structures);
+    if (out->structures == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < out->structure_count; i++)
+        out->structures[i] = (struct pst_manifest_structure){(char *)views[i].name, (uint32_t)views[i].kind,
+                                                             views[i].key_bytes, views[i].record_bytes};
+    return PST_OK;
+}
+
+static int sinks_describe(struct checkpoint *checkpoint, struct pst_manifest *manifest)
+{
+    struct run *run = checkpoint->run;
+    manifest->sinks = pst_arena_alloc(&manifest->arena, (run->sink_count + 1) * sizeof *manifest->sinks);
+    if (manifest->sinks == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        const struct pst_ctx *ctx = run->instances[i];
+        if (ctx->sink != NULL)
+            manifest->sinks[manifest->sink_count++] = (struct pst_manifest_sink){
+                (char *)ctx->node->file, checkpoint->parts[i].sink_bytes, checkpoint->parts[i].sink_rows};
+    }
+    if (run->input.dead_letter != NULL)
+        manifest->sinks[manifest->sink_count++] =
+            (struct pst_manifest_sink){(char *)run->options.dead_letter, checkpoint->dead_letter_bytes, 0};
+    return PST_OK;
+}
+
+/* Rooms for all lists, as long as they can become. */
+static int manifest_begin(struct writer *writer)
+{
+    struct checkpoint *checkpoint = writer->checkpoint;
+    struct run *run = checkpoint->run;
+    struct pst_manifest *manifest = &writer->manifest;
+    uint32_t before = checkpoint->previous != NULL ? checkpoint->previous->file_count : 0;
+    uint64_t pages = 0, logs = 0, buckets = 0;
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        pages += checkpoint->parts[i].imaged ? checkpoint->parts[i].image.page_count : 0;
+        logs += checkpoint->parts[i].imaged ? checkpoint->parts[i].image.log_count : 0;
+        buckets += plain(run->instances[i]->node) ? run->instances[i]->owned_count : 0;
+    }
+    manifest->id = checkpoint->id;
+    memcpy(manifest->graph, checkpoint->graph, sizeof manifest->graph);
+    manifest->graph_name = (char *)run->graph->name;
+    manifest->cut = checkpoint->cut;
+    manifest->hash_key[0] = run->graph->hash_key.k0;
+    manifest->hash_key[1] = run->graph->hash_key.k1;
+    manifest->source = checkpoint->source;
+    manifest->nodes = pst_arena_alloc(&manifest->arena, (run->graph->node_count + 1) * sizeof *manifest->nodes);
+    manifest->files = pst_arena_alloc(&manifest->arena, (before + 2) * sizeof *manifest->files);
+    manifest->buckets = pst_arena_alloc(&manifest->arena, (buckets + 1) * sizeof *manifest->buckets);
+    manifest->logs = pst_arena_alloc(&manifest->arena, (logs + 1) * sizeof *manifest->logs);
+    manifest->pages = pst_arena_alloc(&manifest->arena, (pages + 1) * sizeof *manifest->pages);
+    if (pages > UINT32_MAX / 2 || manifest->nodes == NULL || manifest->files == NULL || manifest->buckets == NULL ||
+        manifest->logs == NULL || manifest->pages == NULL)
+        return PST_ENOMEM;
+    int rc = sinks_describe(checkpoint, manifest);
+    for (uint32_t n = 0; n < run->graph->node_count && rc == PST_OK; n++)
+        if (plain(&run->graph->nodes[n]))
+            rc = node_describe(run, n, manifest, &manifest->nodes[manifest->node_count++]);
+    return rc;
+}
+
+/* Opens ID.pages under a new incarnation, as file 0 of the manifest. */
+static int pages_begin(struct writer *writer)
+{
+    struct checkpoint *checkpoint = writer->checkpoint;
+    struct pst_manifest_file *file = &writer->manifest.files[writer->manifest.file_count++];
+    file->id = checkpoint->id;
+    writer->what = "drawing random bytes";
+    int rc = writer->world->random(writer->world->self, file->incarnation, sizeof file->incarnation);
+    if (rc == PST_OK)
+        rc = pst_manifest_sealer(&writer->manifest, checkpoint->master, file->incarnation, false, &writer->sealer);
+    writer->path = path_of(checkpoint->directory, checkpoint->id, suffix_pages);
+    writer->buffer = pst_malloc(WRITE_BYTES);
+    if (rc == PST_OK && (writer->path == NULL || writer->buffer == NULL))
+        rc = PST_ENOMEM;
+    writer->what = "creating a file of pages";
+    if (rc == PST_OK)
+        rc = writer->world->file_open(writer->world->self, writer->path, PST_OPEN_CREATE, &writer->file);
+    writer->what = "writing pages";
+    return rc;
+}
+
+static int page_seal(struct writer *writer, const struct pst_image_page *page, struct pst_manifest_page *out)
+{
+    uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + page->bytes->used_bytes;
+    size_t sealed_bytes;
+    if (WRITE_BYTES - writer->used < pst_seal_bound(clear_bytes)) {
+        int rc = writer_flush(writer);
+        if (rc != PST_OK)
+            return rc;
+    }
+    struct pst_seal_place place = {page->bucket, page->structure, page->kind, page->number, page->changed};
+    uint8_t *to = writer->buffer + writer->used;
+    int rc = pst_seal(writer->sealer, out->node, &place, true, page->bytes, clear_bytes, to, WRITE_BYTES - writer->used,
+                      &sealed_bytes);
+    if (rc != PST_OK)
+        return rc;
+    out->file = 0;
+    out->offset = writer->offset + writer->used;
+    out->sealed_bytes = (uint32_t)sealed_bytes;
+    memcpy(out->digest, to + sealed_bytes - sizeof out->digest, sizeof out->digest);
+    writer->used += sealed_bytes;
+    writer->checkpoint->report.pages_written++;
+    return PST_OK;
+}
+
+static int page_compare(const struct pst_manifest_page *a, const struct pst_manifest_page *b)
+{
+    if (a->node != b->node)
+        return a->node < b->node ? -1 : 1;
+    if (a->bucket != b->bucket)
+        return a->bucket < b->bucket ? -1 : 1;
+    if (a->structure != b->structure)
+        return a->structure < b->structure ? -1 : 1;
+    return a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* Where a page that did not change lies: both lists are in one order, so *at only moves on. */
+static int page_keep(struct writer *writer, uint32_t *at, struct pst_manifest_page *out)
+{
+    const struct pst_manifest *previous = writer->checkpoint->previous;
+    struct pst_manifest *manifest = &writer->manifest;
+    while (previous != NULL && *at < previous->page_count && page_compare(&previous->pages[*at], out) < 0)
+        (*at)++;
+    if (previous == NULL || *at == previous->page_count || page_compare(&previous->pages[*at], out) != 0 ||
+        previous->pages[*at].changed != out->changed)
+        return PST_EINTERNAL;
+    const struct pst_manifest_page *before = &previous->pages[*at];
+    const struct pst_manifest_file *file = &previous->files[before->file];
+    uint32_t f = 1;
+    while (f < manifest->file_count && manifest->files[f].id != file->id)
+        f++;
+    if (f == manifest->file_count)
+        manifest->files[manifest->file_count++] = *file;
+    out->file = f;
+    out->offset = before->offset;
+    out->sealed_bytes = before->sealed_bytes;
+    memcpy(out->digest, before->digest, sizeof out->digest);
+    return PST_OK;
+}
+
+static int part_write(struct writer *writer, const struct pst_ctx *ctx, uint32_t *at)
+{
+    struct pst_manifest *manifest = &writer->manifest;
+    const struct part *part = &writer->checkpoint->parts[ctx->index];
+    uint32_t node = manifest_node(ctx->run->graph, ctx->node_index);
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < ctx->owned_count; i++) {
+        uint32_t bucket = ctx->buckets[i];
+        if (part->timers[bucket] != INT64_MAX || part->numbers[bucket] != 0)
+            manifest->buckets[manifest->bucket_count++] =
+                (struct pst_manifest_bucket){node, bucket, part->timers[bucket], part->numbers[bucket]};
+    }
+    if (!part->imaged)
+        return PST_OK;
+    struct pst_manifest_node *described = &manifest->nodes[node];
+    if (part->image.generation > described->generation)
+        described->generation = part->image.generation;
+    for (uint32_t i = 0; i < part->image.log_count; i++)
+        manifest->logs[manifest->log_count++] = (struct pst_manifest_log){node, part->image.logs[i]};
+    for (uint32_t i = 0; i < part->image.page_count && rc == PST_OK; i++) {
+        const struct pst_image_page *page = &part->image.pages[i];
+        struct pst_manifest_page *out = &manifest->pages[manifest->page_count++];
+        *out = (struct pst_manifest_page){.node = node,
+                                          .bucket = page->bucket,
+                                          .structure = page->structure,
+                                          .kind = page->kind,
+                                          .number = page->number,
+                                          .changed = page->changed};
+        rc = page->bytes != NULL ? page_seal(writer, page, out) : page_keep(writer, at, out);
+    }
+    return rc;
+}
+
+static int pages_write(struct writer *writer)
+{
+    struct run *run = writer->checkpoint->run;
+    uint32_t at = 0;
+    int rc = PST_OK;
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        for (uint32_t p = 0; plain(&run->graph->nodes[n]) && p < run->graph->nodes[n].partition_count && rc == PST_OK;
+             p++)
+            rc = part_write(writer, run->partitions[n][p], &at);
+    if (rc == PST_OK)
+        rc = writer_flush(writer);
+    if (rc == PST_OK)
+        rc = writer->world->file_sync(writer->world->self, writer->file);
+    writer->manifest.files[0].bytes = writer->offset;
+    int closed = writer->world->file_close(writer->world->self, writer->file);
+    writer->file = NULL;
+    return rc == PST_OK ? closed : rc;
+}
+
+/* What the manifest says of the sinks' files must be on the disk before the manifest is. */
+static int sinks_sync(struct writer *writer)
+{
+    struct run *run = writer->checkpoint->run;
+    int rc = PST_OK;
+    writer->what = "syncing the output files";
+    for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++)
+        rc = writer->world->file_sync(writer->world->self, run->sinks[i]->file);
+    if (rc != PST_OK || writer->checkpoint->folders_synced)
+        return rc;
+    rc = writer->world->folder_sync(writer->world->self,
+                                    run->options.output_dir != NULL ? run->options.output_dir : ".");
+    writer->checkpoint->folders_synced = rc == PST_OK;
+    return rc;
+}
+
+static int bytes_write(struct writer *writer, const char *path, const void *bytes, size_t byte_count)
+{
+    const struct pst_world *world = writer->world;
+    struct pst_file *file = NULL;
+    int rc = world->file_open(world->self, path, PST_OPEN_CREATE, &file);
+    if (rc != PST_OK)
+        return rc;
+    rc = world->file_write(world->self, file, bytes, byte_count);
+    if (rc == PST_OK)
+        rc = world->file_sync(world->self, file);
+    int closed = world->file_close(world->self, file);
+    return rc == PST_OK ? closed : rc;
+}
+
+static int manifest_finish(struct writer *writer)
+{
+    const struct pst_world *world = writer->world;
+    struct checkpoint *checkpoint = writer->checkpoint;
+    uint8_t incarnation[PST_INCARNATION_BYTES], *bytes = NULL;
+    size_t byte_count = 0;
+    char *part = path_of(checkpoint->directory, checkpoint->id, suffix_part);
+    char *path = path_of(checkpoint->directory, checkpoint->id, suffix_manifest);
+    writer->what = "writing the manifest";
+    int rc = part != NULL && path != NULL ? world->random(world->self, incarnation, sizeof incarnation) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = pst_manifest_write(&writer->manifest, checkpoint->master, incarnation, &bytes, &byte_count);
+    if (rc == PST_OK)
+        rc = bytes_write(writer, part, bytes, byte_count);
+    /* The folder first: the pages' name must be there when the manifest's is. */
+    if (rc == PST_OK)
+        rc = world->folder_sync(world->self, checkpoint->directory);
+    if (rc == PST_OK)
+        rc = world->rename(world->self, part, path);
+    if (rc == PST_OK)
+        rc = world->folder_sync(world->self, checkpoint->directory);
+    if (rc != PST_OK && part != NULL)
+        (void)world->unlink(world->self, part);
+    checkpoint->report.bytes_written += writer->offset + byte_count;
+    pst_free(bytes);
+    pst_free(part);
+    pst_free(path);
+    return rc;
+}
+
+/* ---- what is kept ---- */
+
+struct sweep {
+    struct writer *writer;
+    bool manifests;
+};
+
+static bool names_file(const struct pst_manifest *manifest, uint64_t id)
+{
+    for (uint32_t f = 0; manifest != NULL && f < manifest->file_count; f++)
+        if (manifest->files[f].id == id)
+            return true;
+    return false;
+}
+
+static int sweep_visit(void *argument, uint64_t id)
+{
+    const struct sweep *sweep = argument;
+    struct writer *writer = sweep->writer;
+    const struct checkpoint *checkpoint = writer->checkpoint;
+    const struct pst_manifest *previous = checkpoint->previous;
+    bool kept = sweep->manifests ? id == checkpoint->id || (previous != NULL && id == previous->id)
+                                 : names_file(&writer->manifest, id) || names_file(previous, id);
+    char *path = kept ? NULL : path_of(checkpoint->directory, id, sweep->manifests ? suffix_manifest : suffix_pages);
+    if (path != NULL)
+        (void)writer->world->unlink(writer->world->self, path); /* what stays behind is tried again next time */
+    pst_free(path);
+    return PST_OK;
+}
+
+/* The newest manifest and the one before it stay, with all they name; manifests go before the pages that they name. */
+static void sweep(struct writer *writer)
+{
+    struct sweep manifests = {writer, true}, pages = {writer, false};
+    const char *directory = writer->checkpoint->directory;
+    (void)pst_checkpoint_ids(writer->world, directory, true, sweep_visit, &manifests);
+    (void)writer->world->folder_sync(writer->world->self, directory);
+    (void)pst_checkpoint_ids(writer->world, directory, false, sweep_visit, &pages);
+}
+
+void pst_checkpoint_count(struct checkpoint *checkpoint)
+{
+    const struct pst_manifest *manifest = checkpoint->previous;
+    checkpoint->bytes_live = checkpoint->bytes_files = 0;
+    for (uint32_t f = 0; f < manifest->file_count; f++)
+        checkpoint->bytes_files += manifest->files[f].bytes;
+    for (uint32_t p = 0; p < manifest->page_count; p++)
+        checkpoint->bytes_live += manifest->pages[p].sealed_bytes;
+    checkpoint->report.pages_live = manifest->page_count;
+}
+
+/* The new one becomes what the next is built on. Names and lists of the graph are borrowed from the run, which is longer there. */
+static int become_previous(struct writer *writer)
+{
+    struct checkpoint *checkpoint = writer->checkpoint;
+    struct run *run = checkpoint->run;
+    if (checkpoint->previous == NULL)
+        checkpoint->previous = pst_calloc(1, sizeof *checkpoint->previous);
+    else
+        pst_manifest_fini(checkpoint->previous);
+    if (checkpoint->previous == NULL)
+        return PST_ENOMEM; /* then the next one is whole again */
+    *checkpoint->previous = writer->manifest;
+    writer->manifest = (struct pst_manifest){0};
+    pst_checkpoint_count(checkpoint);
+    for (uint32_t i = 0; i < run->instance_count; i++)
+        if (checkpoint->parts[i].imaged)
+            checkpoint->parts[i].since = checkpoint->parts[i].image.generation;
+    return PST_OK;
+}
+
+static void dropped(struct writer *writer, int rc)
+{
+    struct pst_checkpoint_report *report = &writer->checkpoint->report;
+    bool system = rc == PST_EIO || rc == PST_ENOENT || rc == PST_EREFUSED;
+    (void)snprintf(report->why_dropped, sizeof report->why_dropped, "%s: %s", writer->what,
+                   system ? pst_system_error() : pst_error_sentence(rc));
+    report->dropped++;
+    if (writer->path != NULL)
+        (void)writer->world->unlink(writer->world->self, writer->path);
+}
+
+void pst_checkpoint_write(void *argument)
+{
+    struct checkpoint *checkpoint = argument;
+    const struct pst_world *world = checkpoint->run->world;
+    struct writer writer = {.checkpoint = checkpoint, .world = world, .what = "getting memory"};
+    uint64_t begun_ns = world->now_ns(world->self);
+    pst_arena_init(&writer.manifest.arena);
+    int rc = manifest_begin(&writer);
+    if (rc == PST_OK)
+        rc = pages_begin(&writer);
+    if (rc == PST_OK)
+        rc = pages_write(&writer);
+    if (rc == PST_OK)
+        rc = sinks_sync(&writer);
+    if (rc == PST_OK)
+        rc = manifest_finish(&writer);
+    if (writer.file != NULL)
+        (void)world->file_close(world->self, writer.file);
+    if (rc != PST_OK) {
+        dropped(&writer, rc);
+    } else {
+        checkpoint->report.written++;
+        sweep(&writer);
+        (void)become_previous(&writer);
+    }
+    checkpoint->report.nanoseconds += world->now_ns(world->self) - begun_ns;
+    pst_sealer_free(writer.sealer);
+    pst_manifest_fini(&writer.manifest);
+    pst_free(writer.buffer);
+    pst_free(writer.path);
+}
+
+/* ---- reading ---- */
+
+static int why_set(const struct checkpoint_reader *reader, int rc, const char *what, const char *why)
+{
+    (void)snprintf(reader->why, reader->why_bytes, "%s %s", what, why);
+    return rc;
+}
+
+/* All bytes of a file. */
+static int file_whole(const struct checkpoint_reader *reader, const char *path, uint8_t **ret_bytes,
+                      uint64_t *ret_count)
+{
+    const struct pst_world *world = reader->world;
+    struct pst_file *file = NULL;
+    uint64_t size = 0, count = 0;
+    uint8_t *bytes = NULL;
+    int rc = world->file_open(world->self, path, PST_OPEN_READ, &file);
+    if (rc != PST_OK)
+        return rc;
+    rc = world->file_size(world->self, file, &size);
+    if (rc == PST_OK && size > MANIFEST_BYTES_MAX)
+        rc = PST_EDATA;
+    if (rc == PST_OK && (bytes = pst_malloc(size + 1)) == NULL)
+        rc = PST_ENOMEM;
+    while (rc == PST_OK && count < size) {
+        int64_t n = world->file_read(world->self, file, bytes + count, size - count);
+        if (n == PST_EAGAIN)
+            continue;
+        if (n <= 0)
+            rc = n == 0 ? PST_EDATA : (int)n;
+        else
+            count += (uint64_t)n;
+    }
+    (void)world->file_close(world->self, file);
+    if (rc != PST_OK) {
+        pst_free(bytes);
+        return rc;
+    }
+    *ret_bytes = bytes;
+    *ret_count = count;
+    return PST_OK;
+}
+
+static const char *manifest_sentence(int rc)
+{
+    switch (rc) {
+    case PST_EABI:
+        return "was written by a newer version of penstock";
+    case PST_EREFUSED:
+        return "does not open with this key, or was changed";
+    case PST_EDATA:
+        return "is damaged";
+    case PST_ENOMEM:
+        return pst_error_sentence(rc);
+    default:
+        return pst_system_error();
+    }
+}
+
+int pst_checkpoint_read(const struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest)
+{
+    uint8_t *bytes = NULL;
+    uint64_t byte_count = 0;
+    char *path = path_of(reader->directory, id, suffix_manifest);
+    int rc = path != NULL ? file_whole(reader, path, &bytes, &byte_count) : PST_ENOMEM;
+    if (rc == PST_OK) {
+        rc = PST_EREFUSED;
+        for (uint32_t k = 0; k < reader->key_count && rc == PST_EREFUSED; k++)
+            rc = pst_manifest_read(bytes, byte_count, reader->keys[k], ret_manifest);
+        if (rc == PST_OK && ret_manifest->id != id) {
+            pst_manifest_fini(ret_manifest);
+            rc = PST_EREFUSED;
+        }
+    }
+    pst_free(bytes);
+    pst_free(path);
+    return rc == PST_OK ? PST_OK : why_set(reader, rc, "its manifest", manifest_sentence(rc));
+}
+
+struct pages_file { /* one of the files of pages, being read */
+    struct pst_file *file;
+    uint64_t at;
+    struct pst_sealer *sealer; /* of the key that opens it */
+    uint32_t key;
+};
+
+struct pages_reader {
+    const struct checkpoint_reader *reader;
+    const struct pst_manifest *manifest;
+    struct pages_file *files;
+    uint32_t open_count;
+    _Alignas(8) uint8_t clear[PST_PAGE_BYTES];
+    uint8_t sealed[PST_SEAL_HEADER_BYTES + 2 * PST_PAGE_BYTES];
+};
+
+static void files_close(struct pages_reader *pages)
+{
+    const struct pst_world *world = pages->reader->world;
+    for (uint32_t f = 0; f < pages->manifest->file_count; f++) {
+        if (pages->files[f].file != NULL)
+            (void)world->file_close(world->self, pages->files[f].file);
+        pages->files[f].file = NULL;
+    }
+    pages->open_count = 0;
+}
+
+static int file_ready(struct pages_reader *pages, uint32_t f)
+{
+    struct pages_file *file = &pages->files[f];
+    const struct pst_world *world = pages->reader->world;
+    if (file->file != NULL)
+        return PST_OK;
+    if (pages->open_count == OPEN_FILES_MAX)
+        files_close(pages);
+    char *path = path_of(pages->reader->directory, pages->manifest->files[f].id, suffix_pages);
+    int rc = path != NULL ? world->file_open(world->self, path, PST_OPEN_READ, &file->file) : PST_ENOMEM;
+    pst_free(path);
+    file->at = 0;
+    pages->open_count += rc == PST_OK;
+    return rc;
+}
+
+static int page_read(struct pages_reader *pages, const struct pst_manifest_page *page)
+{
+    const struct pst_world *world = pages->reader->world;
+    int rc = file_ready(pages, page->file);
+    struct pages_file *file = &pages->files[page->file];
+    if (rc == PST_OK && file->at != page->offset)
+        rc = world->file_seek(world->self, file->file, page->offset);
+    if (rc != PST_OK)
+        return rc;
+    for (uint32_t count = 0; count < page->sealed_bytes;) {
+        int64_t n = world->file_read(world->self, file->file, pages->sealed + count, page->sealed_bytes - count);
+        if (n == PST_EAGAIN)
+            continue;
+        if (n <= 0)
+            return n == 0 ? PST_EDATA : (int)n;
+        count += (uint32_t)n;
+    }
+    file->at = page->offset + page->sealed_bytes;
+    return PST_OK;
+}
+
+/* With the key that opened the file's pages before; the first time, with each. */
+static int page_open(struct pages_reader *pages, const struct pst_manifest_page *page, uint32_t *ret_bytes)
+{
+    const struct checkpoint_reader *reader = pages->reader;
+    struct pages_file *file = &pages->files[page->file];
+    struct pst_seal_place place = {page->bucket, page->structure, page->kind, page->number, page->changed};
+    bool known = file->sealer != NULL;
+    int rc = PST_EREFUSED;
+    if (memcmp(pages->sealed + page->sealed_bytes - PST_PAGE_DIGEST_BYTES, page->digest, PST_PAGE_DIGEST_BYTES) != 0)
+        return PST_EREFUSED; /* not a secret: it lies in the file */
+    for (uint32_t k = known ? file->key : 0; k < reader->key_count && rc == PST_EREFUSED; k++) {
+        if (!known) {
+            pst_sealer_free(file->sealer);
+            file->sealer = NULL;
+            rc = pst_manifest_sealer(pages->manifest, reader->keys[k], pages->manifest->files[page->file].incarnation,
+                                     true, &file->sealer);
+            if (rc != PST_OK)
+                return rc;
+            file->key = k;
+        }
+        rc = pst_unseal(file->sealer, page->node, &place, pages->sealed, page->sealed_bytes, pages->clear,
+                        sizeof pages->clear, ret_bytes);
+        if (known)
+            break;
+    }
+    return rc;
+}
+
+static int page_why(const struct checkpoint_reader *reader, const struct pst_manifest *manifest,
+                    const struct pst_manifest_page *page, int rc)
+{
+    char what[120];
+    (void)snprintf(what, sizeof what, "page %" PRIu64 " of bucket %u of `%s.%s`", page->number, page->bucket,
+                   manifest->nodes[page->node].id, manifest->nodes[page->node].structures[page->structure].name);
+    return why_set(reader, rc, what,
+                   rc == PST_EREFUSED || rc == PST_EDATA ? "is not what was sealed there" : manifest_sentence(rc));
+}
+
+int pst_checkpoint_pages(const struct checkpoint_reader *reader, const struct pst_manifest *manifest,
+                         pst_checkpoint_visit visit, void *argument)
+{
+    struct pages_reader *pages = pst_aligned(8, sizeof *pages);
+    int rc = pages != NULL ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK) {
+        pages->reader = reader;
+        pages->manifest = manifest;
+        pages->open_count = 0;
+        pages->files = pst_calloc(manifest->file_count + 1, sizeof *pages->files);
+        rc = pages->files != NULL ? PST_OK : PST_ENOMEM;
+    }
+    for (uint32_t i = 0; i < manifest->page_count && rc == PST_OK; i++) {
+        const struct pst_manifest_page *page = &manifest->pages[i];
+        uint32_t byte_count = 0;
+        rc = page_read(pages, page);
+        if (rc == PST_OK)
+            rc = page_open(pages, page, &byte_count);
+        if (rc == PST_OK && visit != NULL)
+            rc = visit(argument, page, (const struct pst_page_header *)(const void *)pages->clear, byte_count);
+        if (rc != PST_OK)
+            (void)page_why(reader, manifest, page, rc);
+    }
+    if (pages != NULL && pages->files != NULL) {
+        files_close(pages);
+        for (uint32_t f = 0; f < manifest->file_count; f++)
+            pst_sealer_free(pages->files[f].sealer);
+        pst_free(pages->files);
+    }
+    pst_free(pages);
+    return rc;
+}

@@ -1,0 +1,358 @@
+/* checkpoint_resume.c - the way back: the newest checkpoint that opens wholly, and the run that goes on from it. */
+#include "engine/checkpoint.h"
+#include "engine/checkpoint_file.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which ---- */
+
+struct ids {
+    uint64_t *ids;
+    uint32_t count, capacity;
+};
+
+static int ids_add(void *argument, uint64_t id)
+{
+    struct ids *ids = argument;
+    if (ids->count == ids->capacity) {
+        uint32_t capacity = ids->capacity == 0 ? 16 : ids->capacity * 2;
+        uint64_t *more = pst_realloc(ids->ids, capacity * sizeof *more);
+        if (more == NULL)
+            return PST_ENOMEM;
+        ids->ids = more;
+        ids->capacity = capacity;
+    }
+    ids->ids[ids->count++] = id;
+    return PST_OK;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x > y ? -1 : x < y;
+}
+
+static void pass_over(struct checkpoint *checkpoint, uint64_t id, const char *why)
+{
+    char *text = checkpoint->report.passed_over;
+    size_t used = strlen(text), room = sizeof checkpoint->report.passed_over - used;
+    (void)snprintf(text + used, room, "%scheckpoint %" PRIu64 " is passed over: %s", used == 0 ? "" : "; ", id, why);
+}
+
+/* Opens wholly, or is passed over with a sentence; other errors are the machine's and end the search. */
+static int try_one(struct run *run, uint64_t id, struct pst_manifest *manifest, bool *ret_good)
+{
+    const struct pst_checkpoint_options *options = &run->options.checkpoint;
+    struct checkpoint *checkpoint = run->checkpoint;
+    char why[160];
+    *ret_good = false;
+    struct checkpoint_reader reader = {run->world, checkpoint->directory, options->keys, options->key_count, why,
+                                       sizeof why};
+    int rc = pst_checkpoint_read(&reader, id, manifest);
+    if (rc == PST_OK) {
+        rc = pst_checkpoint_pages(&reader, manifest, NULL, NULL);
+        if (rc != PST_OK)
+            pst_manifest_fini(manifest);
+    }
+    if (rc == PST_ENOMEM)
+        return rc;
+    *ret_good = rc == PST_OK;
+    if (rc != PST_OK)
+        pass_over(checkpoint, id, why);
+    return PST_OK;
+}
+
+static int choose(struct run *run, const struct ids *ids)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    struct pst_manifest *manifest = pst_calloc(1, sizeof *manifest);
+    bool good = false;
+    int rc = manifest != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t i = 0; i < ids->count && rc == PST_OK && !good; i++)
+        rc = try_one(run, ids->ids[i], manifest, &good);
+    if (rc == PST_OK && good) {
+        checkpoint->previous = manifest;
+        return PST_OK;
+    }
+    pst_free(manifest);
+    if (rc == PST_OK) {
+        pst_run_fail(run, PST_EREFUSED, "no checkpoint in %s can be resumed with this key: %s", checkpoint->directory,
+                     checkpoint->report.passed_over);
+        rc = PST_EREFUSED;
+    }
+    return rc;
+}
+
+int pst_checkpoint_find(struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    struct ids manifests = {0}, pages = {0};
+    if (checkpoint == NULL)
+        return PST_OK;
+    int rc = pst_checkpoint_ids(run->world, checkpoint->directory, true, ids_add, &manifests);
+    if (rc == PST_OK)
+        rc = pst_checkpoint_ids(run->world, checkpoint->directory, false, ids_add, &pages);
+    if (rc != PST_OK) {
+        pst_run_fail(run, rc, "cannot read the checkpoint folder %s: %s", checkpoint->directory, pst_system_error());
+    } else if (manifests.count != 0 && !run->options.checkpoint.resume) {
+        rc = PST_EREFUSED;
+        pst_run_fail(run, rc,
+                     "%s holds checkpoints of an earlier run: go on from them with --resume, or name another folder",
+                     checkpoint->directory);
+    }
+    for (uint32_t i = 0; i < manifests.count + pages.count; i++) { /* no name is used twice, broken ones neither */
+        uint64_t id = i < manifests.count ? manifests.ids[i] : pages.ids[i - manifests.count];
+        checkpoint->id = id > checkpoint->id ? id : checkpoint->id;
+    }
+    if (rc == PST_OK && manifests.count != 0) {
+        qsort(manifests.ids, manifests.count, sizeof *manifests.ids, newest_first);
+        rc = choose(run, &manifests);
+    }
+    pst_free(manifests.ids);
+    pst_free(pages.ids);
+    return rc;
+}
+
+bool pst_checkpoint_sink(const struct run *run, const char *file, uint64_t *ret_bytes, uint64_t *ret_rows)
+{
+    const struct pst_manifest *from = run->checkpoint != NULL ? run->checkpoint->previous : NULL;
+    for (uint32_t i = 0; from != NULL && i < from->sink_count; i++) {
+        if (strcmp(from->sinks[i].file, file) != 0)
+            continue;
+        *ret_bytes = from->sinks[i].bytes;
+        *ret_rows = from->sinks[i].rows;
+        return true;
+    }
+    return false;
+}
+
+/* ---- does it fit? ---- */
+
+static struct pst_ctx *owner_of(const struct run *run, uint32_t node, uint32_t bucket)
+{
+    return run->partitions[node][run->partition_of_bucket[node][bucket]];
+}
+
+/* Why the state of an operator cannot be taken over; NULL: it can. */
+static const char *misfit(const struct run *run, const struct pst_manifest_node *old, const struct pst_graph_node *node)
+{
+    struct pst_structure_view views[PST_STRUCTURES_MAX];
+    if (node == NULL)
+        return "the graph has no such operator";
+    if (strcmp(old->type, node->op->name) != 0)
+        return "it was of another type";
+    if (old->bucket_count != node->bucket_count)
+        return "it had another number of buckets";
+    if (strcmp(old->params, node->params) != 0)
+        return "it had other parameters";
+    const struct pst_state *state = run->partitions[node - run->graph->nodes][0]->state;
+    uint32_t count = state != NULL ? pst_state_structures(state, views) : 0;
+    bool same = count == old->structure_count;
+    for (uint32_t i = 0; same && i < count; i++)
+        same = strcmp(views[i].name, old->structures[i].name) == 0 &&
+               (uint32_t)views[i].kind == old->structures[i].kind &&
+               views[i].key_bytes == old->structures[i].key_bytes &&
+               views[i].record_bytes == old->structures[i].record_bytes;
+    return same ? NULL : "its tables or logs are others";
+}
+
+static bool may_drop(const struct run *run, const char *id)
+{
+    const struct pst_checkpoint_options *options = &run->options.checkpoint;
+    for (uint32_t i = 0; i < options->drop_state_count; i++)
+        if (strcmp(options->drop_state[i], id) == 0)
+            return true;
+    return false;
+}
+
+struct load {
+    struct run *run;
+    int32_t *node_of; /* by node of the manifest: the graph's; -1: dropped */
+    bool same_nodes;  /* all are there, in the order of the graph */
+};
+
+static int nodes_match(struct load *load)
+{
+    struct run *run = load->run;
+    const struct pst_manifest *from = run->checkpoint->previous;
+    struct pst_text lost = {0};
+    uint32_t expected = 0;
+    load->same_nodes = true;
+    for (uint32_t i = 0; i < from->node_count; i++) {
+        const struct pst_graph_node *node = NULL;
+        for (uint32_t n = 0; n < run->graph->node_count; n++)
+            if (run->graph->nodes[n].op->role == PST_ROLE_PLAIN &&
+                strcmp(run->graph->nodes[n].id, from->nodes[i].id) == 0)
+                node = &run->graph->nodes[n];
+        const char *why = misfit(run, &from->nodes[i], node);
+        load->node_of[i] = why == NULL ? (int32_t)(node - run->graph->nodes) : -1;
+        while (expected < run->graph->node_count && run->graph->nodes[expected].op->role != PST_ROLE_PLAIN)
+            expected++;
+        load->same_nodes &= why == NULL && (uint32_t)load->node_of[i] == expected;
+        expected++;
+        if (why != NULL && !may_drop(run, from->nodes[i].id))
+            (void)pst_text_printf(&lost, "%s`%s` (%s)", lost.count == 0 ? "" : ", ", from->nodes[i].id, why);
+    }
+    for (; expected < run->graph->node_count; expected++)
+        load->same_nodes &= run->graph->nodes[expected].op->role != PST_ROLE_PLAIN;
+    int rc = lost.failed ? PST_ENOMEM : lost.count != 0 ? PST_EREFUSED : PST_OK;
+    if (rc == PST_EREFUSED)
+        pst_run_fail(run, rc,
+                     "the checkpoint does not fit the graph; the state of these operators would be lost: %s. "
+                     "--drop-state ID for each of them goes on without it",
+                     lost.bytes);
+    pst_text_fini(&lost);
+    return rc;
+}
+
+static int graph_match(struct run *run)
+{
+    const struct pst_manifest *from = run->checkpoint->previous;
+    if (strcmp(from->graph_name, run->graph->name) != 0) {
+        pst_run_fail(run, PST_EREFUSED, "the checkpoint is of the graph `%s`, not of `%s`", from->graph_name,
+                     run->graph->name);
+        return PST_EREFUSED;
+    }
+    if (from->hash_key[0] != run->graph->hash_key.k0 || from->hash_key[1] != run->graph->hash_key.k1) {
+        pst_run_fail(run, PST_EREFUSED, "the checkpoint's keys were hashed under another key");
+        return PST_EREFUSED;
+    }
+    for (uint32_t n = 0; n < run->graph->node_count; n++) {
+        const struct pst_graph_node *node = &run->graph->nodes[n];
+        if (node->op->role != PST_ROLE_PLAIN || from->cut % node->epoch == 0)
+            continue;
+        pst_run_fail(run, PST_EREFUSED,
+                     "the checkpoint was cut at event time %" PRId64
+                     ", which ends no epoch of `%s`: its epochs were others",
+                     from->cut, node->id);
+        return PST_EREFUSED;
+    }
+    return PST_OK;
+}
+
+/* ---- back ---- */
+
+static int page_back(void *argument, const struct pst_manifest_page *page, const struct pst_page_header *bytes,
+                     uint32_t byte_count)
+{
+    const struct load *load = argument;
+    int32_t node = load->node_of[page->node];
+    if (node < 0)
+        return PST_OK;
+    struct pst_state *state = owner_of(load->run, (uint32_t)node, page->bucket)->state;
+    return state != NULL ? pst_state_restore_page(state, bytes, byte_count) : PST_EDATA;
+}
+
+static int states_back(struct load *load)
+{
+    struct run *run = load->run;
+    const struct pst_checkpoint_options *options = &run->options.checkpoint;
+    const struct pst_manifest *from = run->checkpoint->previous;
+    char why[160] = "";
+    struct checkpoint_reader reader = {run->world, run->checkpoint->directory, options->keys, options->key_count, why,
+                                       sizeof why};
+    int rc = pst_checkpoint_pages(&reader, from, page_back, load);
+    for (uint32_t i = 0; i < from->log_count && rc == PST_OK; i++) {
+        int32_t node = load->node_of[from->logs[i].node];
+        if (node >= 0)
+            rc = pst_state_restore_log(owner_of(run, (uint32_t)node, from->logs[i].log.bucket)->state,
+                                       &from->logs[i].log);
+    }
+    for (uint32_t i = 0; i < from->bucket_count && rc == PST_OK; i++) {
+        const struct pst_manifest_bucket *bucket = &from->buckets[i];
+        int32_t node = load->node_of[bucket->node];
+        if (node < 0)
+            continue;
+        struct pst_ctx *ctx = owner_of(run, (uint32_t)node, bucket->bucket);
+        pst_ctx_timer_set(ctx, bucket->bucket, bucket->timer);
+        ctx->numbers[bucket->bucket] = bucket->number;
+    }
+    if (rc != PST_OK)
+        pst_run_fail(run, rc == PST_EDATA ? PST_EREFUSED : rc, "checkpoint %" PRIu64 " cannot be put back: %s",
+                     from->id, why[0] != '\0' ? why : pst_error_sentence(rc));
+    return rc;
+}
+
+static void instances_back(struct load *load)
+{
+    struct run *run = load->run;
+    const struct pst_manifest *from = run->checkpoint->previous;
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        struct pst_ctx *ctx = run->instances[i];
+        if (ctx->node->op->role != PST_ROLE_PLAIN && ctx->sink == NULL)
+            continue;
+        ctx->now = ctx->cut_done = from->cut;
+        ctx->now_known = true;
+        if (ctx->sink != NULL)
+            ctx->sink->used_bytes = 0; /* the header that open() wrote is in the file already */
+    }
+    for (uint32_t m = 0; m < from->node_count; m++) {
+        int32_t node = load->node_of[m];
+        for (uint32_t p = 0; node >= 0 && p < run->graph->nodes[node].partition_count; p++) {
+            struct pst_ctx *ctx = run->partitions[node][p];
+            if (ctx->state != NULL)
+                pst_state_restore_end(ctx->state, from->nodes[m].generation + 1);
+            run->checkpoint->parts[ctx->index].since = from->nodes[m].generation;
+        }
+    }
+}
+
+static int input_back(struct run *run)
+{
+    const struct pst_manifest_source *at = &run->checkpoint->previous->source;
+    struct input *input = &run->input;
+    int rc = pst_input_skip(run, at->offset);
+    if (rc != PST_OK)
+        return rc;
+    input->begun = true;
+    input->newest = at->newest;
+    input->lines = at->lines;
+    atomic_store_explicit(&input->max, at->newest, memory_order_relaxed);
+    atomic_store_explicit(&input->rows, at->rows, memory_order_relaxed);
+    atomic_store_explicit(&input->rows_late, at->rows_late, memory_order_relaxed);
+    atomic_store_explicit(&input->lines_malformed, at->lines_malformed, memory_order_relaxed);
+    atomic_store_explicit(&input->bytes_sequenced, at->offset, memory_order_relaxed);
+    for (uint32_t i = 0; i < at->bad_line_count && i < PST_BAD_LINES_KEPT; i++) {
+        input->malformed_line[i] = at->bad_line[i];
+        input->malformed_reason[i] = at->bad_reason[i];
+    }
+    return PST_OK;
+}
+
+int pst_checkpoint_load(struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL)
+        return PST_OK;
+    checkpoint->parts = pst_calloc(run->instance_count + 1, sizeof *checkpoint->parts);
+    if (checkpoint->parts == NULL)
+        return PST_ENOMEM;
+    checkpoint->ns_at = run->world->now_ns(run->world->self);
+    if (checkpoint->previous == NULL)
+        return PST_OK;
+    struct load load = {.run = run};
+    load.node_of = pst_malloc((checkpoint->previous->node_count + 1) * sizeof *load.node_of);
+    int rc = load.node_of != NULL ? graph_match(run) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = nodes_match(&load);
+    if (rc == PST_OK)
+        rc = states_back(&load);
+    if (rc == PST_OK)
+        rc = input_back(run);
+    if (rc == PST_OK) {
+        instances_back(&load);
+        checkpoint->report.resumed_id = checkpoint->previous->id;
+        checkpoint->report.resumed_offset = checkpoint->previous->source.offset;
+        checkpoint->rows_at = checkpoint->previous->source.rows;
+        pst_checkpoint_count(checkpoint);
+    }
+    pst_free(load.node_of);
+    if (rc == PST_OK && !load.same_nodes) { /* its pages are numbered otherwise: the next one is whole */
+        pst_manifest_fini(checkpoint->previous);
+        pst_free(checkpoint->previous);
+        checkpoint->previous = NULL;
+    }
+    return rc;
+}
