@@ -296,19 +296,31 @@ static int pages_write(struct writer *writer)
     return rc == PST_OK ? closed : rc;
 }
 
-/* What the manifest says of the sinks' files must be on the disk before the manifest is. */
+static int folder_of_sync(const struct pst_world *world, const char *path)
+{
+    char *folder = pst_strdup(path);
+    if (folder == NULL)
+        return PST_ENOMEM;
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        slash[slash == folder] = '\0';
+    int rc = world->folder_sync(world->self, slash != NULL ? folder : ".");
+    pst_free(folder);
+    return rc;
+}
+
+/* What the manifest says of the sinks' files must be on the disk before the manifest is: their bytes each time, their names once. */
 static int sinks_sync(struct writer *writer)
 {
     struct run *run = writer->checkpoint->run;
     int rc = PST_OK;
     writer->what = "syncing the output files";
-    for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++)
+    for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++) {
         rc = writer->world->file_sync(writer->world->self, run->sinks[i]->file);
-    if (rc != PST_OK || writer->checkpoint->folders_synced)
-        return rc;
-    rc = writer->world->folder_sync(writer->world->self,
-                                    run->options.output_dir != NULL ? run->options.output_dir : ".");
-    writer->checkpoint->folders_synced = rc == PST_OK;
+        if (rc == PST_OK && !writer->checkpoint->folders_synced)
+            rc = folder_of_sync(writer->world, run->sinks[i]->path_part);
+    }
+    writer->checkpoint->folders_synced |= rc == PST_OK;
     return rc;
 }
 

@@ -61,6 +61,12 @@ static void append(struct pst_text *text, const void *bytes, size_t byte_count)
     text->bytes[text->count] = '\0';
 }
 
+static void bytes_set(struct pst_text *text, const void *bytes, size_t byte_count)
+{
+    text->count = 0;
+    append(text, bytes, byte_count);
+}
+
 static struct sim_file *create(struct sim *sim, const char *name)
 {
     struct sim_file *file = find(sim, name);
@@ -77,7 +83,11 @@ static struct sim_file *create(struct sim *sim, const char *name)
 
 void sim_put(struct sim *sim, const char *name, const void *bytes, size_t byte_count)
 {
-    append(&create(sim, name)->bytes, bytes, byte_count);
+    struct sim_file *file = create(sim, name);
+    append(&file->bytes, bytes, byte_count);
+    bytes_set(&file->bytes_synced, bytes, byte_count);
+    free(file->name_synced);
+    file->name_synced = strdup(name);
 }
 
 const struct pst_text *sim_get(const struct sim *sim, const char *name)
@@ -102,12 +112,6 @@ static int disk_step(struct sim *sim)
         return PST_OK; /* this one step still happened */
     pst_system_error_set(EIO);
     return PST_EIO;
-}
-
-static void bytes_set(struct pst_text *text, const void *bytes, size_t byte_count)
-{
-    text->count = 0;
-    append(text, bytes, byte_count);
 }
 
 /* Synced bytes stay. What was written since is there or not, or a piece of it with a hole of zeros before it. */
@@ -285,7 +289,8 @@ static int sim_folder_sync(void *self, const char *path)
     for (uint32_t i = 0; i < sim->file_count && rc == PST_OK; i++) {
         struct sim_file *file = &sim->files[i];
         const char *name = file->there ? file->name : file->name_synced;
-        bool inside = name != NULL && strncmp(name, path, bytes) == 0 && name[bytes] == '/';
+        bool here = strcmp(path, ".") == 0 && name != NULL && strchr(name, '/') == NULL;
+        bool inside = here || (name != NULL && strncmp(name, path, bytes) == 0 && name[bytes] == '/');
         if (!inside)
             continue;
         free(file->name_synced);

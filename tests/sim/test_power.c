@@ -1,0 +1,182 @@
+/* test_power.c - checkpoints in a world that loses its power: at any step of the disk, with bytes and names that were not synced
+ * lost, kept or torn, a run that goes on leaves what an undisturbed one leaves. */
+#include "state/seal.h"
+#include "tests/sim/graphs.h"
+#include "tests/sim/scene.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { CUTS_MAX = 3 };
+
+static struct pst_secret *secret;
+
+static void wanted_make(struct scene *wanted, const char *graph)
+{
+    scene_init(wanted, 1);
+    scene_query(wanted, graph);
+    scene_put_meters(wanted, &scene_small);
+    assert_int_equal(scene_run(wanted, graph), PST_OK);
+}
+
+static void checkpointed(struct scene *scene, uint64_t every_rows)
+{
+    scene->options.checkpoint = (struct pst_checkpoint_options){
+        .directory = "points", .every_rows = every_rows, .resume = true, .keys = &secret, .key_count = 1};
+}
+
+/* Another number of workers, of partitions, and other sizes at each start. */
+static void start_again(struct scene *scene, const char *graph)
+{
+    pst_run_report_fini(&scene->report);
+    scene->setting_count = 0;
+    scene_query(scene, graph);
+    scene_shake(scene, true);
+}
+
+/* How many steps the disk makes in a run that keeps its power. */
+static uint64_t disk_steps_of(const char *graph, uint64_t every_rows, const struct scene *wanted)
+{
+    struct scene scene;
+    scene_init(&scene, 3);
+    scene_put_meters(&scene, &scene_small);
+    scene_query(&scene, graph);
+    checkpointed(&scene, every_rows);
+    scene.options.block_bytes = 512;
+    assert_int_equal(scene_run(&scene, graph), PST_OK);
+    scene_same(wanted, &scene, "with checkpoints");
+    assert_true(scene.report.checkpoint.written > 3 && scene.report.checkpoint.dropped == 0);
+    uint64_t steps = scene.sim.disk_steps;
+    scene_fini(&scene);
+    return steps;
+}
+
+/* The checkpoint that is resumed is the last one written, or the one that was being written: never an older one. */
+static void resumed_well(const struct pst_checkpoint_report *before, uint64_t started_from, const struct scene *scene,
+                         const char *what)
+{
+    uint64_t last = started_from + before->written;
+    uint64_t resumed = scene->report.checkpoint.resumed_id;
+    if (before->dropped > 1 || scene->rc != PST_OK)
+        return;
+    if (before->written != 0 && resumed < last)
+        print_error("%s: checkpoint %llu was whole, %llu is resumed: %s\n", what, (unsigned long long)last,
+                    (unsigned long long)resumed, scene->report.checkpoint.passed_over);
+    assert_true(before->written == 0 || resumed >= last);
+}
+
+static void power_goes(const char *graph, bool lost, uint64_t seeds)
+{
+    enum { EVERY_ROWS = 150 };
+    struct scene wanted, scene;
+    wanted_make(&wanted, graph);
+    uint64_t steps = disk_steps_of(graph, EVERY_ROWS, &wanted), cuts = 0, resumed = 0;
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        char what[80];
+        (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
+        scene_init(&scene, seed);
+        scene_put_meters(&scene, &scene_small);
+        checkpointed(&scene, EVERY_ROWS);
+        struct pst_checkpoint_report before = {0};
+        uint64_t started_from = 0;
+        for (int cut = 0; cut <= CUTS_MAX; cut++) {
+            start_again(&scene, graph);
+            scene.sim.cut_step = cut < CUTS_MAX ? scene.sim.disk_steps + 1 + sim_random(&scene.sim, steps) : 0;
+            (void)scene_try(&scene, graph);
+            assert_false(scene.sim.stuck);
+            resumed += scene.report.checkpoint.resumed_id != 0;
+            if (cut > 0)
+                resumed_well(&before, started_from, &scene, what);
+            if (scene.rc == PST_OK && !scene.sim.cut)
+                break;
+            cuts++;
+            before = scene.report.checkpoint;
+            started_from = before.resumed_id;
+            lost ? sim_restart(&scene.sim) : sim_revive(&scene.sim);
+        }
+        if (scene.rc != PST_OK)
+            print_error("%s: %s\n", what, scene.report.error);
+        scene_same(&wanted, &scene, what);
+        scene_fini(&scene);
+    }
+    assert_true(cuts > seeds && resumed > seeds / 2);
+    scene_fini(&wanted);
+}
+
+static void query_1_survives_power_cuts(void **state)
+{
+    (void)state;
+    power_goes(LOAD, true, scene_seeds(150));
+}
+
+static void query_2_survives_power_cuts(void **state)
+{
+    (void)state;
+    power_goes(OUTLIERS, true, scene_seeds(150));
+}
+
+static void a_killed_process_loses_nothing(void **state)
+{
+    (void)state;
+    power_goes(LOAD, false, scene_seeds(60));
+    power_goes(OUTLIERS, false, scene_seeds(60));
+}
+
+/* A disk that is full for the checkpoints alone: they are dropped, said so, and the outputs are whole. */
+static void a_full_disk_drops_checkpoints_and_not_rows(void **state)
+{
+    (void)state;
+    struct scene wanted, scene;
+    wanted_make(&wanted, LOAD);
+    for (uint64_t left = 1000; left < 400000; left = left * 5 / 4) {
+        scene_init(&scene, left);
+        scene_put_meters(&scene, &scene_small);
+        scene_query(&scene, LOAD);
+        checkpointed(&scene, 150);
+        scene.sim.write_bytes_left = left;
+        int rc = scene_try(&scene, LOAD);
+        assert_true(rc == PST_OK || rc == PST_EIO);
+        if (rc == PST_OK)
+            scene_same(&wanted, &scene, "with a full disk");
+        else
+            assert_false(scene_there(&scene, "out/load_plug.csv"));
+        scene.sim.write_bytes_left = UINT64_MAX;
+        start_again(&scene, LOAD);
+        assert_int_equal(scene_run(&scene, LOAD), PST_OK);
+        scene_same(&wanted, &scene, "when there is room again");
+        scene_fini(&scene);
+    }
+    scene_fini(&wanted);
+}
+
+static int secret_make(void **state)
+{
+    (void)state;
+    assert_int_equal(pst_secret_new(&secret), PST_OK);
+    memset(pst_secret_bytes(secret), 7, PST_SECRET_BYTES);
+    return 0;
+}
+
+static int secret_free(void **state)
+{
+    (void)state;
+    pst_secret_free(secret);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(query_1_survives_power_cuts),
+        cmocka_unit_test(query_2_survives_power_cuts),
+        cmocka_unit_test(a_killed_process_loses_nothing),
+        cmocka_unit_test(a_full_disk_drops_checkpoints_and_not_rows),
+    };
+    return cmocka_run_group_tests(tests, secret_make, secret_free);
+}
