@@ -29,7 +29,7 @@ struct checkpoint {
     /* chosen, in a turn */
     int64_t cut;
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
-    bool full;
+    bool full, full_next; /* full_next: what `previous` names is sealed under an older key, or must not be built on */
     bool positioned;
     struct pst_manifest_source source;
     uint64_t dead_letter_bytes;

@@ -430,6 +430,7 @@ static int become_previous(struct writer *writer)
         pst_manifest_fini(checkpoint->previous);
     if (checkpoint->previous == NULL)
         return PST_ENOMEM; /* then the next one is whole again */
+    checkpoint->full_next = false;
     *checkpoint->previous = writer->manifest;
     writer->manifest = (struct pst_manifest){0};
     pst_checkpoint_count(checkpoint);
@@ -448,6 +449,18 @@ static void dropped(struct writer *writer, int rc)
     report->dropped++;
     if (writer->path != NULL)
         (void)writer->world->unlink(writer->world->self, writer->path);
+}
+
+/* A counter that stays behind protects less, and stops nothing: what was finished is above it. */
+static void counter_raise(struct writer *writer)
+{
+    struct checkpoint *checkpoint = writer->checkpoint;
+    const struct pst_counter *counter = checkpoint->run->options.checkpoint.counter;
+    if (counter == NULL || counter->raise(counter->self, checkpoint->run->world, checkpoint->id) == PST_OK)
+        return;
+    checkpoint->report.counter_behind++;
+    (void)snprintf(checkpoint->report.why_dropped, sizeof checkpoint->report.why_dropped,
+                   "the counter %s could not be raised: %s", counter->name, pst_system_error());
 }
 
 void pst_checkpoint_write(void *argument)
@@ -472,6 +485,7 @@ void pst_checkpoint_write(void *argument)
         dropped(&writer, rc);
     } else {
         checkpoint->report.written++;
+        counter_raise(&writer);
         sweep(&writer);
         (void)become_previous(&writer);
     }
@@ -541,7 +555,7 @@ static const char *manifest_sentence(int rc)
     }
 }
 
-int pst_checkpoint_read(const struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest)
+int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest)
 {
     uint8_t *bytes = NULL;
     uint64_t byte_count = 0;
@@ -549,8 +563,10 @@ int pst_checkpoint_read(const struct checkpoint_reader *reader, uint64_t id, str
     int rc = path != NULL ? file_whole(reader, path, &bytes, &byte_count) : PST_ENOMEM;
     if (rc == PST_OK) {
         rc = PST_EREFUSED;
-        for (uint32_t k = 0; k < reader->key_count && rc == PST_EREFUSED; k++)
+        for (uint32_t k = 0; k < reader->key_count && rc == PST_EREFUSED; k++) {
             rc = pst_manifest_read(bytes, byte_count, reader->keys[k], ret_manifest);
+            reader->key_found = k;
+        }
         if (rc == PST_OK && ret_manifest->id != id) {
             pst_manifest_fini(ret_manifest);
             rc = PST_EREFUSED;

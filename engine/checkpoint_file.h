@@ -12,6 +12,7 @@ struct checkpoint_reader {
     uint32_t key_count;
     char *why; /* after an error: a part of a sentence that says what is wrong, naming the page */
     size_t why_bytes;
+    uint32_t key_found; /* which of them opened the last manifest that was read */
 };
 
 /* Calls visit(argument, id) for every manifest, or file of pages, in the folder; in any order; stops at its first error. */
@@ -19,7 +20,7 @@ int pst_checkpoint_ids(const struct pst_world *world, const char *directory, boo
                        int (*visit)(void *argument, uint64_t id), void *argument);
 
 /* PST_EREFUSED, PST_EABI, PST_EDATA: as pst_manifest_read(); PST_ENOENT, PST_EIO, PST_ENOMEM. */
-int pst_checkpoint_read(const struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest);
+int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest);
 
 /* Opens every page of a manifest in its order, and calls visit() (NULL: not) with its header and used bytes. PST_EREFUSED: one
  * does not open; visit()'s errors. */

@@ -48,9 +48,10 @@ static int try_one(struct run *run, uint64_t id, struct pst_manifest *manifest, 
     struct checkpoint *checkpoint = run->checkpoint;
     char why[160];
     *ret_good = false;
-    struct checkpoint_reader reader = {run->world, checkpoint->directory, options->keys, options->key_count, why,
-                                       sizeof why};
+    struct checkpoint_reader reader = {
+        run->world, checkpoint->directory, options->keys, options->key_count, why, sizeof why, 0};
     int rc = pst_checkpoint_read(&reader, id, manifest);
+    checkpoint->full_next = reader.key_found != 0;
     if (rc == PST_OK) {
         rc = pst_checkpoint_pages(&reader, manifest, NULL, NULL);
         if (rc != PST_OK)
@@ -85,6 +86,29 @@ static int choose(struct run *run, const struct ids *ids)
     return rc;
 }
 
+/* No checkpoint below the highest that was ever finished is taken for the newest. */
+static int counter_ask(struct run *run)
+{
+    const struct pst_counter *counter = run->options.checkpoint.counter;
+    struct checkpoint *checkpoint = run->checkpoint;
+    uint64_t recorded = 0, newest = checkpoint->previous != NULL ? checkpoint->previous->id : 0;
+    if (counter == NULL)
+        return PST_OK;
+    int rc = counter->read(counter->self, run->world, &recorded);
+    if (rc != PST_OK) {
+        pst_run_fail(run, rc == PST_EDATA ? PST_EREFUSED : rc, "the counter %s cannot be read: %s", counter->name,
+                     rc == PST_EIO || rc == PST_EREFUSED ? pst_system_error() : "it holds no counter");
+        return rc;
+    }
+    if (newest >= recorded)
+        return PST_OK;
+    pst_run_fail(run, PST_EREFUSED,
+                 "%s records checkpoint %" PRIu64 ", but the newest in %s that opens is %" PRIu64
+                 ": an older folder was put back, or newer checkpoints are damaged",
+                 counter->name, recorded, checkpoint->directory, newest);
+    return PST_EREFUSED;
+}
+
 int pst_checkpoint_find(struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;
@@ -110,6 +134,8 @@ int pst_checkpoint_find(struct run *run)
         qsort(manifests.ids, manifests.count, sizeof *manifests.ids, newest_first);
         rc = choose(run, &manifests);
     }
+    if (rc == PST_OK)
+        rc = counter_ask(run);
     pst_free(manifests.ids);
     pst_free(pages.ids);
     return rc;
@@ -251,8 +277,8 @@ static int states_back(struct load *load)
     const struct pst_checkpoint_options *options = &run->options.checkpoint;
     const struct pst_manifest *from = run->checkpoint->previous;
     char why[160] = "";
-    struct checkpoint_reader reader = {run->world, run->checkpoint->directory, options->keys, options->key_count, why,
-                                       sizeof why};
+    struct checkpoint_reader reader = {
+        run->world, run->checkpoint->directory, options->keys, options->key_count, why, sizeof why, 0};
     int rc = pst_checkpoint_pages(&reader, from, page_back, load);
     for (uint32_t i = 0; i < from->log_count && rc == PST_OK; i++) {
         int32_t node = load->node_of[from->logs[i].node];

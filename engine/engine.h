@@ -66,18 +66,31 @@ void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct ps
 
 /* ---- checkpoints ---- */
 struct pst_secret; /* state/seal.h */
+/* Remembers, in a place that whoever could put an old checkpoint folder back cannot put back with it, the highest checkpoint that
+ * was ever finished. A file, a command; a coordination store or a TPM's counter fit behind it, too. */
+struct pst_counter {
+    void *self;
+    const char *name;                                                      /* for sentences */
+    int (*read)(void *self, struct pst_world *world, uint64_t *ret_value); /* 0: nothing was recorded yet */
+    int (*raise)(void *self, struct pst_world *world, uint64_t value);     /* PST_OK: it is recorded for good */
+};
+/* A file of one line, written anew by rename. `path` is borrowed. */
+struct pst_counter pst_counter_file(const char *path);
+
 struct pst_checkpoint_options {
     const char *directory;         /* NULL: none are made, none is resumed */
     uint64_t every_rows, every_ns; /* due when either is reached; 0: that one never */
     bool resume; /* goes on from the newest whole one; from the beginning where there is none at all */
     struct pst_secret *const *keys; /* the first one seals, all of them open */
     uint32_t key_count;
-    const char *const *drop_state; /* operators whose state may be lost because it does not fit them any more */
+    const struct pst_counter *counter; /* NULL: an old folder that was put back is not noticed */
+    const char *const *drop_state;     /* operators whose state may be lost because it does not fit them any more */
     uint32_t drop_state_count;
 };
 struct pst_checkpoint_report {
     uint64_t written,
         dropped; /* dropped: could not be written; the run goes on from the guarantees of the last good one */
+    uint64_t counter_behind; /* checkpoints for which the counter could not be raised */
     uint64_t bytes_written, pages_written, pages_live;
     uint64_t nanoseconds;    /* of writing, beside the stream */
     uint64_t resumed_id;     /* 0: from the beginning */
@@ -85,6 +98,58 @@ struct pst_checkpoint_report {
     char why_dropped[200];   /* the last one; empty: none was */
     char passed_over[400];   /* newer ones that do not open, and why; empty: none */
 };
+
+/* ---- checkpoints that lie in a folder, for tools that look at them; nothing there is changed ---- */
+struct pst_checkpoint_folder;
+struct pst_checkpoint_view { /* borrowed from the folder */
+    uint64_t id;
+    uint64_t bytes;  /* of its manifest, and of the pages' file that was written with it, if that is there */
+    const char *why; /* why it was not opened, a part of a sentence; NULL: it was, and what follows is known */
+    const char *graph;
+    int64_t cut;           /* event time */
+    uint64_t rows, offset; /* of the input */
+    uint32_t page_count, operator_count;
+    uint64_t bytes_live, bytes_new; /* of sealed pages: all that it names, and those that were written with it */
+};
+struct pst_checkpoint_structure { /* a table or log of an operator; borrowed from the folder */
+    const char *operator_id, *name;
+    bool log;
+    uint32_t key_bytes, record_bytes; /* tables */
+    uint64_t page_count, entry_count;
+};
+struct pst_checkpoint_entry { /* borrowed until the visit returns */
+    uint32_t bucket;
+    uint64_t number; /* table: in its bucket; log: position */
+    const void *key; /* NULL: of a log */
+    const void *record;
+    uint32_t key_bytes, record_bytes;
+};
+
+/* Reads all manifests; one that does not open is no error, its view says why. key_count 0: none is opened.
+ * Owns:    the keys and the world are borrowed until the folder is closed.
+ * Errors:  PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()); PST_ENOMEM. */
+int pst_checkpoint_folder_open(struct pst_world *world, const char *directory, struct pst_secret *const *keys,
+                               uint32_t key_count, struct pst_checkpoint_folder **ret_folder);
+void pst_checkpoint_folder_close(struct pst_checkpoint_folder *folder);
+uint32_t pst_checkpoint_folder_count(const struct pst_checkpoint_folder *folder);
+/* The newest is the last one. */
+void pst_checkpoint_folder_view(const struct pst_checkpoint_folder *folder, uint32_t index,
+                                struct pst_checkpoint_view *ret_view);
+const char *pst_checkpoint_folder_operator(const struct pst_checkpoint_folder *folder, uint32_t index,
+                                           uint32_t operator_index);
+
+/* Opens every page of one. PST_EREFUSED and other errors: *ret_why says which is not what it was, until the next call. */
+int pst_checkpoint_folder_verify(struct pst_checkpoint_folder *folder, uint32_t index, const char **ret_why);
+/* Calls visit() for each table and log of one that was opened, operators in the order of the graph; for each entry of one
+ * table or log, by bucket and then in the order in it. They stop at visit()'s first error; other errors set *ret_why, as above;
+ * PST_ENOENT: there is no such operator or structure. */
+int pst_checkpoint_folder_structures(struct pst_checkpoint_folder *folder, uint32_t index,
+                                     int (*visit)(void *argument, const struct pst_checkpoint_structure *structure),
+                                     void *argument, const char **ret_why);
+int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t index, const char *operator_id,
+                                  const char *structure,
+                                  int (*visit)(void *argument, const struct pst_checkpoint_entry *entry),
+                                  void *argument, const char **ret_why);
 
 /* ---- run ---- */
 struct pst_run_report;

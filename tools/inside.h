@@ -88,6 +88,7 @@ void pst_rate_print(struct pst_text *text, double per_second); /* 11.9 M */
 struct pst_keyring_keys;
 struct pst_run_checkpoint {
     struct pst_checkpoint_options options;
+    struct pst_counter counter;
     struct pst_keyring_keys *keys;
     const char **drops;
 };
@@ -95,6 +96,7 @@ int pst_run_checkpoint_init(struct pst_run_checkpoint *checkpoint, const struct 
 void pst_run_checkpoint_fini(struct pst_run_checkpoint *checkpoint);
 void pst_checkpoint_print(struct pst_text *text, const struct pst_checkpoint_report *report);
 void pst_checkpoint_json(struct pst_text *json, const struct pst_checkpoint_report *report);
+struct pst_counter pst_counter_command(const char *command); /* counter.c; `command` is borrowed */
 void pst_bytes_print(struct pst_text *text, uint64_t bytes); /* report.c */
 
 #endif

@@ -53,9 +53,25 @@ static int drops_read(const struct pst_call *call, struct pst_run_checkpoint *ch
     return PST_EXIT_OK;
 }
 
+static int counter_read(const struct pst_call *call, struct pst_run_checkpoint *checkpoint)
+{
+    const char *file = pst_call_flag(call, "counter"), *command = pst_call_flag(call, "counter-command");
+    if (file != NULL && command != NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--counter and --counter-command exclude one another");
+        return PST_EXIT_USAGE;
+    }
+    if (file != NULL)
+        checkpoint->counter = pst_counter_file(file);
+    else if (command != NULL)
+        checkpoint->counter = pst_counter_command(command);
+    checkpoint->options.counter = file != NULL || command != NULL ? &checkpoint->counter : NULL;
+    return PST_EXIT_OK;
+}
+
 int pst_run_checkpoint_init(struct pst_run_checkpoint *checkpoint, const struct pst_call *call)
 {
-    static const char *const dependent[] = {"resume", "every-seconds", "every-rows", "key", "drop-state"};
+    static const char *const dependent[] = {"resume",     "every-seconds", "every-rows",     "key",
+                                            "drop-state", "counter",       "counter-command"};
     struct pst_checkpoint_options *options = &checkpoint->options;
     uint64_t seconds = 0;
     *checkpoint = (struct pst_run_checkpoint){0};
@@ -77,6 +93,8 @@ int pst_run_checkpoint_init(struct pst_run_checkpoint *checkpoint, const struct 
     options->resume = pst_call_flag(call, "resume") != NULL;
     checkpoint->keys = pst_calloc(1, sizeof *checkpoint->keys);
     int exit_code = drops_read(call, checkpoint);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = counter_read(call, checkpoint);
     if (exit_code == PST_EXIT_OK && checkpoint->keys == NULL) {
         exit_code = PST_EXIT_FAILED;
         pst_complain(call, exit_code, "out of memory");
@@ -114,6 +132,9 @@ void pst_checkpoint_print(struct pst_text *text, const struct pst_checkpoint_rep
         pst_bytes_print(text, report->bytes_written);
         pst_text_printf(text, ", in %.2f s beside the stream\n", (double)report->nanoseconds / 1e9);
     }
+    if (report->counter_behind != 0)
+        pst_text_printf(text, "  checkpoints  for %llu the counter was not raised: %s\n",
+                        (unsigned long long)report->counter_behind, report->why_dropped);
     if (report->dropped != 0)
         pst_text_printf(text, "  checkpoints  %llu could not be written, the last one for: %s\n",
                         (unsigned long long)report->dropped, report->why_dropped);
@@ -122,12 +143,14 @@ void pst_checkpoint_print(struct pst_text *text, const struct pst_checkpoint_rep
 void pst_checkpoint_json(struct pst_text *json, const struct pst_checkpoint_report *report)
 {
     pst_text_printf(json,
-                    "\"checkpoints\":{\"written\":%llu,\"dropped\":%llu,\"bytes_written\":%llu,\"pages_written\":%llu,"
+                    "\"checkpoints\":{\"written\":%llu,\"dropped\":%llu,\"counter_behind\":%llu,\"bytes_written\":%llu,"
+                    "\"pages_written\":%llu,"
                     "\"pages_live\":%llu,\"seconds\":%.6f,\"resumed_id\":%llu,\"resumed_offset\":%llu,\"why_dropped\":",
                     (unsigned long long)report->written, (unsigned long long)report->dropped,
-                    (unsigned long long)report->bytes_written, (unsigned long long)report->pages_written,
-                    (unsigned long long)report->pages_live, (double)report->nanoseconds / 1e9,
-                    (unsigned long long)report->resumed_id, (unsigned long long)report->resumed_offset);
+                    (unsigned long long)report->counter_behind, (unsigned long long)report->bytes_written,
+                    (unsigned long long)report->pages_written, (unsigned long long)report->pages_live,
+                    (double)report->nanoseconds / 1e9, (unsigned long long)report->resumed_id,
+                    (unsigned long long)report->resumed_offset);
     pst_text_json(json, report->why_dropped[0] != '\0' ? report->why_dropped : NULL);
     pst_text_printf(json, ",\"passed_over\":");
     pst_text_json(json, report->passed_over[0] != '\0' ? report->passed_over : NULL);

@@ -16,6 +16,7 @@
 enum { CUTS_MAX = 3 };
 
 static struct pst_secret *secret;
+static struct pst_counter counter; /* whatever is lost, what it records can be resumed */
 
 static void wanted_make(struct scene *wanted, const char *graph)
 {
@@ -27,8 +28,12 @@ static void wanted_make(struct scene *wanted, const char *graph)
 
 static void checkpointed(struct scene *scene, uint64_t every_rows)
 {
-    scene->options.checkpoint = (struct pst_checkpoint_options){
-        .directory = "points", .every_rows = every_rows, .resume = true, .keys = &secret, .key_count = 1};
+    scene->options.checkpoint = (struct pst_checkpoint_options){.directory = "points",
+                                                                .every_rows = every_rows,
+                                                                .resume = true,
+                                                                .keys = &secret,
+                                                                .key_count = 1,
+                                                                .counter = &counter};
 }
 
 /* Another number of workers, of partitions, and other sizes at each start. */
@@ -128,6 +133,38 @@ static void a_killed_process_loses_nothing(void **state)
     power_goes(OUTLIERS, false, scene_seeds(60));
 }
 
+/* A whole older folder in the place of a newer one: refused where the newer was recorded, taken where it was not. */
+static void an_old_folder_is_noticed(void **state)
+{
+    (void)state;
+    for (int counted = 0; counted < 2; counted++) {
+        struct scene old, new;
+        scene_init(&old, 5);
+        scene_init(&new, 6);
+        scene_put_meters(&old, &scene_small);
+        scene_query(&old, LOAD);
+        checkpointed(&old, 150);
+        old.options.block_bytes = 512;
+        old.options.checkpoint.counter = NULL;
+        old.sim.cut_step = 60; /* a checkpoint or two */
+        (void)scene_try(&old, LOAD);
+        assert_true(old.report.checkpoint.written > 0);
+        for (uint32_t i = 0; i < old.sim.file_count; i++)
+            if (old.sim.files[i].there)
+                sim_put(&new.sim, old.sim.files[i].name, old.sim.files[i].bytes.bytes, old.sim.files[i].bytes.count);
+        sim_put(&new.sim, "elsewhere/counter", "penstock-counter 1 99\n", 22);
+        scene_query(&new, LOAD);
+        checkpointed(&new, 150);
+        if (counted == 0)
+            new.options.checkpoint.counter = NULL;
+        (void)scene_try(&new, LOAD);
+        assert_int_equal(new.rc, counted == 0 ? PST_OK : PST_EREFUSED);
+        assert_true(counted == 0 || strstr(new.report.error, "an older folder was put back") != NULL);
+        scene_fini(&old);
+        scene_fini(&new);
+    }
+}
+
 /* A disk that is full for the checkpoints alone: they are dropped, said so, and the outputs are whole. */
 static void a_full_disk_drops_checkpoints_and_not_rows(void **state)
 {
@@ -160,6 +197,7 @@ static int secret_make(void **state)
     (void)state;
     assert_int_equal(pst_secret_new(&secret), PST_OK);
     memset(pst_secret_bytes(secret), 7, PST_SECRET_BYTES);
+    counter = pst_counter_file("elsewhere/counter");
     return 0;
 }
 
@@ -176,6 +214,7 @@ int main(void)
         cmocka_unit_test(query_1_survives_power_cuts),
         cmocka_unit_test(query_2_survives_power_cuts),
         cmocka_unit_test(a_killed_process_loses_nothing),
+        cmocka_unit_test(an_old_folder_is_noticed),
         cmocka_unit_test(a_full_disk_drops_checkpoints_and_not_rows),
     };
     return cmocka_run_group_tests(tests, secret_make, secret_free);
