@@ -195,6 +195,7 @@ static bool may_drop(const struct run *run, const char *id)
 
 struct load {
     struct run *run;
+    uint64_t state_bytes;
     int32_t *node_of; /* by node of the manifest: the graph's; -1: dropped */
     bool same_nodes;  /* all are there, in the order of the graph */
 };
@@ -263,7 +264,8 @@ static int graph_match(struct run *run)
 static int page_back(void *argument, const struct pst_manifest_page *page, const struct pst_page_header *bytes,
                      uint32_t byte_count)
 {
-    const struct load *load = argument;
+    struct load *load = argument;
+    load->state_bytes += byte_count;
     int32_t node = load->node_of[page->node];
     if (node < 0)
         return PST_OK;
@@ -371,6 +373,8 @@ int pst_checkpoint_load(struct run *run)
         instances_back(&load);
         checkpoint->report.resumed_id = checkpoint->previous->id;
         checkpoint->report.resumed_offset = checkpoint->previous->source.offset;
+        checkpoint->report.resumed_pages = checkpoint->previous->page_count;
+        checkpoint->report.resumed_state_bytes = load.state_bytes;
         checkpoint->rows_at = checkpoint->previous->source.rows;
         pst_checkpoint_count(checkpoint);
     }

@@ -92,11 +92,12 @@ struct pst_checkpoint_report {
         dropped; /* dropped: could not be written; the run goes on from the guarantees of the last good one */
     uint64_t counter_behind; /* checkpoints for which the counter could not be raised */
     uint64_t bytes_written, pages_written, pages_live;
-    uint64_t nanoseconds;    /* of writing, beside the stream */
-    uint64_t resumed_id;     /* 0: from the beginning */
-    uint64_t resumed_offset; /* in the input */
-    char why_dropped[200];   /* the last one; empty: none was */
-    char passed_over[400];   /* newer ones that do not open, and why; empty: none */
+    uint64_t nanoseconds;                        /* of writing, beside the stream */
+    uint64_t resumed_id;                         /* 0: from the beginning */
+    uint64_t resumed_offset;                     /* in the input */
+    uint64_t resumed_pages, resumed_state_bytes; /* bytes: of the pages in clear */
+    char why_dropped[200];                       /* the last one; empty: none was */
+    char passed_over[400];                       /* newer ones that do not open, and why; empty: none */
 };
 
 /* ---- checkpoints that lie in a folder, for tools that look at them; nothing there is changed ---- */

@@ -12,8 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 enum { ANSWER_BYTES_MAX = 64 };
 
 static int failed(int reason)

@@ -142,15 +142,25 @@ void pst_checkpoint_print(struct pst_text *text, const struct pst_checkpoint_rep
 
 void pst_checkpoint_json(struct pst_text *json, const struct pst_checkpoint_report *report)
 {
-    pst_text_printf(json,
-                    "\"checkpoints\":{\"written\":%llu,\"dropped\":%llu,\"counter_behind\":%llu,\"bytes_written\":%llu,"
-                    "\"pages_written\":%llu,"
-                    "\"pages_live\":%llu,\"seconds\":%.6f,\"resumed_id\":%llu,\"resumed_offset\":%llu,\"why_dropped\":",
-                    (unsigned long long)report->written, (unsigned long long)report->dropped,
-                    (unsigned long long)report->counter_behind, (unsigned long long)report->bytes_written,
-                    (unsigned long long)report->pages_written, (unsigned long long)report->pages_live,
-                    (double)report->nanoseconds / 1e9, (unsigned long long)report->resumed_id,
-                    (unsigned long long)report->resumed_offset);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"written", report->written},
+        {"dropped", report->dropped},
+        {"counter_behind", report->counter_behind},
+        {"bytes_written", report->bytes_written},
+        {"pages_written", report->pages_written},
+        {"pages_live", report->pages_live},
+        {"resumed_id", report->resumed_id},
+        {"resumed_offset", report->resumed_offset},
+        {"resumed_pages", report->resumed_pages},
+        {"resumed_state_bytes", report->resumed_state_bytes},
+    };
+    pst_text_printf(json, "\"checkpoints\":{");
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        pst_text_printf(json, "\"%s\":%llu,", counts[i].name, (unsigned long long)counts[i].value);
+    pst_text_printf(json, "\"seconds\":%.6f,\"why_dropped\":", (double)report->nanoseconds / 1e9);
     pst_text_json(json, report->why_dropped[0] != '\0' ? report->why_dropped : NULL);
     pst_text_printf(json, ",\"passed_over\":");
     pst_text_json(json, report->passed_over[0] != '\0' ? report->passed_over : NULL);
