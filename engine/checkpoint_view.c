@@ -58,7 +58,9 @@ static uint64_t file_bytes(const struct pst_checkpoint_folder *folder, uint64_t 
     struct pst_file *file = NULL;
     uint64_t bytes = 0;
     (void)pst_text_printf(&path, "%s/%016" PRIx64 "%s", folder->directory, id, suffix);
-    if (!path.failed && world->file_open(world->self, path.bytes, PST_OPEN_READ, &file) == PST_OK) {
+    uint64_t id_of_file[2];
+    if (!path.failed && world->look(world->self, path.bytes, id_of_file) == 1 &&
+        world->file_open(world->self, path.bytes, PST_OPEN_READ, &file) == PST_OK) {
         if (world->file_size(world->self, file, &bytes) != PST_OK)
             bytes = 0;
         (void)world->file_close(world->self, file);
@@ -232,6 +234,8 @@ static int pages_restore(struct pst_checkpoint_folder *folder, const struct pst_
     rebuilt->page_count = part.page_count;
     int rc = pst_checkpoint_pages(&reader, &part, page_restore, rebuilt);
     pst_free(part.pages);
+    if (rc == PST_ENOENT)
+        rc = PST_EREFUSED; /* a file of pages is gone: not to be taken for a structure that is not there */
     for (uint32_t i = 0; i < manifest->log_count && rc == PST_OK; i++)
         if (manifest->logs[i].node == node && manifest->logs[i].log.structure == structure)
             rc = pst_state_restore_log(rebuilt->state, &manifest->logs[i].log);
@@ -334,7 +338,7 @@ int pst_checkpoint_folder_structures(struct pst_checkpoint_folder *folder, uint3
 int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t index, const char *operator_id,
                                   const char *structure,
                                   int (*visit)(void *argument, const struct pst_checkpoint_entry *entry),
-                                  void *argument, const char **ret_why)
+                                  void *argument, bool *ret_log, const char **ret_why)
 {
     PST_ASSERT(index < folder->entry_count && folder->entries[index].opened);
     const struct pst_manifest *manifest = &folder->entries[index].manifest;
@@ -347,6 +351,7 @@ int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t
         s++;
     if (n == manifest->node_count || s == manifest->nodes[n].structure_count)
         return why_of(folder, PST_ENOENT, ret_why);
+    *ret_log = manifest->nodes[n].structures[s].kind == PST_PAGE_LOG;
     struct rebuilt rebuilt;
     int rc = rebuild(folder, manifest, n, s, &rebuilt);
     if (rc == PST_OK) {

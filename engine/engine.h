@@ -142,15 +142,15 @@ const char *pst_checkpoint_folder_operator(const struct pst_checkpoint_folder *f
 /* Opens every page of one. PST_EREFUSED and other errors: *ret_why says which is not what it was, until the next call. */
 int pst_checkpoint_folder_verify(struct pst_checkpoint_folder *folder, uint32_t index, const char **ret_why);
 /* Calls visit() for each table and log of one that was opened, operators in the order of the graph; for each entry of one
- * table or log, by bucket and then in the order in it. They stop at visit()'s first error; other errors set *ret_why, as above;
- * PST_ENOENT: there is no such operator or structure. */
+ * table or log, by bucket and then in the order in it; *ret_log is set before the first. They stop at visit()'s first error; other
+ * errors set *ret_why, as above; PST_ENOENT: there is no such operator or structure. */
 int pst_checkpoint_folder_structures(struct pst_checkpoint_folder *folder, uint32_t index,
                                      int (*visit)(void *argument, const struct pst_checkpoint_structure *structure),
                                      void *argument, const char **ret_why);
 int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t index, const char *operator_id,
                                   const char *structure,
                                   int (*visit)(void *argument, const struct pst_checkpoint_entry *entry),
-                                  void *argument, const char **ret_why);
+                                  void *argument, bool *ret_log, const char **ret_why);
 
 /* ---- run ---- */
 struct pst_run_report;
