@@ -99,12 +99,6 @@ static bool is_due(const struct checkpoint *checkpoint, const struct input *inpu
            (checkpoint->every_ns != 0 && now_ns - checkpoint->ns_at >= checkpoint->every_ns);
 }
 
-static int64_t floor_to(int64_t t, int64_t step)
-{
-    int64_t rest = t % step;
-    return rest < 0 ? t - rest - step : t - rest;
-}
-
 void pst_checkpoint_turn(struct worker *worker)
 {
     struct run *run = worker->run;
@@ -129,7 +123,7 @@ void pst_checkpoint_turn(struct worker *worker)
         missing += brings_image(run->instances[i]->node);
     atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
     atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
-    checkpoint->cut = floor_to(input->newest, checkpoint->epoch) + checkpoint->epoch;
+    checkpoint->cut = pst_floor_to(input->newest, checkpoint->epoch) + checkpoint->epoch;
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
     atomic_store_explicit(&run->cut, checkpoint->cut, memory_order_release); /* C1 */
 }

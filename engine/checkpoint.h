@@ -61,7 +61,12 @@ void pst_checkpoint_fini(struct run *run);
 int pst_checkpoint_find(struct run *run);
 /* Puts state, input and counts back, when the operators have been opened. */
 int pst_checkpoint_load(struct run *run);
-/* The sink's committed bytes in what was found; false: begin a new file. */
+/* A checkpoint was found that this run goes on from. */
+static inline bool pst_checkpoint_resumes(const struct run *run)
+{
+    return run->checkpoint != NULL && run->checkpoint->previous != NULL;
+}
+/* The sink's committed bytes in what was found; false: it is not named there. */
 bool pst_checkpoint_sink(const struct run *run, const char *file, uint64_t *ret_bytes, uint64_t *ret_rows);
 
 /* In the turn of a block, before its rows are counted; `worker` has the turn. */

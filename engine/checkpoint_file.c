@@ -209,25 +209,14 @@ static int page_seal(struct writer *writer, const struct pst_image_page *page, s
     return PST_OK;
 }
 
-static int page_compare(const struct pst_manifest_page *a, const struct pst_manifest_page *b)
-{
-    if (a->node != b->node)
-        return a->node < b->node ? -1 : 1;
-    if (a->bucket != b->bucket)
-        return a->bucket < b->bucket ? -1 : 1;
-    if (a->structure != b->structure)
-        return a->structure < b->structure ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
-}
-
 /* Where a page that did not change lies: both lists are in one order, so *at only moves on. */
 static int page_keep(struct writer *writer, uint32_t *at, struct pst_manifest_page *out)
 {
     const struct pst_manifest *previous = writer->checkpoint->previous;
     struct pst_manifest *manifest = &writer->manifest;
-    while (previous != NULL && *at < previous->page_count && page_compare(&previous->pages[*at], out) < 0)
+    while (previous != NULL && *at < previous->page_count && pst_manifest_page_order(&previous->pages[*at], out) < 0)
         (*at)++;
-    if (previous == NULL || *at == previous->page_count || page_compare(&previous->pages[*at], out) != 0 ||
+    if (previous == NULL || *at == previous->page_count || pst_manifest_page_order(&previous->pages[*at], out) != 0 ||
         previous->pages[*at].changed != out->changed)
         return PST_EINTERNAL;
     const struct pst_manifest_page *before = &previous->pages[*at];
@@ -504,6 +493,15 @@ static int why_set(const struct checkpoint_reader *reader, int rc, const char *w
     return rc;
 }
 
+/* No pipe that nobody writes to, no device. */
+static int regular_open(const struct pst_world *world, const char *path, struct pst_file **ret_file)
+{
+    uint64_t id[2];
+    if (world->look(world->self, path, id) == 2)
+        return PST_EDATA;
+    return world->file_open(world->self, path, PST_OPEN_READ, ret_file);
+}
+
 /* All bytes of a file. */
 static int file_whole(const struct checkpoint_reader *reader, const char *path, uint8_t **ret_bytes,
                       uint64_t *ret_count)
@@ -512,7 +510,7 @@ static int file_whole(const struct checkpoint_reader *reader, const char *path, 
     struct pst_file *file = NULL;
     uint64_t size = 0, count = 0;
     uint8_t *bytes = NULL;
-    int rc = world->file_open(world->self, path, PST_OPEN_READ, &file);
+    int rc = regular_open(world, path, &file);
     if (rc != PST_OK)
         return rc;
     rc = world->file_size(world->self, file, &size);
@@ -548,10 +546,11 @@ static const char *manifest_sentence(int rc)
         return "does not open with this key, or was changed";
     case PST_EDATA:
         return "is damaged";
-    case PST_ENOMEM:
-        return pst_error_sentence(rc);
+    case PST_ENOENT:
+    case PST_EIO:
+        return "cannot be read";
     default:
-        return pst_system_error();
+        return pst_error_sentence(rc);
     }
 }
 
@@ -613,7 +612,7 @@ static int file_ready(struct pages_reader *pages, uint32_t f)
     if (pages->open_count == OPEN_FILES_MAX)
         files_close(pages);
     char *path = path_of(pages->reader->directory, pages->manifest->files[f].id, suffix_pages);
-    int rc = path != NULL ? world->file_open(world->self, path, PST_OPEN_READ, &file->file) : PST_ENOMEM;
+    int rc = path != NULL ? regular_open(world, path, &file->file) : PST_ENOMEM;
     pst_free(path);
     file->at = 0;
     pages->open_count += rc == PST_OK;

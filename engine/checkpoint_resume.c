@@ -109,6 +109,18 @@ static int counter_ask(struct run *run)
     return PST_EREFUSED;
 }
 
+/* Before anything else is compared: of another graph nothing can be expected to fit. */
+static int graph_named(struct run *run)
+{
+    const struct pst_manifest *from = run->checkpoint->previous;
+    if (strcmp(from->graph_name, run->graph->name) != 0) {
+        pst_run_fail(run, PST_EREFUSED, "the checkpoint is of the graph `%s`, not of `%s`", from->graph_name,
+                     run->graph->name);
+        return PST_EREFUSED;
+    }
+    return PST_OK;
+}
+
 int pst_checkpoint_find(struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;
@@ -133,6 +145,8 @@ int pst_checkpoint_find(struct run *run)
     if (rc == PST_OK && manifests.count != 0) {
         qsort(manifests.ids, manifests.count, sizeof *manifests.ids, newest_first);
         rc = choose(run, &manifests);
+        if (rc == PST_OK)
+            rc = graph_named(run);
     }
     if (rc == PST_OK)
         rc = counter_ask(run);
@@ -237,13 +251,18 @@ static int nodes_match(struct load *load)
 static int graph_match(struct run *run)
 {
     const struct pst_manifest *from = run->checkpoint->previous;
-    if (strcmp(from->graph_name, run->graph->name) != 0) {
-        pst_run_fail(run, PST_EREFUSED, "the checkpoint is of the graph `%s`, not of `%s`", from->graph_name,
-                     run->graph->name);
-        return PST_EREFUSED;
-    }
     if (from->hash_key[0] != run->graph->hash_key.k0 || from->hash_key[1] != run->graph->hash_key.k1) {
         pst_run_fail(run, PST_EREFUSED, "the checkpoint's keys were hashed under another key");
+        return PST_EREFUSED;
+    }
+    for (uint32_t i = 0; i < from->sink_count; i++) { /* the other way round: pst_sink_open() */
+        bool there = false;
+        for (uint32_t k = 0; k < run->sink_count; k++)
+            there |= strcmp(run->sinks[k]->name, from->sinks[i].file) == 0;
+        if (there)
+            continue;
+        pst_run_fail(run, PST_EREFUSED, "the run that is resumed wrote %s, which this one does not: it would end there",
+                     from->sinks[i].file);
         return PST_EREFUSED;
     }
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
@@ -369,6 +388,8 @@ int pst_checkpoint_load(struct run *run)
         rc = states_back(&load);
     if (rc == PST_OK)
         rc = input_back(run);
+    for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++)
+        rc = pst_sink_continue(run, run->sinks[i]);
     if (rc == PST_OK) {
         instances_back(&load);
         checkpoint->report.resumed_id = checkpoint->previous->id;

@@ -13,15 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t floor_to(int64_t t, int64_t step)
-{
-    int64_t rest = t % step;
-    return rest < 0 ? t - rest - step : t - rest;
-}
-
 static int64_t ceil_to(int64_t t, int64_t step)
 {
-    int64_t low = floor_to(t, step);
+    int64_t low = pst_floor_to(t, step);
     return low == t ? t : low > INT64_MAX - step ? INT64_MAX : low + step;
 }
 
@@ -271,11 +265,11 @@ static int call_on_end(struct pst_ctx *ctx, int64_t t, int64_t end)
 static int64_t next_epoch(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
 {
     int64_t next = add_time(ctx->now, epoch);
-    int64_t row = floor_to(first_waiting(ctx), epoch);
+    int64_t row = pst_floor_to(first_waiting(ctx), epoch);
     int64_t timer = ctx->timer_min == INT64_MAX || ctx->timer_min > ctx->timer_limit
                         ? INT64_MAX
                         : ceil_to(ctx->timer_min, epoch) - epoch;
-    int64_t jump = floor_to(watermark, epoch);
+    int64_t jump = pst_floor_to(watermark, epoch);
     jump = row < jump ? row : jump;
     jump = timer < jump ? timer : jump;
     jump = jump > next ? jump : next;
@@ -286,7 +280,7 @@ static bool know_now(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
 {
     if (!ctx->now_known && watermark != INT64_MIN) {
         int64_t row = first_waiting(ctx);
-        ctx->now = floor_to(row < watermark ? row : watermark, epoch);
+        ctx->now = pst_floor_to(row < watermark ? row : watermark, epoch);
         ctx->now_known = true;
     }
     return ctx->now_known;

@@ -165,7 +165,9 @@ struct pst_ctx {
 };
 
 struct sink {
+    const char *name;
     char *path_part, *path_final, *path_now;
+    char *path_found; /* resumed: where the committed bytes are; NULL: it begins anew */
     struct pst_file *file;
     char *buffer;
     size_t used_bytes;
@@ -269,6 +271,13 @@ struct run {
     char *error_text;
 };
 
+/* The multiple of `step` at or below t. */
+static inline int64_t pst_floor_to(int64_t t, int64_t step)
+{
+    int64_t rest = t % step;
+    return rest < 0 ? t - rest - step : t - rest;
+}
+
 /* run.c */
 extern const struct pst_host *pst_engine_host(void);
 void pst_run_fail(struct run *run, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -330,6 +339,8 @@ int64_t pst_gunzip_read(struct gunzip *gunzip, void *bytes, size_t byte_count);
 
 /* sink.c */
 int pst_sink_open(struct run *run, const char *directory, const char *file, struct sink **ret_sink);
+/* Resumed, once all fits: what was committed stays, what came after it goes. */
+int pst_sink_continue(struct run *run, struct sink *sink);
 int pst_sink_write(struct run *run, struct sink *sink, const void *bytes, size_t byte_count);
 int pst_sink_flush(struct run *run, struct sink *sink);
 void pst_sink_close(struct run *run, struct sink *sink, int outcome); /* frees nothing; an error ends the run with it */

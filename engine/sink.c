@@ -41,32 +41,51 @@ static int target_check(struct run *run, const char *path, const char *path_part
     return PST_OK;
 }
 
-/* Resumed: what was committed stays, what came after it goes. A run that was stopped or failed gave the file another name, one that
- * was killed between two renames its final one. */
-static int continue_file(struct run *run, const char *directory, const char *file, struct sink *sink)
+/* Resumed: where the file is, and whether all that was committed is in it. A run that was stopped or failed gave it another name,
+ * one that was killed between two renames its final one. Nothing is changed yet: the checkpoint may still turn out not to fit. */
+static int find_file(struct run *run, const char *directory, const char *file, struct sink *sink)
 {
     const struct pst_world *world = run->world;
     static const char *const suffixes[] = {".part", ".partial", ".failed", ""};
-    uint64_t size = 0;
-    int rc = PST_ENOENT;
-    for (uint32_t i = 0; i < sizeof suffixes / sizeof *suffixes && rc == PST_ENOENT; i++) {
-        uint64_t id[2];
+    uint64_t size = 0, id[2];
+    struct pst_file *found = NULL;
+    for (uint32_t i = 0; i < sizeof suffixes / sizeof *suffixes && sink->path_found == NULL; i++) {
         char *path = path_of(directory, file, suffixes[i]);
         if (path == NULL)
             return PST_ENOMEM;
         if (world->look(world->self, path, id) == 1)
-            rc = strcmp(path, sink->path_part) == 0 ? PST_OK : world->rename(world->self, path, sink->path_part);
-        pst_free(path);
+            sink->path_found = path;
+        else
+            pst_free(path);
     }
-    if (rc == PST_OK)
-        rc = world->file_open(world->self, sink->path_part, PST_OPEN_CONTINUE, &sink->file);
-    if (rc == PST_OK)
-        rc = world->file_size(world->self, sink->file, &size);
-    if (rc == PST_OK && size < sink->bytes_total) {
-        pst_run_fail(run, PST_EIO, "%s has %llu bytes, but %llu were committed: what was written is lost",
-                     sink->path_part, (unsigned long long)size, (unsigned long long)sink->bytes_total);
+    if (sink->path_found == NULL) {
+        pst_run_fail(run, PST_EIO, "%s is not there, but %llu bytes of it were committed: what was written is lost",
+                     sink->path_part, (unsigned long long)sink->bytes_total);
         return PST_EIO;
     }
+    int rc = world->file_open(world->self, sink->path_found, PST_OPEN_READ, &found);
+    if (rc == PST_OK) {
+        rc = world->file_size(world->self, found, &size);
+        (void)world->file_close(world->self, found);
+    }
+    if (rc != PST_OK)
+        pst_run_fail(run, PST_EIO, "cannot go on with %s: %s", sink->path_found, pst_system_error());
+    else if (size < sink->bytes_total)
+        pst_run_fail(run, PST_EIO, "%s has %llu bytes, but %llu were committed: what was written is lost",
+                     sink->path_found, (unsigned long long)size, (unsigned long long)sink->bytes_total);
+    return rc == PST_OK && size >= sink->bytes_total ? PST_OK : PST_EIO;
+}
+
+int pst_sink_continue(struct run *run, struct sink *sink)
+{
+    const struct pst_world *world = run->world;
+    if (sink->path_found == NULL)
+        return PST_OK;
+    int rc = strcmp(sink->path_found, sink->path_part) == 0
+                 ? PST_OK
+                 : world->rename(world->self, sink->path_found, sink->path_part);
+    if (rc == PST_OK)
+        rc = world->file_open(world->self, sink->path_part, PST_OPEN_CONTINUE, &sink->file);
     if (rc == PST_OK)
         rc = world->file_cut(world->self, sink->file, sink->bytes_total);
     if (rc != PST_OK)
@@ -85,8 +104,12 @@ int pst_sink_open(struct run *run, const char *directory, const char *file, stru
     int rc = sink->path_part != NULL && sink->path_final != NULL && sink->buffer != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK)
         rc = target_check(run, sink->path_final, sink->path_part);
-    if (rc == PST_OK && pst_checkpoint_sink(run, file, &sink->bytes_total, &sink->rows)) {
-        rc = continue_file(run, directory, file, sink);
+    sink->name = file;
+    if (rc == PST_OK && pst_checkpoint_resumes(run)) {
+        rc = pst_checkpoint_sink(run, file, &sink->bytes_total, &sink->rows) ? find_file(run, directory, file, sink)
+                                                                             : PST_EREFUSED;
+        if (rc == PST_EREFUSED)
+            pst_run_fail(run, rc, "the run that is resumed did not write %s: it would lack what came before", file);
     } else if (rc == PST_OK) {
         rc = run->world->file_open(run->world->self, sink->path_part, PST_OPEN_CREATE, &sink->file);
         if (rc != PST_OK)
@@ -171,6 +194,7 @@ void pst_sink_free(struct sink *sink)
         return;
     pst_free(sink->path_part);
     pst_free(sink->path_final);
+    pst_free(sink->path_found);
     pst_free(sink->buffer);
     pst_free(sink);
 }

@@ -70,7 +70,9 @@ static void code_i64(struct codec *codec, int64_t *value) { code_bytes(codec, va
 
 static void code_text(struct codec *codec, char **text)
 {
-    uint32_t byte_count = codec->out != NULL ? (uint32_t)strlen(*text) : 0;
+    uint32_t byte_count = codec->out != NULL ? (uint32_t)strnlen(*text, TEXT_MAX + 1) : 0;
+    if (byte_count > TEXT_MAX && codec->rc == PST_OK)
+        codec->rc = PST_EFULL;
     code_u32(codec, &byte_count);
     if (codec->out == NULL && codec->rc == PST_OK) {
         if (byte_count > TEXT_MAX || byte_count > (size_t)(codec->end - codec->at) ||
@@ -208,7 +210,7 @@ static const struct pst_manifest_structure *structure_of(const struct pst_manife
     return &manifest->nodes[node].structures[structure];
 }
 
-static int page_order(const struct pst_manifest_page *a, const struct pst_manifest_page *b)
+int pst_manifest_page_order(const struct pst_manifest_page *a, const struct pst_manifest_page *b)
 {
     if (a->node != b->node)
         return a->node < b->node ? -1 : 1;
@@ -231,7 +233,7 @@ static bool page_holds(const struct pst_manifest *manifest, uint32_t i)
         return false;
     if (page->changed > manifest->nodes[page->node].generation)
         return false;
-    return i == 0 || page_order(&manifest->pages[i - 1], page) < 0;
+    return i == 0 || pst_manifest_page_order(&manifest->pages[i - 1], page) < 0;
 }
 
 static bool holds(const struct pst_manifest *manifest)

@@ -88,6 +88,9 @@ struct pst_manifest {
     struct pst_manifest_page *pages;
 };
 
+/* The order of M1: below 0, 0, above 0. */
+int pst_manifest_page_order(const struct pst_manifest_page *a, const struct pst_manifest_page *b);
+
 void pst_manifest_fini(struct pst_manifest *manifest);
 
 /* The digest that keys are bound to: SHA-256 of a label and the graph's name. */

@@ -391,8 +391,9 @@ static bool header_sizes_agree(const struct pst_seal_header *header)
         return false;
     uint32_t class_bytes = pst_seal_class(header->packed_bytes);
     if (header->flags == PST_SEAL_FLAG_LZ4)
-        return header->packed_bytes != 0 && class_bytes < pst_seal_class(header->clear_bytes) &&
-               header->sealed_bytes == class_bytes;
+        return header->packed_bytes != 0 &&
+               header->clear_bytes <= 255 * (uint64_t)header->packed_bytes && /* LZ4's best */
+               class_bytes < pst_seal_class(header->clear_bytes) && header->sealed_bytes == class_bytes;
     return header->packed_bytes == header->clear_bytes && header->sealed_bytes == class_bytes;
 }
 
