@@ -363,9 +363,23 @@ static int world_file_watch(void *self, struct pst_file *file, uint32_t worker_i
     return rc == 0 ? PST_OK : failed(-rc);
 }
 
+/* What a first loop takes. libuv ends the process where it cannot have the pipe for its signals; we want a sentence. */
+static int descriptors_probe(void)
+{
+    int ends[4];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return errno;
+    int reason = pipe2(ends + 2, O_CLOEXEC) != 0 ? errno : 0;
+    for (int i = 0; i < (reason == 0 ? 4 : 2); i++)
+        (void)close(ends[i]);
+    return reason;
+}
+
 static int worker_init(struct worker *worker)
 {
-    int rc = uv_loop_init(&worker->loop);
+    int rc = -descriptors_probe();
+    if (rc == 0)
+        rc = uv_loop_init(&worker->loop);
     if (rc != 0)
         return failed(-rc);
     worker->loop_ready = true;

@@ -167,6 +167,15 @@ expect "exit code 1" test "$code" = 1
 err 'penstock: error: '
 never_began
 
+# ---- too few descriptors: a sentence at each number of them ----
+for count in 6 7 8 9 10 12 14; do
+    rm -rf results
+    spec_shell "$count descriptors" 74 "ulimit -n $count; exec \"\$P\" run '$LOAD' -i good.csv -o results --workers 2"
+    err 'penstock: error: .*Too many open files'
+    no_part results
+done
+rm -rf results
+
 # ---- outputs that cannot be written ----
 : >occupied
 spec "a folder that is a file" 74 run "$LOAD" -i good.csv -o occupied --json
