@@ -163,6 +163,12 @@ void pst_sink_close(struct run *run, struct sink *sink, int outcome)
     if (sink->file == NULL)
         return;
     int rc = outcome == PST_OK || outcome == PST_ESTOPPED ? pst_sink_flush(run, sink) : PST_OK;
+    /* Who asks for checkpoints may lose power: a final name must not be on the disk before the bytes are. */
+    if (rc == PST_OK && outcome == PST_OK && run->checkpoint != NULL) {
+        rc = world->file_sync(world->self, sink->file);
+        if (rc != PST_OK)
+            pst_run_fail(run, PST_EIO, "cannot write %s: %s", sink->path_part, pst_system_error());
+    }
     int closed = world->file_close(world->self, sink->file);
     sink->file = NULL;
     if (rc == PST_OK && closed != PST_OK)

@@ -93,6 +93,21 @@ static void resumed_well(const struct pst_checkpoint_report *before, uint64_t st
     assert_true(before->written == 0 || resumed >= last);
 }
 
+/* What stands under a final name is whole, whatever was lost. */
+static void final_names_hold(const struct scene *wanted, const struct scene *scene, const char *what)
+{
+    for (uint32_t i = 0; i < wanted->sim.file_count; i++) {
+        const struct sim_file *file = &wanted->sim.files[i];
+        const struct pst_text *found = scene_file(scene, file->name);
+        if (!file->there || found == NULL)
+            continue;
+        bool same = found->count == file->bytes.count && memcmp(found->bytes, file->bytes.bytes, found->count) == 0;
+        if (!same)
+            print_error("%s: %s has %zu bytes of %zu\n", what, file->name, found->count, file->bytes.count);
+        assert_true(same);
+    }
+}
+
 static void power_goes(const char *graph, bool lost, uint64_t seeds)
 {
     enum { EVERY_ROWS = 150 };
@@ -121,6 +136,7 @@ static void power_goes(const char *graph, bool lost, uint64_t seeds)
             before = scene.report.checkpoint;
             started_from = before.resumed_id;
             lost ? sim_restart(&scene.sim) : sim_revive(&scene.sim);
+            final_names_hold(&wanted, &scene, what);
         }
         if (scene.rc != PST_OK)
             print_error("%s: %s\n", what, scene.report.error);
