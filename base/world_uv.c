@@ -256,11 +256,25 @@ static int world_folder_list(void *self, const char *path, struct pst_text *ret_
     return rc;
 }
 
+/* A folder that was just made is as lasting as what will be synced inside it. */
+static int parent_sync(const char *path)
+{
+    char *parent = pst_strdup(path);
+    if (parent == NULL)
+        return PST_ENOMEM;
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL)
+        slash[slash == parent] = '\0';
+    int rc = world_folder_sync(NULL, slash != NULL ? parent : ".");
+    pst_free(parent);
+    return rc;
+}
+
 static int mkdir_one(const char *path)
 {
     struct stat status;
     if (mkdir(path, 0777) == 0)
-        return PST_OK;
+        return parent_sync(path);
     int reason = errno;
     if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
         return PST_OK;
@@ -493,7 +507,8 @@ static void on_job_done(uv_work_t *request, int status)
 {
     struct job *job = request->data;
     PST_ASSERT(status == 0); /* nobody cancels */
-    worker_awake(job->worker);
+    if (!job->worker->done)  /* else its handles are being closed, and one that is started again would never be */
+        worker_awake(job->worker);
     pst_free(job);
 }
 

@@ -112,18 +112,21 @@ void pst_checkpoint_turn(struct worker *worker)
         return;
     if (input->newest > INT64_MAX - 2 * checkpoint->epoch)
         return; /* no cut above it */
+    int64_t cut = pst_floor_to(input->newest, checkpoint->epoch) + checkpoint->epoch;
+    if (checkpoint->cut != CUT_NONE && cut <= checkpoint->cut)
+        return; /* the one that was resumed: no partition would stop there again */
     checkpoint->rows_at = atomic_load_explicit(&input->rows, memory_order_relaxed);
     checkpoint->ns_at = now_ns;
     checkpoint->id++;
     checkpoint->positioned = false;
-    checkpoint->full =
-        checkpoint->previous == NULL || checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
+    checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next ||
+                       checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
     uint32_t missing = 1;
     for (uint32_t i = 0; i < run->instance_count; i++)
         missing += brings_image(run->instances[i]->node);
     atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
     atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
-    checkpoint->cut = pst_floor_to(input->newest, checkpoint->epoch) + checkpoint->epoch;
+    checkpoint->cut = cut;
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
     atomic_store_explicit(&run->cut, checkpoint->cut, memory_order_release); /* C1 */
 }

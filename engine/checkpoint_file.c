@@ -10,7 +10,8 @@
 
 enum { WRITE_BYTES = 1 << 20, MANIFEST_BYTES_MAX = 1 << 30, OPEN_FILES_MAX = 64 };
 
-static const char suffix_pages[] = ".pages", suffix_manifest[] = ".manifest", suffix_part[] = ".manifest.part";
+static const char suffix_pages[] = ".pages", suffix_manifest[] = ".manifest", suffix_part[] = ".manifest.part",
+                  suffix_aside[] = ".manifest.passed-over";
 
 static char *path_of(const char *directory, uint64_t id, const char *suffix)
 {
@@ -37,10 +38,9 @@ static bool id_of(const char *name, size_t name_bytes, const char *suffix, uint6
     return true;
 }
 
-int pst_checkpoint_ids(const struct pst_world *world, const char *directory, bool manifests,
-                       int (*visit)(void *argument, uint64_t id), void *argument)
+static int ids_visit(const struct pst_world *world, const char *directory, const char *suffix,
+                     int (*visit)(void *argument, uint64_t id), void *argument)
 {
-    const char *suffix = manifests ? suffix_manifest : suffix_pages;
     struct pst_text names = {0};
     int rc = world->folder_list(world->self, directory, &names);
     for (const char *at = names.bytes; rc == PST_OK && at != NULL && *at != '\0';) {
@@ -51,6 +51,21 @@ int pst_checkpoint_ids(const struct pst_world *world, const char *directory, boo
         at = end + 1;
     }
     pst_text_fini(&names);
+    return rc;
+}
+
+int pst_checkpoint_ids(const struct pst_world *world, const char *directory, bool manifests,
+                       int (*visit)(void *argument, uint64_t id), void *argument)
+{
+    return ids_visit(world, directory, manifests ? suffix_manifest : suffix_pages, visit, argument);
+}
+
+int pst_checkpoint_set_aside(const struct pst_world *world, const char *directory, uint64_t id)
+{
+    char *from = path_of(directory, id, suffix_manifest), *to = path_of(directory, id, suffix_aside);
+    int rc = from != NULL && to != NULL ? world->rename(world->self, from, to) : PST_ENOMEM;
+    pst_free(from);
+    pst_free(to);
     return rc;
 }
 
@@ -125,7 +140,7 @@ static int sinks_describe(struct checkpoint *checkpoint, struct pst_manifest *ma
     }
     if (run->input.dead_letter != NULL)
         manifest->sinks[manifest->sink_count++] =
-            (struct pst_manifest_sink){(char *)run->options.dead_letter, checkpoint->dead_letter_bytes, 0};
+            (struct pst_manifest_sink){PST_DEAD_LETTER_NAME, checkpoint->dead_letter_bytes, 0};
     return PST_OK;
 }
 
@@ -172,16 +187,18 @@ static int pages_begin(struct writer *writer)
     file->id = checkpoint->id;
     writer->what = "drawing random bytes";
     int rc = writer->world->random(writer->world->self, file->incarnation, sizeof file->incarnation);
-    if (rc == PST_OK)
+    if (rc == PST_OK && writer->manifest.node_count != 0) /* a graph may have no operator with state */
         rc = pst_manifest_sealer(&writer->manifest, checkpoint->master, file->incarnation, false, &writer->sealer);
     writer->path = path_of(checkpoint->directory, checkpoint->id, suffix_pages);
     writer->buffer = pst_malloc(WRITE_BYTES);
     if (rc == PST_OK && (writer->path == NULL || writer->buffer == NULL))
         rc = PST_ENOMEM;
+    if (rc != PST_OK)
+        return rc;
     writer->what = "creating a file of pages";
+    rc = writer->world->file_open(writer->world->self, writer->path, PST_OPEN_CREATE, &writer->file);
     if (rc == PST_OK)
-        rc = writer->world->file_open(writer->world->self, writer->path, PST_OPEN_CREATE, &writer->file);
-    writer->what = "writing pages";
+        writer->what = "writing pages";
     return rc;
 }
 
@@ -199,7 +216,7 @@ static int page_seal(struct writer *writer, const struct pst_image_page *page, s
     int rc = pst_seal(writer->sealer, out->node, &place, true, page->bytes, clear_bytes, to, WRITE_BYTES - writer->used,
                       &sealed_bytes);
     if (rc != PST_OK)
-        return rc;
+        return rc == PST_EREFUSED ? PST_EFULL : rc; /* the key is used up: no error of the system's */
     out->file = 0;
     out->offset = writer->offset + writer->used;
     out->sealed_bytes = (uint32_t)sealed_bytes;
@@ -306,6 +323,8 @@ static int sinks_sync(struct writer *writer)
     writer->what = "syncing the output files";
     for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++) {
         rc = writer->world->file_sync(writer->world->self, run->sinks[i]->file);
+        if (rc != PST_OK) /* asked again, the system would say yes: what it could not write it has forgotten */
+            pst_run_fail(run, PST_EIO, "cannot write %s: %s", run->sinks[i]->path_part, pst_system_error());
         if (rc == PST_OK && !writer->checkpoint->folders_synced)
             rc = folder_of_sync(writer->world, run->sinks[i]->path_part);
     }
@@ -361,7 +380,7 @@ static int manifest_finish(struct writer *writer)
 
 struct sweep {
     struct writer *writer;
-    bool manifests;
+    const char *suffix;
 };
 
 static bool names_file(const struct pst_manifest *manifest, uint64_t id)
@@ -378,9 +397,12 @@ static int sweep_visit(void *argument, uint64_t id)
     struct writer *writer = sweep->writer;
     const struct checkpoint *checkpoint = writer->checkpoint;
     const struct pst_manifest *previous = checkpoint->previous;
-    bool kept = sweep->manifests ? id == checkpoint->id || (previous != NULL && id == previous->id)
-                                 : names_file(&writer->manifest, id) || names_file(previous, id);
-    char *path = kept ? NULL : path_of(checkpoint->directory, id, sweep->manifests ? suffix_manifest : suffix_pages);
+    bool kept = false;
+    if (sweep->suffix == suffix_manifest)
+        kept = id == checkpoint->id || (previous != NULL && id == previous->id);
+    else if (sweep->suffix == suffix_pages)
+        kept = names_file(&writer->manifest, id) || names_file(previous, id);
+    char *path = kept ? NULL : path_of(checkpoint->directory, id, sweep->suffix);
     if (path != NULL)
         (void)writer->world->unlink(writer->world->self, path); /* what stays behind is tried again next time */
     pst_free(path);
@@ -390,11 +412,12 @@ static int sweep_visit(void *argument, uint64_t id)
 /* The newest manifest and the one before it stay, with all they name; manifests go before the pages that they name. */
 static void sweep(struct writer *writer)
 {
-    struct sweep manifests = {writer, true}, pages = {writer, false};
+    struct sweep manifests = {writer, suffix_manifest}, parts = {writer, suffix_part}, pages = {writer, suffix_pages};
     const char *directory = writer->checkpoint->directory;
-    (void)pst_checkpoint_ids(writer->world, directory, true, sweep_visit, &manifests);
+    (void)ids_visit(writer->world, directory, suffix_manifest, sweep_visit, &manifests);
+    (void)ids_visit(writer->world, directory, suffix_part, sweep_visit, &parts);
     (void)writer->world->folder_sync(writer->world->self, directory);
-    (void)pst_checkpoint_ids(writer->world, directory, false, sweep_visit, &pages);
+    (void)ids_visit(writer->world, directory, suffix_pages, sweep_visit, &pages);
 }
 
 void pst_checkpoint_count(struct checkpoint *checkpoint)

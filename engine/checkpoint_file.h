@@ -19,6 +19,10 @@ struct checkpoint_reader {
 int pst_checkpoint_ids(const struct pst_world *world, const char *directory, bool manifests,
                        int (*visit)(void *argument, uint64_t id), void *argument);
 
+/* A manifest that was passed over gets a name that nobody looks for: once the outputs are cut back to an older checkpoint, the
+ * newer one fits them no more. */
+int pst_checkpoint_set_aside(const struct pst_world *world, const char *directory, uint64_t id);
+
 /* PST_EREFUSED, PST_EABI, PST_EDATA: as pst_manifest_read(); PST_ENOENT, PST_EIO, PST_ENOMEM. */
 int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest);
 

@@ -57,8 +57,11 @@ static int try_one(struct run *run, uint64_t id, struct pst_manifest *manifest, 
         if (rc != PST_OK)
             pst_manifest_fini(manifest);
     }
-    if (rc == PST_ENOMEM)
+    if (rc == PST_ENOMEM || rc == PST_EIO || rc == PST_EABI) { /* may open next time: nothing is passed over for that */
+        if (rc != PST_ENOMEM)
+            pst_run_fail(run, rc, "checkpoint %" PRIu64 " cannot be read now: %s", id, why);
         return rc;
+    }
     *ret_good = rc == PST_OK;
     if (rc != PST_OK)
         pass_over(checkpoint, id, why);
@@ -261,8 +264,9 @@ static int graph_match(struct run *run)
             there |= strcmp(run->sinks[k]->name, from->sinks[i].file) == 0;
         if (there)
             continue;
+        bool letters = strcmp(from->sinks[i].file, PST_DEAD_LETTER_NAME) == 0;
         pst_run_fail(run, PST_EREFUSED, "the run that is resumed wrote %s, which this one does not: it would end there",
-                     from->sinks[i].file);
+                     letters ? "dead letters" : from->sinks[i].file);
         return PST_EREFUSED;
     }
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
@@ -346,6 +350,31 @@ static void instances_back(struct load *load)
     }
 }
 
+static int newer_aside(void *argument, uint64_t id)
+{
+    const struct run *run = argument;
+    const struct checkpoint *checkpoint = run->checkpoint;
+    return id > checkpoint->previous->id ? pst_checkpoint_set_aside(run->world, checkpoint->directory, id) : PST_OK;
+}
+
+/* What was passed over must not come back when its reason has gone: the outputs are about to be cut back below it. */
+static int outputs_back(struct run *run)
+{
+    const struct pst_world *world = run->world;
+    const char *directory = run->checkpoint->directory;
+    int rc = PST_OK;
+    if (run->checkpoint->report.passed_over[0] != '\0') {
+        rc = pst_checkpoint_ids(world, directory, true, newer_aside, run);
+        if (rc == PST_OK)
+            rc = world->folder_sync(world->self, directory);
+        if (rc != PST_OK)
+            pst_run_fail(run, rc, "cannot set aside what is passed over in %s: %s", directory, pst_system_error());
+    }
+    for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++)
+        rc = pst_sink_continue(run, run->sinks[i]);
+    return rc;
+}
+
 static int input_back(struct run *run)
 {
     const struct pst_manifest_source *at = &run->checkpoint->previous->source;
@@ -388,10 +417,12 @@ int pst_checkpoint_load(struct run *run)
         rc = states_back(&load);
     if (rc == PST_OK)
         rc = input_back(run);
-    for (uint32_t i = 0; i < run->sink_count && rc == PST_OK; i++)
-        rc = pst_sink_continue(run, run->sinks[i]);
+    if (rc == PST_OK)
+        rc = outputs_back(run);
     if (rc == PST_OK) {
         instances_back(&load);
+        checkpoint->cut = checkpoint->previous->cut;
+        checkpoint->ns_at = run->world->now_ns(run->world->self);
         checkpoint->report.resumed_id = checkpoint->previous->id;
         checkpoint->report.resumed_offset = checkpoint->previous->source.offset;
         checkpoint->report.resumed_pages = checkpoint->previous->page_count;

@@ -332,9 +332,9 @@ static int channels_build(struct run *run)
 }
 
 /* ---- sinks ---- */
-static int sink_add(struct run *run, const char *file, struct sink **ret_sink)
+static int sink_add(struct run *run, const char *file, const char *name, struct sink **ret_sink)
 {
-    int rc = pst_sink_open(run, run->options.output_dir, file, ret_sink);
+    int rc = pst_sink_open(run, run->options.output_dir, file, name, ret_sink);
     if (rc == PST_OK)
         run->sinks[run->sink_count++] = *ret_sink;
     return rc;
@@ -375,7 +375,8 @@ static int sinks_open(struct run *run)
     }
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];
-        int rc = node->op->role == PST_ROLE_SINK ? sink_add(run, node->file, &run->partitions[n][0]->sink) : PST_OK;
+        int rc = node->op->role == PST_ROLE_SINK ? sink_add(run, node->file, node->file, &run->partitions[n][0]->sink)
+                                                 : PST_OK;
         if (rc != PST_OK)
             return rc;
     }
@@ -388,7 +389,7 @@ static int dead_letter_open(struct run *run)
     if (path == NULL)
         return PST_OK;
     run->options.output_dir = NULL; /* it is named by its own path */
-    int rc = sink_add(run, path, &run->input.dead_letter);
+    int rc = sink_add(run, path, PST_DEAD_LETTER_NAME, &run->input.dead_letter);
     run->options.output_dir = output_dir;
     return rc;
 }

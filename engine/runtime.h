@@ -164,6 +164,8 @@ struct pst_ctx {
     struct sink *sink;
 };
 
+#define PST_DEAD_LETTER_NAME "/dead-letter" /* no sink of a graph has a slash in its name */
+
 struct sink {
     const char *name;
     char *path_part, *path_final, *path_now;
@@ -338,7 +340,8 @@ void pst_gunzip_free(struct gunzip *gunzip);
 int64_t pst_gunzip_read(struct gunzip *gunzip, void *bytes, size_t byte_count);
 
 /* sink.c */
-int pst_sink_open(struct run *run, const char *directory, const char *file, struct sink **ret_sink);
+/* name: what a manifest calls it; borrowed. */
+int pst_sink_open(struct run *run, const char *directory, const char *file, const char *name, struct sink **ret_sink);
 /* Resumed, once all fits: what was committed stays, what came after it goes. */
 int pst_sink_continue(struct run *run, struct sink *sink);
 int pst_sink_write(struct run *run, struct sink *sink, const void *bytes, size_t byte_count);

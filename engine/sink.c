@@ -93,7 +93,7 @@ int pst_sink_continue(struct run *run, struct sink *sink)
     return rc == PST_OK ? PST_OK : PST_EIO;
 }
 
-int pst_sink_open(struct run *run, const char *directory, const char *file, struct sink **ret_sink)
+int pst_sink_open(struct run *run, const char *directory, const char *file, const char *name, struct sink **ret_sink)
 {
     struct sink *sink = pst_calloc(1, sizeof *sink);
     if (sink == NULL)
@@ -104,9 +104,9 @@ int pst_sink_open(struct run *run, const char *directory, const char *file, stru
     int rc = sink->path_part != NULL && sink->path_final != NULL && sink->buffer != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK)
         rc = target_check(run, sink->path_final, sink->path_part);
-    sink->name = file;
+    sink->name = name;
     if (rc == PST_OK && pst_checkpoint_resumes(run)) {
-        rc = pst_checkpoint_sink(run, file, &sink->bytes_total, &sink->rows) ? find_file(run, directory, file, sink)
+        rc = pst_checkpoint_sink(run, name, &sink->bytes_total, &sink->rows) ? find_file(run, directory, file, sink)
                                                                              : PST_EREFUSED;
         if (rc == PST_EREFUSED)
             pst_run_fail(run, rc, "the run that is resumed did not write %s: it would lack what came before", file);

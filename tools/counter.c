@@ -30,7 +30,10 @@ static int spawn(const char *command, const char *word, const char *value, int o
     posix_spawn_file_actions_t actions;
     int reason = text.failed ? ENOMEM : posix_spawn_file_actions_init(&actions);
     if (reason == 0) {
-        reason = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+        /* Not our standard input: that may be the stream. */
+        reason = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        if (reason == 0)
+            reason = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
         if (reason == 0)
             reason = posix_spawn(ret_pid, "/bin/sh", &actions, NULL, arguments, environ);
         posix_spawn_file_actions_destroy(&actions);

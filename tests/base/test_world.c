@@ -234,6 +234,70 @@ static void a_watched_pipe_wakes_its_reader(void **state)
     (void)close(c.ends[0]);
 }
 
+/* ---- jobs ---- */
+struct late_job {
+    atomic_bool started, ended;
+    uint32_t pauses;
+};
+
+static void late_job_run(void *argument)
+{
+    struct late_job *job = argument;
+    atomic_store(&job->started, true);
+    for (uint32_t i = 0; i < job->pauses; i++)
+        (void)world->now_ns(world->self);
+    atomic_store(&job->ended, true);
+}
+
+static pst_step job_and_done(void *argument, uint32_t index)
+{
+    struct late_job *job = argument;
+    assert_int_equal(world->work(world->self, index, late_job_run, job), PST_OK);
+    while (!atomic_load(&job->started))
+        continue;
+    return PST_STEP_DONE;
+}
+
+/* Of any length, so that some end just when the worker's loop is taken down. */
+static void a_run_ends_after_its_last_job(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 2000; round++) {
+        struct late_job job = {.pauses = round % 700 * 2};
+        assert_int_equal(world->run(world->self, 1, job_and_done, &job), PST_OK);
+        assert_true(atomic_load(&job.ended));
+    }
+}
+
+static void folders_are_listed_and_files_continued(void **state)
+{
+    (void)state;
+    struct pst_file *file;
+    struct pst_text names = {0};
+    uint64_t size;
+    assert_int_equal(world->mkdir(world->self, path("listed")), PST_OK);
+    put("listed/one", "0123456789");
+    assert_int_equal(world->folder_list(world->self, path("listed"), &names), PST_OK);
+    assert_string_equal(names.bytes, "one\n");
+    pst_text_fini(&names);
+    assert_int_equal(world->folder_list(world->self, path("nowhere"), &names), PST_ENOENT);
+    assert_int_equal(world->folder_sync(world->self, path("listed")), PST_OK);
+    assert_int_equal(world->folder_sync(world->self, path("nowhere")), PST_ENOENT);
+    assert_int_equal(world->file_open(world->self, path("listed/two"), PST_OPEN_CONTINUE, &file), PST_ENOENT);
+    assert_int_equal(world->file_open(world->self, path("listed/one"), PST_OPEN_CONTINUE, &file), PST_OK);
+    assert_int_equal(world->file_cut(world->self, file, 4), PST_OK);
+    assert_int_equal(world->file_write(world->self, file, "xy", 2), PST_OK);
+    assert_int_equal(world->file_size(world->self, file, &size), PST_OK);
+    assert_int_equal(size, 6);
+    assert_int_equal(world->file_close(world->self, file), PST_OK);
+    char bytes[8] = {0};
+    assert_int_equal(world->file_open(world->self, path("listed/one"), PST_OPEN_READ, &file), PST_OK);
+    assert_int_equal(world->file_seek(world->self, file, 3), PST_OK);
+    assert_int_equal(world->file_read(world->self, file, bytes, 8), 3);
+    assert_string_equal(bytes, "3xy");
+    assert_int_equal(world->file_close(world->self, file), PST_OK);
+}
+
 static void a_run_without_memory_has_no_workers(void **state)
 {
     (void)state;
@@ -256,6 +320,8 @@ int main(void)
         cmocka_unit_test(the_clock_never_goes_back_and_bytes_are_random),
         cmocka_unit_test(workers_wake_each_other_in_a_ring),
         cmocka_unit_test(a_watched_pipe_wakes_its_reader),
+        cmocka_unit_test(a_run_ends_after_its_last_job),
+        cmocka_unit_test(folders_are_listed_and_files_continued),
         cmocka_unit_test(a_run_without_memory_has_no_workers),
     };
     return cmocka_run_group_tests(tests, begin, finish);

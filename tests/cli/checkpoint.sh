@@ -191,9 +191,11 @@ cp k.key rotated.key
 "$P" key rotate rotated.key --quiet
 killed
 spec "a newer key in front opens what the older one sealed" 0 run "$LOAD" --output results --checkpoint points \
-    --key rotated.key --every-rows 5000 --resume "${input[@]}" "${slowly[@]}"
+    --key rotated.key --every-rows 500 --resume "${input[@]}" "${slowly[@]}"
 same
 spec "and what it has sealed since opens with it" 0 checkpoint verify points --key rotated.key
+(umask 077 && head -n 1 rotated.key >newest.key)
+spec "all of it: the older key may go" 0 checkpoint verify points --key newest.key --id $((16#$(ids | tail -n 1)))
 
 # ---- damage ----
 killed
@@ -301,6 +303,13 @@ killed
 resume 77 "dead letters that were not written before" "${input[@]}" --dead-letter dead.csv
 err 'the run that is resumed did not write dead.csv: it would lack what came before'
 there results/load_plug.csv.part
+{ cat meters.csv && head -n 40 meters.csv; } >late.csv
+rm -rf points results
+spec "dead letters under the name of an output, in another folder" 0 run "$LOAD" --output results --input late.csv \
+    "${settings[@]}" "${checkpoints[@]}" "${slowly[@]}" --dead-letter load_house.csv
+cp load_house.csv letters
+resume 0 "and resumed" --input late.csv "${settings[@]}" --dead-letter load_house.csv
+expect "the same dead letters" cmp -s letters load_house.csv
 killed
 sed 's/file: load_house.csv/file: houses.csv/' "$LOAD" >renamed.yaml
 spec "an output under another name" 77 run renamed.yaml --output results "${checkpoints[@]}" "${input[@]}" --resume

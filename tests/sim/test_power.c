@@ -206,6 +206,38 @@ static void an_old_folder_is_noticed(void **state)
     }
 }
 
+/* A checkpoint that is due in the first turn after a resume must not be cut where the last one was: nobody stops there again. */
+static void checkpoints_go_on_after_a_resume(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene, 12);
+    input_put(&scene, LOAD);
+    settings_put(&scene, LOAD);
+    checkpointed(&scene, 150);
+    scene.options.block_bytes = 512;
+    scene.sim.cut_step = 100;
+    (void)scene_try(&scene, LOAD);
+    uint64_t before = scene.report.checkpoint.written;
+    assert_true(scene.sim.cut && before > 0);
+    sim_revive(&scene.sim);
+    pst_run_report_fini(&scene.report);
+    scene.options.checkpoint.every_rows = 0;
+    scene.options.checkpoint.every_ns = 1;
+    assert_int_equal(scene_try(&scene, LOAD), PST_OK);
+    assert_true(scene.report.checkpoint.resumed_id >= before && scene.report.checkpoint.written > 0);
+    scene_fini(&scene);
+}
+
+/* A graph without state: where the input and the outputs stand is all there is. */
+static void a_graph_without_state_is_checkpointed(void **state)
+{
+    (void)state;
+    static const char *const graph =
+        SOURCE SINGLE("kept", "filter", "rows", "where: [\"v > -400\"]") SINK("kept_out", "kept", "ts, k, v");
+    power_goes(graph, true, scene_seeds(20));
+}
+
 /* One allocation fails: the run ends with that sentence, or a checkpoint is dropped; the next start goes on from what there is. */
 static void any_allocation_may_fail(void **state)
 {
@@ -290,6 +322,8 @@ int main(void)
         cmocka_unit_test(other_graphs_survive_power_cuts),
         cmocka_unit_test(a_killed_process_loses_nothing),
         cmocka_unit_test(an_old_folder_is_noticed),
+        cmocka_unit_test(checkpoints_go_on_after_a_resume),
+        cmocka_unit_test(a_graph_without_state_is_checkpointed),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(a_full_disk_drops_checkpoints_and_not_rows),
     };
