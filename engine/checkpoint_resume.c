@@ -57,7 +57,7 @@ static int try_one(struct run *run, uint64_t id, struct pst_manifest *manifest, 
         if (rc != PST_OK)
             pst_manifest_fini(manifest);
     }
-    if (rc == PST_ENOMEM || rc == PST_EIO || rc == PST_EABI) { /* may open next time: nothing is passed over for that */
+    if (rc == PST_ENOMEM || rc == PST_EIO) { /* may open next time: nothing is passed over for that */
         if (rc != PST_ENOMEM)
             pst_run_fail(run, rc, "checkpoint %" PRIu64 " cannot be read now: %s", id, why);
         return rc;
