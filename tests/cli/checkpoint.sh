@@ -47,6 +47,13 @@ killed() { # folder and outputs as they were when it was killed
     cp -r points.whole points
     cp -r results.killed results
 }
+# As if it had been killed in the middle: the second half of the input has come since, with room for more checkpoints.
+head -n 30001 meters.csv >half.csv
+halfway() {
+    rm -rf points results
+    spec "half of the stream" 0 run "$LOAD" --output results "${checkpoints[@]}" --input half.csv "${settings[@]}" \
+        --block-bytes 512 --quiet
+}
 flip() { # flip FILE OFFSET : another byte there
     python3 -c '
 import sys
@@ -189,7 +196,7 @@ spec "--resume without --checkpoint" 2 run "$LOAD" --resume "${input[@]}"
 err '--resume is of no use without --checkpoint DIR'
 cp k.key rotated.key
 "$P" key rotate rotated.key --quiet
-killed
+halfway
 spec "a newer key in front opens what the older one sealed" 0 run "$LOAD" --output results --checkpoint points \
     --key rotated.key --every-rows 500 --resume "${input[@]}" "${slowly[@]}"
 same
@@ -257,7 +264,7 @@ err 'points holds checkpoints of an earlier run: go on from them with --resume'
 if [[ $(id -u) == 0 ]]; then
     echo "root may write everywhere: a checkpoint folder that is read-only is not tried"
 else
-    killed
+    halfway
     chmod 555 points
     resume 0 "a checkpoint folder that is read-only" "${input[@]}" "${slowly[@]}"
     err 'could not be written, the last one for: .*Permission denied'
