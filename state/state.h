@@ -5,7 +5,7 @@
  *           set of pages, so that to snapshot, seal, move and evict it is the same walk (pst_state_pages()).
  * Refuses:  sockets, timers, threads, files, graphs, enclaves.
  * Thread:   a state belongs to one thread at a time.
- * Holds true (pst_state_check() asserts it):
+ * Holds true (pst_state_check() asserts S1 to S4; the random model of the tests shows S5):
  *   S1  bytes_live is the number of pages times PST_PAGE_BYTES
  *   S2  a page belongs to one bucket and one structure, and its header says which
  *   S3  the records of a bucket are numbered 0..count-1 without holes, and each is found by its key
