@@ -51,6 +51,8 @@ struct pst_table_bucket {
     uint32_t count;     /* records */
     uint32_t count_max; /* at which the slots are doubled: a quarter; most keys stand where they belong */
     uint32_t page_count, page_capacity;
+    uint32_t
+        changed_first; /* `changed` of pages[0] if above what its header says: spares a row the header's line of cache */
     uint8_t *page_first; /* pages[0]; `pages` points here while there is room for one alone */
     uint8_t **pages;
 };

@@ -27,15 +27,15 @@ static inline uint8_t *slot_at(const struct pst_table *table, const struct pst_t
 }
 
 /* A record is about to be written, or may be: S5. */
-static inline void page_changes(const struct pst_table *table, const struct pst_table_bucket *bucket, uint32_t number)
+static inline void page_changes(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t number)
 {
-    uint32_t per_page = table->records_per_page;
-    uint8_t *page = bucket->page_first;
-    if (__builtin_expect(number >= per_page, 0)) {
-        PST_ASSERT(per_page != 0);
-        page = bucket->pages[number / per_page];
+    uint32_t per_page = table->records_per_page, generation = table->structure.state->generation;
+    if (__builtin_expect(number < per_page, 1)) {
+        bucket->changed_first = generation;
+        return;
     }
-    pst_page_header(page)->changed = table->structure.state->generation;
+    PST_ASSERT(per_page != 0);
+    pst_page_header(bucket->pages[number / per_page])->changed = generation;
 }
 
 static inline uint32_t slot_tag(const struct pst_table *table, const uint8_t *slot)
@@ -367,7 +367,7 @@ const void *pst_table_peek(const struct pst_table *table, uint32_t bucket, uint3
 
 void *pst_state_table_record(struct pst_table *table, uint32_t bucket, uint32_t index)
 {
-    const struct pst_table_bucket *records = bucket_of(table, bucket);
+    struct pst_table_bucket *records = bucket_of(table, bucket);
     PST_ASSERT(records != NULL && index < records->count);
     page_changes(table, records, index);
     return slot_at(table, records, index) + table->record_offset;
@@ -442,6 +442,9 @@ int pst_table_restore(struct pst_table *table, uint32_t number, const struct pst
 int pst_table_pages(struct pst_table *table, uint32_t bucket, pst_page_visit visit, void *argument)
 {
     const struct pst_table_bucket *records = table->buckets[bucket];
+    if (records != NULL && records->page_count > 0 &&
+        pst_page_header(records->page_first)->changed < records->changed_first)
+        pst_page_header(records->page_first)->changed = records->changed_first;
     for (uint32_t i = 0; records != NULL && i < records->page_count; i++) {
         int rc = visit(argument, pst_page_header(records->pages[i]));
         if (rc != PST_OK)

@@ -349,7 +349,7 @@ bad_key "$LOAD" house_load 'house_id' flags
 bad_key "$OUTLIERS" plug_above 'house_id, household_id, plug_id' timestamp
 bad_key "$OUTLIERS" house_share 'house_id' window_number
 
-sed -E 's/^( +)partitions: \$\{partitions\}/\1partitions: 320\n\1buckets: 512/' "$LOAD" >many.yaml
+sed -E -e 's/partitions: \$\{partitions\}/partitions: 320/' -e 's/buckets: 64/buckets: 512/' "$LOAD" >many.yaml
 spec "more channels than there may be" 78 run many.yaml -i good.csv -o results -w 1 --channel-frames 1 --frame-rows 1
 err 'penstock: error: the graph has more than 100000 channels between its partitions: give it fewer partitions or workers'
 not_there results
