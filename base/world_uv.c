@@ -416,15 +416,17 @@ static void close_any(uv_handle_t *handle, void *argument)
         uv_close(handle, handle->type == UV_POLL ? on_poll_closed : NULL);
 }
 
-static void worker_fini(struct worker *worker)
+/* Closes all handles, and waits for the jobs. */
+static void worker_drain(struct worker *worker)
 {
     if (!worker->loop_ready)
         return;
     uv_walk(&worker->loop, close_any, NULL);
     while (uv_run(&worker->loop, UV_RUN_DEFAULT) != 0)
         continue;
-    PST_ASSERT(uv_loop_close(&worker->loop) == 0);
 }
+
+static void worker_fini(struct worker *worker) { PST_ASSERT(!worker->loop_ready || uv_loop_close(&worker->loop) == 0); }
 
 static void worker_main(void *argument)
 {
@@ -483,6 +485,9 @@ static int world_run(void *self, uint32_t worker_count, pst_step_fn step, void *
     if (rc == PST_OK)
         rc = threads_run(world);
     for (uint32_t i = 0; i < worker_count; i++)
+        worker_drain(&world->workers[i]);
+    for (uint32_t i = 0; i < worker_count;
+         i++) /* when no job is left that could be given one of these descriptors again */
         worker_fini(&world->workers[i]);
     pst_free(world->workers);
     world->workers = NULL;
