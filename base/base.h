@@ -105,6 +105,11 @@ struct pst_world {
     int (*file_cut)(void *self, struct pst_file *file, uint64_t byte_count); /* written on behind so many bytes */
     int (*file_close)(void *self, struct pst_file *file);                    /* the file is gone, whatever it returns */
     int (*file_size)(void *self, struct pst_file *file, uint64_t *ret_bytes); /* PST_EINVAL: not a regular file */
+    /* A file without a name in a folder, for bytes that come and go: gone when it is closed, or the process is. All of byte_count
+     * is read or written, or it is an error; at different places by several threads at once. */
+    int (*file_scratch)(void *self, const char *folder, struct pst_file **ret_file);
+    int (*file_read_at)(void *self, struct pst_file *file, uint64_t offset, void *bytes, size_t byte_count);
+    int (*file_write_at)(void *self, struct pst_file *file, uint64_t offset, const void *bytes, size_t byte_count);
     /* What a path names: 0 nothing, 1 a regular file (whose identity goes to ret_id), 2 something else. */
     int (*look)(void *self, const char *path, uint64_t ret_id[2]);
     int (*rename)(void *self, const char *from, const char *to);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -200,6 +201,75 @@ static int world_file_size(void *self, struct pst_file *file, uint64_t *ret_byte
     if (!S_ISREG(status.st_mode))
         return PST_EINVAL;
     *ret_bytes = (uint64_t)status.st_size;
+    return PST_OK;
+}
+
+/* O_TMPFILE where the file system has it, else a name for a moment. */
+static int scratch_open(const char *folder)
+{
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return fd;
+    struct pst_text path = {0};
+    if (pst_text_printf(&path, "%s/.penstock-spill-XXXXXX", folder) != PST_OK) {
+        errno = ENOMEM;
+        return -1;
+    }
+    fd = mkostemp(path.bytes, O_CLOEXEC);
+    int reason = errno;
+    if (fd >= 0)
+        (void)unlink(path.bytes);
+    pst_text_fini(&path);
+    errno = reason;
+    return fd;
+}
+
+static int world_file_scratch(void *self, const char *folder, struct pst_file **ret_file)
+{
+    (void)self;
+    struct pst_file *file = pst_calloc(1, sizeof *file);
+    if (file == NULL)
+        return PST_ENOMEM;
+    file->fd = scratch_open(folder);
+    if (file->fd < 0) {
+        int rc = failed(errno);
+        pst_free(file);
+        return rc;
+    }
+    file->regular = true;
+    *ret_file = file;
+    return PST_OK;
+}
+
+static int world_file_read_at(void *self, struct pst_file *file, uint64_t offset, void *bytes, size_t byte_count)
+{
+    (void)self;
+    for (char *at = bytes; byte_count != 0;) {
+        ssize_t count = pread(file->fd, at, byte_count, (off_t)offset);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return failed(count == 0 ? EIO : errno);
+        at += count;
+        offset += (uint64_t)count;
+        byte_count -= (size_t)count;
+    }
+    return PST_OK;
+}
+
+static int world_file_write_at(void *self, struct pst_file *file, uint64_t offset, const void *bytes, size_t byte_count)
+{
+    (void)self;
+    for (const char *at = bytes; byte_count != 0;) {
+        ssize_t count = pwrite(file->fd, at, byte_count, (off_t)offset);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return failed(count == 0 ? EIO : errno);
+        at += count;
+        offset += (uint64_t)count;
+        byte_count -= (size_t)count;
+    }
     return PST_OK;
 }
 
@@ -562,6 +632,9 @@ struct pst_world *pst_world_uv(void)
         .file_cut = world_file_cut,
         .file_close = world_file_close,
         .file_size = world_file_size,
+        .file_scratch = world_file_scratch,
+        .file_read_at = world_file_read_at,
+        .file_write_at = world_file_write_at,
         .look = world_look,
         .rename = world_rename,
         .unlink = world_unlink,

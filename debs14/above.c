@@ -25,6 +25,8 @@ struct plug { /* record */
 
 struct window { /* record: key is the window's number */
     uint64_t tail;
+    int64_t
+        tail_time; /* of the readings there; NOT_LOOKED: nobody has looked, so that the page is left alone until they leave */
     int64_t lower, upper;
     uint64_t known; /* median_all has spoken */
 };
@@ -95,7 +97,7 @@ static int above_open(struct pst_ctx *ctx)
     above->first = pst_alloc(ctx, (above->bucket_count + 1) * sizeof *above->first);
     bool whole = above->plugs != NULL && above->windows != NULL && above->log != NULL && above->places != NULL &&
                  above->first != NULL;
-    return whole ? PST_OK : PST_ENOMEM;
+    return whole ? windows_wanted(ctx, above->plan, above->log) : PST_ENOMEM;
 }
 
 static struct window *window_of(struct pst_ctx *ctx, struct plug_above *above, uint32_t bucket, uint32_t w)
@@ -105,8 +107,10 @@ static struct window *window_of(struct pst_ctx *ctx, struct plug_above *above, u
     if (pst_table_upsert(ctx, above->windows, 1, &bucket, &hash, &w, NULL, &record) != PST_OK)
         return NULL;
     struct window *window = record;
-    if (window->tail == 0) /* new: positions in a log are above 0 */
+    if (window->tail == 0) { /* new: positions in a log are above 0 */
         window->tail = pst_log_tail(ctx, above->log, bucket);
+        window->tail_time = NOT_LOOKED;
+    }
     return window;
 }
 
@@ -257,14 +261,17 @@ static int expire(struct pst_ctx *ctx, struct plug_above *above, uint32_t bucket
 {
     struct place *place = &above->places[bucket];
     struct bunch *bunch = &above->bunch;
-    int64_t time = 0, length = above->plan->window_s[w];
+    int64_t length = above->plan->window_s[w];
     *ret_next = INT64_MAX;
-    while (readings_time(ctx, above->log, bucket, window->tail, &time)) {
-        if (time > now - length) {
-            *ret_next = time + length;
+    while (window->tail_time != NOT_LOOKED ||
+           readings_time(ctx, above->log, bucket, window->tail, &window->tail_time)) {
+        if (window->tail_time > now - length) {
+            *ret_next = window->tail_time + length;
             break;
         }
-        (void)readings_next(ctx, above->log, bucket, &window->tail, bunch);
+        if (!readings_next(ctx, above->log, bucket, &window->tail, bunch))
+            return PST_EINTERNAL;
+        window->tail_time = NOT_LOOKED;
         for (uint32_t i = 0; i < bunch->count; i++) {
             struct plug *plug = plug_of(ctx, above, bucket, bunch->owner[i]);
             int rc = touch(ctx, place, plug, bunch->owner[i]);

@@ -22,6 +22,23 @@ struct entry {
     int64_t averages[];
 };
 
+/* What was appended when slice j ended is read when slice j - 2 of a day after begins. */
+static int wanted(struct pst_ctx *ctx, const struct load_plan *plan, struct pst_log *log)
+{
+    int64_t after[SLICES_MAX];
+    uint32_t count = 0;
+    for (uint32_t s = 0, k; s < plan->slice_count; s++) {
+        int64_t span = DAY_S - 3 * plan->slice_s[s];
+        for (k = count; k > 0 && after[k - 1] > span; k--)
+            continue;
+        if (k > 0 && after[k - 1] == span)
+            continue; /* a slice length that is there twice */
+        memmove(after + k + 1, after + k, (count++ - k) * sizeof *after);
+        after[k] = span;
+    }
+    return pst_log_wanted(ctx, log, after, count, DAY_S);
+}
+
 int history_open(struct history *history, struct pst_ctx *ctx, const struct load_plan *plan)
 {
     uint32_t owned_count;
@@ -35,7 +52,7 @@ int history_open(struct history *history, struct pst_ctx *ctx, const struct load
         return PST_ENOMEM;
     for (size_t i = 0; i < (size_t)bucket_count * plan->slice_count; i++)
         history->loaded[i] = INT64_MIN;
-    return PST_OK;
+    return wanted(ctx, plan, history->log);
 }
 
 int closing_add(struct closing *closing, struct pst_ctx *ctx, uint32_t member, int64_t average)

@@ -6,8 +6,9 @@
 enum { REGION_ENTRIES = 4096, DIGIT_BITS = 12, DIGITS = 3, DIGIT_VALUES = 1 << DIGIT_BITS };
 #define VALUE_OFFSET ((int64_t)1 << (DIGIT_BITS * DIGITS - 1)) /* makes values, |v| < 2^35 mW, digits of 36 bits */
 
-struct window {                   /* record: key is the window's number */
-    uint64_t tail;                /* position of the first bunch that is in it */
+struct window {        /* record: key is the window's number */
+    uint64_t tail;     /* position of the first bunch that is in it */
+    int64_t tail_time; /* its; NOT_LOOKED: nobody has looked, so that the page is left alone until the bunch leaves */
     uint64_t count, below, equal; /* readings in it; below and at the pivot */
     int64_t lower, upper;         /* as put out last */
     uint64_t known;               /* they were */
@@ -49,7 +50,7 @@ static int median_open(struct pst_ctx *ctx)
     for (uint32_t w = 0; w < all->plan->window_count; w++)
         if (ranks_reserve(&all->ranks[w], ctx, REGION_ENTRIES) != PST_OK)
             return PST_ENOMEM;
-    return PST_OK;
+    return windows_wanted(ctx, all->plan, all->log);
 }
 
 static struct window *window_of(struct pst_ctx *ctx, struct median_all *all, uint32_t w)
@@ -60,8 +61,10 @@ static struct window *window_of(struct pst_ctx *ctx, struct median_all *all, uin
     if (pst_table_upsert(ctx, all->windows, 1, &bucket, &hash, &w, NULL, &record) != PST_OK)
         return NULL;
     struct window *window = record;
-    if (window->tail == 0) /* new: positions in a log are above 0 */
+    if (window->tail == 0) { /* new: positions in a log are above 0 */
         window->tail = pst_log_tail(ctx, all->log, 0);
+        window->tail_time = NOT_LOOKED;
+    }
     return window;
 }
 
@@ -227,14 +230,16 @@ static int put_medians(struct pst_ctx *ctx, uint32_t w, struct window *window, i
 static int expire(struct pst_ctx *ctx, struct median_all *all, uint32_t w, struct window *window, int64_t now,
                   int64_t *ret_next)
 {
-    int64_t time = 0, length = all->plan->window_s[w];
+    int64_t length = all->plan->window_s[w];
     *ret_next = INT64_MAX;
-    while (readings_time(ctx, all->log, 0, window->tail, &time)) {
-        if (time > now - length) {
-            *ret_next = time + length;
+    while (window->tail_time != NOT_LOOKED || readings_time(ctx, all->log, 0, window->tail, &window->tail_time)) {
+        if (window->tail_time > now - length) {
+            *ret_next = window->tail_time + length;
             break;
         }
-        (void)readings_next(ctx, all->log, 0, &window->tail, &all->bunch);
+        if (!readings_next(ctx, all->log, 0, &window->tail, &all->bunch))
+            return PST_EINTERNAL;
+        window->tail_time = NOT_LOOKED;
         if (take(window, &all->ranks[w], &all->bunch) != PST_OK)
             return PST_EINTERNAL;
     }

@@ -30,6 +30,8 @@ struct windows_plan {
 extern const struct pst_param windows_params[1];
 /* Reads `windows`; NULL: out of memory. An error is reported to the plan, and then window_count is 0. */
 struct windows_plan *windows_plan(struct pst_plan *p);
+/* Tells the state when the readings of a log leave their windows. */
+int windows_wanted(struct pst_ctx *ctx, const struct windows_plan *plan, struct pst_log *log);
 
 extern const struct pst_operator median_all, plug_above, house_share;
 

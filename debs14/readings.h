@@ -8,6 +8,7 @@
 
 #include "operators/operator.h"
 
+#define NOT_LOOKED INT64_MIN /* of the time of a bunch */
 enum { BUNCH_MAX = 1024 };
 
 struct bunch { /* one entry, decoded */

@@ -29,3 +29,14 @@ struct windows_plan *windows_plan(struct pst_plan *p)
     pst_plan_set_user(p, plan);
     return plan;
 }
+
+int windows_wanted(struct pst_ctx *ctx, const struct windows_plan *plan, struct pst_log *log)
+{
+    int64_t after[WINDOWS_MAX];
+    for (uint32_t i = 0, k; i < plan->window_count; i++) {
+        for (k = i; k > 0 && after[k - 1] > plan->window_s[i] + 1; k--)
+            after[k] = after[k - 1];
+        after[k] = plan->window_s[i] + 1; /* second s leaves a window of w when on_time(s + w + 1) comes */
+    }
+    return pst_log_wanted(ctx, log, after, plan->window_count, 0);
+}

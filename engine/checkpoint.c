@@ -1,5 +1,6 @@
 /* checkpoint.c - when a checkpoint is made, and what each part of a run brings to it. See checkpoint.h. */
 #include "engine/checkpoint.h"
+#include "engine/spill.h"
 
 #include <string.h>
 
@@ -202,6 +203,8 @@ void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut)
         if (rc == PST_OK && ctx->state != NULL) {
             rc = pst_state_image(ctx->state, checkpoint->full ? 0 : part->since, &part->image);
             part->imaged = rc == PST_OK;
+            if (ctx->spill != NULL && pst_state_error(ctx->state, NULL) != PST_OK)
+                (void)pst_paging_failed(ctx, rc); /* ends the run */
         }
     }
     if (rc != PST_OK)

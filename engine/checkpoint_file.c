@@ -78,7 +78,7 @@ struct writer {
     struct pst_sealer *sealer;
     struct pst_file *file;
     char *path;
-    uint8_t *buffer;
+    uint8_t *buffer, *page; /* page: what lies outside, opened */
     size_t used;
     uint64_t offset;  /* of the buffer's first byte in the file */
     const char *what; /* was tried last, for the sentence */
@@ -191,7 +191,8 @@ static int pages_begin(struct writer *writer)
         rc = pst_manifest_sealer(&writer->manifest, checkpoint->master, file->incarnation, false, &writer->sealer);
     writer->path = path_of(checkpoint->directory, checkpoint->id, suffix_pages);
     writer->buffer = pst_malloc(WRITE_BYTES);
-    if (rc == PST_OK && (writer->path == NULL || writer->buffer == NULL))
+    writer->page = pst_malloc(PST_PAGE_BYTES);
+    if (rc == PST_OK && (writer->path == NULL || writer->buffer == NULL || writer->page == NULL))
         rc = PST_ENOMEM;
     if (rc != PST_OK)
         return rc;
@@ -202,10 +203,16 @@ static int pages_begin(struct writer *writer)
     return rc;
 }
 
-static int page_seal(struct writer *writer, const struct pst_image_page *page, struct pst_manifest_page *out)
+static int page_seal(struct writer *writer, const struct pst_image *image, uint32_t index,
+                     struct pst_manifest_page *out)
 {
-    uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + page->bytes->used_bytes;
+    const struct pst_image_page *page = &image->pages[index];
+    const struct pst_page_header *bytes;
     size_t sealed_bytes;
+    int got = pst_image_page_bytes(image, index, writer->page, &bytes);
+    if (got != PST_OK)
+        return got;
+    uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + bytes->used_bytes;
     if (WRITE_BYTES - writer->used < pst_seal_bound(clear_bytes)) {
         int rc = writer_flush(writer);
         if (rc != PST_OK)
@@ -213,7 +220,7 @@ static int page_seal(struct writer *writer, const struct pst_image_page *page, s
     }
     struct pst_seal_place place = {page->bucket, page->structure, page->kind, page->number, page->changed};
     uint8_t *to = writer->buffer + writer->used;
-    int rc = pst_seal(writer->sealer, out->node, &place, true, page->bytes, clear_bytes, to, WRITE_BYTES - writer->used,
+    int rc = pst_seal(writer->sealer, out->node, &place, true, bytes, clear_bytes, to, WRITE_BYTES - writer->used,
                       &sealed_bytes);
     if (rc != PST_OK)
         return rc == PST_EREFUSED ? PST_EFULL : rc; /* the key is used up: no error of the system's */
@@ -278,7 +285,7 @@ static int part_write(struct writer *writer, const struct pst_ctx *ctx, uint32_t
                                           .kind = page->kind,
                                           .number = page->number,
                                           .changed = page->changed};
-        rc = page->bytes != NULL ? page_seal(writer, page, out) : page_keep(writer, at, out);
+        rc = page->changed_since ? page_seal(writer, &part->image, i, out) : page_keep(writer, at, out);
     }
     return rc;
 }
@@ -505,6 +512,7 @@ void pst_checkpoint_write(void *argument)
     pst_sealer_free(writer.sealer);
     pst_manifest_fini(&writer.manifest);
     pst_free(writer.buffer);
+    pst_free(writer.page);
     pst_free(writer.path);
 }
 

@@ -167,7 +167,24 @@ struct pst_run_options {
     void (*progress)(void *argument, const struct pst_run_report *report);
     void *progress_argument;
     struct pst_checkpoint_options checkpoint;
+    uint64_t
+        state_budget; /* bytes of state in clear, of all operators; beyond, it lies sealed in a file. 0: no bound */
+    uint32_t evict;   /* which page leaves: an index of pst_run_evict_names */
+    bool no_prefetch; /* pages come back when they are wanted, and not before */
+    const char *spill_dir;  /* where that file is made, without a name; NULL: output_dir */
     atomic_int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
+};
+extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
+struct pst_paging_report {                           /* of one operator, all its partitions; pages are of 16 KiB */
+    char *operator_id;
+    uint64_t lookups;                    /* of records and log entries: all that were no page_ins are hits */
+    uint64_t page_ins, page_ins_ahead;   /* pages brought back; of them those that had been asked for ahead */
+    uint64_t page_outs, page_outs_clean; /* evictions: sealed; not sealed, as what lay outside was still the same */
+    uint64_t dead_inside, dead_outside; /* pages whose content nobody wants any more: dropped unsealed, never fetched */
+    uint64_t bytes_sealed, bytes_opened, aheads;
+    uint64_t bytes_in_max;   /* of pages in clear, the sum of what each partition had at most */
+    uint64_t bytes_needed;   /* of pages touched in one callback, the same */
+    uint64_t waits, wait_ns; /* for pages that were not in memory yet */
 };
 enum { PST_BAD_LINES_KEPT = 10 };
 struct pst_run_report {
@@ -180,6 +197,9 @@ struct pst_run_report {
     uint64_t nanoseconds;
     uint64_t state_bytes_max;
     struct pst_checkpoint_report checkpoint;
+    uint64_t state_budget_least; /* that this run would have done with */
+    struct pst_paging_report *paging;
+    uint32_t paging_count; /* 0: there was no budget */
     uint32_t worker_count;
     uint32_t output_count;
     char **outputs; /* the names of the files written, as they stand now; freed by pst_run_report_fini() */

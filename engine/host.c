@@ -1,5 +1,5 @@
 /* host.c - the engine's filling of struct pst_host: what the calls of operators/operator.h do in a run. */
-#include "engine/runtime.h"
+#include "engine/spill.h"
 
 #include <string.h>
 
@@ -43,8 +43,13 @@ static bool host_wanted(struct pst_ctx *ctx, uint32_t output, uint32_t output_fi
 
 static struct pst_state *state_of(struct pst_ctx *ctx)
 {
-    if (ctx->state == NULL && ctx->node->op->role == PST_ROLE_PLAIN)
-        ctx->state = pst_state_new(ctx->node->bucket_count, STATE_BYTES_MAX);
+    if (ctx->state != NULL || ctx->node->op->role != PST_ROLE_PLAIN)
+        return ctx->state;
+    ctx->state = pst_state_new(ctx->node->bucket_count, STATE_BYTES_MAX);
+    if (ctx->state != NULL && pst_paging_attach(ctx) != PST_OK) {
+        pst_state_free(ctx->state);
+        ctx->state = NULL;
+    }
     return ctx->state;
 }
 
@@ -97,6 +102,7 @@ const struct pst_host *pst_engine_host(void)
     host.log_tail = pst_state_log_tail;
     host.log_head = pst_state_log_head;
     host.log_trim = pst_state_log_trim;
+    host.log_wanted = pst_state_log_wanted;
     host.abi = PST_OPERATOR_ABI;
     return &host;
 }

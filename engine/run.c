@@ -1,9 +1,12 @@
 /* run.c - builds the instances, channels and workers of a graph, steps them, and says how it ended. */
 #include "engine/checkpoint.h"
+#include "engine/spill.h"
 
 #include <string.h>
 
 enum { PROGRESS_NS = 250 * 1000 * 1000 };
+
+const char *const *const pst_run_evict_names = pst_evict_names;
 
 /* ---- errors ---- */
 void pst_run_fail(struct run *run, int error, const char *format, ...)
@@ -563,7 +566,11 @@ static int build(struct run *run)
     if (rc == PST_OK)
         rc = dead_letter_open(run);
     if (rc == PST_OK)
+        rc = pst_paging_init(run);
+    if (rc == PST_OK)
         rc = instances_open(run);
+    if (rc == PST_OK)
+        rc = pst_paging_fits(run);
     if (rc == PST_OK)
         rc = pst_checkpoint_load(run);
     if (rc != PST_OK)
@@ -581,6 +588,7 @@ static void instance_free(struct pst_ctx *ctx)
         pst_free(ctx->gathered[i]);
     pst_free(ctx->composed);
     pst_state_free(ctx->state);
+    pst_paging_detach(ctx);
     pst_arena_fini(&ctx->arena);
 }
 
@@ -589,6 +597,7 @@ static void run_fini(struct run *run)
     pst_checkpoint_fini(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
         instance_free(run->instances[i]);
+    pst_paging_fini(run);
     for (uint32_t i = 0; i < run->channel_count; i++)
         pst_channel_free(run->channels[i]);
     for (uint32_t w = 0; run->workers != NULL && w < run->worker_count; w++) {
@@ -616,7 +625,7 @@ static void report_end(struct run *run, int outcome)
         if (run->instances[i]->state != NULL)
             report->state_bytes_max += pst_state_bytes_max_seen(run->instances[i]->state);
     report->outputs = pst_calloc(run->sink_count + 1, sizeof *report->outputs);
-    if (report->outputs == NULL)
+    if (report->outputs == NULL || pst_paging_report(run, report) != PST_OK)
         pst_run_fail(run, PST_ENOMEM, "no memory for the report");
     for (uint32_t i = 0; i < run->sink_count; i++)
         pst_sink_close(run, run->sinks[i], run->error != PST_OK ? run->error : outcome);
@@ -642,6 +651,9 @@ void pst_run_report_fini(struct pst_run_report *report)
     for (uint32_t i = 0; i < report->output_count; i++)
         pst_free(report->outputs[i]);
     pst_free(report->outputs);
+    for (uint32_t i = 0; i < report->paging_count; i++)
+        pst_free(report->paging[i].operator_id);
+    pst_free(report->paging);
     pst_free(report->error);
     *report = (struct pst_run_report){0};
 }

@@ -17,7 +17,7 @@
 #define PST_ENGINE_RUNTIME_H
 
 #include "engine/graph.h"
-#include "state/state.h"
+#include "state/pager.h"
 
 #include <ck_ring.h>
 #include <stdatomic.h>
@@ -137,6 +137,7 @@ struct pst_ctx {
     void *user;
     struct pst_arena arena;
     struct pst_state *state;
+    struct spill *spill; /* where its pages lie outside; NULL: no budget */
     struct output *outputs;
     bool opened;
     char sentence[240]; /* what pst_fail() said */
@@ -264,6 +265,7 @@ struct run {
     struct sink **sinks;
     uint32_t sink_count;
     struct input input;
+    struct paging *paging;         /* spill.c; NULL: no budget */
     struct checkpoint *checkpoint; /* NULL: none are made, none is resumed */
     _Atomic int64_t cut; /* event time at which every partition hands over its image; INT64_MAX: none is wanted */
     uint64_t begun_ns;

@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define PST_OPERATOR_ABI 1u
+#define PST_OPERATOR_ABI 2u
 /* The symbol that a shared object exports: const struct pst_operator *const PST_OPERATOR_SYMBOL[], ended by NULL. */
 #define PST_OPERATOR_SYMBOL penstock_operators
 
@@ -242,6 +242,7 @@ struct pst_host {
     uint64_t (*log_tail)(struct pst_log *, uint32_t bucket);
     uint64_t (*log_head)(struct pst_log *, uint32_t bucket);
     int (*log_trim)(struct pst_log *, uint32_t bucket, uint64_t position);
+    int (*log_wanted)(struct pst_log *, const int64_t *after, uint32_t count, int64_t period);
 };
 
 /* First member of both, so that the calls below need no symbol of the engine: a shared object links against nothing. */
@@ -363,7 +364,9 @@ static inline bool pst_wanted(struct pst_ctx *c, uint32_t output, uint32_t outpu
 }
 
 /* ---- tables: key -> record of fixed size, zeroed when it is made; records of one bucket are numbered 0.. without holes ----
- * Pointers are valid until the callback returns or the table gains or loses a record, whichever is first. */
+ * Pointers are valid until the callback returns or the table gains or loses a record, whichever is first. Where a page cannot be
+ * brought back to memory (a full disk, a changed spill file) find() and the pointers speak of records of zeros, and the run ends
+ * when the callback has returned: there is nothing to be asked for. */
 /* In open() only. The name is unique in the operator and stays with the state. NULL: out of memory or bounds. */
 static inline struct pst_table *pst_table_open(struct pst_ctx *c, const char *name, uint32_t key_bytes,
                                                uint32_t record_bytes)
@@ -413,7 +416,7 @@ static inline int pst_log_append(struct pst_ctx *c, struct pst_log *l, uint32_t 
     return PST_HOST(c)->log_append(l, bucket, bytes, ret_space, ret_position);
 }
 /* The entry at *position, its size in *ret_bytes; moves *position to the next one. NULL: at the head (nothing there yet).
- * Valid until the next append or trim of this log. */
+ * Valid until the next call on this log. */
 static inline const void *pst_log_read(struct pst_ctx *c, struct pst_log *l, uint32_t bucket, uint64_t *position,
                                        uint32_t *ret_bytes)
 {
@@ -426,6 +429,14 @@ static inline uint64_t pst_log_tail(struct pst_ctx *c, struct pst_log *l, uint32
 static inline uint64_t pst_log_head(struct pst_ctx *c, struct pst_log *l, uint32_t bucket)
 {
     return PST_HOST(c)->log_head(l, bucket);
+}
+/* Says, in open(), when entries are read again: when event time is after[i] beyond the callback that appended them, ascending, and
+ * then every `period` after the last one; period 0: never again. It changes no result: where state does not fit its budget, pages
+ * that are wanted last leave first, and come back before they are wanted. */
+static inline int pst_log_wanted(struct pst_ctx *c, struct pst_log *l, const int64_t *after, uint32_t count,
+                                 int64_t period)
+{
+    return PST_HOST(c)->log_wanted(l, after, count, period);
 }
 /* Entries below `position` are not wanted again. */
 static inline int pst_log_trim(struct pst_ctx *c, struct pst_log *l, uint32_t bucket, uint64_t position)

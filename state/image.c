@@ -31,22 +31,28 @@ static size_t copy_bytes(const struct pst_page_header *page)
     return (PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes + 7) & ~(size_t)7;
 }
 
-static int visit(void *argument, const struct pst_page_header *page)
+static int visit(void *argument, struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t *word)
 {
     struct walk *walk = argument;
     struct pst_image *image = walk->image;
-    bool changed = page->changed > walk->since;
-    if (walk->fill) {
-        struct pst_image_page *out = &image->pages[image->page_count];
-        *out = (struct pst_image_page){page->bucket, page->structure, page->kind, page->number, page->changed, NULL};
-        if (changed) {
-            char *to = image->copies + image->bytes_copied;
-            memcpy(to, page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
-            out->bytes = (const struct pst_page_header *)(const void *)to;
-        }
+    struct pst_image_page page = {
+        .bucket = bucket, .structure = structure->number, .kind = structure->kind, .number = number};
+    bool copied = structure->state->pager == NULL;
+    if (copied)
+        page.changed = pst_page_header(word)->changed;
+    else
+        pst_pager_image_page(structure->state, word, &page);
+    page.changed_since = page.changed > walk->since;
+    copied = copied && page.changed_since;
+    if (walk->fill && copied) {
+        char *to = image->copies + image->bytes_copied;
+        memcpy(to, word, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(word)->used_bytes);
+        page.bytes = (const struct pst_page_header *)(const void *)to;
     }
+    if (walk->fill)
+        image->pages[image->page_count] = page;
     image->page_count++;
-    image->bytes_copied += changed ? copy_bytes(page) : 0;
+    image->bytes_copied += copied ? copy_bytes(pst_page_header(word)) : 0;
     return PST_OK;
 }
 
@@ -69,7 +75,7 @@ static void walk_all(struct pst_state *state, struct walk *walk)
     walk->image->page_count = walk->image->log_count = 0;
     walk->image->bytes_copied = 0;
     for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
-        (void)pst_state_pages(state, bucket, visit, walk); /* cannot fail: visit() does not */
+        (void)pst_state_words(state, bucket, visit, walk); /* cannot fail: visit() does not */
         logs_visit(state, bucket, walk);
     }
 }
@@ -78,6 +84,9 @@ int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *r
 {
     *ret_image = (struct pst_image){.generation = state->generation};
     struct walk walk = {since, ret_image, false};
+    int rc = state->pager != NULL ? pst_pager_flush(state) : PST_OK;
+    if (rc != PST_OK)
+        return rc;
     walk_all(state, &walk);
     ret_image->pages = pst_malloc((ret_image->page_count + 1) * sizeof *ret_image->pages);
     ret_image->logs = pst_malloc((ret_image->log_count + 1) * sizeof *ret_image->logs);
@@ -89,12 +98,42 @@ int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *r
     }
     walk.fill = true;
     walk_all(state, &walk);
-    state->generation++;
-    return PST_OK;
+    if (state->pager != NULL)
+        rc = pst_pager_image(state, ret_image);
+    if (rc != PST_OK)
+        pst_image_fini(ret_image);
+    else
+        state->generation++;
+    return rc;
+}
+
+int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *buffer,
+                         const struct pst_page_header **ret_bytes)
+{
+    const struct pst_image_page *page = &image->pages[index];
+    *ret_bytes = page->bytes;
+    if (page->bytes != NULL)
+        return PST_OK;
+    uint8_t *sealed = pst_malloc(page->sealed_bytes);
+    if (sealed == NULL)
+        return PST_ENOMEM;
+    struct pst_seal_place place = {page->bucket, page->structure, page->kind, page->number, page->version};
+    uint32_t clear_bytes = 0;
+    int rc = image->outside.look(image->outside.self, page->slot, sealed, page->sealed_bytes);
+    if (rc == PST_OK)
+        rc = pst_unseal(image->opener, image->operator_index, &place, sealed, page->sealed_bytes, buffer,
+                        PST_PAGE_BYTES, &clear_bytes);
+    if (rc == PST_OK && clear_bytes != PST_PAGE_HEADER_BYTES + page->used_bytes)
+        rc = PST_EINTERNAL;
+    *ret_bytes = buffer;
+    pst_free(sealed);
+    return rc;
 }
 
 void pst_image_fini(struct pst_image *image)
 {
+    if (image->done != NULL)
+        atomic_store_explicit(image->done, true, memory_order_release);
     pst_free(image->pages);
     pst_free(image->logs);
     pst_free(image->copies);
@@ -105,6 +144,9 @@ void pst_image_fini(struct pst_image *image)
 
 int pst_state_restore_page(struct pst_state *state, const struct pst_page_header *page, uint32_t byte_count)
 {
+    int ended = pst_state_end(state); /* what was put back before may leave */
+    if (ended != PST_OK)
+        return ended;
     if (byte_count < PST_PAGE_HEADER_BYTES || byte_count > PST_PAGE_BYTES ||
         page->used_bytes != byte_count - PST_PAGE_HEADER_BYTES || page->used_bytes == 0)
         return PST_EDATA;

@@ -4,20 +4,25 @@
  * Thread:   taken by the thread of the state; from then on it stands alone and may go to another.
  * Holds true:
  *   I1  generations: an image's own is the state's when it was taken; what changes afterwards has a higher one
- *   I2  an image since g has the bytes of every page that changed above g; of the others it has the place alone
+ *   I2  an image since g has, or knows where they lie sealed, the bytes of every page that changed above g; of the others it has the place alone
  *   I3  pages come in order of bucket, structure, number; a state made from all of them has the same digests
  */
 #ifndef PST_STATE_IMAGE_H
 #define PST_STATE_IMAGE_H
 
-#include "state/state.h"
+#include "state/pager.h"
+
+#include <stdatomic.h>
 
 struct pst_image_page {
     uint32_t bucket;
     uint16_t structure, kind;
     uint64_t number;
-    uint32_t changed;                    /* its version */
-    const struct pst_page_header *bytes; /* header and used bytes; NULL: as it was (I2) */
+    uint32_t changed;                        /* its version */
+    bool changed_since;                      /* false: as it was (I2) */
+    const struct pst_page_header *bytes;     /* header and used bytes; NULL: as it was, or it lies outside */
+    uint32_t slot, sealed_bytes, used_bytes; /* outside */
+    uint64_t version;
 };
 
 struct pst_image_log {
@@ -33,6 +38,11 @@ struct pst_image {
     struct pst_image_log *logs; /* of buckets in which the log was ever used */
     uint64_t bytes_copied;
     char *copies; /* what pages[].bytes point into */
+    /* of a state with a pager: nothing is copied, what changed is outside (pager.h) */
+    struct pst_outside outside;
+    struct pst_sealer *opener;
+    uint32_t operator_index;
+    atomic_bool *done; /* NULL: no pager */
 };
 
 /* What the tables and logs of a state are called and how wide they are: pages mean something only to a like state. */
@@ -43,9 +53,14 @@ struct pst_structure_view {
 };
 uint32_t pst_state_structures(const struct pst_state *state, struct pst_structure_view ret[PST_STRUCTURES_MAX]);
 
-/* since 0: everything. PST_ENOMEM: the state is as it was, its generation too. */
+/* since 0: everything. PST_ENOMEM: the state is as it was, its generation too; so with the errors of a pager's outside. */
 int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image);
 void pst_image_fini(struct pst_image *image);
+
+/* Header and used bytes of a page that changed; in `buffer` (PST_PAGE_BYTES, 8-byte aligned) where it had to be opened. By whoever
+ * has the image; before the state is freed. Errors: PST_EREFUSED it was changed outside, and those of outside. */
+int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *buffer,
+                         const struct pst_page_header **ret_bytes);
 
 /* The way back, into a state whose structures are open and that is empty but for pages put back before: pages in the order of I3,
  * then the logs' ends, then the generation that the next changes get. PST_EDATA: not a page of such a state; PST_EFULL,

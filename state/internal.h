@@ -2,7 +2,7 @@
 #ifndef PST_STATE_INTERNAL_H
 #define PST_STATE_INTERNAL_H
 
-#include "state/state.h"
+#include "state/pager.h"
 
 #include <assert.h>
 
@@ -19,7 +19,34 @@ static_assert(offsetof(struct pst_page_header, changed) == 28, "page layout");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "pages are little endian, written as they lie in memory");
 
 struct pst_slab;
-struct pst_page_free;
+struct pst_pager;
+struct pst_page_free {
+    struct pst_page_free *next;
+};
+
+/* Stands before each page, in a line of cache of its own. Means something where the state has a pager. */
+struct pst_frame {
+    uint64_t touched; /* stamp of the callback; of a table's first page in a bucket: see pst_table_bucket */
+    uint64_t rank;    /* in the heap: the lowest leaves first. In the clock: `touched` when the hand came by */
+    int64_t seen;     /* in the clock: event time when the hand came by */
+    int64_t time_first, time_last; /* of appends, pages of logs; INT64_MIN: not known */
+    uint32_t at;                   /* in its list */
+    uint32_t slot;                 /* that holds it outside as it was when it came in; PST_SLOT_NONE */
+    uint32_t changed;              /* its `changed` up to then: 0 stands in the header while it is clean */
+    bool in_heap;
+};
+enum { PST_FRAME_BYTES = 64 };
+#define PST_SLOT_NONE UINT32_MAX
+static_assert(sizeof(struct pst_frame) <= PST_FRAME_BYTES, "one line");
+static inline struct pst_frame *pst_frame_of(uint8_t *page)
+{
+    return (struct pst_frame *)(void *)(page - PST_FRAME_BYTES);
+}
+
+/* Where a list of pages says that one lies outside, it says in which slot. */
+static inline bool pst_is_outside(const uint8_t *page) { return ((uintptr_t)page & 1) != 0; }
+static inline uint32_t pst_slot_of(const uint8_t *page) { return (uint32_t)((uintptr_t)page >> 1); }
+static inline uint8_t *pst_outside_word(uint32_t slot) { return (uint8_t *)((uintptr_t)slot << 1 | 1); }
 
 /* What tables and logs have in common: the first member of both. */
 struct pst_structure {
@@ -27,6 +54,13 @@ struct pst_structure {
     char *name;
     uint16_t number; /* of the structure in its state, in order of opening */
     uint16_t kind;   /* pst_page_kind of its pages */
+};
+
+struct pst_slabs { /* memory for pages */
+    struct pst_slab *all;
+    uint8_t *next; /* pages of the newest one that were never used */
+    uint32_t left;
+    struct pst_page_free *free; /* given back, all zero but for the link */
 };
 
 struct pst_state {
@@ -37,10 +71,11 @@ struct pst_state {
     uint64_t bytes_live;  /* of pages in use */
     uint64_t bytes_index; /* what stands outside pages: directories, indices, lists of pages */
     uint64_t bytes_max_seen;
-    struct pst_slab *slabs;
-    uint8_t *slab_next; /* pages of the newest slab that were never used */
-    uint32_t slab_left;
-    struct pst_page_free *pages_free; /* given back, all zero but for the link */
+    struct pst_slabs slabs;
+    uint64_t stamp;   /* of the callback; 1 for good where there is no pager */
+    uint64_t touched; /* pages of tables touched since it began */
+    uint64_t lookups;
+    struct pst_pager *pager; /* NULL: all pages stay in memory */
     struct pst_structure *structures[PST_STRUCTURES_MAX];
 };
 
@@ -55,6 +90,8 @@ struct pst_table_bucket {
         changed_first; /* `changed` of pages[0] if above what its header says: spares a row the header's line of cache */
     uint8_t *page_first; /* pages[0]; `pages` points here while there is room for one alone */
     uint8_t **pages;
+    uint64_t touched_first; /* `touched` of pages[0] */
+    uint32_t number;        /* of the bucket */
 };
 static_assert(sizeof(struct pst_table_bucket) <= PST_CACHE_LINE_BYTES, "one line");
 
@@ -85,14 +122,44 @@ struct pst_log_bucket {
 struct pst_log {
     struct pst_structure structure;
     struct pst_log_bucket **buckets;
+    uint8_t *held; /* the page touched last: G3 */
+    int64_t after[PST_LOG_READERS_MAX], period;
+    uint32_t after_count; /* 0: due times are not known */
 };
 
 /* state.c */
-/* A zeroed page with its header filled. PST_EFULL, PST_ENOMEM. */
+/* A zeroed page with its header filled. PST_EFULL, PST_ENOMEM, and with a pager what pst_state_error() says. */
 int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t **ret_page);
-void pst_page_give(struct pst_state *state,
-                   uint8_t *page); /* only header and used bytes of it may be other than zero */
+/* A page or what says where it lies; it is dead. Only header and used bytes of it may be other than zero. */
+void pst_page_give(struct pst_state *state, uint8_t *page);
 void pst_state_account(struct pst_state *state, int64_t index_bytes);
+/* Memory for a page, all zero; NULL: none. And back again, its header and used bytes are wiped. */
+uint8_t *pst_slabs_take(struct pst_slabs *slabs);
+void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page);
+void pst_slabs_free(struct pst_slabs *slabs);
+
+/* pager.c; state->pager is there for all of these */
+void pst_pager_free(struct pst_state *state);
+uint8_t *pst_pager_frame(struct pst_state *state); /* memory for a page; NULL: the state's error says why */
+/* A page that was just taken goes into a list. */
+int pst_pager_enter(struct pst_state *state, uint8_t *page);
+void pst_pager_dead(struct pst_state *state, uint8_t *page); /* in or outside */
+/* Brings a page in, and puts it where `word`, which says where it lies, has stood. NULL: the state's error says why. */
+uint8_t *pst_pager_in(struct pst_structure *structure, uint32_t bucket, uint64_t number, const uint8_t *word);
+uint8_t *pst_pager_zeros(struct pst_state *state); /* what is given out in place of a page that cannot be had */
+uint32_t pst_pager_used_bytes(const struct pst_state *state, uint32_t slot); /* of a page outside */
+void pst_pager_appended(struct pst_log *log, uint8_t *page);
+void pst_pager_left(struct pst_log *log,
+                    uint8_t *page); /* a reader, or the writer, goes on to the next one; in or outside */
+struct pst_image;
+struct pst_image_page;
+int pst_pager_flush(struct pst_state *state); /* all pages lie outside as they are, too */
+/* Fills in where it lies outside. */
+void pst_pager_image_page(struct pst_state *state, uint8_t *word, struct pst_image_page *page);
+/* What the image's pages name stays there until the image is done with. PST_ENOMEM */
+int pst_pager_image(struct pst_state *state, struct pst_image *image);
+void pst_pager_check(struct pst_state *state);
+
 /* The structure of that name, or NULL; *ret_taken: there is one, but of another kind. */
 struct pst_structure *pst_structure_find(struct pst_state *state, const char *name, pst_page_kind kind,
                                          bool *ret_taken);
@@ -108,10 +175,22 @@ int pst_log_restore(struct pst_log *log, uint32_t bucket, const struct pst_page_
 int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, uint64_t head);
 void pst_table_free(struct pst_table *table);
 void pst_table_check(struct pst_table *table, uint32_t bucket);
-int pst_table_pages(struct pst_table *table, uint32_t bucket, pst_page_visit visit, void *argument);
+/* Where the pages of a bucket stand, in order of number. */
+typedef int (*pst_word_visit)(void *argument, struct pst_structure *structure, uint32_t bucket, uint64_t number,
+                              uint8_t *word);
+int pst_table_words(struct pst_table *table, uint32_t bucket, pst_word_visit visit, void *argument);
+void pst_table_word_set(struct pst_table *table, uint32_t bucket, uint64_t number, uint8_t *word);
 void pst_log_free(struct pst_log *log);
 void pst_log_check(struct pst_log *log, uint32_t bucket);
-int pst_log_pages(struct pst_log *log, uint32_t bucket, pst_page_visit visit, void *argument);
+int pst_log_words(struct pst_log *log, uint32_t bucket, pst_word_visit visit, void *argument);
+void pst_log_word_set(struct pst_log *log, uint32_t bucket, uint64_t number, uint8_t *word);
+int pst_state_words(struct pst_state *state, uint32_t bucket, pst_word_visit visit, void *argument);
+
+static inline uint32_t pst_used_bytes(const struct pst_state *state, const uint8_t *word)
+{
+    return pst_is_outside(word) ? pst_pager_used_bytes(state, pst_slot_of(word))
+                                : ((const struct pst_page_header *)(const void *)word)->used_bytes;
+}
 
 static inline struct pst_page_header *pst_page_header(uint8_t *page) { return (struct pst_page_header *)(void *)page; }
 

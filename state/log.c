@@ -15,14 +15,28 @@ static inline uint64_t position_of_page(uint64_t page) { return page * PST_PAGE_
 static inline uint32_t entry_stride(uint32_t bytes) { return (bytes + PREFIX_BYTES + 7u) & ~7u; }
 
 /* The used bytes of a page end with the 4 bytes before its next entry's prefix: the last entry may reach into them. */
-static inline uint32_t page_end_offset(const struct pst_page_header *page)
-{
-    return page->used_bytes + PST_PAGE_HEADER_BYTES - PREFIX_BYTES;
-}
+static inline uint32_t end_offset(uint32_t used_bytes) { return used_bytes + PST_PAGE_HEADER_BYTES - PREFIX_BYTES; }
 
-static inline uint8_t *page_of(const struct pst_log_bucket *entries, uint64_t sequence)
+/* The page, or the word that says where it lies. */
+static inline uint8_t *word_of(const struct pst_log_bucket *entries, uint64_t sequence)
 {
     return entries->ring[sequence & entries->ring_mask];
+}
+
+/* The page, which does not leave before the next one of this log is asked for (G3). NULL: it cannot be had. */
+static inline uint8_t *page_of(struct pst_log *log, uint32_t bucket, const struct pst_log_bucket *entries,
+                               uint64_t sequence)
+{
+    struct pst_state *state = log->structure.state;
+    uint8_t *page = word_of(entries, sequence);
+    if (__builtin_expect(state->pager == NULL, 1))
+        return page;
+    if (pst_is_outside(page))
+        page = pst_pager_in(&log->structure, bucket, sequence * PST_PAGE_BYTES, page);
+    log->held = page;
+    if (page != NULL)
+        pst_frame_of(page)->touched = state->stamp;
+    return page;
 }
 
 /* ---- life ---- */
@@ -95,7 +109,7 @@ static int ring_grow(struct pst_log *log, struct pst_log_bucket *entries)
     if (ring == NULL)
         return PST_ENOMEM;
     for (uint64_t s = entries->page_first; s < entries->page_end; s++)
-        ring[s & (count - 1)] = page_of(entries, s);
+        ring[s & (count - 1)] = word_of(entries, s);
     pst_free(entries->ring);
     entries->ring = ring;
     entries->ring_mask = count - 1;
@@ -118,6 +132,8 @@ static __attribute__((noinline)) int page_add(struct pst_log *log, struct pst_lo
     entries->ring[sequence & entries->ring_mask] = page;
     entries->page_end = sequence + 1;
     entries->head = position_of_page(sequence);
+    if (log->structure.state->pager != NULL && sequence > entries->page_first)
+        pst_pager_left(log, word_of(entries, sequence - 1));
     return PST_OK;
 }
 
@@ -144,7 +160,9 @@ int pst_state_log_append(struct pst_log *log, uint32_t bucket, uint32_t bytes, v
         if (rc != PST_OK)
             return rc;
     }
-    uint8_t *page = page_of(entries, entries->page_end - 1);
+    uint8_t *page = page_of(log, bucket, entries, entries->page_end - 1);
+    if (page == NULL)
+        return pst_state_error(log->structure.state, NULL);
     uint32_t offset = position_offset(entries->head);
     memcpy(page + offset + PREFIX_BYTES, &bytes, PREFIX_BYTES);
     *ret_space = page + offset + 2 * PREFIX_BYTES;
@@ -153,6 +171,8 @@ int pst_state_log_append(struct pst_log *log, uint32_t bucket, uint32_t bytes, v
     entries->head += entry_stride(bytes);
     pst_page_header(page)->used_bytes = offset + entry_stride(bytes) + PREFIX_BYTES - PST_PAGE_HEADER_BYTES;
     pst_page_header(page)->changed = log->structure.state->generation; /* S5 */
+    if (log->structure.state->pager != NULL)
+        pst_pager_appended(log, page);
     return PST_OK;
 }
 
@@ -164,19 +184,22 @@ const void *pst_state_log_read(struct pst_log *log, uint32_t bucket, uint64_t *p
     if (entries == NULL || *position >= entries->head)
         return NULL;
     PST_ASSERT(*position >= entries->tail); /* what was trimmed is not wanted again */
+    struct pst_state *state = log->structure.state;
     uint64_t sequence = position_page(*position);
     uint32_t offset = position_offset(*position);
-    uint8_t *page = NULL;
-    if (__builtin_expect(sequence >= entries->page_first, 1)) {
-        page = page_of(entries, sequence);
-        if (offset == page_end_offset(pst_page_header(page)))
-            page = NULL; /* it ended here when the position was given; below the head there is a next one */
-    }
-    if (__builtin_expect(page == NULL, 0)) {
+    /* Where the page ends, or is gone, the entry is the first of the next one: below the head there is one. */
+    bool ended =
+        sequence < entries->page_first || offset == end_offset(pst_used_bytes(state, word_of(entries, sequence)));
+    if (__builtin_expect(ended, 0)) {
+        if (state->pager != NULL && sequence >= entries->page_first)
+            pst_pager_left(log, word_of(entries, sequence));
         sequence = sequence < entries->page_first ? entries->page_first : sequence + 1;
-        page = page_of(entries, sequence);
         offset = PST_PAGE_HEADER_BYTES;
     }
+    uint8_t *page = page_of(log, bucket, entries, sequence);
+    state->lookups++;
+    if (__builtin_expect(page == NULL, 0))
+        return NULL;
     uint32_t bytes;
     memcpy(&bytes, page + offset + PREFIX_BYTES, PREFIX_BYTES);
     *ret_bytes = bytes;
@@ -205,10 +228,13 @@ int pst_state_log_trim(struct pst_log *log, uint32_t bucket, uint64_t position)
         return PST_OK;
     entries->tail = position;
     while (entries->page_first < entries->page_end) {
-        uint8_t *page = page_of(entries, entries->page_first);
-        uint64_t page_end = entries->page_first * PST_PAGE_BYTES + page_end_offset(pst_page_header(page));
+        uint8_t *page = word_of(entries, entries->page_first);
+        uint64_t page_end =
+            entries->page_first * PST_PAGE_BYTES + end_offset(pst_used_bytes(log->structure.state, page));
         if (position < page_end)
             break;
+        if (log->held == page)
+            log->held = NULL;
         pst_page_give(log->structure.state, page);
         entries->page_first++;
     }
@@ -220,7 +246,7 @@ int pst_state_log_trim(struct pst_log *log, uint32_t bucket, uint64_t position)
 /* Entries within the page's used bytes, one behind the other: what a position may point at. */
 static bool entries_whole(const struct pst_page_header *page)
 {
-    uint32_t offset = PST_PAGE_HEADER_BYTES, end = page_end_offset(page);
+    uint32_t offset = PST_PAGE_HEADER_BYTES, end = end_offset(page->used_bytes);
     while (offset < end) {
         uint32_t bytes;
         memcpy(&bytes, (const uint8_t *)page + offset + PREFIX_BYTES, PREFIX_BYTES);
@@ -247,22 +273,22 @@ int pst_log_restore(struct pst_log *log, uint32_t bucket, const struct pst_page_
     int rc = page_add(log, entries, bucket);
     if (rc != PST_OK)
         return rc;
-    memcpy(page_of(entries, sequence), page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
-    entries->head = sequence * PST_PAGE_BYTES + page_end_offset(page);
+    memcpy(word_of(entries, sequence), page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
+    entries->head = sequence * PST_PAGE_BYTES + end_offset(page->used_bytes);
     entries->tail = position_of_page(entries->page_first);
     return PST_OK;
 }
 
-static bool is_entry(const struct pst_log_bucket *entries, uint64_t position)
+static bool is_entry(struct pst_log *log, uint32_t bucket, uint64_t position)
 {
-    const uint8_t *page = page_of(entries, position_page(position));
+    const uint8_t *page = page_of(log, bucket, log->buckets[bucket], position_page(position));
     uint32_t offset = PST_PAGE_HEADER_BYTES;
-    while (offset < position_offset(position)) {
+    while (page != NULL && offset < position_offset(position)) {
         uint32_t bytes;
         memcpy(&bytes, page + offset + PREFIX_BYTES, PREFIX_BYTES);
         offset += entry_stride(bytes);
     }
-    return offset == position_offset(position);
+    return page != NULL && offset == position_offset(position);
 }
 
 int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, uint64_t head)
@@ -281,7 +307,7 @@ int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, ui
     }
     bool whole = head == entries->head && tail < head && tail >= position_of_page(0);
     /* A tail below the first page stood at the end of one that is gone. */
-    if (!whole || (position_page(tail) >= entries->page_first && !is_entry(entries, tail)))
+    if (!whole || (position_page(tail) >= entries->page_first && !is_entry(log, bucket, tail)))
         return PST_EDATA;
     entries->tail = tail;
     return PST_OK;
@@ -289,25 +315,46 @@ int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, ui
 
 /* ---- walks ---- */
 
-int pst_log_pages(struct pst_log *log, uint32_t bucket, pst_page_visit visit, void *argument)
+int pst_log_words(struct pst_log *log, uint32_t bucket, pst_word_visit visit, void *argument)
 {
     const struct pst_log_bucket *entries = log->buckets[bucket];
     for (uint64_t s = entries == NULL ? 0 : entries->page_first; entries != NULL && s < entries->page_end; s++) {
-        int rc = visit(argument, pst_page_header(page_of(entries, s)));
+        int rc = visit(argument, &log->structure, bucket, s * PST_PAGE_BYTES, word_of(entries, s));
         if (rc != PST_OK)
             return rc;
     }
     return PST_OK;
 }
 
-/* Returns where the last entry of the page ends. */
-static uint64_t page_check(const struct pst_log *log, const struct pst_log_bucket *entries, uint64_t sequence)
+void pst_log_word_set(struct pst_log *log, uint32_t bucket, uint64_t number, uint8_t *word)
 {
-    uint8_t *page = page_of(entries, sequence);
+    struct pst_log_bucket *entries = log->buckets[bucket];
+    entries->ring[position_page(number) & entries->ring_mask] = word;
+}
+
+int pst_state_log_wanted(struct pst_log *log, const int64_t *after, uint32_t count, int64_t period)
+{
+    if (count < 1 || count > PST_LOG_READERS_MAX || period < 0 || after[0] < 0)
+        return PST_EINVAL;
+    for (uint32_t i = 1; i < count; i++)
+        if (after[i] <= after[i - 1])
+            return PST_EINVAL;
+    memcpy(log->after, after, count * sizeof *after);
+    log->after_count = count;
+    log->period = period;
+    return PST_OK;
+}
+
+/* Returns where the last entry of the page ends. */
+static uint64_t page_check(struct pst_log *log, uint32_t bucket, const struct pst_log_bucket *entries,
+                           uint64_t sequence)
+{
+    uint8_t *page = page_of(log, bucket, entries, sequence);
+    PST_ASSERT(page != NULL);
     const struct pst_page_header *header = pst_page_header(page);
     PST_ASSERT(header->kind == PST_PAGE_LOG && header->structure == log->structure.number);
     PST_ASSERT(header->number == sequence * PST_PAGE_BYTES);
-    uint32_t offset = PST_PAGE_HEADER_BYTES, end = page_end_offset(header);
+    uint32_t offset = PST_PAGE_HEADER_BYTES, end = end_offset(header->used_bytes);
     bool tail_seen = position_page(entries->tail) != sequence;
     while (offset < end) {
         uint32_t bytes;
@@ -328,7 +375,7 @@ void pst_log_check(struct pst_log *log, uint32_t bucket)
     PST_ASSERT(entries->page_first <= entries->page_end && entries->tail <= entries->head);
     uint64_t end = entries->head;
     for (uint64_t s = entries->page_first; s < entries->page_end; s++)
-        end = page_check(log, entries, s);
+        end = page_check(log, bucket, entries, s);
     PST_ASSERT(end == entries->head);
     PST_ASSERT((entries->page_first == entries->page_end) == (entries->tail == entries->head));
 }

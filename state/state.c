@@ -4,21 +4,17 @@
 #include <string.h>
 
 /* Pages are cut from slabs that come zeroed from the system and are touched page by page, so that the untouched tail of a
- * page costs address space and no memory. Each begins a line of cache further than a page's length: a bucket of few keys fills
- * only the first lines of its page, and pages at multiples of 16 KiB would all want the same sets of the cache (Query 1: a
- * third of the time of an upsert). */
+ * page costs address space and no memory. Before each stands a line of cache, struct pst_frame: for what a pager has to know, and
+ * because a bucket of few keys fills only the first lines of its page, and pages at multiples of 16 KiB would all want the same
+ * sets of the cache (Query 1: a third of the time of an upsert). */
 enum {
-    PAGE_STRIDE_BYTES = PST_PAGE_BYTES + PST_CACHE_LINE_BYTES,
+    PAGE_STRIDE_BYTES = PST_FRAME_BYTES + PST_PAGE_BYTES,
     SLAB_PAGES_FIRST = 16, /* above the size from which malloc maps memory of its own */
     SLAB_PAGES = 64,
 };
 
 struct pst_slab {
     struct pst_slab *next;
-};
-
-struct pst_page_free {
-    struct pst_page_free *next;
 };
 
 struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
@@ -30,6 +26,7 @@ struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
     state->bucket_count = bucket_count;
     state->bytes_max = bytes_max;
     state->generation = 1;
+    state->stamp = 1;
     return state;
 }
 
@@ -37,6 +34,8 @@ void pst_state_free(struct pst_state *state)
 {
     if (state == NULL)
         return;
+    if (state->pager != NULL)
+        pst_pager_free(state);
     for (uint32_t i = 0; i < state->structure_count; i++) {
         struct pst_structure *structure = state->structures[i];
         if (structure->kind == PST_PAGE_RECORDS)
@@ -44,10 +43,7 @@ void pst_state_free(struct pst_state *state)
         else
             pst_log_free((struct pst_log *)structure);
     }
-    for (struct pst_slab *slab = state->slabs, *next; slab != NULL; slab = next) {
-        next = slab->next;
-        pst_free(slab);
-    }
+    pst_slabs_free(&state->slabs);
     pst_free(state);
 }
 
@@ -68,28 +64,54 @@ void pst_state_account(struct pst_state *state, int64_t index_bytes)
 
 /* ---- pages ---- */
 
-static int slab_add(struct pst_state *state)
+static int slab_add(struct pst_slabs *slabs)
 {
-    uint32_t pages = state->slabs == NULL ? SLAB_PAGES_FIRST : SLAB_PAGES;
+    uint32_t pages = slabs->all == NULL ? SLAB_PAGES_FIRST : SLAB_PAGES;
     size_t bytes = sizeof(struct pst_slab) + PST_CACHE_LINE_BYTES + (size_t)pages * PAGE_STRIDE_BYTES;
     struct pst_slab *slab = pst_calloc(1, bytes);
     if (slab == NULL)
         return PST_ENOMEM;
-    slab->next = state->slabs;
-    state->slabs = slab;
+    slab->next = slabs->all;
+    slabs->all = slab;
     uintptr_t first = (uintptr_t)(slab + 1);
     uintptr_t padding = -first & (PST_CACHE_LINE_BYTES - 1);
-    state->slab_next = (uint8_t *)(slab + 1) + padding;
-    state->slab_left = pages;
+    slabs->next = (uint8_t *)(slab + 1) + padding + PST_FRAME_BYTES;
+    slabs->left = pages;
     return PST_OK;
 }
 
-static uint8_t *free_page_pop(struct pst_state *state)
+uint8_t *pst_slabs_take(struct pst_slabs *slabs)
 {
-    struct pst_page_free *page = state->pages_free;
-    state->pages_free = page->next;
-    page->next = NULL;
-    return (uint8_t *)page;
+    if (slabs->free != NULL) {
+        struct pst_page_free *page = slabs->free;
+        slabs->free = page->next;
+        page->next = NULL;
+        return (uint8_t *)page;
+    }
+    if (slabs->left == 0 && slab_add(slabs) != PST_OK)
+        return NULL;
+    uint8_t *page = slabs->next;
+    slabs->next += PAGE_STRIDE_BYTES;
+    slabs->left--;
+    return page;
+}
+
+void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page)
+{
+    /* Zeroed here and not when it is taken again: the used bytes are known, and no bucket's rows outlive it. */
+    memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
+    struct pst_page_free *freed = (struct pst_page_free *)(void *)page;
+    freed->next = slabs->free;
+    slabs->free = freed;
+}
+
+void pst_slabs_free(struct pst_slabs *slabs)
+{
+    for (struct pst_slab *slab = slabs->all, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        pst_free(slab);
+    }
+    *slabs = (struct pst_slabs){0};
 }
 
 int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t **ret_page)
@@ -97,16 +119,9 @@ int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t num
     struct pst_state *state = structure->state;
     if (state->bytes_live + PST_PAGE_BYTES > state->bytes_max)
         return PST_EFULL;
-    if (state->pages_free == NULL && state->slab_left == 0 && slab_add(state) != PST_OK)
-        return PST_ENOMEM;
-    uint8_t *page;
-    if (state->pages_free != NULL) {
-        page = free_page_pop(state);
-    } else {
-        page = state->slab_next;
-        state->slab_next += PAGE_STRIDE_BYTES;
-        state->slab_left--;
-    }
+    uint8_t *page = state->pager == NULL ? pst_slabs_take(&state->slabs) : pst_pager_frame(state);
+    if (page == NULL)
+        return state->pager == NULL ? PST_ENOMEM : pst_state_error(state, NULL);
     *pst_page_header(page) = (struct pst_page_header){
         .magic = PST_PAGE_MAGIC,
         .version = PST_PAGE_VERSION,
@@ -120,16 +135,15 @@ int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t num
     state->bytes_live += PST_PAGE_BYTES;
     bytes_seen(state);
     *ret_page = page;
-    return PST_OK;
+    return state->pager == NULL ? PST_OK : pst_pager_enter(state, page);
 }
 
 void pst_page_give(struct pst_state *state, uint8_t *page)
 {
-    /* Zeroed here and not when it is taken again: the used bytes are known, and no bucket's rows outlive it. */
-    memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
-    struct pst_page_free *freed = (struct pst_page_free *)(void *)page;
-    freed->next = state->pages_free;
-    state->pages_free = freed;
+    if (state->pager == NULL)
+        pst_slabs_give(&state->slabs, page);
+    else
+        pst_pager_dead(state, page);
     state->page_count--;
     state->bytes_live -= PST_PAGE_BYTES;
 }
@@ -165,18 +179,37 @@ int pst_structure_init(struct pst_structure *structure, struct pst_state *state,
 
 /* ---- walks ---- */
 
-int pst_state_pages(struct pst_state *state, uint32_t bucket, pst_page_visit visit, void *argument)
+int pst_state_words(struct pst_state *state, uint32_t bucket, pst_word_visit visit, void *argument)
 {
     PST_ASSERT(bucket < state->bucket_count);
     for (uint32_t i = 0; i < state->structure_count; i++) {
         struct pst_structure *structure = state->structures[i];
         int rc = structure->kind == PST_PAGE_RECORDS
-                     ? pst_table_pages((struct pst_table *)structure, bucket, visit, argument)
-                     : pst_log_pages((struct pst_log *)structure, bucket, visit, argument);
+                     ? pst_table_words((struct pst_table *)structure, bucket, visit, argument)
+                     : pst_log_words((struct pst_log *)structure, bucket, visit, argument);
         if (rc != PST_OK)
             return rc;
     }
     return PST_OK;
+}
+
+struct pages_walk {
+    pst_page_visit visit;
+    void *argument;
+};
+
+static int page_visit(void *argument, struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t *page)
+{
+    const struct pages_walk *walk = argument;
+    if (pst_is_outside(page))
+        page = pst_pager_in(structure, bucket, number, page);
+    return page != NULL ? walk->visit(walk->argument, pst_page_header(page)) : pst_state_error(structure->state, NULL);
+}
+
+int pst_state_pages(struct pst_state *state, uint32_t bucket, pst_page_visit visit, void *argument)
+{
+    struct pages_walk walk = {visit, argument};
+    return pst_state_words(state, bucket, page_visit, &walk);
 }
 
 struct page_check {
@@ -200,7 +233,7 @@ static int page_check(void *argument, const struct pst_page_header *page)
 
 static void free_pages_check(const struct pst_state *state)
 {
-    for (const struct pst_page_free *page = state->pages_free; page != NULL; page = page->next) {
+    for (const struct pst_page_free *page = state->slabs.free; page != NULL; page = page->next) {
         const uint8_t *bytes = (const uint8_t *)page;
         for (size_t i = sizeof *page; i < PST_PAGE_BYTES; i++)
             PST_ASSERT(bytes[i] == 0);
@@ -212,6 +245,7 @@ int pst_state_check(struct pst_state *state)
     uint64_t page_count = 0;
     for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
         struct page_check check = {.bucket = bucket};
+        state->stamp += state->pager != NULL; /* nothing of the bucket before is held any more */
         (void)pst_state_pages(state, bucket, page_check, &check);
         page_count += check.page_count;
         for (uint32_t i = 0; i < state->structure_count; i++) {
@@ -224,5 +258,7 @@ int pst_state_check(struct pst_state *state)
     PST_ASSERT(page_count == state->page_count && state->bytes_live == page_count * PST_PAGE_BYTES);
     PST_ASSERT(state->bytes_live <= state->bytes_max && pst_state_bytes(state) <= state->bytes_max_seen);
     free_pages_check(state);
+    if (state->pager != NULL)
+        pst_pager_check(state);
     return PST_OK;
 }

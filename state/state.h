@@ -11,7 +11,7 @@
  *   S3  the records of a bucket are numbered 0..count-1 without holes, and each is found by its key
  *   S4  a log's entries lie in order of position, none straddles a page
  *   S5  a page that changed since generation g has a `changed` above g (image.h)
- * To come:  a budget with eviction. Records are reached by (bucket, number), never kept as pointers over a callback.
+ * Records are reached by (bucket, number), never kept as pointers over a callback: a page may leave (pager.h).
  */
 #ifndef PST_STATE_H
 #define PST_STATE_H
@@ -69,5 +69,10 @@ const void *pst_state_log_read(struct pst_log *, uint32_t bucket, uint64_t *posi
 uint64_t pst_state_log_tail(struct pst_log *, uint32_t bucket);
 uint64_t pst_state_log_head(struct pst_log *, uint32_t bucket);
 int pst_state_log_trim(struct pst_log *, uint32_t bucket, uint64_t position);
+/* Entries of a log are read again when event time is after[i] beyond the time of their callback of append, after[] ascending, and
+ * then every `period` after the last; period 0: never again. Without it the log's pages have no due time. `after` is copied;
+ * PST_EINVAL: not ascending from 0 or more, none, or more than PST_LOG_READERS_MAX. */
+enum { PST_LOG_READERS_MAX = 16 };
+int pst_state_log_wanted(struct pst_log *log, const int64_t *after, uint32_t count, int64_t period);
 
 #endif

@@ -17,16 +17,66 @@ static uint32_t round_up_8(uint32_t bytes) { return (bytes + 7u) & ~7u; }
  * are then all the same; the multiplication (2^64 over the golden ratio) brings all others to bear. */
 static inline uint32_t tag_of_hash(uint64_t hash) { return (uint32_t)((hash * 0x9E3779B97F4A7C15u) >> 32); }
 
-static inline uint8_t *slot_at(const struct pst_table *table, const struct pst_table_bucket *bucket, uint32_t number)
+static __attribute__((noinline)) uint8_t *page_in(const struct pst_table *table, struct pst_table_bucket *bucket,
+                                                  uint32_t page_index)
+{
+    struct pst_state *state = table->structure.state;
+    uint8_t *page = pst_pager_in(state->structures[table->structure.number], bucket->number,
+                                 (uint64_t)page_index * table->records_per_page, bucket->pages[page_index]);
+    return page != NULL ? page : pst_pager_zeros(state);
+}
+
+/* A page to be looked at before the next one is. */
+static inline uint8_t *page_read(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t page_index)
+{
+    uint8_t *page = bucket->pages[page_index];
+    return __builtin_expect(pst_is_outside(page), 0) ? page_in(table, bucket, page_index) : page;
+}
+
+static inline uint8_t *slot_read(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t number)
+{
+    uint32_t per_page = table->records_per_page;
+    PST_ASSERT(per_page != 0);
+    return page_read(table, bucket, number / per_page) + PST_PAGE_HEADER_BYTES +
+           (size_t)(number % per_page) * table->slot_bytes;
+}
+
+/* The page of a record, which does not leave before the callback ends: G3. */
+static inline uint8_t *page_of(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t page_index)
+{
+    struct pst_state *state = table->structure.state;
+    if (__builtin_expect(page_index == 0, 1)) {
+        if (bucket->touched_first != state->stamp) {
+            bucket->touched_first = state->stamp;
+            state->touched++;
+        }
+        uint8_t *page = bucket->page_first;
+        return __builtin_expect(pst_is_outside(page), 0) ? page_in(table, bucket, 0) : page;
+    }
+    uint8_t *page = bucket->pages[page_index];
+    if (__builtin_expect(state->pager == NULL, 1))
+        return page;
+    if (pst_is_outside(page))
+        page = page_in(table, bucket, page_index);
+    if (pst_frame_of(page)->touched != state->stamp) {
+        pst_frame_of(page)->touched = state->stamp;
+        state->touched++;
+    }
+    return page;
+}
+
+static inline uint8_t *slot_at(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t number)
 {
     uint32_t per_page = table->records_per_page;
     if (__builtin_expect(number < per_page, 1)) /* spares the division where a bucket has one page, the usual */
-        return bucket->page_first + PST_PAGE_HEADER_BYTES + (size_t)number * table->slot_bytes;
+        return page_of(table, bucket, 0) + PST_PAGE_HEADER_BYTES + (size_t)number * table->slot_bytes;
     PST_ASSERT(per_page != 0);
-    return bucket->pages[number / per_page] + PST_PAGE_HEADER_BYTES + (size_t)(number % per_page) * table->slot_bytes;
+    return page_of(table, bucket, number / per_page) + PST_PAGE_HEADER_BYTES +
+           (size_t)(number % per_page) * table->slot_bytes;
 }
 
-/* A record is about to be written, or may be: S5. */
+/* A record is about to be written, or may be: S5. Its page has been touched in this callback, or the mark may be taken for one of
+ * what was there before. */
 static inline void page_changes(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t number)
 {
     uint32_t per_page = table->records_per_page, generation = table->structure.state->generation;
@@ -35,7 +85,7 @@ static inline void page_changes(const struct pst_table *table, struct pst_table_
         return;
     }
     PST_ASSERT(per_page != 0);
-    pst_page_header(bucket->pages[number / per_page])->changed = generation;
+    pst_page_header(page_of(table, bucket, number / per_page))->changed = generation;
 }
 
 static inline uint32_t slot_tag(const struct pst_table *table, const uint8_t *slot)
@@ -107,7 +157,7 @@ static struct pst_table_bucket *bucket_new(struct pst_table *table, uint32_t num
     if (bucket == NULL)
         return NULL;
     *bucket = (struct pst_table_bucket){
-        .mask = INDEX_SLOTS_FIRST - 1, .count_max = INDEX_SLOTS_FIRST / 4, .page_capacity = 1};
+        .mask = INDEX_SLOTS_FIRST - 1, .count_max = INDEX_SLOTS_FIRST / 4, .page_capacity = 1, .number = number};
     bucket->pages = &bucket->page_first;
     bucket->slots = pst_calloc(INDEX_SLOTS_FIRST, sizeof *bucket->slots);
     if (bucket->slots == NULL) {
@@ -144,7 +194,7 @@ static int index_grow(struct pst_table *table, struct pst_table_bucket *bucket)
     if (slots == NULL)
         return PST_ENOMEM;
     for (uint32_t number = 0; number < bucket->count; number++)
-        index_put(slots, slot_count - 1, slot_tag(table, slot_at(table, bucket, number)), number);
+        index_put(slots, slot_count - 1, slot_tag(table, slot_read(table, bucket, number)), number);
     pst_free(bucket->slots);
     pst_state_account(table->structure.state, (int64_t)(slot_count / 2 * sizeof *slots));
     bucket->slots = slots;
@@ -170,7 +220,7 @@ static void index_erase(const struct pst_table *table, struct pst_table_bucket *
     uint32_t mask = bucket->mask;
     for (uint32_t at = (hole + 1) & mask; bucket->slots[at] != 0; at = (at + 1) & mask) {
         uint32_t number = (bucket->slots[at] & mask) - 1;
-        uint32_t home = slot_tag(table, slot_at(table, bucket, number)) & mask;
+        uint32_t home = slot_tag(table, slot_read(table, bucket, number)) & mask;
         if (((at - home) & mask) >= ((at - hole) & mask)) {
             bucket->slots[hole] = bucket->slots[at];
             hole = at;
@@ -219,7 +269,7 @@ static inline __attribute__((always_inline)) bool key_equal(const uint8_t *a, co
 }
 
 static inline __attribute__((always_inline)) uint8_t *slot_find(const struct pst_table *table,
-                                                                const struct pst_table_bucket *bucket, uint32_t tag,
+                                                                struct pst_table_bucket *bucket, uint32_t tag,
                                                                 const uint8_t *key, uint32_t key_bytes,
                                                                 uint32_t *ret_number)
 {
@@ -278,12 +328,18 @@ static __attribute__((noinline)) int slot_make(struct pst_table *table, uint32_t
     uint8_t *slot = slot_at(table, bucket, bucket->count);
     memcpy(slot, key, table->key_bytes);
     memcpy(slot + table->record_offset - sizeof tag, &tag, sizeof tag);
-    pst_page_header(bucket->pages[bucket->page_count - 1])->used_bytes += table->slot_bytes;
+    pst_page_header(page_of(table, bucket, bucket->page_count - 1))->used_bytes += table->slot_bytes;
     index_put(bucket->slots, bucket->mask, tag, bucket->count);
     *ret_number = bucket->count++;
     *ret_slot = slot;
     table->record_count++;
     return PST_OK;
+}
+
+static inline int state_error(const struct pst_table *table)
+{
+    const struct pst_state *state = table->structure.state;
+    return __builtin_expect(state->pager == NULL, 1) ? PST_OK : pst_state_error(state, NULL);
 }
 
 struct upsert {
@@ -306,7 +362,7 @@ static inline __attribute__((always_inline)) int upsert_rows(struct pst_table *t
     for (uint32_t i = 0; i < rows->row_count; i++, key += key_bytes) {
         uint32_t number = rows->bucket != NULL ? rows->bucket[i] : 0;
         PST_ASSERT(number < bucket_count);
-        const struct pst_table_bucket *bucket = table->buckets[number];
+        struct pst_table_bucket *bucket = table->buckets[number];
         uint32_t tag = tag_of_hash(rows->hash[i]), index = 0;
         uint8_t *slot = bucket != NULL ? slot_find(table, bucket, tag, key, key_bytes, &index) : NULL;
         if (__builtin_expect(slot == NULL, 0)) {
@@ -320,7 +376,8 @@ static inline __attribute__((always_inline)) int upsert_rows(struct pst_table *t
         if (rows->ret_record != NULL)
             rows->ret_record[i] = slot + table->record_offset;
     }
-    return PST_OK;
+    table->structure.state->lookups += rows->row_count;
+    return state_error(table);
 }
 
 int pst_state_table_upsert(struct pst_table *table, uint32_t n, const uint32_t *bucket, const uint64_t *hash,
@@ -343,8 +400,9 @@ int pst_state_table_upsert(struct pst_table *table, uint32_t n, const uint32_t *
 
 int64_t pst_state_table_find(struct pst_table *table, uint32_t bucket, uint64_t hash, const void *key)
 {
-    const struct pst_table_bucket *records = bucket_of(table, bucket);
+    struct pst_table_bucket *records = bucket_of(table, bucket);
     uint32_t number = 0;
+    table->structure.state->lookups++;
     if (records == NULL || slot_find(table, records, tag_of_hash(hash), key, table->key_bytes, &number) == NULL)
         return -1;
     return number;
@@ -360,7 +418,7 @@ uint32_t pst_state_table_count(struct pst_table *table, uint32_t bucket)
 
 const void *pst_table_peek(const struct pst_table *table, uint32_t bucket, uint32_t index)
 {
-    const struct pst_table_bucket *records = bucket_of(table, bucket);
+    struct pst_table_bucket *records = bucket_of(table, bucket);
     PST_ASSERT(records != NULL && index < records->count);
     return slot_at(table, records, index) + table->record_offset;
 }
@@ -369,13 +427,15 @@ void *pst_state_table_record(struct pst_table *table, uint32_t bucket, uint32_t 
 {
     struct pst_table_bucket *records = bucket_of(table, bucket);
     PST_ASSERT(records != NULL && index < records->count);
+    table->structure.state->lookups++;
+    uint8_t *slot = slot_at(table, records, index);
     page_changes(table, records, index);
-    return slot_at(table, records, index) + table->record_offset;
+    return slot + table->record_offset;
 }
 
 const void *pst_state_table_key(struct pst_table *table, uint32_t bucket, uint32_t index)
 {
-    const struct pst_table_bucket *records = bucket_of(table, bucket);
+    struct pst_table_bucket *records = bucket_of(table, bucket);
     PST_ASSERT(records != NULL && index < records->count);
     return slot_at(table, records, index);
 }
@@ -386,9 +446,12 @@ int pst_state_table_remove(struct pst_table *table, uint32_t bucket, uint32_t in
     if (records == NULL || index >= records->count)
         return PST_EINVAL;
     uint32_t last = records->count - 1;
+    uint8_t *slot = slot_at(table, records, index), *slot_last = slot_at(table, records, last);
+    int rc = state_error(table);
+    if (rc != PST_OK)
+        return rc;
     page_changes(table, records, index);
     page_changes(table, records, last);
-    uint8_t *slot = slot_at(table, records, index), *slot_last = slot_at(table, records, last);
     index_erase(table, records, index_place(records, slot_tag(table, slot), index));
     if (index != last) {
         uint32_t tag = slot_tag(table, slot_last);
@@ -396,7 +459,7 @@ int pst_state_table_remove(struct pst_table *table, uint32_t bucket, uint32_t in
         memcpy(slot, slot_last, table->slot_bytes);
     }
     memset(slot_last, 0, table->slot_bytes); /* a record is zero when it is made again */
-    uint8_t *page = records->pages[records->page_count - 1];
+    uint8_t *page = page_of(table, records, records->page_count - 1);
     pst_page_header(page)->used_bytes -= table->slot_bytes;
     if (pst_page_header(page)->used_bytes == 0) {
         pst_page_give(table->structure.state, page);
@@ -425,12 +488,11 @@ int pst_table_restore(struct pst_table *table, uint32_t number, const struct pst
     int rc = page_add(table, bucket, number);
     if (rc != PST_OK)
         return rc;
-    uint8_t *to = bucket->pages[bucket->page_count - 1];
-    memcpy(to, page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
+    memcpy(bucket->pages[bucket->page_count - 1], page, PST_PAGE_HEADER_BYTES + (size_t)page->used_bytes);
     for (uint32_t i = 0; i < count; i++) {
         if (bucket->count >= bucket->count_max && (rc = index_grow(table, bucket)) != PST_OK)
             return rc;
-        const uint8_t *slot = to + PST_PAGE_HEADER_BYTES + (size_t)i * table->slot_bytes;
+        const uint8_t *slot = (const uint8_t *)page + PST_PAGE_HEADER_BYTES + (size_t)i * table->slot_bytes;
         index_put(bucket->slots, bucket->mask, slot_tag(table, slot), bucket->count++);
         table->record_count++;
     }
@@ -439,23 +501,30 @@ int pst_table_restore(struct pst_table *table, uint32_t number, const struct pst
 
 /* ---- walks ---- */
 
-int pst_table_pages(struct pst_table *table, uint32_t bucket, pst_page_visit visit, void *argument)
+int pst_table_words(struct pst_table *table, uint32_t bucket, pst_word_visit visit, void *argument)
 {
-    const struct pst_table_bucket *records = table->buckets[bucket];
-    if (records != NULL && records->page_count > 0 &&
+    struct pst_table_bucket *records = table->buckets[bucket];
+    if (records != NULL && records->page_count > 0 && !pst_is_outside(records->page_first) &&
         pst_page_header(records->page_first)->changed < records->changed_first)
         pst_page_header(records->page_first)->changed = records->changed_first;
     for (uint32_t i = 0; records != NULL && i < records->page_count; i++) {
-        int rc = visit(argument, pst_page_header(records->pages[i]));
+        int rc = visit(argument, &table->structure, bucket, (uint64_t)i * table->records_per_page, records->pages[i]);
         if (rc != PST_OK)
             return rc;
     }
     return PST_OK;
 }
 
-static void page_check(const struct pst_table *table, const struct pst_table_bucket *records, uint32_t page_index)
+void pst_table_word_set(struct pst_table *table, uint32_t bucket, uint64_t number, uint8_t *word)
 {
-    const struct pst_page_header *page = pst_page_header(records->pages[page_index]);
+    struct pst_table_bucket *records = table->buckets[bucket];
+    records->pages[number / table->records_per_page] = word;
+    records->page_first = records->pages[0];
+}
+
+static void page_check(const struct pst_table *table, struct pst_table_bucket *records, uint32_t page_index)
+{
+    const struct pst_page_header *page = pst_page_header(page_read(table, records, page_index));
     uint32_t first = page_index * table->records_per_page;
     uint32_t left = records->count - first;
     uint32_t count = left < table->records_per_page ? left : table->records_per_page;
@@ -465,7 +534,7 @@ static void page_check(const struct pst_table *table, const struct pst_table_buc
 
 void pst_table_check(struct pst_table *table, uint32_t bucket)
 {
-    const struct pst_table_bucket *records = table->buckets[bucket];
+    struct pst_table_bucket *records = table->buckets[bucket];
     if (records == NULL)
         return;
     PST_ASSERT(records->page_count == (records->count + table->records_per_page - 1) / table->records_per_page);

@@ -86,6 +86,31 @@ static void effort_print(struct pst_text *text, const struct pst_run_report *rep
     pst_text_printf(text, " of it state\n");
 }
 
+static void paging_print(struct pst_text *text, const struct pst_run_report *report)
+{
+    for (uint32_t i = 0; i < report->paging_count; i++) {
+        const struct pst_paging_report *paging = &report->paging[i];
+        pst_text_printf(text, "  %s    %s: ", i == 0 ? "paging " : "       ", paging->operator_id);
+        pst_bytes_print(text, paging->bytes_in_max);
+        pst_text_printf(text, " in clear at most; ");
+        pst_count_print(text, paging->page_ins);
+        pst_text_printf(text, " pages fetched (");
+        pst_count_print(text, paging->waits);
+        pst_text_printf(text, " waited for, %.2f s), ", (double)paging->wait_ns / 1e9);
+        pst_count_print(text, paging->page_outs);
+        pst_text_printf(text, " sealed, ");
+        pst_count_print(text, paging->page_outs_clean);
+        pst_text_printf(text, " dropped clean, ");
+        pst_count_print(text, paging->dead_inside + paging->dead_outside);
+        pst_text_printf(text, " dead\n");
+    }
+    if (report->paging_count == 0)
+        return;
+    pst_text_printf(text, "             --state-budget ");
+    pst_bytes_print(text, report->state_budget_least);
+    pst_text_printf(text, " would have done\n");
+}
+
 void pst_outcome_note(const struct pst_outcome *outcome)
 {
     const struct pst_run_report *report = outcome->report;
@@ -94,6 +119,7 @@ void pst_outcome_note(const struct pst_outcome *outcome)
                     outcome->error == NULL ? "complete" : "not complete");
     rows_print(&text, report);
     effort_print(&text, report);
+    paging_print(&text, report);
     pst_checkpoint_print(&text, &report->checkpoint);
     for (uint32_t i = 0; i < report->output_count; i++)
         pst_text_printf(&text, "  %s    %s\n", i == 0 ? "outputs" : "       ", report->outputs[i]);
@@ -126,6 +152,39 @@ static void outputs_json(struct pst_text *json, const struct pst_run_report *rep
     pst_text_printf(json, "]");
 }
 
+static void paging_json(struct pst_text *json, const struct pst_run_report *report)
+{
+    pst_text_printf(json, "\"state_budget_least\":%llu,\"paging\":[", (unsigned long long)report->state_budget_least);
+    for (uint32_t i = 0; i < report->paging_count; i++) {
+        const struct pst_paging_report *paging = &report->paging[i];
+        const struct {
+            const char *name;
+            uint64_t figure;
+        } figures[] = {
+            {"hits", paging->lookups - paging->page_ins},
+            {"misses", paging->page_ins},
+            {"misses_prefetched", paging->page_ins_ahead},
+            {"prefetches", paging->aheads},
+            {"evictions", paging->page_outs + paging->page_outs_clean},
+            {"evictions_sealed", paging->page_outs},
+            {"dead_inside", paging->dead_inside},
+            {"dead_outside", paging->dead_outside},
+            {"bytes_sealed", paging->bytes_sealed},
+            {"bytes_opened", paging->bytes_opened},
+            {"bytes_in_clear_max", paging->bytes_in_max},
+            {"bytes_needed", paging->bytes_needed},
+            {"waits", paging->waits},
+            {"wait_ns", paging->wait_ns},
+        };
+        pst_text_printf(json, "%s{\"operator\":", i == 0 ? "" : ",");
+        pst_text_json(json, paging->operator_id);
+        for (size_t f = 0; f < sizeof figures / sizeof figures[0]; f++)
+            pst_text_printf(json, ",\"%s\":%llu", figures[f].name, (unsigned long long)figures[f].figure);
+        pst_text_printf(json, "}");
+    }
+    pst_text_printf(json, "],");
+}
+
 int pst_outcome_json(const struct pst_outcome *outcome)
 {
     const struct pst_run_report *report = outcome->report;
@@ -142,7 +201,9 @@ int pst_outcome_json(const struct pst_outcome *outcome)
                     (unsigned long long)report->state_bytes_max);
     pst_text_printf(&json, ",");
     pst_checkpoint_json(&json, &report->checkpoint);
-    pst_text_printf(&json, ",\"workers\":%u,\"input_bytes\":%llu,\"rows_out\":%llu,", report->worker_count,
+    pst_text_printf(&json, ",");
+    paging_json(&json, report);
+    pst_text_printf(&json, "\"workers\":%u,\"input_bytes\":%llu,\"rows_out\":%llu,", report->worker_count,
                     (unsigned long long)report->input_bytes, (unsigned long long)report->rows_out);
     outputs_json(&json, report);
     pst_text_printf(&json, ",\"complete\":%s,", outcome->error == NULL ? "true" : "false");

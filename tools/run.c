@@ -50,13 +50,40 @@ static bool block_bytes_read(const struct pst_call *call, uint32_t *ret_bytes)
     return true;
 }
 
+static bool budget_read(const struct pst_call *call, struct pst_run_options *options)
+{
+    const char *size = pst_call_flag(call, "state-budget"), *evict = pst_call_flag(call, "evict");
+    uint32_t count = 0;
+    options->spill_dir = pst_call_flag(call, "spill");
+    options->no_prefetch = pst_call_flag(call, "no-prefetch") != NULL;
+    if (size != NULL && (pst_parse_bytes(size, &options->state_budget) != PST_OK || options->state_budget == 0)) {
+        pst_complain(call, PST_EXIT_USAGE, "--state-budget `%s`: a size is wanted, as 64MiB", size);
+        return false;
+    }
+    for (; pst_run_evict_names[count] != NULL; count++)
+        if (evict != NULL && strcmp(evict, pst_run_evict_names[count]) == 0)
+            options->evict = count;
+    if (evict != NULL && strcmp(evict, pst_run_evict_names[options->evict]) != 0) {
+        const char *nearest = pst_nearest(evict, pst_run_evict_names, count);
+        pst_complain(call, PST_EXIT_USAGE, "--evict `%s`: event-time, lru, clock or random is wanted%s%s%s", evict,
+                     nearest != NULL ? "; did you mean `" : "", nearest != NULL ? nearest : "",
+                     nearest != NULL ? "`?" : "");
+        return false;
+    }
+    if (size == NULL && (evict != NULL || options->no_prefetch || options->spill_dir != NULL)) {
+        pst_complain(call, PST_EXIT_USAGE, "--evict, --spill and --no-prefetch mean something with --state-budget");
+        return false;
+    }
+    return true;
+}
+
 static bool options_read(const struct pst_call *call, struct pst_run_options *options)
 {
     uint64_t worker_count = 0, frame_rows = 0, channel_frames = 0;
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX, 0, &worker_count) ||
         !pst_call_number(call, "frame-rows", 1, FRAME_ROWS_MAX, 0, &frame_rows) ||
         !pst_call_number(call, "channel-frames", 1, CHANNEL_FRAMES_MAX, 0, &channel_frames) ||
-        !block_bytes_read(call, &options->block_bytes))
+        !block_bytes_read(call, &options->block_bytes) || !budget_read(call, options))
         return false;
     options->input = pst_call_flag(call, "input");
     options->output_dir = pst_call_flag(call, "output");
@@ -157,6 +184,11 @@ static const struct pst_flag run_flags[] = {
     {"counter-command", 0, "CMD", false, "The same by a command: `CMD read` prints a number, `CMD raise N` records.",
      NULL},
     {"drop-state", 0, "ID", true, "Resume without the state of operator ID, which does not fit it any more.", NULL},
+    {"state-budget", 0, "SIZE", false,
+     "Keep at most SIZE of state in memory, as 64MiB; the rest lies sealed in a file.", NULL},
+    {"evict", 0, "POLICY", false, "Which pages leave: event-time (unless said), lru, clock, random.", NULL},
+    {"spill", 0, "DIR", false, "Put that file into DIR and not into the output folder; it has no name.", "dir"},
+    {"no-prefetch", 0, NULL, false, "Fetch pages when they are wanted, and not before.", NULL},
     {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
     {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
     {"block-bytes", 0, "SIZE", false, "For tests and tuning: read the input in blocks of SIZE, as 64KiB.", NULL},
@@ -182,7 +214,8 @@ const struct pst_verb pst_verb_run = {
     .examples = "penstock run debs14/load.yaml --input meters.csv --output results\n"
                 "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"
                 "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json\n"
-                "penstock run debs14/load.yaml -i meters.csv -o results --checkpoint points --key meters.key --resume",
+                "penstock run debs14/load.yaml -i meters.csv -o results --checkpoint points --key meters.key --resume\n"
+                "penstock run debs14/outliers.yaml -i meters.csv -o results --state-budget 64MiB",
     .flags = run_flags,
     .run = run_run,
 };

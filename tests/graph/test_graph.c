@@ -437,8 +437,8 @@ static void a_shared_object_that_does_not_fit_is_refused_with_a_sentence(void **
     } cases[] = {
         {"./missing.so", "graph.yaml:3:13: error: `./missing.so` is refused: no such file"},
         {"./wrong_abi.so",
-         "`./wrong_abi.so` is refused: it was built for version 2 of the operator interface (999 bytes), this "
-         "penstock has version 1 ("},
+         "`./wrong_abi.so` is refused: it was built for version 3 of the operator interface (999 bytes), this "
+         "penstock has version 2 ("},
         {"./no_symbol.so", "it has no list of operators: the symbol `penstock_operators` is missing"},
         {"./no_operators.so", "it has no operators"},
         {"./incomplete.so", "its operator `incomplete` has no plan()"},

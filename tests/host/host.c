@@ -187,6 +187,7 @@ static const struct pst_host *host_table(void)
         .log_tail = pst_state_log_tail,
         .log_head = pst_state_log_head,
         .log_trim = pst_state_log_trim,
+        .log_wanted = pst_state_log_wanted,
     };
     host_plan_fill(&table);
     host_out_fill(&table);

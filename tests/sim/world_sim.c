@@ -22,6 +22,7 @@ enum { SLEEPS_MAX = 10000 }; /* ticks of worker 0 in a row that wake nobody: stu
 struct pst_file {
     struct sim_file *file;
     size_t at;
+    bool scratch;
 };
 
 /* splitmix64 (Steele, Lea, Flood 2014) */
@@ -315,6 +316,8 @@ static int sim_folder_list(void *self, const char *path, struct pst_text *ret_na
 static int sim_close(void *self, struct pst_file *file)
 {
     (void)self;
+    if (file->scratch)
+        file->file->bytes.count = 0;
     pst_free(file);
     return PST_OK;
 }
@@ -323,6 +326,60 @@ static int sim_size(void *self, struct pst_file *file, uint64_t *ret_bytes)
 {
     (void)self;
     *ret_bytes = file->file->bytes.count;
+    return PST_OK;
+}
+
+static int sim_scratch(void *self, const char *folder, struct pst_file **ret_file)
+{
+    struct sim *sim = self;
+    (void)folder;
+    int rc = disk_step(sim);
+    if (rc != PST_OK)
+        return rc;
+    PST_ASSERT(sim->file_count < SIM_FILES_MAX);
+    *ret_file = pst_calloc(1, sizeof **ret_file);
+    if (*ret_file == NULL)
+        return PST_ENOMEM;
+    struct sim_file *file = &sim->files[sim->file_count++]; /* it is not there: it has no name */
+    file->name = strdup("");
+    (*ret_file)->file = file;
+    (*ret_file)->scratch = true;
+    return PST_OK;
+}
+
+static int sim_read_at(void *self, struct pst_file *file, uint64_t offset, void *bytes, size_t byte_count)
+{
+    struct sim *sim = self;
+    if (sim->cut || offset + byte_count > file->file->bytes.count) {
+        pst_system_error_set(EIO);
+        return PST_EIO;
+    }
+    memcpy(bytes, file->file->bytes.bytes + offset, byte_count);
+    trace(sim, 'R', offset);
+    return PST_OK;
+}
+
+static int sim_write_at(void *self, struct pst_file *file, uint64_t offset, const void *bytes, size_t byte_count)
+{
+    struct sim *sim = self;
+    struct pst_text *text = &file->file->bytes;
+    static const char zeros[4096];
+    trace(sim, 'W', offset);
+    int rc = disk_step(sim);
+    if (rc != PST_OK)
+        return rc;
+    uint64_t grows = offset + byte_count > text->count ? offset + byte_count - text->count : 0;
+    if (grows > sim->write_bytes_left) {
+        pst_system_error_set(ENOSPC);
+        return PST_EIO;
+    }
+    if (sim->write_bytes_left != UINT64_MAX)
+        sim->write_bytes_left -= grows;
+    while (text->count < offset + byte_count) {
+        uint64_t rest = offset + byte_count - text->count;
+        append(text, zeros, rest < sizeof zeros ? rest : sizeof zeros);
+    }
+    memcpy(text->bytes + offset, bytes, byte_count);
     return PST_OK;
 }
 
@@ -621,6 +678,9 @@ void sim_init(struct sim *sim, uint64_t seed)
         .file_cut = sim_cut,
         .file_close = sim_close,
         .file_size = sim_size,
+        .file_scratch = sim_scratch,
+        .file_read_at = sim_read_at,
+        .file_write_at = sim_write_at,
         .look = sim_look,
         .rename = sim_rename,
         .unlink = sim_unlink,

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-enum { SIM_FILES_MAX = 1024, SIM_WORKERS_MAX = 64, SIM_JOBS_MAX = 8 };
+enum { SIM_FILES_MAX = 1024, SIM_WORKERS_MAX = 64, SIM_JOBS_MAX = 64 };
 
 /* What a power cut may leave: of the bytes, what was synced and perhaps some of what was not; of the names, those as of the last
  * sync of the folder or those as of now, file by file. */

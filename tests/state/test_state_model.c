@@ -1,8 +1,10 @@
 /* test_state_model.c - random calls of the state room against a model that is too simple to be wrong: arrays searched from the
  * front. Now and then the state is written down, as far as it changed, and a new one made of all that was ever written goes on in
- * its place. A failure prints its seed; PST_SEED runs that one alone. */
+ * its place. Half of the runs have a budget far below what they hold, so that pages come and go; the outside is an array, which now
+ * and then changes a bit, and then the page must be refused. A failure prints its seed; PST_SEED runs that one alone. */
 #include "base/base.h"
 #include "state/image.h"
+#include "state/seal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +34,7 @@ static uint32_t random_below(uint32_t n)
             fail_msg("PST_SEED=%lu: %s", (unsigned long)seed_now, #condition); \
     } while (0)
 static uint64_t seed_now;
+static bool paged;
 
 /* ---- the model ---- */
 
@@ -67,7 +70,7 @@ static void model_init(struct model *model)
     static const uint64_t hash_mask[] = {0, 7, 0xFF, UINT64_MAX, UINT64_MAX, UINT64_MAX};
     *model = (struct model){.key_bytes = key_bytes[random_below(8)],
                             .record_bytes = record_bytes[random_below(5)],
-                            .key_count = 1 + random_below(400),
+                            .key_count = 1 + random_below(paged ? 200 : 400), /* a bucket's pages must fit the pool */
                             .hash_mask = hash_mask[random_below(6)]};
     for (int b = 0; b < BUCKETS; b++) {
         model->records[b] = calloc(model->key_count, sizeof *model->records[b]);
@@ -195,6 +198,71 @@ static void step_trim(struct model *model, struct pst_log *log)
     model->first[bucket] += count;
 }
 
+/* ---- an outside that is an array ---- */
+
+enum { SLOTS_MAX = 4096, POOL_PAGES = 24, POOL_PAGES_WIDE = 64 };
+
+struct outside {
+    uint8_t *bytes[SLOTS_MAX];
+    uint32_t byte_count[SLOTS_MAX];
+    bool ahead[SLOTS_MAX];
+    uint32_t ahead_count;
+};
+static struct pst_secret *secret;
+static pst_evict evict_now;
+
+static int outside_put(void *self, uint32_t slot, const void *sealed, uint32_t byte_count)
+{
+    struct outside *outside = self;
+    CHECK(slot < SLOTS_MAX && !outside->ahead[slot]);
+    free(outside->bytes[slot]);
+    outside->bytes[slot] = malloc(byte_count);
+    memcpy(outside->bytes[slot], sealed, byte_count);
+    outside->byte_count[slot] = byte_count;
+    return PST_OK;
+}
+
+static void outside_forget(void *self, uint32_t slot)
+{
+    struct outside *outside = self;
+    CHECK(outside->ahead[slot]);
+    outside->ahead[slot] = false;
+    outside->ahead_count--;
+}
+
+static int outside_get(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
+{
+    struct outside *outside = self;
+    CHECK(slot < SLOTS_MAX && outside->byte_count[slot] == byte_count);
+    memcpy(sealed, outside->bytes[slot], byte_count);
+    if (outside->ahead[slot])
+        outside_forget(self, slot);
+    return PST_OK;
+}
+
+static int outside_look(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
+{
+    struct outside *outside = self;
+    CHECK(slot < SLOTS_MAX && outside->byte_count[slot] == byte_count);
+    memcpy(sealed, outside->bytes[slot], byte_count);
+    return PST_OK;
+}
+
+static void outside_ahead(void *self, uint32_t slot, uint32_t byte_count)
+{
+    struct outside *outside = self;
+    CHECK(outside->byte_count[slot] == byte_count && !outside->ahead[slot]);
+    outside->ahead[slot] = true;
+    CHECK(++outside->ahead_count <= PST_AHEAD_MAX);
+}
+
+static void outside_free(struct outside *outside)
+{
+    for (uint32_t i = 0; i < SLOTS_MAX; i++)
+        free(outside->bytes[i]);
+    free(outside);
+}
+
 /* ---- written down and made again ---- */
 
 struct written { /* the newest bytes of a page */
@@ -203,6 +271,10 @@ struct written { /* the newest bytes of a page */
 };
 
 struct subject {
+    struct pst_sealer *sealers[2];
+    struct outside *outside;
+    struct pst_pool *pool;
+    int64_t now;
     struct pst_state *state;
     struct pst_table *table;
     struct pst_log *log;
@@ -214,8 +286,42 @@ struct subject {
 static void subject_open(struct subject *subject, const struct model *model)
 {
     subject->state = pst_state_new(BUCKETS, UINT64_MAX);
+    if (paged) {
+        subject->pool = pst_pool_new((model->record_bytes > 100 ? POOL_PAGES_WIDE : POOL_PAGES) * PST_PAGE_BYTES);
+        subject->outside = calloc(1, sizeof *subject->outside);
+        static const char *const ids[] = {"o"};
+        static const uint32_t bucket_counts[] = {BUCKETS};
+        static uint64_t opened;
+        uint8_t graph[PST_GRAPH_DIGEST_BYTES] = {0}, incarnation[PST_INCARNATION_BYTES] = {0};
+        memcpy(incarnation, &(uint64_t){++opened}, 8);
+        CHECK(pst_sealer_new(secret, graph, PST_SEAL_SPILL, incarnation, 1, ids, bucket_counts, &subject->sealers[0]) ==
+              PST_OK);
+        CHECK(pst_sealer_new_to_open(secret, graph, PST_SEAL_SPILL, incarnation, 1, ids, bucket_counts,
+                                     &subject->sealers[1]) == PST_OK);
+        struct pst_paging paging = {
+            .pool = subject->pool,
+            .sealer = subject->sealers[0],
+            .opener = subject->sealers[1],
+            .outside = {subject->outside, outside_put, outside_get, outside_ahead, outside_forget, outside_look},
+            .evict = evict_now,
+            .ahead = random_below(4) != 0};
+        CHECK(pst_state_page(subject->state, &paging) == PST_OK);
+    }
     subject->table = pst_state_table_open(subject->state, "t", model->key_bytes, model->record_bytes);
     subject->log = pst_state_log_open(subject->state, "l");
+    int64_t after[] = {random_below(50), 50 + random_below(500)};
+    if (random_below(3) != 0)
+        CHECK(pst_state_log_wanted(subject->log, after, 1 + random_below(2), random_below(2) * 1000) == PST_OK);
+}
+
+static void subject_close(struct subject *subject)
+{
+    pst_state_free(subject->state);
+    pst_sealer_free(subject->sealers[0]);
+    pst_sealer_free(subject->sealers[1]);
+    pst_pool_free(subject->pool);
+    if (subject->outside != NULL)
+        outside_free(subject->outside);
 }
 
 static struct written *written_find(const struct subject *subject, const struct pst_image_page *page)
@@ -235,8 +341,11 @@ static void written_update(struct subject *subject, const struct pst_image *imag
     for (uint32_t i = 0; i < image->page_count; i++) {
         const struct pst_image_page *page = &image->pages[i];
         now[i].place = *page;
-        if (page->bytes != NULL) {
-            memcpy(now[i].bytes, page->bytes, PST_PAGE_HEADER_BYTES + page->bytes->used_bytes);
+        if (page->changed_since) {
+            _Alignas(8) uint8_t buffer[PST_PAGE_BYTES];
+            const struct pst_page_header *bytes;
+            CHECK(pst_image_page_bytes(image, i, buffer, &bytes) == PST_OK && bytes->changed == page->changed);
+            memcpy(now[i].bytes, bytes, PST_PAGE_HEADER_BYTES + bytes->used_bytes);
             continue;
         }
         const struct written *before = written_find(subject, page);
@@ -246,6 +355,28 @@ static void written_update(struct subject *subject, const struct pst_image *imag
     free(subject->written);
     subject->written = now;
     subject->written_count = image->page_count;
+}
+
+/* Others get on while somebody reads what the image says. */
+static void steps_meanwhile(struct subject *subject, struct model *model)
+{
+    for (uint32_t i = random_below(20); i > 0 && paged; i--) {
+        pst_state_begin(subject->state, subject->now);
+        step_append(model, subject->log);
+        step_upsert(model, subject->table);
+        CHECK(pst_state_end(subject->state) == PST_OK);
+    }
+}
+
+static void step_image(struct subject *subject, struct model *model)
+{
+    struct pst_image image;
+    uint32_t since = random_below(4) == 0 ? 0 : subject->generation;
+    CHECK(pst_state_image(subject->state, since, &image) == PST_OK);
+    steps_meanwhile(subject, model);
+    written_update(subject, &image);
+    subject->generation = image.generation;
+    pst_image_fini(&image);
 }
 
 static void step_revive(struct subject *subject, const struct model *model)
@@ -263,15 +394,20 @@ static void step_revive(struct subject *subject, const struct model *model)
     for (uint32_t i = 0; i < image.log_count; i++)
         CHECK(pst_state_restore_log(next.state, &image.logs[i]) == PST_OK);
     pst_state_restore_end(next.state, image.generation + 1);
-    for (uint32_t b = 0; b < BUCKETS; b++)
-        CHECK(pst_state_digest(next.state, b) == pst_state_digest(subject->state, b));
+    CHECK(pst_state_end(next.state) == PST_OK);
+    for (uint32_t b = 0; b < BUCKETS; b++) {
+        uint64_t digest = pst_state_digest(next.state, b);
+        CHECK(pst_state_end(next.state) == PST_OK);
+        CHECK(digest == pst_state_digest(subject->state, b));
+        CHECK(pst_state_end(subject->state) == PST_OK);
+    }
     CHECK(pst_state_check(next.state) == PST_OK);
-    pst_state_free(subject->state);
     next.written = subject->written;
     next.written_count = subject->written_count;
     next.generation = image.generation;
-    *subject = next;
     pst_image_fini(&image);
+    subject_close(subject);
+    *subject = next;
 }
 
 static void step_any(struct model *model, struct subject *subject)
@@ -287,17 +423,20 @@ static void step_any(struct model *model, struct subject *subject)
         step_append(model, subject->log);
     else if (die < 95)
         step_read(model, subject->log);
-    else if (die < 99)
+    else if (die < (paged ? 96 : 99)) /* much is held there */
         step_trim(model, subject->log);
     else if (random_below(4) == 0)
         step_revive(subject, model);
+    else if (random_below(2) == 0)
+        step_image(subject, model);
     else
         CHECK(pst_state_check(subject->state) == PST_OK);
 }
 
-static void tables_compare(const struct model *model, struct pst_table *table)
+static void tables_compare(const struct model *model, struct pst_state *state, struct pst_table *table)
 {
     for (uint32_t b = 0; b < BUCKETS; b++) {
+        CHECK(pst_state_end(state) == PST_OK);
         CHECK(pst_state_table_count(table, b) == model->count[b]);
         for (uint32_t i = 0; i < model->count[b]; i++) {
             CHECK(memcmp(pst_state_table_key(table, b, i), model->records[b][i].key, model->key_bytes) == 0);
@@ -306,18 +445,29 @@ static void tables_compare(const struct model *model, struct pst_table *table)
     }
 }
 
+static uint64_t page_ins;
+
 static void random_run(uint64_t seed)
 {
     struct model model;
     seed_now = random_state = seed;
+    paged = seed % 2 != 0;
     model_init(&model);
     struct subject subject = {0};
+    evict_now = (pst_evict)(seed / 2 % 4);
     subject_open(&subject, &model);
-    for (uint32_t i = 0; i < STEPS; i++)
+    for (uint32_t i = 0; i < STEPS; i++) {
+        subject.now += random_below(4) == 0;
+        pst_state_begin(subject.state, subject.now);
         step_any(&model, &subject);
-    tables_compare(&model, subject.table);
+        CHECK(pst_state_end(subject.state) == PST_OK);
+    }
+    tables_compare(&model, subject.state, subject.table);
     CHECK(pst_state_check(subject.state) == PST_OK);
-    pst_state_free(subject.state);
+    struct pst_paging_counts counts;
+    pst_state_paging_counts(subject.state, &counts);
+    page_ins += counts.page_ins;
+    subject_close(&subject);
     free(subject.written);
     model_fini(&model);
 }
@@ -326,10 +476,13 @@ static void random_calls_do_what_the_model_does(void **unused)
 {
     (void)unused;
     const char *seed = getenv("PST_SEED");
+    CHECK(pst_secret_new(&secret) == PST_OK);
     if (seed != NULL)
         random_run(strtoull(seed, NULL, 10));
     for (uint64_t i = 1; seed == NULL && i <= SEEDS; i++)
         random_run(i);
+    CHECK(seed != NULL || page_ins > SEEDS * 30);
+    pst_secret_free(secret);
 }
 
 int main(void)

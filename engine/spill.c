@@ -1,0 +1,462 @@
+/* spill.c - see spill.h. */
+#include "engine/spill.h"
+
+#include "state/image.h"
+#include "state/manifest.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { SPILL_WRITES = 16 };
+
+typedef enum piece_state { PIECE_FREE, PIECE_WAITS, PIECE_MOVES, PIECE_HERE, PIECE_DROPPED } piece_state;
+
+struct piece { /* a sealed page between memory and file */
+    piece_state state;
+    uint32_t slot, byte_count;
+    uint64_t order; /* writes: the latest of a slot is what counts */
+    uint8_t *bytes; /* slot_bytes, once there was need of it */
+};
+
+struct spill {
+    struct run *run;
+    uint32_t worker;
+    struct pst_file *file;
+    struct pst_sealer *sealer, *opener;
+    atomic_flag lock;
+    struct piece writes[SPILL_WRITES], reads[PST_AHEAD_MAX];
+    uint64_t order;
+    bool working; /* a job is on its way */
+    int error;    /* of a write that a job did */
+    char why[96];
+    uint64_t waits, wait_ns; /* pages that had to be read while the worker stood still */
+};
+
+struct paging { /* of a run */
+    struct pst_pool *pool;
+    struct pst_secret *master;
+    uint8_t graph[PST_GRAPH_DIGEST_BYTES];
+};
+
+static size_t slot_bytes(void) { return pst_seal_bound(PST_PAGE_BYTES); }
+
+static void lock(struct spill *spill)
+{
+    while (atomic_flag_test_and_set_explicit(&spill->lock, memory_order_acquire))
+        continue;
+}
+static void unlock(struct spill *spill) { atomic_flag_clear_explicit(&spill->lock, memory_order_release); }
+
+/* ---- pieces; all under the lock ---- */
+
+static bool piece_ready(struct piece *piece)
+{
+    if (piece->bytes == NULL)
+        piece->bytes = pst_malloc(slot_bytes());
+    return piece->bytes != NULL;
+}
+
+/* The latest of a slot on its way out, or NULL. */
+static struct piece *write_of(struct spill *spill, uint32_t slot)
+{
+    struct piece *latest = NULL;
+    for (int i = 0; i < SPILL_WRITES; i++) {
+        struct piece *piece = &spill->writes[i];
+        if (piece->state != PIECE_FREE && piece->slot == slot && (latest == NULL || piece->order > latest->order))
+            latest = piece;
+    }
+    return latest;
+}
+
+/* The oldest that may be written: not while an older one of its slot is being written. */
+static struct piece *write_next(struct spill *spill)
+{
+    struct piece *next = NULL;
+    for (int i = 0; i < SPILL_WRITES; i++) {
+        struct piece *piece = &spill->writes[i];
+        bool moves = false;
+        for (int k = 0; k < SPILL_WRITES; k++)
+            moves |= spill->writes[k].state == PIECE_MOVES && spill->writes[k].slot == piece->slot;
+        if (piece->state == PIECE_WAITS && !moves && (next == NULL || piece->order < next->order))
+            next = piece;
+    }
+    return next;
+}
+
+static struct piece *read_of(struct spill *spill, uint32_t slot)
+{
+    for (int i = 0; i < PST_AHEAD_MAX; i++) {
+        struct piece *piece = &spill->reads[i];
+        if (piece->state != PIECE_FREE && piece->state != PIECE_DROPPED && piece->slot == slot)
+            return piece;
+    }
+    return NULL;
+}
+
+static struct piece *read_in(struct spill *spill, piece_state state)
+{
+    for (int i = 0; i < PST_AHEAD_MAX; i++)
+        if (spill->reads[i].state == state)
+            return &spill->reads[i];
+    return NULL;
+}
+
+static void failed(struct spill *spill, int error)
+{
+    if (spill->error != PST_OK)
+        return;
+    spill->error = error;
+    (void)snprintf(spill->why, sizeof spill->why, "%s", pst_system_error());
+}
+
+/* ---- the file; the lock is given up for each call ---- */
+
+static void write_do(struct spill *spill, struct piece *piece)
+{
+    struct pst_world *world = spill->run->world;
+    piece->state = PIECE_MOVES;
+    unlock(spill);
+    int rc = world->file_write_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
+                                  piece->byte_count);
+    lock(spill);
+    piece->state = PIECE_FREE;
+    if (rc != PST_OK)
+        failed(spill, rc);
+}
+
+static void read_do(struct spill *spill, struct piece *piece)
+{
+    struct pst_world *world = spill->run->world;
+    piece->state = PIECE_MOVES;
+    unlock(spill);
+    int rc = world->file_read_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
+                                 piece->byte_count);
+    lock(spill);
+    piece->state = piece->state == PIECE_MOVES && rc == PST_OK ? PIECE_HERE : PIECE_FREE; /* who asks, reads again */
+}
+
+static void job(void *argument)
+{
+    struct spill *spill = argument;
+    lock(spill);
+    for (;;) {
+        struct piece *read = read_in(spill, PIECE_WAITS), *write = read == NULL ? write_next(spill) : NULL;
+        if (read != NULL)
+            read_do(spill, read);
+        else if (write != NULL)
+            write_do(spill, write);
+        else
+            break;
+    }
+    spill->working = false;
+    unlock(spill);
+}
+
+/* Before the run has begun, and where there is no memory for a job, things wait: put() writes what it has no room for itself. */
+static void job_start(struct spill *spill)
+{
+    struct run *run = spill->run;
+    if (spill->working || run->begun_ns == 0)
+        return;
+    spill->working = true;
+    unlock(spill);
+    int rc = run->world->work(run->world->self, spill->worker, job, spill);
+    lock(spill);
+    if (rc != PST_OK)
+        spill->working = false;
+}
+
+/* ---- what the pager calls ---- */
+
+static int put(void *self, uint32_t slot, const void *sealed, uint32_t byte_count)
+{
+    struct spill *spill = self;
+    lock(spill);
+    struct piece *piece = write_of(spill, slot);
+    if (piece == NULL || piece->state == PIECE_MOVES) {
+        piece = NULL;
+        for (int i = 0; i < SPILL_WRITES && piece == NULL; i++)
+            piece = spill->writes[i].state == PIECE_FREE ? &spill->writes[i] : NULL;
+    }
+    if (piece == NULL) {
+        piece = write_next(spill);
+        PST_ASSERT(piece != NULL); /* a job moves one at most */
+        write_do(spill, piece);
+    }
+    int rc = spill->error != PST_OK ? spill->error : piece_ready(piece) ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK) {
+        memcpy(piece->bytes, sealed, byte_count);
+        uint8_t *bytes = piece->bytes;
+        *piece = (struct piece){PIECE_WAITS, slot, byte_count, ++spill->order, bytes};
+        job_start(spill);
+    }
+    unlock(spill);
+    return rc;
+}
+
+static int read_now(struct spill *spill, uint32_t slot, void *sealed, uint32_t byte_count)
+{
+    struct pst_world *world = spill->run->world;
+    int rc = world->file_read_at(world->self, spill->file, (uint64_t)slot * slot_bytes(), sealed, byte_count);
+    if (rc != PST_OK) {
+        lock(spill);
+        failed(spill, rc);
+        unlock(spill);
+    }
+    return rc;
+}
+
+static int get(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
+{
+    struct spill *spill = self;
+    struct pst_world *world = spill->run->world;
+    lock(spill);
+    struct piece *piece = write_of(spill, slot), *read = read_of(spill, slot);
+    if (piece == NULL && read != NULL && read->state == PIECE_HERE)
+        piece = read;
+    if (piece != NULL)
+        memcpy(sealed, piece->bytes, byte_count);
+    if (read != NULL)
+        read->state = read->state == PIECE_MOVES ? PIECE_DROPPED : PIECE_FREE;
+    unlock(spill);
+    if (piece != NULL)
+        return PST_OK;
+    uint64_t begun = world->now_ns(world->self);
+    int rc = read_now(spill, slot, sealed, byte_count);
+    spill->waits++;
+    spill->wait_ns += world->now_ns(world->self) - begun;
+    return rc;
+}
+
+static int look(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
+{
+    struct spill *spill = self;
+    lock(spill);
+    const struct piece *piece = write_of(spill, slot);
+    if (piece != NULL)
+        memcpy(sealed, piece->bytes, byte_count);
+    unlock(spill);
+    return piece != NULL ? PST_OK : read_now(spill, slot, sealed, byte_count);
+}
+
+static void ahead(void *self, uint32_t slot, uint32_t byte_count)
+{
+    struct spill *spill = self;
+    lock(spill);
+    struct piece *read = read_in(spill, PIECE_FREE);
+    const struct piece *write = write_of(spill, slot);
+    if (read != NULL && piece_ready(read)) { /* else, as while a job still holds what was dropped: get() reads it */
+        if (write != NULL)
+            memcpy(read->bytes, write->bytes, byte_count);
+        uint8_t *bytes = read->bytes;
+        *read = (struct piece){write != NULL ? PIECE_HERE : PIECE_WAITS, slot, byte_count, 0, bytes};
+        if (write == NULL)
+            job_start(spill);
+    }
+    unlock(spill);
+}
+
+static void forget(void *self, uint32_t slot)
+{
+    struct spill *spill = self;
+    lock(spill);
+    struct piece *read = read_of(spill, slot);
+    if (read != NULL)
+        read->state = read->state == PIECE_MOVES ? PIECE_DROPPED : PIECE_FREE;
+    unlock(spill);
+}
+
+/* ---- life ---- */
+
+int pst_paging_init(struct run *run)
+{
+    if (run->options.state_budget == 0)
+        return PST_OK;
+    struct paging *paging = pst_calloc(1, sizeof *paging);
+    run->paging = paging;
+    if (paging == NULL)
+        return PST_ENOMEM;
+    paging->pool = pst_pool_new(run->options.state_budget);
+    int rc = paging->pool != NULL ? pst_secret_new(&paging->master) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = run->world->random(run->world->self, pst_secret_bytes(paging->master), PST_SECRET_BYTES);
+    return rc == PST_OK ? pst_manifest_graph(run->graph->name, paging->graph) : rc;
+}
+
+void pst_paging_fini(struct run *run)
+{
+    if (run->paging == NULL)
+        return;
+    pst_pool_free(run->paging->pool);
+    pst_secret_free(run->paging->master);
+    pst_free(run->paging);
+    run->paging = NULL;
+}
+
+static const char *folder_of(const struct run *run)
+{
+    if (run->options.spill_dir != NULL)
+        return run->options.spill_dir;
+    return run->options.output_dir != NULL ? run->options.output_dir : ".";
+}
+
+static int sealers_new(const struct pst_ctx *ctx, struct spill *spill)
+{
+    struct run *run = ctx->run;
+    uint8_t incarnation[PST_INCARNATION_BYTES];
+    const char *id = ctx->node->id;
+    uint32_t bucket_count = ctx->node->bucket_count;
+    int rc = run->world->random(run->world->self, incarnation, sizeof incarnation);
+    if (rc == PST_OK)
+        rc = pst_sealer_new(run->paging->master, run->paging->graph, PST_SEAL_SPILL, incarnation, 1, &id, &bucket_count,
+                            &spill->sealer);
+    if (rc == PST_OK)
+        rc = pst_sealer_new_to_open(run->paging->master, run->paging->graph, PST_SEAL_SPILL, incarnation, 1, &id,
+                                    &bucket_count, &spill->opener);
+    return rc;
+}
+
+int pst_paging_attach(struct pst_ctx *ctx)
+{
+    struct run *run = ctx->run;
+    if (run->paging == NULL)
+        return PST_OK;
+    struct spill *spill = pst_calloc(1, sizeof *spill);
+    if (spill == NULL)
+        return PST_ENOMEM;
+    ctx->spill = spill;
+    spill->run = run;
+    spill->worker = ctx->worker;
+    atomic_flag_clear(&spill->lock);
+    int rc = run->world->mkdir(run->world->self, folder_of(run));
+    if (rc == PST_OK)
+        rc = run->world->file_scratch(run->world->self, folder_of(run), &spill->file);
+    if (rc != PST_OK) {
+        pst_run_fail(run, rc, "cannot make a spill file in %s: %s", folder_of(run),
+                     rc == PST_ENOMEM ? pst_error_sentence(rc) : pst_system_error());
+        return rc;
+    }
+    rc = sealers_new(ctx, spill);
+    struct pst_paging paging = {.pool = run->paging->pool,
+                                .sealer = spill->sealer,
+                                .opener = spill->opener,
+                                .outside = {spill, put, get, ahead, forget, look},
+                                .evict = (pst_evict)run->options.evict,
+                                .ahead = !run->options.no_prefetch};
+    return rc == PST_OK ? pst_state_page(ctx->state, &paging) : rc;
+}
+
+void pst_paging_detach(struct pst_ctx *ctx)
+{
+    struct spill *spill = ctx->spill;
+    if (spill == NULL)
+        return;
+    struct pst_world *world = ctx->run->world;
+    if (spill->file != NULL)
+        (void)world->file_close(world->self, spill->file); /* nobody wants what is in it */
+    for (int i = 0; i < SPILL_WRITES; i++)
+        pst_free(spill->writes[i].bytes);
+    for (int i = 0; i < PST_AHEAD_MAX; i++)
+        pst_free(spill->reads[i].bytes);
+    pst_sealer_free(spill->sealer);
+    pst_sealer_free(spill->opener);
+    pst_free(spill);
+    ctx->spill = NULL;
+}
+
+int pst_paging_fits(struct run *run)
+{
+    uint64_t count = 0, least = (uint64_t)PST_POOL_PAGES_MIN * PST_PAGE_BYTES;
+    for (uint32_t i = 0; i < run->instance_count && run->paging != NULL; i++)
+        count += run->instances[i]->spill != NULL;
+    if (count * least <= run->options.state_budget || count == 0)
+        return PST_OK;
+    pst_run_fail(run, PST_EGRAPH,
+                 "a state budget of %" PRIu64 " bytes is too small: %" PRIu64
+                 " partitions have state, and each needs %" PRIu64 " KiB at least: --state-budget %" PRIu64 "KiB",
+                 run->options.state_budget, count, least / 1024, count * least / 1024);
+    return PST_EGRAPH;
+}
+
+/* ---- errors and figures ---- */
+
+static void page_refused(struct pst_ctx *ctx)
+{
+    struct pst_structure_view views[PST_STRUCTURES_MAX];
+    struct pst_seal_place place;
+    (void)pst_state_error(ctx->state, &place);
+    uint32_t count = pst_state_structures(ctx->state, views);
+    (void)snprintf(ctx->sentence, sizeof ctx->sentence,
+                   "the spill file was changed by somebody else: page %" PRIu64
+                   " of `%s`, bucket %u, is not what was put "
+                   "there",
+                   place.number, place.structure < count ? views[place.structure].name : "?", place.bucket);
+}
+
+int pst_paging_failed(struct pst_ctx *ctx, int error)
+{
+    struct pst_paging_counts counts;
+    pst_state_paging_counts(ctx->state, &counts);
+    if (error == PST_EREFUSED) {
+        page_refused(ctx);
+    } else if (error == PST_EFULL) {
+        uint64_t least = (pst_pool_least(ctx->run->paging->pool) + 1023) / 1024;
+        (void)snprintf(ctx->sentence, sizeof ctx->sentence,
+                       "one callback needs %" PRIu64 " KiB of pages at once, and the state budget has no more: "
+                       "--state-budget %" PRIu64 "KiB",
+                       counts.need_pages * (PST_PAGE_BYTES / 1024), least);
+        error = PST_EGRAPH;
+    } else if (error == PST_EIO) {
+        lock(ctx->spill);
+        (void)snprintf(ctx->sentence, sizeof ctx->sentence, "the spill file in %s: %s", folder_of(ctx->run),
+                       ctx->spill->why);
+        unlock(ctx->spill);
+    }
+    return pst_ctx_failed(ctx, error, "its state");
+}
+
+static void report_add(struct pst_paging_report *to, const struct pst_ctx *ctx)
+{
+    struct pst_paging_counts counts;
+    pst_state_paging_counts(ctx->state, &counts);
+    to->lookups += counts.lookups;
+    to->page_ins += counts.page_ins;
+    to->page_ins_ahead += counts.page_ins_ahead;
+    to->page_outs += counts.page_outs;
+    to->page_outs_clean += counts.page_outs_clean;
+    to->dead_inside += counts.dead_inside;
+    to->dead_outside += counts.dead_outside;
+    to->bytes_sealed += counts.bytes_sealed;
+    to->bytes_opened += counts.bytes_opened;
+    to->aheads += counts.aheads;
+    to->bytes_in_max += counts.pages_in_max * PST_PAGE_BYTES;
+    to->bytes_needed += counts.need_pages * PST_PAGE_BYTES;
+    to->waits += ctx->spill->waits;
+    to->wait_ns += ctx->spill->wait_ns;
+}
+
+int pst_paging_report(struct run *run, struct pst_run_report *report)
+{
+    if (run->paging == NULL || run->paging->pool == NULL)
+        return PST_OK;
+    report->paging = pst_calloc(run->graph->node_count + 1, sizeof *report->paging);
+    if (report->paging == NULL)
+        return PST_ENOMEM;
+    report->state_budget_least = pst_pool_least(run->paging->pool);
+    for (uint32_t n = 0; n < run->graph->node_count; n++) {
+        struct pst_paging_report *to = &report->paging[report->paging_count];
+        bool any = false;
+        for (uint32_t i = 0; i < run->instance_count; i++) {
+            const struct pst_ctx *ctx = run->instances[i];
+            if (ctx->node != &run->graph->nodes[n] || ctx->spill == NULL || ctx->state == NULL)
+                continue;
+            report_add(to, ctx);
+            any = true;
+        }
+        to->operator_id = any ? pst_strdup(run->graph->nodes[n].id) : NULL;
+        if (any && to->operator_id == NULL)
+            return PST_ENOMEM;
+        report->paging_count += any;
+    }
+    return PST_OK;
+}
