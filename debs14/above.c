@@ -248,6 +248,7 @@ static int above_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
     }
     for (uint32_t from = 0; from < rows->row_count; from += PST_OUT_ROWS_MAX) {
         uint32_t rest = rows->row_count - from;
+        pst_release(ctx);
         int rc = some_rows(ctx, above, rows, from, rest < PST_OUT_ROWS_MAX ? rest : PST_OUT_ROWS_MAX);
         if (rc != PST_OK)
             return rc;
@@ -472,9 +473,11 @@ static int bucket_time(struct pst_ctx *ctx, struct plug_above *above, uint32_t b
         if (rc == PST_OK)
             rc = apply_medians(ctx, above, bucket, w, window, &all[w]);
     }
-    for (uint32_t w = 0; w < above->plan->window_count && rc == PST_OK;
-         w++) /* touched is complete when all have expired */
-        rc = judge_window(ctx, above, bucket, w, window_of(ctx, above, bucket, w), all[w]);
+    for (uint32_t w = 0; w < above->plan->window_count && rc == PST_OK; w++) {
+        /* touched is complete when all have expired */
+        const struct window *window = window_of(ctx, above, bucket, w);
+        rc = window != NULL ? judge_window(ctx, above, bucket, w, window, all[w]) : PST_ENOMEM;
+    }
     for (uint32_t i = 0; i < place->touched_count; i++)
         plug_of(ctx, above, bucket, place->touched[i])->touched = 0;
     place->touched_count = 0;
@@ -491,7 +494,7 @@ static int above_on_time(struct pst_ctx *ctx, int64_t t)
     uint32_t count;
     const uint32_t *buckets = above->fresh ? pst_buckets(ctx, &count) : pst_due(ctx, &count);
     int rc = PST_OK;
-    for (uint32_t i = 0; i < count && rc == PST_OK; i++)
+    for (uint32_t i = 0; i < count && rc == PST_OK; i++, pst_release(ctx))
         rc = bucket_time(ctx, above, buckets[i], t - 1);
     for (uint32_t w = 0; w < above->plan->window_count; w++)
         above->medians[w].fresh = false;

@@ -287,7 +287,7 @@ static int plug_on_time(struct pst_ctx *ctx, int64_t t)
     uint32_t due_count;
     const uint32_t *due = pst_due(ctx, &due_count);
     int rc = PST_OK;
-    for (uint32_t i = 0; i < due_count && rc == PST_OK; i++)
+    for (uint32_t i = 0; i < due_count && rc == PST_OK; i++, pst_release(ctx))
         rc = plug_bucket(ctx, load, due[i], &now);
     return rc;
 }
@@ -308,14 +308,14 @@ static int plug_on_end(struct pst_ctx *ctx, int64_t t)
          s++) { /* a slice that ends between t and the update has nothing to say */
         if (now.index[s] == floor_div(t - 1, plan->slice_s[s]))
             continue;
-        for (uint32_t i = 0; i < due_count; i++)
+        for (uint32_t i = 0; i < due_count; i++, pst_release(ctx))
             for (uint32_t m = 0; m < pst_table_count(ctx, load->plugs, due[i]); m++) {
                 struct plug *plug = pst_table_record(ctx, load->plugs, due[i], m);
                 plug->slices[s].sum_mw = -plug->sum_mw; /* so that what is rolled up below comes to nothing */
                 plug->slices[s].count = (uint32_t)-plug->count;
             }
     }
-    for (uint32_t i = 0; i < due_count && rc == PST_OK; i++)
+    for (uint32_t i = 0; i < due_count && rc == PST_OK; i++, pst_release(ctx))
         rc = plug_bucket(ctx, load, due[i], &now);
     return rc;
 }
@@ -500,7 +500,7 @@ static int house_on_time(struct pst_ctx *ctx, int64_t t)
     uint32_t due_count;
     const uint32_t *due = pst_due(ctx, &due_count);
     int rc = PST_OK;
-    for (uint32_t i = 0; i < due_count && rc == PST_OK; i++)
+    for (uint32_t i = 0; i < due_count && rc == PST_OK; i++, pst_release(ctx))
         rc = house_bucket(ctx, load, due[i], t);
     return rc;
 }

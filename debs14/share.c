@@ -105,7 +105,7 @@ static int share_on_time(struct pst_ctx *ctx, int64_t t)
     uint32_t due_count;
     const uint32_t *due = pst_due(ctx, &due_count);
     int rc = PST_OK;
-    for (uint32_t i = 0; i < due_count; i++) {
+    for (uint32_t i = 0; i < due_count; i++, pst_release(ctx)) {
         uint32_t count = pst_table_count(ctx, share->houses, due[i]);
         for (uint32_t m = 0; m < count; m++) {
             struct house *house = pst_table_record(ctx, share->houses, due[i], m);

@@ -66,6 +66,12 @@ static struct pst_log *host_log_open(struct pst_ctx *ctx, const char *name)
     return state != NULL ? pst_state_log_open(state, name) : NULL;
 }
 
+static void host_release(struct pst_ctx *ctx)
+{
+    if (ctx->spill != NULL)
+        pst_state_release(ctx->state);
+}
+
 static struct pst_host host;
 
 /* Filled at the first run, before there are workers. */
@@ -103,6 +109,7 @@ const struct pst_host *pst_engine_host(void)
     host.log_head = pst_state_log_head;
     host.log_trim = pst_state_log_trim;
     host.log_wanted = pst_state_log_wanted;
+    host.release = host_release;
     host.abi = PST_OPERATOR_ABI;
     return &host;
 }

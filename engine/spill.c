@@ -8,6 +8,8 @@
 #include <string.h>
 
 enum { SPILL_WRITES = 16 };
+/* A frame's rows may meet a page of each bucket, but an operator with more buckets than that has few keys in each. */
+enum { BUCKETS_AT_ONCE = 64, PAGES_BESIDES = 8 };
 
 typedef enum piece_state { PIECE_FREE, PIECE_WAITS, PIECE_MOVES, PIECE_HERE, PIECE_DROPPED } piece_state;
 
@@ -20,7 +22,7 @@ struct piece { /* a sealed page between memory and file */
 
 struct spill {
     struct run *run;
-    uint32_t worker;
+    uint32_t worker, pages_min;
     struct pst_file *file;
     struct pst_sealer *sealer, *opener;
     atomic_flag lock;
@@ -337,7 +339,10 @@ int pst_paging_attach(struct pst_ctx *ctx)
         return rc;
     }
     rc = sealers_new(ctx, spill);
+    spill->pages_min = ctx->owned_count < BUCKETS_AT_ONCE ? ctx->owned_count : BUCKETS_AT_ONCE;
+    spill->pages_min += PAGES_BESIDES;
     struct pst_paging paging = {.pool = run->paging->pool,
+                                .pages_min = spill->pages_min,
                                 .sealer = spill->sealer,
                                 .opener = spill->opener,
                                 .outside = {spill, put, get, ahead, forget, look},
@@ -366,15 +371,18 @@ void pst_paging_detach(struct pst_ctx *ctx)
 
 int pst_paging_fits(struct run *run)
 {
-    uint64_t count = 0, least = (uint64_t)PST_POOL_PAGES_MIN * PST_PAGE_BYTES;
-    for (uint32_t i = 0; i < run->instance_count && run->paging != NULL; i++)
-        count += run->instances[i]->spill != NULL;
-    if (count * least <= run->options.state_budget || count == 0)
+    uint64_t count = 0, least = 0;
+    for (uint32_t i = 0; i < run->instance_count && run->paging != NULL; i++) {
+        const struct spill *spill = run->instances[i]->spill;
+        count += spill != NULL;
+        least += spill != NULL ? spill->pages_min * (PST_PAGE_BYTES / 1024) : 0;
+    }
+    if (least <= run->options.state_budget / 1024)
         return PST_OK;
     pst_run_fail(run, PST_EGRAPH,
-                 "a state budget of %" PRIu64 " bytes is too small: %" PRIu64
-                 " partitions have state, and each needs %" PRIu64 " KiB at least: --state-budget %" PRIu64 "KiB",
-                 run->options.state_budget, count, least / 1024, count * least / 1024);
+                 "a state budget of %" PRIu64 " KiB is too small for the %" PRIu64
+                 " partitions that have state, which need %" PRIu64 " KiB to begin with: --state-budget %" PRIu64 "KiB",
+                 run->options.state_budget / 1024, count, least, least);
     return PST_EGRAPH;
 }
 

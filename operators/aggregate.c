@@ -665,7 +665,7 @@ static int aggregate_on_time(struct pst_ctx *ctx, int64_t t)
     uint32_t count;
     const uint32_t *due = pst_due(ctx, &count);
     int rc = PST_OK;
-    for (uint32_t i = 0; rc == PST_OK && i < count; i++)
+    for (uint32_t i = 0; rc == PST_OK && i < count; i++, pst_release(ctx))
         rc = end_epoch(ctx, run, due[i], t);
     return rc;
 }
@@ -678,7 +678,7 @@ static int aggregate_on_end(struct pst_ctx *ctx, int64_t t)
     uint32_t count;
     const uint32_t *due = pst_due(ctx, &count);
     int rc = PST_OK;
-    for (uint32_t i = 0; rc == PST_OK && i < count; i++) {
+    for (uint32_t i = 0; rc == PST_OK && i < count; i++, pst_release(ctx)) {
         rc = close_panes(ctx, run, due[i]);
         for (int64_t end = next_end(plan, t); rc == PST_OK && pst_table_count(ctx, run->groups, due[i]) != 0;
              end += plan->slide) {

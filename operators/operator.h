@@ -243,6 +243,7 @@ struct pst_host {
     uint64_t (*log_head)(struct pst_log *, uint32_t bucket);
     int (*log_trim)(struct pst_log *, uint32_t bucket, uint64_t position);
     int (*log_wanted)(struct pst_log *, const int64_t *after, uint32_t count, int64_t period);
+    void (*release)(struct pst_ctx *);
 };
 
 /* First member of both, so that the calls below need no symbol of the engine: a shared object links against nothing. */
@@ -364,7 +365,7 @@ static inline bool pst_wanted(struct pst_ctx *c, uint32_t output, uint32_t outpu
 }
 
 /* ---- tables: key -> record of fixed size, zeroed when it is made; records of one bucket are numbered 0.. without holes ----
- * Pointers are valid until the callback returns or the table gains or loses a record, whichever is first. Where a page cannot be
+ * Pointers are valid until the callback returns, or calls pst_release(), or the table gains or loses a record, whichever is first. Where a page cannot be
  * brought back to memory (a full disk, a changed spill file) find() and the pointers speak of records of zeros, and the run ends
  * when the callback has returned: there is nothing to be asked for. */
 /* In open() only. The name is unique in the operator and stays with the state. NULL: out of memory or bounds. */
@@ -403,6 +404,10 @@ static inline int pst_table_remove(struct pst_ctx *c, struct pst_table *t, uint3
 {
     return PST_HOST(c)->table_remove(t, bucket, index);
 }
+
+/* No pointer that this callback got from a table or log is used any more: where state does not fit its budget, what it has touched
+ * so far may leave. To be called between one bucket and the next, so that the least budget is what one of them takes. */
+static inline void pst_release(struct pst_ctx *c) { PST_HOST(c)->release(c); }
 
 /* ---- logs: entries of 1..PST_LOG_ENTRY_BYTES_MAX bytes, read from any position that append or read gave ---- */
 static inline struct pst_log *pst_log_open(struct pst_ctx *c, const char *name)

@@ -47,6 +47,8 @@ struct pst_pager {
     int64_t now;
     uint64_t version, random;
     uint64_t pages_told; /* to the pool */
+    uint64_t
+        own; /* pages of the pool that are kept for this state: pages_min, or what a callback has touched at most */
     struct list heap, clock;
     uint32_t hand;
     struct outside_page *slots;
@@ -60,6 +62,8 @@ struct pst_pager {
 };
 
 static uint64_t resident(const struct pst_pager *pager) { return (uint64_t)pager->heap.count + pager->clock.count; }
+/* Is the next page that comes, or the one that has just left its list, one of the state's own? */
+static bool is_own(const struct pst_pager *pager) { return resident(pager) < pager->own; }
 
 /* ---- life ---- */
 
@@ -78,7 +82,8 @@ int pst_state_page(struct pst_state *state, const struct pst_paging *paging)
         pst_free(pager);
         return PST_ENOMEM;
     }
-    pst_pool_join(pager->with.pool);
+    pager->own = paging->pages_min;
+    pst_pool_own(pager->with.pool, 0, 0, pager->own);
     state->pager = pager;
     return PST_OK;
 }
@@ -97,9 +102,9 @@ void pst_pager_free(struct pst_state *state)
     while (resident(pager) != 0) {
         struct list *list = pager->heap.count != 0 ? &pager->heap : &pager->clock;
         uint8_t *page = list->pages[--list->count];
-        pst_pool_give(pager->with.pool, resident(pager), page);
+        pst_pool_give(pager->with.pool, is_own(pager), page);
     }
-    pst_pool_leave(pager->with.pool);
+    pst_pool_own(pager->with.pool, 0, pager->own, 0);
     atomic_fetch_sub_explicit(&pager->with.pool->pages_total, pager->pages_told, memory_order_relaxed);
     hold_free(pager);
     pst_free(pager->heap.pages);
@@ -612,8 +617,7 @@ static uint64_t share_of(struct pst_state *state)
                      own - pager->pages_told;
     pager->pages_told = own;
     uint64_t share = (uint64_t)((double)pool->pages_max * (double)own / (double)total);
-    uint64_t least = pager->counts.need_pages + PST_POOL_PAGES_MIN / 2;
-    return share > least ? share : least;
+    return share > pager->own ? share : pager->own;
 }
 
 uint8_t *pst_pager_frame(struct pst_state *state)
@@ -628,15 +632,15 @@ uint8_t *pst_pager_frame(struct pst_state *state)
     }
     bool none;
     uint8_t *page =
-        pst_pool_take(pool, resident(pager), resident(pager) < share_of(state) ? 0 : pool->cushion, false, &none);
+        pst_pool_take(pool, is_own(pager), resident(pager) < share_of(state) ? 0 : pool->cushion, false, &none);
     if (page == NULL && none) {
         page = evict(state);
         if (page != NULL) {
             memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
         } else if (pager->error == PST_OK) { /* all is held: what others have left, and then more than there is */
-            page = pst_pool_take(pool, resident(pager), 0, false, &none);
+            page = pst_pool_take(pool, true, 0, false, &none);
             if (page == NULL && none) {
-                page = pst_pool_take(pool, resident(pager), 0, true, &none);
+                page = pst_pool_take(pool, is_own(pager), 0, true, &none);
                 pager->over = true; /* the callback goes on to its end, so that what it needs is known */
             }
         }
@@ -670,7 +674,7 @@ void pst_pager_dead(struct pst_state *state, uint8_t *page)
         slot_disown(pager, pst_frame_of(page)->slot);
     list_leave(pager, page);
     pager->counts.dead_inside++;
-    pst_pool_give(pager->with.pool, resident(pager), page);
+    pst_pool_give(pager->with.pool, is_own(pager), page);
 }
 
 /* ---- in ---- */
@@ -695,7 +699,7 @@ uint8_t *pst_pager_in(struct pst_structure *structure, uint32_t bucket, uint64_t
     if (rc != PST_OK) {
         fail(pager, rc, &place);
         *pst_page_header(page) = (struct pst_page_header){.used_bytes = PST_PAGE_DATA_BYTES};
-        pst_pool_give(pager->with.pool, resident(pager), page);
+        pst_pool_give(pager->with.pool, is_own(pager), page);
         return NULL;
     }
     slot_unwait(pager, slot);
@@ -772,10 +776,11 @@ static void need_look(struct pst_state *state)
     struct pst_pager *pager = state->pager;
     uint64_t need = state->touched + state->structure_count; /* each log holds a page */
     if (need > pager->counts.need_pages) {
-        uint64_t told = pager->counts.need_pages > PST_POOL_PAGES_MIN ? pager->counts.need_pages : PST_POOL_PAGES_MIN;
-        if (need > told)
-            atomic_fetch_add_explicit(&pager->with.pool->pages_need, need - told, memory_order_relaxed);
         pager->counts.need_pages = need;
+        if (need > pager->own) {
+            pst_pool_own(pager->with.pool, resident(pager), pager->own, need);
+            pager->own = need;
+        }
     }
     state->touched = 0;
 }
@@ -790,6 +795,14 @@ void pst_state_begin(struct pst_state *state, int64_t now)
         ahead_look(state);
 }
 
+void pst_state_release(struct pst_state *state)
+{
+    if (state->pager == NULL)
+        return;
+    need_look(state);
+    state->stamp++;
+}
+
 int pst_state_end(struct pst_state *state)
 {
     struct pst_pager *pager = state->pager;
@@ -801,14 +814,13 @@ int pst_state_end(struct pst_state *state)
         fail(pager, PST_EFULL, NULL);
     hold_look(pager);
     struct pst_pool *pool = pager->with.pool;
-    uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed);
-    if (used + pool->cushion <= pool->pages_max || resident(pager) <= share_of(state))
+    if (!pst_pool_is_short(pool) || resident(pager) <= share_of(state))
         return pager->error;
     for (uint32_t i = 0; i < GIVE_BACK_MAX && pager->error == PST_OK; i++) {
         uint8_t *page = evict(state);
         if (page == NULL)
             break;
-        pst_pool_give(pool, resident(pager), page);
+        pst_pool_give(pool, is_own(pager), page);
     }
     return pager->error;
 }

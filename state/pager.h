@@ -18,7 +18,6 @@
 #include "state/state.h"
 
 /* ---- the pool ---- */
-enum { PST_POOL_PAGES_MIN = 16 }; /* for each state that shares it */
 struct pst_pool;
 /* budget_bytes: of pages in clear, rounded down to pages. NULL: out of memory. Memory is taken as it is needed. */
 struct pst_pool *pst_pool_new(uint64_t budget_bytes);
@@ -50,6 +49,7 @@ struct pst_paging {
     struct pst_sealer *sealer; /* of PST_SEAL_SPILL, used by the state's thread */
     struct pst_sealer *opener; /* of the same incarnation, to open alone, used by whoever has an image (image.h) */
     uint32_t operator_index;   /* in both */
+    uint32_t pages_min;        /* kept for this state alone: what a callback is likely to touch */
     struct pst_outside outside;
     pst_evict evict;
     bool ahead;
@@ -62,6 +62,7 @@ int pst_state_page(struct pst_state *state, const struct pst_paging *paging);
  * Returns what pst_state_error() does. */
 void pst_state_begin(struct pst_state *state, int64_t now);
 int pst_state_end(struct pst_state *state);
+void pst_state_release(struct pst_state *state); /* within one: what it has touched so far may leave */
 /* Why the state must not be used any more: PST_OK, or what a page could not be had for: PST_EREFUSED it was changed outside, PST_EFULL
  * the pool is too small for one callback, PST_EIO and others from outside, PST_ENOMEM. Until then what was asked for reads as
  * zeros, so that a callback need not ask. ret_place: the page, where there is one; may be NULL. */

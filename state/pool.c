@@ -32,18 +32,25 @@ static void lock(struct pst_pool *pool)
 
 static void unlock(struct pst_pool *pool) { atomic_flag_clear_explicit(&pool->lock, memory_order_release); }
 
-void pst_pool_join(struct pst_pool *pool)
+void pst_pool_own(struct pst_pool *pool, uint64_t resident, uint64_t own_before, uint64_t own)
 {
     lock(pool);
-    pool->kept += PST_POOL_PAGES_MIN;
+    pool->kept -= own_before > resident ? own_before - resident : 0;
+    pool->kept += own > resident ? own - resident : 0;
     unlock(pool);
-    atomic_fetch_add_explicit(&pool->pages_need, PST_POOL_PAGES_MIN, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->pages_need, own - own_before, memory_order_relaxed);
 }
 
-uint8_t *pst_pool_take(struct pst_pool *pool, uint64_t resident, uint64_t left, bool over, bool *ret_none)
+bool pst_pool_is_short(const struct pst_pool *pool) /* as of some moment or other: it is asked after every callback */
+{
+    return atomic_load_explicit(&pool->pages_used, memory_order_relaxed) +
+               atomic_load_explicit(&pool->kept, memory_order_relaxed) + pool->cushion >
+           pool->pages_max;
+}
+
+uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, bool over, bool *ret_none)
 {
     uint8_t *page = NULL;
-    bool own = resident < PST_POOL_PAGES_MIN;
     lock(pool);
     uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed);
     *ret_none = !over && used + (own ? 0 : left + pool->kept) >= pool->pages_max;
@@ -59,19 +66,12 @@ uint8_t *pst_pool_take(struct pst_pool *pool, uint64_t resident, uint64_t left, 
     return page;
 }
 
-void pst_pool_give(struct pst_pool *pool, uint64_t resident, uint8_t *page)
+void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page)
 {
     lock(pool);
-    pool->kept += resident < PST_POOL_PAGES_MIN;
+    pool->kept += own;
     pst_slabs_give(&pool->slabs, page);
     atomic_fetch_sub_explicit(&pool->pages_used, 1, memory_order_relaxed);
-    unlock(pool);
-}
-
-void pst_pool_leave(struct pst_pool *pool)
-{
-    lock(pool);
-    pool->kept -= PST_POOL_PAGES_MIN;
     unlock(pool);
 }
 
@@ -79,8 +79,7 @@ uint64_t pst_pool_least(const struct pst_pool *pool)
 {
     uint64_t need = atomic_load_explicit(&pool->pages_need, memory_order_relaxed);
     uint64_t short_of = atomic_load_explicit(&pool->pages_short, memory_order_relaxed);
-    uint64_t more =
-        short_of == 0 ? 0 : (pool->pages_max + short_of) * 5 / 4; /* it may not be the last one that is short */
-    need += need / 8 + 1;                                         /* room for the cushion */
+    /* it may not be the last one that is short */
+    uint64_t more = short_of == 0 ? 0 : (pool->pages_max + short_of) * 5 / 4;
     return (need > more ? need : more) * PST_PAGE_BYTES;
 }

@@ -154,6 +154,8 @@ static struct pst_table *table_open(struct pst_ctx *ctx, const char *name, uint3
     return pst_state_table_open(ctx->host->state, name, key_bytes, record_bytes);
 }
 
+static void release(struct pst_ctx *ctx) { (void)ctx; } /* all stays in memory */
+
 static struct pst_log *log_open(struct pst_ctx *ctx, const char *name)
 {
     if (ctx->host->phase != PHASE_OPEN)
@@ -188,6 +190,7 @@ static const struct pst_host *host_table(void)
         .log_head = pst_state_log_head,
         .log_trim = pst_state_log_trim,
         .log_wanted = pst_state_log_wanted,
+        .release = release,
     };
     host_plan_fill(&table);
     host_out_fill(&table);

@@ -1,0 +1,218 @@
+/* test_paging.c - a state larger than its budget in the simulated world: the same bytes whatever leaves, and whenever the jobs that
+ * write and read its pages get their turn; and what happens when the disk is full, memory or power goes. */
+#include "state/seal.h"
+#include "tests/sim/scene.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct pst_secret *secret;
+static char *graph; /* Query 2 with one bucket, so that 9 pages are each operator's own */
+static struct scene wanted;
+
+enum { BUDGET_BYTES = 3 * 9 * 16 * 1024, EVERY_ROWS = 10000 };
+
+static const struct scene_meters meters = {
+    .houses = 2, .plugs = 40, .seed = 11, .seconds = 6000, .rows_max = 160000, .hour = 19};
+
+static void begin(struct scene *scene, uint64_t seed)
+{
+    scene_init(scene, seed);
+    scene_set(scene, "windows", "40,3000");
+    scene_set(scene, "partitions", "1");
+    scene_put_meters(scene, &meters);
+}
+
+static void paged(struct scene *scene)
+{
+    scene->options.state_budget = BUDGET_BYTES + sim_random(&scene->sim, 3) * 2 * 16 * 1024;
+    scene->options.evict = sim_random(&scene->sim, 2) == 0 ? 0 : (uint32_t)sim_random(&scene->sim, 4);
+    scene->options.no_prefetch = sim_random(&scene->sim, 4) == 0;
+}
+
+static uint64_t misses(const struct scene *scene)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < scene->report.paging_count; i++)
+        count += scene->report.paging[i].page_ins;
+    return count;
+}
+
+static void the_bytes_are_the_same_within_a_budget(void **state)
+{
+    (void)state;
+    uint64_t fetched = 0, ahead = 0, seeds = scene_seeds(40);
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct scene scene;
+        char what[40];
+        (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
+        begin(&scene, seed);
+        scene_shake(&scene, false);
+        paged(&scene);
+        if (scene_run(&scene, graph) != PST_OK)
+            print_error("%s: %s\n", what, scene.report.error);
+        scene_same(&wanted, &scene, what);
+        assert_true(misses(&scene) > 0);
+        fetched += misses(&scene);
+        for (uint32_t i = 0; i < scene.report.paging_count; i++)
+            ahead += scene.report.paging[i].page_ins_ahead;
+        scene_fini(&scene);
+    }
+    assert_true(fetched > seeds * 10 && (ahead > seeds || seeds < 10));
+}
+
+static void checkpointed(struct scene *scene)
+{
+    scene->options.checkpoint = (struct pst_checkpoint_options){
+        .directory = "points", .every_rows = EVERY_ROWS, .resume = true, .keys = &secret, .key_count = 1};
+}
+
+/* Another number of workers at each start, and now and then no budget. */
+static void start_again(struct scene *scene)
+{
+    pst_run_report_fini(&scene->report);
+    uint32_t settings = scene->setting_count;
+    scene_shake(scene, false);
+    scene->setting_count = settings;
+    scene->options.state_budget = 0;
+    if (sim_random(&scene->sim, 4) != 0)
+        paged(scene);
+}
+
+static void power_goes_while_pages_come_and_go(void **state)
+{
+    (void)state;
+    uint64_t steps = 0, resumed = 0, seeds = scene_seeds(25);
+    for (uint64_t seed = 0; seed <= seeds; seed++) { /* seed 0 keeps its power, and tells how many steps there are */
+        struct scene scene;
+        char what[40];
+        (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
+        begin(&scene, seed);
+        checkpointed(&scene);
+        for (int cut = seed == 0 ? 3 : 0; cut <= 3; cut++) {
+            start_again(&scene);
+            scene.sim.cut_step = cut < 3 ? scene.sim.disk_steps + 1 + sim_random(&scene.sim, steps) : 0;
+            (void)scene_try(&scene, graph);
+            assert_false(scene.sim.stuck);
+            resumed += scene.report.checkpoint.resumed_id != 0;
+            if (scene.rc == PST_OK && !scene.sim.cut)
+                break;
+            if (cut < 3)
+                sim_restart(&scene.sim);
+        }
+        if (scene.rc != PST_OK)
+            print_error("%s: %s\n", what, scene.report.error);
+        scene_same(&wanted, &scene, what);
+        steps = seed == 0 ? scene.sim.disk_steps : steps;
+        scene_fini(&scene);
+    }
+    assert_true(resumed > seeds / 2 || seeds < 10);
+}
+
+/* The spill file and the outputs share a disk: whichever finds it full, nothing has its final name that is not whole. */
+static void a_full_disk_ends_the_run_with_a_sentence(void **state)
+{
+    (void)state;
+    uint64_t spilled = 0;
+    for (uint64_t left = 2000; left < 2000000; left = left * 3 / 2) {
+        struct scene scene;
+        begin(&scene, left);
+        paged(&scene);
+        scene.sim.write_bytes_left = left;
+        int rc = scene_try(&scene, graph);
+        assert_true(rc == PST_OK || rc == PST_EIO);
+        if (rc == PST_OK)
+            scene_same(&wanted, &scene, "with a full disk");
+        else
+            assert_false(scene_there(&scene, "out/outliers.csv"));
+        bool named = rc == PST_EIO && strstr(scene.report.error, "the spill file in out: ") != NULL;
+        assert_true(!named || strstr(scene.report.error, "No space left on device") != NULL);
+        spilled += named;
+        scene_fini(&scene);
+    }
+    assert_true(spilled > 2);
+}
+
+static void any_allocation_may_fail(void **state)
+{
+    (void)state;
+    uint64_t allocations = 1, ended = 0, tries = scene_seeds(60);
+    for (uint64_t try = 0; try <= tries; try++) {
+        struct scene scene;
+        begin(&scene, 4);
+        paged(&scene);
+        if (try % 2 == 0)
+            checkpointed(&scene);
+        scene.fail_at = try == 0 ? 0 : 1 + (try * 7919) % allocations;
+        int rc = scene_try(&scene, graph);
+        assert_true(rc == PST_OK || rc == PST_ENOMEM);
+        allocations = try == 0 ? scene.allocations : allocations;
+        ended += rc == PST_ENOMEM;
+        if (rc == PST_OK)
+            scene_same(&wanted, &scene, "with a failed allocation");
+        scene_fini(&scene);
+    }
+    assert_true(ended > 0);
+}
+
+static void a_budget_too_small_is_named(void **state)
+{
+    (void)state;
+    struct scene scene;
+    begin(&scene, 3);
+    scene.options.state_budget = BUDGET_BYTES - 1024;
+    assert_int_equal(scene_try(&scene, graph), PST_EGRAPH);
+    assert_non_null(strstr(scene.report.error, "need 432 KiB to begin with: --state-budget 432KiB"));
+    assert_false(scene_there(&scene, "out/outliers.csv"));
+    scene_fini(&scene);
+}
+
+/* ---- the graph ---- */
+
+static int scenery_make(void **state)
+{
+    (void)state;
+    static const char from[] = "buckets: 64", to[] = "buckets: 1 ";
+    FILE *file = fopen(PST_TEST_DEBS14_DIR "/outliers.yaml", "r");
+    assert_non_null(file);
+    graph = calloc(1, 1 << 16);
+    assert_true(fread(graph, 1, (1 << 16) - 1, file) > 0);
+    (void)fclose(file);
+    uint32_t replaced = 0;
+    for (char *at = graph; (at = strstr(at, from)) != NULL; replaced++)
+        memcpy(at, to, sizeof to - 1);
+    assert_int_equal(replaced, 2);
+    assert_int_equal(pst_secret_new(&secret), PST_OK);
+    memset(pst_secret_bytes(secret), 7, PST_SECRET_BYTES);
+    begin(&wanted, 1);
+    assert_int_equal(scene_run(&wanted, graph), PST_OK);
+    return 0;
+}
+
+static int scenery_free(void **state)
+{
+    (void)state;
+    scene_fini(&wanted);
+    pst_secret_free(secret);
+    free(graph);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_bytes_are_the_same_within_a_budget),
+        cmocka_unit_test(power_goes_while_pages_come_and_go),
+        cmocka_unit_test(a_full_disk_ends_the_run_with_a_sentence),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(a_budget_too_small_is_named),
+    };
+    return cmocka_run_group_tests(tests, scenery_make, scenery_free);
+}
