@@ -49,6 +49,7 @@ static struct pst_state *state_of(struct pst_ctx *ctx)
     if (ctx->state != NULL && pst_paging_attach(ctx) != PST_OK) {
         pst_state_free(ctx->state);
         ctx->state = NULL;
+        pst_paging_detach(ctx);
     }
     return ctx->state;
 }
