@@ -127,7 +127,7 @@ int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *bu
         rc = PST_EINTERNAL;
     *ret_bytes = buffer;
     pst_free(sealed);
-    return rc;
+    return rc == PST_EABI ? PST_EREFUSED : rc; /* no newer program has been there */
 }
 
 void pst_image_fini(struct pst_image *image)

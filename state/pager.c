@@ -281,7 +281,8 @@ static void list_enter(struct pst_state *state, uint8_t *page)
 void pst_pager_left(struct pst_log *log, uint8_t *page)
 {
     struct pst_state *state = log->structure.state;
-    if (pst_is_outside(page) || due_log(state, log->structure.number, pst_frame_of(page)->time_first) == NULL)
+    if (pst_is_outside(page) || due_log(state, log->structure.number, pst_frame_of(page)->time_first) == NULL ||
+        !pst_frame_of(page)->in_heap) /* it came before its log said when it is wanted */
         return;
     struct pst_frame *frame = pst_frame_of(page);
     uint64_t rank = rank_of_due(page_due(log, page, add_time(state->pager->now, 1)));
@@ -495,10 +496,11 @@ static int page_leave(struct pst_state *state, uint8_t *page)
     struct pst_frame *frame = pst_frame_of(page);
     const struct pst_page_header *header = pst_page_header(page);
     struct outside_page *out = &pager->slots[frame->slot];
-    const struct pst_log *log = due_log(state, header->structure, frame->time_first);
+    /* As it was ordered, whatever the time is: whoever has left it in this very callback has left it. */
+    bool known = due_log(state, header->structure, frame->time_first) != NULL && frame->in_heap;
     out->time_first = frame->time_first;
     out->time_last = frame->time_last;
-    out->due = log != NULL ? page_due(log, page, pager->now) : NOT_KNOWN;
+    out->due = known ? due_of_rank(frame->rank) : NOT_KNOWN;
     out->in = false;
     if (slot_is_due(pager, frame->slot))
         due_enter(pager, frame->slot);
@@ -617,6 +619,10 @@ static uint64_t share_of(struct pst_state *state)
                      own - pager->pages_told;
     pager->pages_told = own;
     uint64_t share = (uint64_t)((double)pool->pages_max * (double)own / (double)total);
+    uint64_t kept =
+        atomic_load_explicit(&pool->kept, memory_order_relaxed); /* for others, unless this one has too few */
+    uint64_t left = kept < pool->pages_max ? pool->pages_max - kept : 0;
+    share = share < left ? share : left;
     return share > pager->own ? share : pager->own;
 }
 
@@ -632,15 +638,15 @@ uint8_t *pst_pager_frame(struct pst_state *state)
     }
     bool none;
     uint8_t *page =
-        pst_pool_take(pool, is_own(pager), resident(pager) < share_of(state) ? 0 : pool->cushion, false, &none);
+        pst_pool_take(pool, is_own(pager), resident(pager) < share_of(state) ? 0 : pool->cushion, POOL_FAIR, &none);
     if (page == NULL && none) {
         page = evict(state);
         if (page != NULL) {
             memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
         } else if (pager->error == PST_OK) { /* all is held: what others have left, and then more than there is */
-            page = pst_pool_take(pool, true, 0, false, &none);
+            page = pst_pool_take(pool, is_own(pager), 0, POOL_LAST, &none);
             if (page == NULL && none) {
-                page = pst_pool_take(pool, is_own(pager), 0, true, &none);
+                page = pst_pool_take(pool, is_own(pager), 0, POOL_OVER, &none);
                 pager->over = true; /* the callback goes on to its end, so that what it needs is known */
             }
         }
@@ -696,6 +702,7 @@ uint8_t *pst_pager_in(struct pst_structure *structure, uint32_t bucket, uint64_t
                         PST_PAGE_BYTES, &clear_bytes);
     if (rc == PST_OK && clear_bytes != PST_PAGE_HEADER_BYTES + pst_page_header(page)->used_bytes)
         rc = PST_EINTERNAL;
+    rc = rc == PST_EABI ? PST_EREFUSED : rc; /* no newer program has been here */
     if (rc != PST_OK) {
         fail(pager, rc, &place);
         *pst_page_header(page) = (struct pst_page_header){.used_bytes = PST_PAGE_DATA_BYTES};

@@ -48,17 +48,18 @@ bool pst_pool_is_short(const struct pst_pool *pool) /* as of some moment or othe
            pool->pages_max;
 }
 
-uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, bool over, bool *ret_none)
+uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none)
 {
     uint8_t *page = NULL;
     lock(pool);
     uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed);
-    *ret_none = !over && used + (own ? 0 : left + pool->kept) >= pool->pages_max;
+    uint64_t others = own || how == POOL_LAST ? 0 : left + pool->kept;
+    *ret_none = how != POOL_OVER && used + others >= pool->pages_max;
     if (!*ret_none)
         page = pst_slabs_take(&pool->slabs);
     if (page != NULL) {
         pool->kept -= own;
-        if (over)
+        if (how == POOL_OVER)
             atomic_store_explicit(&pool->pages_short, used + 1 + pool->kept - pool->pages_max, memory_order_relaxed);
         atomic_store_explicit(&pool->pages_used, used + 1, memory_order_relaxed);
     }

@@ -20,9 +20,10 @@ struct pst_pool {
 
 /* A state, which has `resident`, has another number of pages of its own: none before it comes and when it has gone. */
 void pst_pool_own(struct pst_pool *pool, uint64_t resident, uint64_t own_before, uint64_t own);
-/* A page, all zero: one of the state's own, or one that leaves `left` beside those of all others; `over`: in any case. NULL:
- * *ret_none, or out of memory. */
-uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, bool over, bool *ret_none);
+/* A page, all zero. Not the state's own, it leaves `left` beside what is kept for others, or with POOL_LAST whatever is there, or is
+ * one more than there is. NULL: *ret_none, or out of memory. */
+typedef enum pool_how { POOL_FAIR, POOL_LAST, POOL_OVER } pool_how;
+uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none);
 void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page); /* its header and used bytes are wiped */
 bool pst_pool_is_short(const struct pst_pool *pool); /* of pages for those who have less than their share */
 
