@@ -53,7 +53,8 @@ struct pst_structure_view {
 };
 uint32_t pst_state_structures(const struct pst_state *state, struct pst_structure_view ret[PST_STRUCTURES_MAX]);
 
-/* since 0: everything. PST_ENOMEM: the state is as it was, its generation too; so with the errors of a pager's outside. */
+/* since 0: everything. PST_ENOMEM: the state is as it was, its generation too. Errors of a pager (pst_state_error()) are the state's.
+ * Of a state with a pager there is one image at a time, and pst_image_fini() comes before the state is freed. */
 int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image);
 void pst_image_fini(struct pst_image *image);
 

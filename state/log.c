@@ -307,8 +307,11 @@ int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, ui
     }
     bool whole = head == entries->head && tail < head && tail >= position_of_page(0);
     /* A tail below the first page stood at the end of one that is gone. */
-    if (!whole || (position_page(tail) >= entries->page_first && !is_entry(log, bucket, tail)))
-        return PST_EDATA;
+    bool inside = whole && position_page(tail) >= entries->page_first;
+    if (!whole || (inside && !is_entry(log, bucket, tail))) {
+        int rc = pst_state_error(log->structure.state, NULL); /* it could not be looked at */
+        return rc != PST_OK ? rc : PST_EDATA;
+    }
     entries->tail = tail;
     return PST_OK;
 }

@@ -5,8 +5,8 @@
  * it came by last gets another round. Event time uses both: the page that is wanted last of all leaves if that is farther away
  * than the hand's candidate has been left alone; who mixes the two kinds in one order evicts what it needs next.
  *
- * Ranks in the heap may be too low, never too high: pages are touched on the way of a row, where nothing is to be sorted. Whoever
- * comes to the top is looked at again. */
+ * LRU's ranks in the heap may be too low, never too high: pages are touched on the way of a row, where nothing is to be sorted.
+ * Whoever comes to the top is looked at again. Due times change when a page is left, and then it moves. */
 #include "state/image.h"
 #include "state/pool.h"
 
@@ -163,9 +163,10 @@ static int64_t due_of(const struct pst_log *log, int64_t first, int64_t last, in
             return add_time(first, log->after[i]);
     if (log->period == 0)
         return NEVER;
-    int64_t after = log->after[log->after_count - 1], gone = now - add_time(last, after); /* above 0 */
-    int64_t periods = gone / log->period + (gone % log->period != 0);
-    return periods > (NEVER - after) / log->period ? NEVER : add_time(first, after + periods * log->period);
+    int64_t after = log->after[log->after_count - 1];
+    uint64_t gone = (uint64_t)now - (uint64_t)add_time(last, after), period = (uint64_t)log->period; /* above 0 */
+    uint64_t periods = gone / period + (gone % period != 0);
+    return periods > (uint64_t)(NEVER - after) / period ? NEVER : add_time(first, after + (int64_t)(periods * period));
 }
 
 /* The page that is appended to is wanted now. */
@@ -618,12 +619,9 @@ static uint64_t share_of(struct pst_state *state)
     uint64_t total = atomic_fetch_add_explicit(&pool->pages_total, own - pager->pages_told, memory_order_relaxed) +
                      own - pager->pages_told;
     pager->pages_told = own;
-    uint64_t share = (uint64_t)((double)pool->pages_max * (double)own / (double)total);
-    uint64_t kept =
-        atomic_load_explicit(&pool->kept, memory_order_relaxed); /* for others, unless this one has too few */
-    uint64_t left = kept < pool->pages_max ? pool->pages_max - kept : 0;
-    share = share < left ? share : left;
-    return share > pager->own ? share : pager->own;
+    uint64_t need = atomic_load_explicit(&pool->pages_need, memory_order_relaxed); /* what is kept for each, of all */
+    uint64_t more = need < pool->pages_max ? pool->pages_max - need : 0;
+    return pager->own + (uint64_t)((double)more * (double)own / (double)total);
 }
 
 uint8_t *pst_pager_frame(struct pst_state *state)
@@ -664,6 +662,7 @@ int pst_pager_enter(struct pst_state *state, uint8_t *page)
                                              .time_first = log ? pager->now : NOT_KNOWN,
                                              .time_last = log ? pager->now : NOT_KNOWN,
                                              .slot = PST_SLOT_NONE};
+    state->touched += !log && pst_page_header(page)->number != 0; /* page_of() counts the first one of a bucket alone */
     list_enter(state, page);
     return PST_OK;
 }
@@ -817,18 +816,21 @@ int pst_state_end(struct pst_state *state)
         return PST_OK;
     need_look(state);
     state->stamp++;
-    if (pager->over)
+    struct pst_pool *pool = pager->with.pool;
+    /* Where it is others who have more than their share, they will give it back. */
+    if (pager->over && atomic_load_explicit(&pool->pages_need, memory_order_relaxed) > pool->pages_max)
         fail(pager, PST_EFULL, NULL);
     hold_look(pager);
-    struct pst_pool *pool = pager->with.pool;
-    if (!pst_pool_is_short(pool) || resident(pager) <= share_of(state))
-        return pager->error;
-    for (uint32_t i = 0; i < GIVE_BACK_MAX && pager->error == PST_OK; i++) {
+    for (uint32_t i = 0; (i < GIVE_BACK_MAX || pager->over) && pager->error == PST_OK; i++) {
+        bool above = atomic_load_explicit(&pool->pages_used, memory_order_relaxed) > pool->pages_max;
+        if (!above && (!pst_pool_is_short(pool) || resident(pager) <= share_of(state)))
+            break;
         uint8_t *page = evict(state);
         if (page == NULL)
             break;
         pst_pool_give(pool, is_own(pager), page);
     }
+    pager->over = pager->over && pager->error != PST_OK;
     return pager->error;
 }
 

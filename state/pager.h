@@ -6,7 +6,8 @@
  * Thread:   a pool is shared by the threads of its states; all else belongs to the thread of the state, but for the two calls of
  *           image.h that name their own.
  * Holds true:
- *   G1  pages in clear are at most the pool's, but for the callback in which a state finds out that this is too little
+ *   G1  pages in clear are at most the pool's, but while a callback needs more than others have left; who has more than his share
+ *       gives back then, and a callback that all the pool would be too little for is the state's last
  *   G2  a page that lies outside opens only as what was put there last: its version is kept inside and never used again
  *   G3  a page touched since the callback began does not leave before it ends; of a log, the page touched last
  *   G4  a page that is dead is dropped: neither sealed nor fetched
@@ -22,7 +23,7 @@ struct pst_pool;
 /* budget_bytes: of pages in clear, rounded down to pages. NULL: out of memory. Memory is taken as it is needed. */
 struct pst_pool *pst_pool_new(uint64_t budget_bytes);
 void pst_pool_free(struct pst_pool *pool); /* after all its states */
-/* The least budget that would have done so far: what the states have touched in one callback each, and room to move. Any thread. */
+/* The least budget that would have done so far: what each state touches in one callback, or its pages_min. Any thread. */
 uint64_t pst_pool_least(const struct pst_pool *pool);
 
 /* ---- the outside ---- */

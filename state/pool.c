@@ -59,8 +59,6 @@ uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how 
         page = pst_slabs_take(&pool->slabs);
     if (page != NULL) {
         pool->kept -= own;
-        if (how == POOL_OVER)
-            atomic_store_explicit(&pool->pages_short, used + 1 + pool->kept - pool->pages_max, memory_order_relaxed);
         atomic_store_explicit(&pool->pages_used, used + 1, memory_order_relaxed);
     }
     unlock(pool);
@@ -79,8 +77,5 @@ void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page)
 uint64_t pst_pool_least(const struct pst_pool *pool)
 {
     uint64_t need = atomic_load_explicit(&pool->pages_need, memory_order_relaxed);
-    uint64_t short_of = atomic_load_explicit(&pool->pages_short, memory_order_relaxed);
-    /* it may not be the last one that is short */
-    uint64_t more = short_of == 0 ? 0 : (pool->pages_max + short_of) * 5 / 4;
-    return (need > more ? need : more) * PST_PAGE_BYTES;
+    return need * PST_PAGE_BYTES;
 }

@@ -13,9 +13,7 @@ struct pst_pool {
     struct pst_slabs slabs;
     _Atomic uint64_t pages_used;  /* in clear */
     _Atomic uint64_t pages_total; /* of all states, in and outside */
-    _Atomic uint64_t
-        pages_need; /* the sum of what each has touched in one callback at most, and no less than its least */
-    _Atomic uint64_t pages_short; /* what was missing when a callback needed more than there was; 0: never */
+    _Atomic uint64_t pages_need;  /* the sum of what is each state's own */
 };
 
 /* A state, which has `resident`, has another number of pages of its own: none before it comes and when it has gone. */

@@ -245,7 +245,7 @@ int pst_state_check(struct pst_state *state)
     uint64_t page_count = 0;
     for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
         struct page_check check = {.bucket = bucket};
-        state->stamp += state->pager != NULL; /* nothing of the bucket before is held any more */
+        pst_state_release(state); /* nothing of the bucket before is held any more */
         (void)pst_state_pages(state, bucket, page_check, &check);
         page_count += check.page_count;
         for (uint32_t i = 0; i < state->structure_count; i++) {
