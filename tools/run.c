@@ -50,31 +50,39 @@ static bool block_bytes_read(const struct pst_call *call, uint32_t *ret_bytes)
     return true;
 }
 
+static bool evict_read(const struct pst_call *call, uint32_t *ret_evict)
+{
+    const char *word = pst_call_flag(call, "evict");
+    uint32_t count = 0;
+    for (; pst_run_evict_names[count] != NULL; count++) {
+        if (word != NULL && strcmp(word, pst_run_evict_names[count]) == 0) {
+            *ret_evict = count;
+            return true;
+        }
+    }
+    if (word == NULL)
+        return true;
+    const char *nearest = pst_nearest(word, pst_run_evict_names, count);
+    pst_complain(call, PST_EXIT_USAGE, "--evict `%s`: event-time, lru, clock or random is wanted%s%s%s", word,
+                 nearest != NULL ? "; did you mean `" : "", nearest != NULL ? nearest : "",
+                 nearest != NULL ? "`?" : "");
+    return false;
+}
+
 static bool budget_read(const struct pst_call *call, struct pst_run_options *options)
 {
-    const char *size = pst_call_flag(call, "state-budget"), *evict = pst_call_flag(call, "evict");
-    uint32_t count = 0;
+    const char *size = pst_call_flag(call, "state-budget");
     options->spill_dir = pst_call_flag(call, "spill");
     options->no_prefetch = pst_call_flag(call, "no-prefetch") != NULL;
     if (size != NULL && (pst_parse_bytes(size, &options->state_budget) != PST_OK || options->state_budget == 0)) {
         pst_complain(call, PST_EXIT_USAGE, "--state-budget `%s`: a size is wanted, as 64MiB", size);
         return false;
     }
-    for (; pst_run_evict_names[count] != NULL; count++)
-        if (evict != NULL && strcmp(evict, pst_run_evict_names[count]) == 0)
-            options->evict = count;
-    if (evict != NULL && strcmp(evict, pst_run_evict_names[options->evict]) != 0) {
-        const char *nearest = pst_nearest(evict, pst_run_evict_names, count);
-        pst_complain(call, PST_EXIT_USAGE, "--evict `%s`: event-time, lru, clock or random is wanted%s%s%s", evict,
-                     nearest != NULL ? "; did you mean `" : "", nearest != NULL ? nearest : "",
-                     nearest != NULL ? "`?" : "");
-        return false;
-    }
-    if (size == NULL && (evict != NULL || options->no_prefetch || options->spill_dir != NULL)) {
+    if (size == NULL && (pst_call_flag(call, "evict") != NULL || options->no_prefetch || options->spill_dir != NULL)) {
         pst_complain(call, PST_EXIT_USAGE, "--evict, --spill and --no-prefetch mean something with --state-budget");
         return false;
     }
-    return true;
+    return evict_read(call, &options->evict);
 }
 
 static bool options_read(const struct pst_call *call, struct pst_run_options *options)
