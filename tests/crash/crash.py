@@ -4,14 +4,17 @@
 usage: crash.py PENSTOCK KILLS [SEED]
 
 Both queries in turn, on a stream with late rows, malformed lines and dead letters; each start with other numbers of workers and
-partitions and another distance between checkpoints. Half the rounds read the stream from gzip. Ends with "N passed, M failed",
-where one that passed is one kill -9 that was survived.
+partitions and another distance between checkpoints. Half the starts are within a budget of state that is too small for it, so
+that a run killed within one goes on within another, or none, and the other way about; nothing may be left in the spill folder.
+Half the rounds read the stream from gzip. Ends with "N passed, M failed", where one that passed is one kill -9 that was survived.
 """
 import filecmp
 import gzip
+import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +22,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-QUERIES = ["load", "outliers"]
+QUERIES = {"load": [], "outliers": ["--set", "windows=100,3600"]}  # readings leave a window, too
+PARTITIONS = [1, 2, 5, 16]
 STREAM = ["gen", "--rows", "600000", "--late", "500", "--malformed", "200", "--seed", "11", "--quiet"]
 SECONDS_MAX = 120
 ATTEMPTS_MAX = 6  # that may be killed, of one round; the next is left alone
@@ -29,30 +33,59 @@ class Crash:
     def __init__(self, penstock, kills, seed, folder):
         self.penstock, self.kills_wanted, self.folder = penstock, kills, folder
         self.random = random.Random(seed)
-        self.kills = self.resumed = self.failed = 0
+        self.kills = self.resumed = self.within = self.failed = 0
         self.inputs = [folder / "meters.csv", folder / "meters.csv.gz"]
         self.key = folder / "key"
         subprocess.run([penstock, *STREAM, "--output", self.inputs[0]], check=True)
         with open(self.inputs[0], "rb") as plain, gzip.open(self.inputs[1], "wb", 1) as packed:
             shutil.copyfileobj(plain, packed)
         subprocess.run([penstock, "key", "init", self.key, "--quiet"], check=True)
-        self.seconds = {query: self.undisturbed(query) for query in QUERIES}
+        self.starts, self.spill = [], folder / "spill"
+        self.spill.mkdir()
+        self.begins = {(query, partitions): self.begin(query, partitions) for query in QUERIES for partitions in PARTITIONS}
+        self.seconds = {(query, within): self.undisturbed(query, within) for query in QUERIES for within in (False, True)}
 
     def command(self, query, source, output, *more):
         return [self.penstock, "run", ROOT / "debs14" / f"{query}.yaml", "--input", source, "--output", output,
-                "--dead-letter", output / "dead.csv", "--quiet", *more]
+                "--dead-letter", output / "dead.csv", "--quiet", *QUERIES[query], *more]
 
-    def undisturbed(self, query):
+    def begin(self, query, partitions):
+        """The least budget, in KiB, that a run can begin with."""
+        done = subprocess.run(self.command(query, self.inputs[0], self.folder / "none", "--set", f"partitions={partitions}",
+                                           "--state-budget", "1KiB"), capture_output=True, check=False, timeout=SECONDS_MAX)
+        return int(re.search(rb"--state-budget (\d+)KiB", done.stderr)[1])
+
+    def budget(self, query, partitions, times=1.0):
+        return ["--spill", self.spill, "--state-budget", f"{int(times * self.begins[query, partitions])}KiB"]
+
+    def undisturbed(self, query, within):
+        """Its seconds. Without a budget it says what the others are to write; with one its own must be that, and pages fetched."""
+        shutil.rmtree(self.folder / "seen", ignore_errors=True)
         begun = time.monotonic()
-        subprocess.run(self.command(query, self.inputs[0], self.folder / query), check=True, timeout=SECONDS_MAX)
-        return time.monotonic() - begun
+        name = "seen" if within else query
+        more = ["--set", "partitions=2", *self.budget(query, 2)] if within else []
+        done = subprocess.run(self.command(query, self.inputs[0], self.folder / name, *more, "--json"), check=True,
+                              stdout=subprocess.PIPE, timeout=SECONDS_MAX)
+        seconds = time.monotonic() - begun
+        if within and (self.difference(query) or sum(paging["misses"] for paging in json.loads(done.stdout)["paging"]) < 1000):
+            sys.exit(f"{query} within a budget: {self.difference(query) or 'few pages are fetched: nothing would be shown'}")
+        return seconds
 
-    def start(self, query, source):
+    def start(self, query, source, within):
         draw = self.random.choice
+        partitions = draw(PARTITIONS)
+        more = ["--set", f"partitions={partitions}", "--workers", str(draw([1, 2, 3]))]
+        if within:
+            more += [*self.budget(query, partitions, draw([1.0, 1.0, 1.3])), "--evict", draw(["event-time", "clock", "random"])]
         return subprocess.Popen(
             self.command(query, source, self.folder / "seen", "--checkpoint", self.folder / "points", "--key", self.key,
-                         "--resume", "--every-rows", str(draw([5000, 20000, 100000])), "--workers", str(draw([1, 2, 3])),
-                         "--set", f"partitions={draw([1, 2, 5, 16])}"), stderr=subprocess.PIPE)
+                         "--resume", "--every-rows", str(draw([5000, 20000, 100000])), *more), stderr=subprocess.PIPE)
+
+    def is_within(self):
+        """Of four starts two are within a budget, in some order."""
+        if not self.starts:
+            self.starts = self.random.sample([False, False, True, True], 4)
+        return self.starts.pop()
 
     def round(self, query):
         for name in ("seen", "points"):
@@ -60,8 +93,9 @@ class Crash:
         kills, source = 0, self.random.choice(self.inputs)
         for attempt in range(ATTEMPTS_MAX + 1):
             left = min(ATTEMPTS_MAX, self.kills_wanted - self.kills)
-            patience = self.random.uniform(0.001, 1.3 * self.seconds[query]) if attempt < left else SECONDS_MAX
-            run = self.start(query, source)
+            within = self.is_within()
+            patience = self.random.uniform(0.001, 1.3 * self.seconds[query, within]) if attempt < left else SECONDS_MAX
+            run = self.start(query, source, within)
             try:
                 error = run.communicate(timeout=patience)[1]
             except subprocess.TimeoutExpired:
@@ -70,7 +104,10 @@ class Crash:
                 if patience == SECONDS_MAX:
                     return kills, "it does not end"
                 kills += 1
+                self.within += within
                 self.resumed += any((self.folder / "points").glob("*.manifest"))
+                if any(self.spill.iterdir()):
+                    return kills, f"something is left in {self.spill}: {sorted(os.listdir(self.spill))}"
                 continue
             if run.returncode != 0:
                 return kills, f"exit status {run.returncode}: {error.decode()}"
@@ -88,7 +125,7 @@ class Crash:
     def run(self):
         rounds = 0
         while self.kills < self.kills_wanted:
-            query = QUERIES[rounds % len(QUERIES)]
+            query = list(QUERIES)[rounds % len(QUERIES)]
             rounds += 1
             kills, why = self.round(query)
             self.kills += kills
@@ -97,9 +134,13 @@ class Crash:
                 print(f"FAILED: round {rounds}, {query}, after {kills} kills: {why}")
                 if self.failed > 5:
                     break
-        print(f"{self.kills} kills in {rounds} rounds, {self.resumed} of them with a checkpoint to go on from")
+        print(f"{self.kills} kills in {rounds} rounds, {self.resumed} of them with a checkpoint to go on from, {self.within} "
+              "within a budget")
         if self.resumed * 4 < self.kills:
             print("FAILED: most were killed before their first checkpoint: nothing is shown")
+            self.failed += 1
+        if not self.kills <= self.within * 5 <= 4 * self.kills:
+            print("FAILED: too few were killed within a budget, or without one")
             self.failed += 1
         print(f"{self.kills - self.failed} passed, {self.failed} failed")
         return 1 if self.failed else 0
