@@ -22,21 +22,14 @@ struct entry {
     int64_t averages[];
 };
 
-/* What was appended when slice j ended is read when slice j - 2 of a day after begins. */
+/* What was appended when slice j ended is read when slice j - 2 of a day after begins. Said of the shortest slices alone, whose
+ * entries are nearly all: with those of two hours every page would be wanted six hours long. */
 static int wanted(struct pst_ctx *ctx, const struct load_plan *plan, struct pst_log *log)
 {
-    int64_t after[SLICES_MAX];
-    uint32_t count = 0;
-    for (uint32_t s = 0, k; s < plan->slice_count; s++) {
-        int64_t span = DAY_S - 3 * plan->slice_s[s];
-        for (k = count; k > 0 && after[k - 1] > span; k--)
-            continue;
-        if (k > 0 && after[k - 1] == span)
-            continue; /* a slice length that is there twice */
-        memmove(after + k + 1, after + k, (count++ - k) * sizeof *after);
-        after[k] = span;
-    }
-    return pst_log_wanted(ctx, log, after, count, DAY_S);
+    int64_t shortest = plan->slice_s[0];
+    for (uint32_t s = 1; s < plan->slice_count; s++)
+        shortest = plan->slice_s[s] < shortest ? plan->slice_s[s] : shortest;
+    return pst_log_wanted(ctx, log, &(int64_t){DAY_S - 3 * shortest}, 1, DAY_S);
 }
 
 int history_open(struct history *history, struct pst_ctx *ctx, const struct load_plan *plan)
@@ -222,6 +215,8 @@ static int gather(struct history *history, struct pst_ctx *ctx, uint32_t bucket,
     for (uint64_t at = end; at != NOWHERE; at = entry->before) {
         uint64_t next = at;
         entry = pst_log_read(ctx, history->log, bucket, &next, &bytes);
+        if (entry == NULL) /* its page had left since, and cannot be had again */
+            return PST_EINTERNAL;
         const uint32_t *members = (const uint32_t *)(entry->averages + entry->count);
         for (uint32_t i = 0; i < entry->count; i++)
             history->values[history->first[members[i]]++] = entry->averages[i];

@@ -210,6 +210,12 @@ static int page_seal(struct writer *writer, const struct pst_image *image, uint3
     const struct pst_page_header *bytes;
     size_t sealed_bytes;
     int got = pst_image_page_bytes(image, index, writer->page, &bytes);
+    if (got == PST_EREFUSED) /* the run is not to go on beside it */
+        pst_run_fail(writer->checkpoint->run, got,
+                     "the spill file was changed by somebody else: page %" PRIu64
+                     " of bucket %u, table or log %u of %s, is not "
+                     "what was put there",
+                     page->number, page->bucket, page->structure, writer->manifest.nodes[out->node].id);
     if (got != PST_OK)
         return got;
     uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + bytes->used_bytes;

@@ -1,5 +1,6 @@
 /* checkpoint_resume.c - the way back: the newest checkpoint that opens wholly, and the run that goes on from it. */
 #include "engine/checkpoint.h"
+#include "engine/spill.h"
 #include "engine/checkpoint_file.h"
 
 #include <inttypes.h>
@@ -284,6 +285,19 @@ static int graph_match(struct run *run)
 
 /* ---- back ---- */
 
+/* Says so first where it is the spill file and not the checkpoint that is at fault. */
+static int spill_told(struct pst_ctx *ctx, int rc)
+{
+    if (rc != PST_OK && ctx->spill != NULL && pst_state_error(ctx->state, NULL) != PST_OK)
+        rc = pst_paging_failed(ctx, pst_state_error(ctx->state, NULL));
+    return rc;
+}
+
+static int log_back(struct pst_ctx *ctx, const struct pst_image_log *log)
+{
+    return spill_told(ctx, pst_state_restore_log(ctx->state, log));
+}
+
 static int page_back(void *argument, const struct pst_manifest_page *page, const struct pst_page_header *bytes,
                      uint32_t byte_count)
 {
@@ -292,8 +306,8 @@ static int page_back(void *argument, const struct pst_manifest_page *page, const
     int32_t node = load->node_of[page->node];
     if (node < 0)
         return PST_OK;
-    struct pst_state *state = owner_of(load->run, (uint32_t)node, page->bucket)->state;
-    return state != NULL ? pst_state_restore_page(state, bytes, byte_count) : PST_EDATA;
+    struct pst_ctx *ctx = owner_of(load->run, (uint32_t)node, page->bucket);
+    return spill_told(ctx, ctx->state != NULL ? pst_state_restore_page(ctx->state, bytes, byte_count) : PST_EDATA);
 }
 
 static int states_back(struct load *load)
@@ -308,8 +322,7 @@ static int states_back(struct load *load)
     for (uint32_t i = 0; i < from->log_count && rc == PST_OK; i++) {
         int32_t node = load->node_of[from->logs[i].node];
         if (node >= 0)
-            rc = pst_state_restore_log(owner_of(run, (uint32_t)node, from->logs[i].log.bucket)->state,
-                                       &from->logs[i].log);
+            rc = log_back(owner_of(run, (uint32_t)node, from->logs[i].log.bucket), &from->logs[i].log);
     }
     for (uint32_t i = 0; i < from->bucket_count && rc == PST_OK; i++) {
         const struct pst_manifest_bucket *bucket = &from->buckets[i];

@@ -107,7 +107,7 @@ static void failed(struct spill *spill, int error)
 {
     if (spill->error != PST_OK)
         return;
-    spill->error = error;
+    spill->error = error == PST_EREFUSED ? PST_EIO : error; /* the system's refusal, and nobody's forgery */
     (void)snprintf(spill->why, sizeof spill->why, "%s", pst_system_error());
 }
 
@@ -121,7 +121,7 @@ static void write_do(struct spill *spill, struct piece *piece)
     int rc = world->file_write_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
                                   piece->byte_count);
     lock(spill);
-    piece->state = PIECE_FREE;
+    piece->state = rc == PST_OK ? PIECE_FREE : PIECE_HERE; /* what could not be written can still be had */
     if (rc != PST_OK)
         failed(spill, rc);
 }
@@ -174,6 +174,10 @@ static int put(void *self, uint32_t slot, const void *sealed, uint32_t byte_coun
 {
     struct spill *spill = self;
     lock(spill);
+    if (spill->error != PST_OK) { /* its pieces may all be stuck */
+        unlock(spill);
+        return spill->error;
+    }
     struct piece *piece = write_of(spill, slot);
     if (piece == NULL || piece->state == PIECE_MOVES) {
         piece = NULL;
@@ -203,6 +207,7 @@ static int read_now(struct spill *spill, uint32_t slot, void *sealed, uint32_t b
     if (rc != PST_OK) {
         lock(spill);
         failed(spill, rc);
+        rc = spill->error;
         unlock(spill);
     }
     return rc;
@@ -414,6 +419,11 @@ int pst_paging_failed(struct pst_ctx *ctx, int error)
                        "--state-budget %" PRIu64 "KiB",
                        counts.need_pages * (PST_PAGE_BYTES / 1024), least);
         error = PST_EGRAPH;
+    } else if (error == PST_ERANGE) {
+        (void)snprintf(
+            ctx->sentence, sizeof ctx->sentence,
+            "a key of the spill file has sealed as many pages as it may: a run that is resumed has new ones");
+        error = PST_EIO;
     } else if (error == PST_EIO) {
         lock(ctx->spill);
         (void)snprintf(ctx->sentence, sizeof ctx->sentence, "the spill file in %s: %s", folder_of(ctx->run),

@@ -359,6 +359,8 @@ static int sort_arrivals(struct pst_ctx *ctx, struct run *run, uint32_t bucket, 
     const struct arrival *arrival;
     for (uint32_t bytes; (arrival = pst_log_read(ctx, run->arrivals, bucket, &position, &bytes)) != NULL;) {
         uint64_t at = closing->offsets[arrival->group]++;
+        if (at >= total) /* the groups' page could not be had, and reads as zeros: the run is over */
+            return PST_EINTERNAL;
         for (uint32_t m = 0; m < median_count; m++)
             closing->values[m * total + at] = arrival->values[m];
     }

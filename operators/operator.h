@@ -366,8 +366,9 @@ static inline bool pst_wanted(struct pst_ctx *c, uint32_t output, uint32_t outpu
 
 /* ---- tables: key -> record of fixed size, zeroed when it is made; records of one bucket are numbered 0.. without holes ----
  * Pointers are valid until the callback returns, or calls pst_release(), or the table gains or loses a record, whichever is first. Where a page cannot be
- * brought back to memory (a full disk, a changed spill file) find() and the pointers speak of records of zeros, and the run ends
- * when the callback has returned: there is nothing to be asked for. */
+ * brought back to memory (a full disk, a changed spill file) find() and the pointers speak of records of zeros from then on, and the
+ * run ends when the callback has returned. Nothing need be asked for; but two looks at one record may differ, so no number
+ * read twice is an index without a bound. */
 /* In open() only. The name is unique in the operator and stays with the state. NULL: out of memory or bounds. */
 static inline struct pst_table *pst_table_open(struct pst_ctx *c, const char *name, uint32_t key_bytes,
                                                uint32_t record_bytes)
@@ -420,7 +421,8 @@ static inline int pst_log_append(struct pst_ctx *c, struct pst_log *l, uint32_t 
 {
     return PST_HOST(c)->log_append(l, bucket, bytes, ret_space, ret_position);
 }
-/* The entry at *position, its size in *ret_bytes; moves *position to the next one. NULL: at the head (nothing there yet).
+/* The entry at *position, its size in *ret_bytes; moves *position to the next one. NULL: at the head (nothing there yet), or the entry's
+ * page cannot be brought back, and the run ends when the callback has returned.
  * Valid until the next call on this log. */
 static inline const void *pst_log_read(struct pst_ctx *c, struct pst_log *l, uint32_t bucket, uint64_t *position,
                                        uint32_t *ret_bytes)

@@ -6,13 +6,14 @@
  * than the hand's candidate has been left alone; who mixes the two kinds in one order evicts what it needs next.
  *
  * LRU's ranks in the heap may be too low, never too high: pages are touched on the way of a row, where nothing is to be sorted.
- * Whoever comes to the top is looked at again. Due times change when a page is left, and then it moves. */
+ * Whoever comes to the top is looked at again. Due times change when a page is left, and then it moves; and a few are looked at in every
+ * callback, for who reads by position does not leave pages by their end. */
 #include "state/image.h"
 #include "state/pool.h"
 
 #include <string.h>
 
-enum { GIVE_BACK_MAX = 8, LIST_FIRST = 64, CLOCK_LOOKS = 8 };
+enum { GIVE_BACK_MAX = 8, LIST_FIRST = 64, CLOCK_LOOKS = 8, DUE_LOOKS = 2 };
 #define NEVER INT64_MAX
 #define NOT_KNOWN INT64_MIN
 
@@ -50,7 +51,7 @@ struct pst_pager {
     uint64_t
         own; /* pages of the pool that are kept for this state: pages_min, or what a callback has touched at most */
     struct list heap, clock;
-    uint32_t hand;
+    uint32_t hand, looked; /* looked: at the heap's due times */
     struct outside_page *slots;
     uint32_t slot_count, slot_capacity, slot_free;
     uint32_t *due; /* slots by due, the earliest first */
@@ -447,6 +448,7 @@ static int page_put(struct pst_state *state, uint8_t *page)
                  ? PST_ENOMEM
                  : pst_seal(pager->with.sealer, pager->with.operator_index, &place, false, page, clear_bytes,
                             pager->sealed, pst_seal_bound(PST_PAGE_BYTES), &sealed_bytes);
+    rc = rc == PST_EREFUSED ? PST_ERANGE : rc; /* the key has sealed all that it may */
     if (rc == PST_OK)
         rc = pager->with.outside.put(pager->with.outside.self, slot, pager->sealed, (uint32_t)sealed_bytes);
     if (rc != PST_OK) {
@@ -520,6 +522,20 @@ static uint64_t random_next(struct pst_pager *pager)
     return z ^ (z >> 31);
 }
 
+/* Whether it was due at another time than it is ordered by: who reads by position leaves no page by its end. */
+static bool due_moves(struct pst_state *state, uint8_t *page)
+{
+    struct pst_frame *frame = pst_frame_of(page);
+    const struct pst_log *log = due_log(state, pst_page_header(page)->structure, frame->time_first);
+    uint64_t rank = log != NULL ? rank_of_due(page_due(log, page, state->pager->now)) : frame->rank;
+    /* Left in this very callback, it is due at its next time already. */
+    if (rank == frame->rank || (due_of_rank(rank) <= state->pager->now && due_of_rank(frame->rank) > state->pager->now))
+        return false;
+    frame->rank = rank;
+    heap_settle(&state->pager->heap, page);
+    return true;
+}
+
 /* The top of the heap that may leave, its rank set right; NULL: none may. */
 static uint8_t *heap_candidate(struct pst_state *state)
 {
@@ -542,7 +558,7 @@ static uint8_t *heap_candidate(struct pst_state *state)
         } else if (!lru && is_pinned(state, page)) { /* at most one of each log */
             list_leave(pager, page);
             aside[aside_count++] = page;
-        } else {
+        } else if (lru || !due_moves(state, page)) {
             found = page;
         }
     }
@@ -797,6 +813,8 @@ void pst_state_begin(struct pst_state *state, int64_t now)
     if (pager == NULL || pager->error != PST_OK)
         return;
     pager->now = now > pager->now ? now : pager->now;
+    for (uint32_t i = 0; i < DUE_LOOKS && pager->with.evict == PST_EVICT_EVENT_TIME && pager->heap.count != 0; i++)
+        (void)due_moves(state, pager->heap.pages[pager->looked++ % pager->heap.count]);
     if (pager->with.ahead)
         ahead_look(state);
 }

@@ -65,8 +65,9 @@ void pst_state_begin(struct pst_state *state, int64_t now);
 int pst_state_end(struct pst_state *state);
 void pst_state_release(struct pst_state *state); /* within one: what it has touched so far may leave */
 /* Why the state must not be used any more: PST_OK, or what a page could not be had for: PST_EREFUSED it was changed outside, PST_EFULL
- * the pool is too small for one callback, PST_EIO and others from outside, PST_ENOMEM. Until then what was asked for reads as
- * zeros, so that a callback need not ask. ret_place: the page, where there is one; may be NULL. */
+ * the pool is too small for what all states need, PST_ERANGE a key has sealed PST_SEALS_MAX pages, PST_EIO and others from outside,
+ * PST_ENOMEM. From the first one on, records of a page that cannot be had read as zeros and a log ends before it, so that a
+ * callback need not ask. ret_place: the page, where there is one; may be NULL. */
 int pst_state_error(const struct pst_state *state, struct pst_seal_place *ret_place);
 
 struct pst_paging_counts {

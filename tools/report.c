@@ -86,7 +86,7 @@ static void effort_print(struct pst_text *text, const struct pst_run_report *rep
     pst_text_printf(text, " of it state\n");
 }
 
-static void paging_print(struct pst_text *text, const struct pst_run_report *report)
+static void paging_print(struct pst_text *text, const struct pst_run_report *report, bool complete)
 {
     for (uint32_t i = 0; i < report->paging_count; i++) {
         const struct pst_paging_report *paging = &report->paging[i];
@@ -104,11 +104,9 @@ static void paging_print(struct pst_text *text, const struct pst_run_report *rep
         pst_count_print(text, paging->dead_inside + paging->dead_outside);
         pst_text_printf(text, " dead\n");
     }
-    if (report->paging_count == 0)
-        return;
-    pst_text_printf(text, "             --state-budget ");
-    pst_bytes_print(text, report->state_budget_least);
-    pst_text_printf(text, " would have done\n");
+    if (report->paging_count != 0 && complete)
+        pst_text_printf(text, "             --state-budget %lluKiB is surely enough\n",
+                        (unsigned long long)(report->state_budget_least / 1024));
 }
 
 void pst_outcome_note(const struct pst_outcome *outcome)
@@ -119,7 +117,7 @@ void pst_outcome_note(const struct pst_outcome *outcome)
                     outcome->error == NULL ? "complete" : "not complete");
     rows_print(&text, report);
     effort_print(&text, report);
-    paging_print(&text, report);
+    paging_print(&text, report, outcome->error == NULL);
     pst_checkpoint_print(&text, &report->checkpoint);
     for (uint32_t i = 0; i < report->output_count; i++)
         pst_text_printf(&text, "  %s    %s\n", i == 0 ? "outputs" : "       ", report->outputs[i]);
@@ -161,7 +159,7 @@ static void paging_json(struct pst_text *json, const struct pst_run_report *repo
             const char *name;
             uint64_t figure;
         } figures[] = {
-            {"hits", paging->lookups - paging->page_ins},
+            {"hits", paging->lookups > paging->page_ins ? paging->lookups - paging->page_ins : 0},
             {"misses", paging->page_ins},
             {"misses_prefetched", paging->page_ins_ahead},
             {"prefetches", paging->aheads},

@@ -140,6 +140,32 @@ static void a_full_disk_ends_the_run_with_a_sentence(void **state)
     assert_true(spilled > 2);
 }
 
+/* Any read: of a page that is wanted now, one read ahead (which is then read again), one for a checkpoint. */
+static void any_read_may_fail(void **state)
+{
+    (void)state;
+    uint64_t ended = 0, tries = scene_seeds(60);
+    for (uint64_t try = 1; try <= tries; try++) {
+        struct scene scene;
+        begin(&scene, try);
+        scene_shake(&scene, false);
+        paged(&scene);
+        if (try % 2 == 0)
+            checkpointed(&scene);
+        scene.sim.read_at_fails = try;
+        int rc = scene_try(&scene, graph);
+        assert_true(rc == PST_OK || rc == PST_EIO);
+        if (rc == PST_OK)
+            scene_same(&wanted, &scene, "with a failed read");
+        else
+            assert_non_null(strstr(scene.report.error, "the spill file in out: "));
+        assert_true(rc == PST_OK || !scene_there(&scene, "out/outliers.csv"));
+        ended += rc == PST_EIO;
+        scene_fini(&scene);
+    }
+    assert_true(ended > tries / 4);
+}
+
 static void any_allocation_may_fail(void **state)
 {
     (void)state;
@@ -211,6 +237,7 @@ int main(void)
         cmocka_unit_test(the_bytes_are_the_same_within_a_budget),
         cmocka_unit_test(power_goes_while_pages_come_and_go),
         cmocka_unit_test(a_full_disk_ends_the_run_with_a_sentence),
+        cmocka_unit_test(any_read_may_fail),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(a_budget_too_small_is_named),
     };

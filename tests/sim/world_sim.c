@@ -350,7 +350,8 @@ static int sim_scratch(void *self, const char *folder, struct pst_file **ret_fil
 static int sim_read_at(void *self, struct pst_file *file, uint64_t offset, void *bytes, size_t byte_count)
 {
     struct sim *sim = self;
-    if (sim->cut || offset + byte_count > file->file->bytes.count) {
+    bool fails = sim->read_at_fails != 0 && --sim->read_at_fails == 0;
+    if (fails || sim->cut || offset + byte_count > file->file->bytes.count) {
         pst_system_error_set(EIO);
         return PST_EIO;
     }

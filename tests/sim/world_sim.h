@@ -30,6 +30,7 @@ struct sim {
     uint64_t random, now_ns, trace; /* trace: a running digest of every event */
     uint32_t read_bytes_max;        /* a read gives 1 to this many bytes; 0: all that fits */
     uint32_t again_percent;         /* how many reads find nothing yet */
+    uint64_t read_at_fails;         /* this file_read_at() finds an error of the disk; 0: none */
     uint64_t write_bytes_left;      /* the disk is full after so many; UINT64_MAX: never */
     uint32_t yield_permille; /* how many atomic operations let another worker go on (yield.h); 0: a step is one piece */
     uint64_t interrupt_step[2]; /* `interrupts` becomes 1, then 2, before these steps; 0: never */
