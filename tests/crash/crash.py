@@ -33,14 +33,15 @@ class Crash:
     def __init__(self, penstock, kills, seed, folder):
         self.penstock, self.kills_wanted, self.folder = penstock, kills, folder
         self.random = random.Random(seed)
-        self.kills = self.resumed = self.within = self.failed = 0
+        self.kills = self.resumed = self.failed = 0
+        self.killed = {False: 0, True: 0}  # without a budget, and within one
         self.inputs = [folder / "meters.csv", folder / "meters.csv.gz"]
         self.key = folder / "key"
         subprocess.run([penstock, *STREAM, "--output", self.inputs[0]], check=True)
         with open(self.inputs[0], "rb") as plain, gzip.open(self.inputs[1], "wb", 1) as packed:
             shutil.copyfileobj(plain, packed)
         subprocess.run([penstock, "key", "init", self.key, "--quiet"], check=True)
-        self.starts, self.spill = [], folder / "spill"
+        self.spill = folder / "spill"
         self.spill.mkdir()
         self.begins = {(query, partitions): self.begin(query, partitions) for query in QUERIES for partitions in PARTITIONS}
         self.seconds = {(query, within): self.undisturbed(query, within) for query in QUERIES for within in (False, True)}
@@ -82,10 +83,9 @@ class Crash:
                          "--resume", "--every-rows", str(draw([5000, 20000, 100000])), *more), stderr=subprocess.PIPE)
 
     def is_within(self):
-        """Of four starts two are within a budget, in some order."""
-        if not self.starts:
-            self.starts = self.random.sample([False, False, True, True], 4)
-        return self.starts.pop()
+        """So that half of the kills are, two in a row sometimes."""
+        without, within = self.killed.values()
+        return self.random.random() < 0.5 if within == without else within < without
 
     def round(self, query):
         for name in ("seen", "points"):
@@ -94,7 +94,7 @@ class Crash:
         for attempt in range(ATTEMPTS_MAX + 1):
             left = min(ATTEMPTS_MAX, self.kills_wanted - self.kills)
             within = self.is_within()
-            patience = self.random.uniform(0.001, 1.3 * self.seconds[query, within]) if attempt < left else SECONDS_MAX
+            patience = self.seconds[query, within] * self.random.uniform(0.05, 1.6) if attempt < left else SECONDS_MAX
             run = self.start(query, source, within)
             try:
                 error = run.communicate(timeout=patience)[1]
@@ -104,7 +104,7 @@ class Crash:
                 if patience == SECONDS_MAX:
                     return kills, "it does not end"
                 kills += 1
-                self.within += within
+                self.killed[within] += 1
                 self.resumed += any((self.folder / "points").glob("*.manifest"))
                 if any(self.spill.iterdir()):
                     return kills, f"something is left in {self.spill}: {sorted(os.listdir(self.spill))}"
@@ -134,13 +134,10 @@ class Crash:
                 print(f"FAILED: round {rounds}, {query}, after {kills} kills: {why}")
                 if self.failed > 5:
                     break
-        print(f"{self.kills} kills in {rounds} rounds, {self.resumed} of them with a checkpoint to go on from, {self.within} "
+        print(f"{self.kills} kills in {rounds} rounds, {self.resumed} of them with a checkpoint to go on from, {self.killed[True]} "
               "within a budget")
         if self.resumed * 4 < self.kills:
             print("FAILED: most were killed before their first checkpoint: nothing is shown")
-            self.failed += 1
-        if not self.kills <= self.within * 5 <= 4 * self.kills:
-            print("FAILED: too few were killed within a budget, or without one")
             self.failed += 1
         print(f"{self.kills - self.failed} passed, {self.failed} failed")
         return 1 if self.failed else 0
