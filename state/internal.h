@@ -142,7 +142,7 @@ void pst_slabs_free(struct pst_slabs *slabs);
 void pst_pager_free(struct pst_state *state);
 uint8_t *pst_pager_frame(struct pst_state *state); /* memory for a page; NULL: the state's error says why */
 /* A page that was just taken goes into a list. */
-int pst_pager_enter(struct pst_state *state, uint8_t *page);
+void pst_pager_enter(struct pst_state *state, uint8_t *page);
 void pst_pager_dead(struct pst_state *state, uint8_t *page); /* in or outside */
 /* Brings a page in, and puts it where `word`, which says where it lies, has stood. NULL: the state's error says why. */
 uint8_t *pst_pager_in(struct pst_structure *structure, uint32_t bucket, uint64_t number, const uint8_t *word);

@@ -20,10 +20,9 @@ enum { GIVE_BACK_MAX = 8, LIST_FIRST = 64, CLOCK_LOOKS = 8, DUE_LOOKS = 2 };
 const char *const pst_evict_names[] = {"event-time", "lru", "clock", "random", NULL};
 
 struct outside_page { /* by slot */
-    uint64_t version; /* 0: nobody's */
+    uint64_t version; /* that it was sealed under (G2) */
     int64_t due, time_first, time_last;
     uint32_t sealed_bytes, used_bytes, changed;
-    uint32_t bucket;
     uint16_t structure;
     bool owned, in, ahead, imaged; /* by a page; which is in; asked for; an image may read it */
     uint32_t at;                   /* in the heap of due ones, if it is not in and not ahead; next of the free ones */
@@ -55,7 +54,7 @@ struct pst_pager {
     struct outside_page *slots;
     uint32_t slot_count, slot_capacity, slot_free;
     uint32_t *due; /* slots by due, the earliest first */
-    uint32_t due_count, due_capacity;
+    uint32_t due_count;
     uint32_t ahead[PST_AHEAD_MAX], ahead_count, ahead_looked;
     struct hold *hold;
     uint8_t *sealed, *zeros_memory;
@@ -231,6 +230,13 @@ static void heap_settle(struct list *heap, uint8_t *page)
     heap_put(heap, at, page);
 }
 
+/* The same, for one whose rank is another from now on. */
+static void heap_move(struct list *heap, uint8_t *page, uint64_t rank)
+{
+    pst_frame_of(page)->rank = rank;
+    heap_settle(heap, page);
+}
+
 static void list_leave(struct pst_pager *pager, uint8_t *page)
 {
     struct pst_frame *frame = pst_frame_of(page);
@@ -286,12 +292,9 @@ void pst_pager_left(struct pst_log *log, uint8_t *page)
     if (pst_is_outside(page) || due_log(state, log->structure.number, pst_frame_of(page)->time_first) == NULL ||
         !pst_frame_of(page)->in_heap) /* it came before its log said when it is wanted */
         return;
-    struct pst_frame *frame = pst_frame_of(page);
     uint64_t rank = rank_of_due(page_due(log, page, add_time(state->pager->now, 1)));
-    if (rank == frame->rank)
-        return;
-    frame->rank = rank;
-    heap_settle(&state->pager->heap, page);
+    if (rank != pst_frame_of(page)->rank)
+        heap_move(&state->pager->heap, page, rank);
 }
 
 void pst_pager_appended(struct pst_log *log, uint8_t *page)
@@ -422,6 +425,29 @@ static uint32_t *first_changed(const struct pst_state *state, uint8_t *page)
     return &((const struct pst_table *)state->structures[header->structure])->buckets[header->bucket]->changed_first;
 }
 
+/* Where a page goes: its own slot, but another one where an image may read that. PST_SLOT_NONE: no memory. */
+static uint32_t page_slot(struct pst_pager *pager, struct pst_frame *frame)
+{
+    if (frame->slot != PST_SLOT_NONE && pager->slots[frame->slot].imaged) {
+        slot_disown(pager, frame->slot);
+        frame->slot = PST_SLOT_NONE;
+    }
+    return frame->slot != PST_SLOT_NONE ? frame->slot : slot_new(pager);
+}
+
+static int page_seal(struct pst_pager *pager, uint32_t slot, const struct pst_seal_place *place, uint8_t *page,
+                     size_t *ret_sealed_bytes)
+{
+    uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + pst_page_header(page)->used_bytes;
+    int rc = pst_seal(pager->with.sealer, pager->with.operator_index, place, false, page, clear_bytes, pager->sealed,
+                      pst_seal_bound(PST_PAGE_BYTES), ret_sealed_bytes);
+    if (rc != PST_OK)
+        return rc == PST_EREFUSED ? PST_ERANGE : rc; /* the key has sealed all that it may */
+    rc = pager->with.outside.put(pager->with.outside.self, slot, pager->sealed, (uint32_t)*ret_sealed_bytes);
+    pager->counts.bytes_sealed += rc == PST_OK ? clear_bytes : 0;
+    return rc;
+}
+
 /* Seals a page that changed since it was outside last, and puts it there. */
 static int page_put(struct pst_state *state, uint8_t *page)
 {
@@ -434,23 +460,10 @@ static int page_put(struct pst_state *state, uint8_t *page)
         return PST_OK;
     changed = changed > frame->changed ? changed : frame->changed;
     struct pst_seal_place place = {header->bucket, header->structure, header->kind, header->number, ++pager->version};
-    uint32_t slot = frame->slot;
-    if (slot != PST_SLOT_NONE && pager->slots[slot].imaged) {
-        slot_disown(pager, slot);
-        frame->slot = slot = PST_SLOT_NONE;
-    }
-    if (slot == PST_SLOT_NONE)
-        slot = slot_new(pager);
-    header->changed = changed; /* as it will be read by others */
+    uint32_t slot = page_slot(pager, frame);
     size_t sealed_bytes = 0;
-    uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + header->used_bytes;
-    int rc = slot == PST_SLOT_NONE
-                 ? PST_ENOMEM
-                 : pst_seal(pager->with.sealer, pager->with.operator_index, &place, false, page, clear_bytes,
-                            pager->sealed, pst_seal_bound(PST_PAGE_BYTES), &sealed_bytes);
-    rc = rc == PST_EREFUSED ? PST_ERANGE : rc; /* the key has sealed all that it may */
-    if (rc == PST_OK)
-        rc = pager->with.outside.put(pager->with.outside.self, slot, pager->sealed, (uint32_t)sealed_bytes);
+    header->changed = changed; /* as it will be read by others */
+    int rc = slot != PST_SLOT_NONE ? page_seal(pager, slot, &place, page, &sealed_bytes) : PST_ENOMEM;
     if (rc != PST_OK) {
         if (slot != PST_SLOT_NONE && frame->slot == PST_SLOT_NONE) {
             pager->slots[slot] = (struct outside_page){0};
@@ -464,7 +477,6 @@ static int page_put(struct pst_state *state, uint8_t *page)
                                                .sealed_bytes = (uint32_t)sealed_bytes,
                                                .used_bytes = header->used_bytes,
                                                .changed = changed,
-                                               .bucket = header->bucket,
                                                .structure = header->structure,
                                                .owned = true,
                                                .in = true};
@@ -474,7 +486,6 @@ static int page_put(struct pst_state *state, uint8_t *page)
     if (first != NULL)
         *first = 0;
     pager->counts.page_outs++;
-    pager->counts.bytes_sealed += clear_bytes;
     return PST_OK;
 }
 
@@ -531,8 +542,7 @@ static bool due_moves(struct pst_state *state, uint8_t *page)
     /* Left in this very callback, it is due at its next time already. */
     if (rank == frame->rank || (due_of_rank(rank) <= state->pager->now && due_of_rank(frame->rank) > state->pager->now))
         return false;
-    frame->rank = rank;
-    heap_settle(&state->pager->heap, page);
+    heap_move(&state->pager->heap, page, rank);
     return true;
 }
 
@@ -550,11 +560,9 @@ static uint8_t *heap_candidate(struct pst_state *state)
         if (lru && is_pinned(state, page)) {
             if (frame->rank > state->stamp)
                 break; /* so are all others */
-            frame->rank = state->stamp + 1;
-            heap_settle(heap, page);
+            heap_move(heap, page, state->stamp + 1);
         } else if (lru && touched_of(state, page) > frame->rank) {
-            frame->rank = touched_of(state, page);
-            heap_settle(heap, page);
+            heap_move(heap, page, touched_of(state, page));
         } else if (!lru && is_pinned(state, page)) { /* at most one of each log */
             list_leave(pager, page);
             aside[aside_count++] = page;
@@ -670,7 +678,7 @@ uint8_t *pst_pager_frame(struct pst_state *state)
     return page;
 }
 
-int pst_pager_enter(struct pst_state *state, uint8_t *page)
+void pst_pager_enter(struct pst_state *state, uint8_t *page)
 {
     struct pst_pager *pager = state->pager;
     bool log = pst_page_header(page)->kind == PST_PAGE_LOG;
@@ -680,7 +688,6 @@ int pst_pager_enter(struct pst_state *state, uint8_t *page)
                                              .slot = PST_SLOT_NONE};
     state->touched += !log && pst_page_header(page)->number != 0; /* page_of() counts the first one of a bucket alone */
     list_enter(state, page);
-    return PST_OK;
 }
 
 void pst_pager_dead(struct pst_state *state, uint8_t *page)
@@ -848,7 +855,7 @@ int pst_state_end(struct pst_state *state)
             break;
         pst_pool_give(pool, is_own(pager), page);
     }
-    pager->over = pager->over && pager->error != PST_OK;
+    pager->over = false;
     return pager->error;
 }
 

@@ -135,7 +135,9 @@ int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t num
     state->bytes_live += PST_PAGE_BYTES;
     bytes_seen(state);
     *ret_page = page;
-    return state->pager == NULL ? PST_OK : pst_pager_enter(state, page);
+    if (state->pager != NULL)
+        pst_pager_enter(state, page);
+    return PST_OK;
 }
 
 void pst_page_give(struct pst_state *state, uint8_t *page)
