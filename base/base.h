@@ -12,6 +12,7 @@
 #include "operators/operator.h" /* the list of errors */
 
 #include <stdarg.h>
+#include <stdatomic.h>
 
 /* ---- our own broken promises: on in every build ---- */
 #define PST_ASSERT(condition) ((condition) ? (void)0 : pst_assert_failed(#condition, __FILE__, __LINE__))
@@ -23,6 +24,14 @@ const char *pst_error_sentence(int error); /* "the bound of a queue or buffer is
 /* The system's reason for the last PST_EIO, PST_ENOENT or PST_EREFUSED on this thread: "No space left on device". Never NULL. */
 const char *pst_system_error(void);
 void pst_system_error_set(int system_errno);
+
+/* ---- a lock to be held for little: nobody sleeps, whoever finds it taken asks again until he has it ---- */
+static inline void pst_lock_take(atomic_flag *lock)
+{
+    while (atomic_flag_test_and_set_explicit(lock, memory_order_acquire))
+        continue;
+}
+static inline void pst_lock_give(atomic_flag *lock) { atomic_flag_clear_explicit(lock, memory_order_release); }
 
 /* ---- memory ---- */
 void *pst_malloc(size_t bytes);

@@ -245,7 +245,7 @@ static int read_block(struct worker *worker)
     source->block.text_bytes = 0;
     source->block.last = false;
     if (!closed && too_far_ahead(run)) {
-        atomic_flag_clear_explicit(&input->lock, memory_order_release);
+        pst_lock_give(&input->lock);
         return PST_EAGAIN; /* whoever has sent his block wakes the others */
     }
     if (!closed) {
@@ -255,7 +255,7 @@ static int read_block(struct worker *worker)
         if (rc == PST_EAGAIN)
             rc = run->world->file_watch(run->world->self, input->file, worker->index) == PST_OK ? PST_EAGAIN : PST_EIO;
     }
-    atomic_flag_clear_explicit(&input->lock, memory_order_release);
+    pst_lock_give(&input->lock);
     if (closed)
         return PST_ESTOPPED;
     if (rc == PST_EDATA)
@@ -269,10 +269,9 @@ static int read_block(struct worker *worker)
 static void cut_if_closed(struct run *run)
 {
     struct input *input = &run->input;
-    while (atomic_flag_test_and_set_explicit(&input->lock, memory_order_acquire))
-        continue;
+    pst_lock_take(&input->lock);
     bool closed = input->closed && atomic_load_explicit(&input->turn, memory_order_acquire) == input->claimed_count;
-    atomic_flag_clear_explicit(&input->lock, memory_order_release);
+    pst_lock_give(&input->lock);
     int not_yet = END_NOT;
     if (closed)
         (void)atomic_compare_exchange_strong(&input->end, &not_yet, END_CUT);
@@ -281,10 +280,9 @@ static void cut_if_closed(struct run *run)
 void pst_input_close(struct run *run)
 {
     struct input *input = &run->input;
-    while (atomic_flag_test_and_set_explicit(&input->lock, memory_order_acquire))
-        continue;
+    pst_lock_take(&input->lock);
     input->closed = true;
-    atomic_flag_clear_explicit(&input->lock, memory_order_release);
+    pst_lock_give(&input->lock);
     cut_if_closed(
         run); /* blocks on their way are sequenced first: then their workers find the input closed and say so */
 }

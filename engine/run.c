@@ -13,8 +13,7 @@ void pst_run_fail(struct run *run, int error, const char *format, ...)
 {
     va_list arguments;
     struct pst_text text = {0};
-    while (atomic_flag_test_and_set_explicit(&run->error_lock, memory_order_acquire))
-        continue;
+    pst_lock_take(&run->error_lock);
     if (run->error == PST_OK) { /* the first one counts */
         va_start(arguments, format);
         (void)pst_text_vprintf(&text, format, arguments);
@@ -22,7 +21,7 @@ void pst_run_fail(struct run *run, int error, const char *format, ...)
         run->error = error;
         run->error_text = text.bytes;
     }
-    atomic_flag_clear_explicit(&run->error_lock, memory_order_release);
+    pst_lock_give(&run->error_lock);
     atomic_store(&run->stopped, true);
     for (uint32_t i = 0; i < run->worker_count && run->begun_ns != 0; i++)
         run->world->wake(run->world->self, i);

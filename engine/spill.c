@@ -42,13 +42,6 @@ struct paging { /* of a run */
 
 static size_t slot_bytes(void) { return pst_seal_bound(PST_PAGE_BYTES); }
 
-static void lock(struct spill *spill)
-{
-    while (atomic_flag_test_and_set_explicit(&spill->lock, memory_order_acquire))
-        continue;
-}
-static void unlock(struct spill *spill) { atomic_flag_clear_explicit(&spill->lock, memory_order_release); }
-
 /* ---- pieces; all under the lock ---- */
 
 static bool piece_ready(struct piece *piece)
@@ -117,10 +110,10 @@ static void write_do(struct spill *spill, struct piece *piece)
 {
     struct pst_world *world = spill->run->world;
     piece->state = PIECE_MOVES;
-    unlock(spill);
+    pst_lock_give(&spill->lock);
     int rc = world->file_write_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
                                   piece->byte_count);
-    lock(spill);
+    pst_lock_take(&spill->lock);
     piece->state = rc == PST_OK ? PIECE_FREE : PIECE_HERE; /* what could not be written can still be had */
     if (rc != PST_OK)
         failed(spill, rc);
@@ -130,17 +123,17 @@ static void read_do(struct spill *spill, struct piece *piece)
 {
     struct pst_world *world = spill->run->world;
     piece->state = PIECE_MOVES;
-    unlock(spill);
+    pst_lock_give(&spill->lock);
     int rc = world->file_read_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
                                  piece->byte_count);
-    lock(spill);
+    pst_lock_take(&spill->lock);
     piece->state = piece->state == PIECE_MOVES && rc == PST_OK ? PIECE_HERE : PIECE_FREE; /* who asks, reads again */
 }
 
 static void job(void *argument)
 {
     struct spill *spill = argument;
-    lock(spill);
+    pst_lock_take(&spill->lock);
     for (;;) {
         struct piece *read = read_in(spill, PIECE_WAITS), *write = read == NULL ? write_next(spill) : NULL;
         if (read != NULL)
@@ -151,7 +144,7 @@ static void job(void *argument)
             break;
     }
     spill->working = false;
-    unlock(spill);
+    pst_lock_give(&spill->lock);
 }
 
 /* Before the run has begun, and where there is no memory for a job, things wait: put() writes what it has no room for itself. */
@@ -161,9 +154,9 @@ static void job_start(struct spill *spill)
     if (spill->working || run->begun_ns == 0)
         return;
     spill->working = true;
-    unlock(spill);
+    pst_lock_give(&spill->lock);
     int rc = run->world->work(run->world->self, spill->worker, job, spill);
-    lock(spill);
+    pst_lock_take(&spill->lock);
     if (rc != PST_OK)
         spill->working = false;
 }
@@ -173,9 +166,9 @@ static void job_start(struct spill *spill)
 static int put(void *self, uint32_t slot, const void *sealed, uint32_t byte_count)
 {
     struct spill *spill = self;
-    lock(spill);
+    pst_lock_take(&spill->lock);
     if (spill->error != PST_OK) { /* its pieces may all be stuck */
-        unlock(spill);
+        pst_lock_give(&spill->lock);
         return spill->error;
     }
     struct piece *piece = write_of(spill, slot);
@@ -196,7 +189,7 @@ static int put(void *self, uint32_t slot, const void *sealed, uint32_t byte_coun
         *piece = (struct piece){PIECE_WAITS, slot, byte_count, ++spill->order, bytes};
         job_start(spill);
     }
-    unlock(spill);
+    pst_lock_give(&spill->lock);
     return rc;
 }
 
@@ -205,10 +198,10 @@ static int read_now(struct spill *spill, uint32_t slot, void *sealed, uint32_t b
     struct pst_world *world = spill->run->world;
     int rc = world->file_read_at(world->self, spill->file, (uint64_t)slot * slot_bytes(), sealed, byte_count);
     if (rc != PST_OK) {
-        lock(spill);
+        pst_lock_take(&spill->lock);
         failed(spill, rc);
         rc = spill->error;
-        unlock(spill);
+        pst_lock_give(&spill->lock);
     }
     return rc;
 }
@@ -217,7 +210,7 @@ static int get(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
 {
     struct spill *spill = self;
     struct pst_world *world = spill->run->world;
-    lock(spill);
+    pst_lock_take(&spill->lock);
     struct piece *piece = write_of(spill, slot), *read = read_of(spill, slot);
     if (piece == NULL && read != NULL && read->state == PIECE_HERE)
         piece = read;
@@ -225,7 +218,7 @@ static int get(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
         memcpy(sealed, piece->bytes, byte_count);
     if (read != NULL)
         read->state = read->state == PIECE_MOVES ? PIECE_DROPPED : PIECE_FREE;
-    unlock(spill);
+    pst_lock_give(&spill->lock);
     if (piece != NULL)
         return PST_OK;
     uint64_t begun = world->now_ns(world->self);
@@ -238,18 +231,18 @@ static int get(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
 static int look(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
 {
     struct spill *spill = self;
-    lock(spill);
+    pst_lock_take(&spill->lock);
     const struct piece *piece = write_of(spill, slot);
     if (piece != NULL)
         memcpy(sealed, piece->bytes, byte_count);
-    unlock(spill);
+    pst_lock_give(&spill->lock);
     return piece != NULL ? PST_OK : read_now(spill, slot, sealed, byte_count);
 }
 
 static void ahead(void *self, uint32_t slot, uint32_t byte_count)
 {
     struct spill *spill = self;
-    lock(spill);
+    pst_lock_take(&spill->lock);
     struct piece *read = read_in(spill, PIECE_FREE);
     const struct piece *write = write_of(spill, slot);
     if (read != NULL && piece_ready(read)) { /* else, as while a job still holds what was dropped: get() reads it */
@@ -260,17 +253,17 @@ static void ahead(void *self, uint32_t slot, uint32_t byte_count)
         if (write == NULL)
             job_start(spill);
     }
-    unlock(spill);
+    pst_lock_give(&spill->lock);
 }
 
 static void forget(void *self, uint32_t slot)
 {
     struct spill *spill = self;
-    lock(spill);
+    pst_lock_take(&spill->lock);
     struct piece *read = read_of(spill, slot);
     if (read != NULL)
         read->state = read->state == PIECE_MOVES ? PIECE_DROPPED : PIECE_FREE;
-    unlock(spill);
+    pst_lock_give(&spill->lock);
 }
 
 /* ---- life ---- */
@@ -425,10 +418,10 @@ int pst_paging_failed(struct pst_ctx *ctx, int error)
             "a key of the spill file has sealed as many pages as it may: a run that is resumed has new ones");
         error = PST_EIO;
     } else if (error == PST_EIO) {
-        lock(ctx->spill);
+        pst_lock_take(&ctx->spill->lock);
         (void)snprintf(ctx->sentence, sizeof ctx->sentence, "the spill file in %s: %s", folder_of(ctx->run),
                        ctx->spill->why);
-        unlock(ctx->spill);
+        pst_lock_give(&ctx->spill->lock);
     }
     return pst_ctx_failed(ctx, error, "its state");
 }

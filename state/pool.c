@@ -24,20 +24,12 @@ void pst_pool_free(struct pst_pool *pool)
     pst_free(pool);
 }
 
-static void lock(struct pst_pool *pool)
-{
-    while (atomic_flag_test_and_set_explicit(&pool->lock, memory_order_acquire))
-        ;
-}
-
-static void unlock(struct pst_pool *pool) { atomic_flag_clear_explicit(&pool->lock, memory_order_release); }
-
 void pst_pool_own(struct pst_pool *pool, uint64_t resident, uint64_t own_before, uint64_t own)
 {
-    lock(pool);
+    pst_lock_take(&pool->lock);
     pool->kept -= own_before > resident ? own_before - resident : 0;
     pool->kept += own > resident ? own - resident : 0;
-    unlock(pool);
+    pst_lock_give(&pool->lock);
     atomic_fetch_add_explicit(&pool->pages_need, own - own_before, memory_order_relaxed);
 }
 
@@ -51,7 +43,7 @@ bool pst_pool_is_short(const struct pst_pool *pool) /* as of some moment or othe
 uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none)
 {
     uint8_t *page = NULL;
-    lock(pool);
+    pst_lock_take(&pool->lock);
     uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed);
     uint64_t others = own || how == POOL_LAST ? 0 : left + pool->kept;
     *ret_none = how != POOL_OVER && used + others >= pool->pages_max;
@@ -61,17 +53,17 @@ uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how 
         pool->kept -= own;
         atomic_store_explicit(&pool->pages_used, used + 1, memory_order_relaxed);
     }
-    unlock(pool);
+    pst_lock_give(&pool->lock);
     return page;
 }
 
 void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page)
 {
-    lock(pool);
+    pst_lock_take(&pool->lock);
     pool->kept += own;
     pst_slabs_give(&pool->slabs, page);
     atomic_fetch_sub_explicit(&pool->pages_used, 1, memory_order_relaxed);
-    unlock(pool);
+    pst_lock_give(&pool->lock);
 }
 
 uint64_t pst_pool_least(const struct pst_pool *pool)
