@@ -42,7 +42,7 @@ typedef enum pst_page_kind { PST_PAGE_RECORDS = 1, PST_PAGE_LOG = 2 } pst_page_k
  * bytes_max: bound on pages, PST_EFULL beyond. NULL: out of memory. */
 struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max);
 void pst_state_free(struct pst_state *state);
-uint64_t pst_state_bytes(const struct pst_state *state); /* pages and indices held now */
+uint64_t pst_state_bytes(const struct pst_state *state); /* pages, in and outside (pager.h), and indices held now */
 uint64_t pst_state_bytes_max_seen(const struct pst_state *state);
 int pst_state_check(struct pst_state *state); /* PST_OK, or asserts; for tests */
 

@@ -81,9 +81,10 @@ static void effort_print(struct pst_text *text, const struct pst_run_report *rep
     pst_text_printf(text, " rows/s, %u worker%s\n  memory     ", report->worker_count,
                     report->worker_count == 1 ? "" : "s");
     pst_bytes_print(text, memory_bytes_peak());
-    pst_text_printf(text, " at most, ");
+    pst_text_printf(text, report->paging_count == 0 ? " at most, " : " at most; ");
     pst_bytes_print(text, report->state_bytes_max);
-    pst_text_printf(text, " of it state\n");
+    pst_text_printf(text,
+                    report->paging_count == 0 ? " of it state\n" : " of state, in memory and in the spill file\n");
 }
 
 static void paging_print(struct pst_text *text, const struct pst_run_report *report, bool complete)

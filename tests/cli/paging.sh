@@ -124,10 +124,12 @@ for query in load outliers; do
         expect "a line for $operator" test "$(grep -Ec "^ +(paging +)?$operator: .* in clear at most; .* sealed, " .err)" = 1
     done
     err "^ +--state-budget [0-9]+KiB is surely enough\$"
+    err "^  memory +$size at most; $size of state, in memory and in the spill file\$"
 done
 query outliers
 spec "a run without a budget says nothing of pages" 0 run "${query[@]}" --output results
-expect "no line of it" test "$(grep -Ec 'paging|in clear|state-budget' .err)" = 0
+expect "no line of it" test "$(grep -Ec 'paging|in clear|state-budget|spill' .err)" = 0
+err "^  memory +$size at most, $size of it state\$"
 spec "a budget that nothing exceeds" 0 run "${query[@]}" --output results --state-budget 1GiB --json
 same
 json 'all(p["misses"] == p["evictions"] == p["bytes_sealed"] == 0 for p in d["paging"]) and d["paging"][1]["dead_inside"] > 0'
