@@ -46,7 +46,7 @@ static struct pst_state *state_of(struct pst_ctx *ctx)
     if (ctx->state != NULL || ctx->node->op->role != PST_ROLE_PLAIN)
         return ctx->state;
     ctx->state = pst_state_new(ctx->node->bucket_count, STATE_BYTES_MAX);
-    if (ctx->state != NULL && pst_paging_attach(ctx) != PST_OK) {
+    if (ctx->state != NULL && pst_paging_attach(ctx) != PST_OK) { /* it has said why */
         pst_state_free(ctx->state);
         ctx->state = NULL;
         pst_paging_detach(ctx);

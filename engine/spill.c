@@ -323,7 +323,7 @@ int pst_paging_attach(struct pst_ctx *ctx)
         return PST_OK;
     struct spill *spill = pst_calloc(1, sizeof *spill);
     if (spill == NULL)
-        return PST_ENOMEM;
+        return pst_ctx_failed(ctx, PST_ENOMEM, "its state");
     ctx->spill = spill;
     spill->run = run;
     spill->worker = ctx->worker;
@@ -337,6 +337,8 @@ int pst_paging_attach(struct pst_ctx *ctx)
         return rc;
     }
     rc = sealers_new(ctx, spill);
+    if (rc == PST_EIO || rc == PST_EREFUSED) /* no random bytes */
+        (void)snprintf(ctx->sentence, sizeof ctx->sentence, "%s", pst_system_error());
     spill->pages_min = ctx->owned_count < BUCKETS_AT_ONCE ? ctx->owned_count : BUCKETS_AT_ONCE;
     spill->pages_min += PAGES_BESIDES;
     struct pst_paging paging = {.pool = run->paging->pool,
@@ -346,7 +348,9 @@ int pst_paging_attach(struct pst_ctx *ctx)
                                 .outside = {spill, put, get, ahead, forget, look},
                                 .evict = (pst_evict)run->options.evict,
                                 .ahead = !run->options.no_prefetch};
-    return rc == PST_OK ? pst_state_page(ctx->state, &paging) : rc;
+    if (rc == PST_OK)
+        rc = pst_state_page(ctx->state, &paging);
+    return rc == PST_OK ? PST_OK : pst_ctx_failed(ctx, rc, "its state");
 }
 
 void pst_paging_detach(struct pst_ctx *ctx)

@@ -13,8 +13,9 @@
 int pst_paging_init(struct run *run);
 /* When all are: every state must have its least. */
 int pst_paging_fits(struct run *run);
-void pst_paging_fini(struct run *run);       /* after all states */
-int pst_paging_attach(struct pst_ctx *ctx);  /* to ctx->state, that was just made */
+void pst_paging_fini(struct run *run); /* after all states */
+/* To ctx->state, that was just made. An error has ended the run, and says why. */
+int pst_paging_attach(struct pst_ctx *ctx);
 void pst_paging_detach(struct pst_ctx *ctx); /* when it has been freed */
 int pst_paging_report(struct run *run, struct pst_run_report *report);
 

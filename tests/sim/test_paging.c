@@ -3,6 +3,7 @@
 #include "state/seal.h"
 #include "tests/sim/scene.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -200,6 +201,37 @@ static void a_budget_too_small_is_named(void **state)
     scene_fini(&scene);
 }
 
+/* Of the run's key, which is drawn first, and of what each instance's pages are sealed under. */
+static uint64_t randoms_before_failure;
+
+static int random_fails(void *self, void *bytes, size_t byte_count)
+{
+    if (randoms_before_failure-- == 0) {
+        pst_system_error_set(ENOSYS);
+        return PST_EIO;
+    }
+    for (size_t i = 0; i < byte_count; i++)
+        ((unsigned char *)bytes)[i] = (unsigned char)sim_random(self, 256);
+    return PST_OK;
+}
+
+static void a_state_that_cannot_be_sealed_says_whose_it_is_and_why(void **state)
+{
+    (void)state;
+    static const char *const ids[] = {"median_all", "plug_above", "house_share"};
+    for (uint64_t i = 0; i < 3; i++) {
+        struct scene scene;
+        begin(&scene, 5);
+        scene.options.state_budget = BUDGET_BYTES;
+        scene.sim.world.random = random_fails;
+        randoms_before_failure = 1 + i;
+        assert_int_equal(scene_try(&scene, graph), PST_EIO);
+        assert_non_null(strstr(scene.report.error, ids[i]));
+        assert_non_null(strstr(scene.report.error, ", partition 0, its state: Function not implemented"));
+        scene_fini(&scene);
+    }
+}
+
 /* ---- the graph ---- */
 
 static int scenery_make(void **state)
@@ -240,6 +272,7 @@ int main(void)
         cmocka_unit_test(any_read_may_fail),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(a_budget_too_small_is_named),
+        cmocka_unit_test(a_state_that_cannot_be_sealed_says_whose_it_is_and_why),
     };
     return cmocka_run_group_tests(tests, scenery_make, scenery_free);
 }
