@@ -4,6 +4,7 @@
  * their own each: nothing of an earlier checkpoint's keys is used again. */
 #include "engine/checkpoint.h"
 #include "engine/checkpoint_file.h"
+#include "engine/spill.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -203,19 +204,25 @@ static int pages_begin(struct writer *writer)
     return rc;
 }
 
-static int page_seal(struct writer *writer, const struct pst_image *image, uint32_t index,
-                     struct pst_manifest_page *out)
+/* The run is not to go on beside it. ctx->sentence is the worker's. */
+static void page_refused(const struct pst_ctx *ctx, const struct pst_image_page *page)
 {
+    struct pst_seal_place place = {page->bucket, page->structure, page->kind, page->number, page->version};
+    char sentence[sizeof ctx->sentence];
+    pst_paging_refused(ctx, &place, sentence, sizeof sentence);
+    pst_run_fail(ctx->run, PST_EREFUSED, "operator %s (%s), partition %u, its state: %s", ctx->node->id,
+                 ctx->node->op->name, ctx->partition, sentence);
+}
+
+static int page_seal(struct writer *writer, const struct pst_ctx *ctx, uint32_t index, struct pst_manifest_page *out)
+{
+    const struct pst_image *image = &writer->checkpoint->parts[ctx->index].image;
     const struct pst_image_page *page = &image->pages[index];
     const struct pst_page_header *bytes;
     size_t sealed_bytes;
     int got = pst_image_page_bytes(image, index, writer->page, &bytes);
-    if (got == PST_EREFUSED) /* the run is not to go on beside it */
-        pst_run_fail(writer->checkpoint->run, got,
-                     "the spill file was changed by somebody else: page %" PRIu64
-                     " of bucket %u, table or log %u of %s, is not "
-                     "what was put there",
-                     page->number, page->bucket, page->structure, writer->manifest.nodes[out->node].id);
+    if (got == PST_EREFUSED)
+        page_refused(ctx, page);
     if (got != PST_OK)
         return got;
     uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + bytes->used_bytes;
@@ -291,7 +298,7 @@ static int part_write(struct writer *writer, const struct pst_ctx *ctx, uint32_t
                                           .kind = page->kind,
                                           .number = page->number,
                                           .changed = page->changed};
-        rc = page->changed_since ? page_seal(writer, &part->image, i, out) : page_keep(writer, at, out);
+        rc = page->changed_since ? page_seal(writer, ctx, i, out) : page_keep(writer, at, out);
     }
     return rc;
 }

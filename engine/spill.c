@@ -390,17 +390,14 @@ int pst_paging_fits(struct run *run)
 
 /* ---- errors and figures ---- */
 
-static void page_refused(struct pst_ctx *ctx)
+void pst_paging_refused(const struct pst_ctx *ctx, const struct pst_seal_place *place, char *ret_sentence, size_t bytes)
 {
     struct pst_structure_view views[PST_STRUCTURES_MAX];
-    struct pst_seal_place place;
-    (void)pst_state_error(ctx->state, &place);
     uint32_t count = pst_state_structures(ctx->state, views);
-    (void)snprintf(ctx->sentence, sizeof ctx->sentence,
+    (void)snprintf(ret_sentence, bytes,
                    "the spill file was changed by somebody else: page %" PRIu64
-                   " of `%s`, bucket %u, is not what was put "
-                   "there",
-                   place.number, place.structure < count ? views[place.structure].name : "?", place.bucket);
+                   " of `%s`, bucket %u, is not what was put there",
+                   place->number, place->structure < count ? views[place->structure].name : "?", place->bucket);
 }
 
 int pst_paging_failed(struct pst_ctx *ctx, int error)
@@ -408,7 +405,9 @@ int pst_paging_failed(struct pst_ctx *ctx, int error)
     struct pst_paging_counts counts;
     pst_state_paging_counts(ctx->state, &counts);
     if (error == PST_EREFUSED) {
-        page_refused(ctx);
+        struct pst_seal_place place;
+        (void)pst_state_error(ctx->state, &place);
+        pst_paging_refused(ctx, &place, ctx->sentence, sizeof ctx->sentence);
     } else if (error == PST_EFULL) {
         uint64_t least = (pst_pool_least(ctx->run->paging->pool) + 1023) / 1024;
         (void)snprintf(ctx->sentence, sizeof ctx->sentence,

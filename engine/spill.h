@@ -19,6 +19,11 @@ int pst_paging_attach(struct pst_ctx *ctx);
 void pst_paging_detach(struct pst_ctx *ctx); /* when it has been freed */
 int pst_paging_report(struct run *run, struct pst_run_report *report);
 
+/* The sentence for a page that is not what was put there. Any thread, once the state's structures are open. */
+struct pst_seal_place;
+void pst_paging_refused(const struct pst_ctx *ctx, const struct pst_seal_place *place, char *ret_sentence,
+                        size_t bytes);
+
 /* Around each callback of an instance. */
 static inline void pst_state_callback_begins(struct pst_ctx *ctx, int64_t t)
 {

@@ -167,6 +167,48 @@ static void any_read_may_fail(void **state)
     assert_true(ended > tries / 4);
 }
 
+static int (*read_at)(void *self, struct pst_file *file, uint64_t offset, void *bytes, size_t byte_count);
+static uint64_t reads_before_change;
+
+static int read_at_changed(void *self, struct pst_file *file, uint64_t offset, void *bytes, size_t byte_count)
+{
+    int rc = read_at(self, file, offset, bytes, byte_count);
+    if (reads_before_change-- == 0)
+        ((unsigned char *)bytes)[byte_count / 2] ^= 1;
+    return rc;
+}
+
+/* The same, of what somebody has changed. Who reads ahead for nothing does not notice. */
+static void any_page_may_have_been_changed(void **state)
+{
+    (void)state;
+    uint64_t ended = 0, tries = scene_seeds(60);
+    for (uint64_t try = 1; try <= tries; try++) {
+        struct scene scene;
+        begin(&scene, try);
+        scene_shake(&scene, false);
+        paged(&scene);
+        if (try % 4 != 0)
+            checkpointed(&scene);
+        read_at = scene.sim.world.file_read_at;
+        reads_before_change = try;
+        scene.sim.world.file_read_at = read_at_changed;
+        int rc = scene_try(&scene, graph);
+        assert_true(rc == PST_OK || rc == PST_EREFUSED);
+        if (rc == PST_OK)
+            scene_same(&wanted, &scene, "with a changed page");
+        else
+            assert_non_null(strstr(scene.report.error,
+                                   ", partition 0, its state: the spill file was changed by somebody "
+                                   "else: page "));
+        assert_true(rc == PST_OK || strstr(scene.report.error, " of `") != NULL);
+        assert_true(rc == PST_OK || !scene_there(&scene, "out/outliers.csv"));
+        ended += rc == PST_EREFUSED;
+        scene_fini(&scene);
+    }
+    assert_true(ended > tries / 4);
+}
+
 static void any_allocation_may_fail(void **state)
 {
     (void)state;
@@ -270,6 +312,7 @@ int main(void)
         cmocka_unit_test(power_goes_while_pages_come_and_go),
         cmocka_unit_test(a_full_disk_ends_the_run_with_a_sentence),
         cmocka_unit_test(any_read_may_fail),
+        cmocka_unit_test(any_page_may_have_been_changed),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(a_budget_too_small_is_named),
         cmocka_unit_test(a_state_that_cannot_be_sealed_says_whose_it_is_and_why),
