@@ -91,9 +91,9 @@ static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const str
     ctx->had_rows = true;
     if (ctx->sink != NULL)
         ctx->sink->rows += n;
-    pst_state_callback_begins(ctx, rows.time[0]);
+    pst_paging_begins(ctx, rows.time[0]);
     int rc = ctx->node->op->on_frame(ctx, &rows);
-    int ended = pst_state_callback_ends(ctx, PST_OK); /* why it could not go on, where that is the reason */
+    int ended = pst_paging_ends(ctx, PST_OK); /* why it could not go on, where that is the reason */
     if (ended != PST_OK)
         return ended;
     return rc == PST_OK ? PST_OK : frame_failed(ctx, rc, &rows);
@@ -249,9 +249,9 @@ static int call_on_time(struct pst_ctx *ctx, int64_t t)
     find_due(ctx, t);
     ctx->had_rows = false;
     ctx->emit_time = t - 1;
-    pst_state_callback_begins(ctx, t);
+    pst_paging_begins(ctx, t);
     int rc = ctx->node->op->on_time != NULL ? ctx->node->op->on_time(ctx, t) : PST_OK;
-    rc = pst_state_callback_ends(ctx, rc);
+    rc = pst_paging_ends(ctx, rc);
     if (rc != PST_OK)
         return pst_ctx_failed(ctx, rc, "on_time");
     return pst_batches_flush(ctx);
@@ -262,9 +262,9 @@ static int call_on_end(struct pst_ctx *ctx, int64_t t, int64_t end)
     memcpy(ctx->due, ctx->buckets, ctx->owned_count * sizeof *ctx->due);
     ctx->due_count = ctx->owned_count;
     ctx->emit_time = end - 1;
-    pst_state_callback_begins(ctx, t);
+    pst_paging_begins(ctx, t);
     int rc = ctx->node->op->on_end != NULL ? ctx->node->op->on_end(ctx, t) : PST_OK;
-    rc = pst_state_callback_ends(ctx, rc);
+    rc = pst_paging_ends(ctx, rc);
     if (rc != PST_OK)
         return pst_ctx_failed(ctx, rc, "on_end");
     return pst_batches_flush(ctx);

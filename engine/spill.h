@@ -25,14 +25,14 @@ void pst_paging_refused(const struct pst_ctx *ctx, const struct pst_seal_place *
                         size_t bytes);
 
 /* Around each callback of an instance. */
-static inline void pst_state_callback_begins(struct pst_ctx *ctx, int64_t t)
+static inline void pst_paging_begins(struct pst_ctx *ctx, int64_t t)
 {
     if (ctx->spill != NULL)
         pst_state_begin(ctx->state, t);
 }
 int pst_paging_failed(struct pst_ctx *ctx, int error); /* says why */
 /* rc: the callback's. */
-static inline int pst_state_callback_ends(struct pst_ctx *ctx, int rc)
+static inline int pst_paging_ends(struct pst_ctx *ctx, int rc)
 {
     if (ctx->spill == NULL)
         return rc;
