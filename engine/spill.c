@@ -316,6 +316,24 @@ static int sealers_new(const struct pst_ctx *ctx, struct spill *spill)
     return rc;
 }
 
+/* In a folder that is made where it is missing. */
+static int file_make(struct run *run, struct spill *spill)
+{
+    const struct pst_world *world = run->world;
+    const char *folder = folder_of(run);
+    uint64_t id[2];
+    int rc = world->mkdir(world->self, folder);
+    if (rc == PST_OK)
+        rc = world->file_scratch(world->self, folder, &spill->file);
+    if (rc == PST_OK)
+        return PST_OK;
+    const char *why = rc == PST_ENOMEM ? pst_error_sentence(rc) : pst_system_error();
+    if (world->look(world->self, folder, id) == 1)
+        why = "it is a file, and a folder is wanted";
+    pst_run_fail(run, rc, "cannot make a spill file in %s: %s", folder, why);
+    return rc;
+}
+
 int pst_paging_attach(struct pst_ctx *ctx)
 {
     struct run *run = ctx->run;
@@ -328,14 +346,9 @@ int pst_paging_attach(struct pst_ctx *ctx)
     spill->run = run;
     spill->worker = ctx->worker;
     atomic_flag_clear(&spill->lock);
-    int rc = run->world->mkdir(run->world->self, folder_of(run));
-    if (rc == PST_OK)
-        rc = run->world->file_scratch(run->world->self, folder_of(run), &spill->file);
-    if (rc != PST_OK) {
-        pst_run_fail(run, rc, "cannot make a spill file in %s: %s", folder_of(run),
-                     rc == PST_ENOMEM ? pst_error_sentence(rc) : pst_system_error());
+    int rc = file_make(run, spill);
+    if (rc != PST_OK)
         return rc;
-    }
     rc = sealers_new(ctx, spill);
     if (rc == PST_EIO || rc == PST_EREFUSED) /* no random bytes */
         (void)snprintf(ctx->sentence, sizeof ctx->sentence, "%s", pst_system_error());

@@ -219,7 +219,7 @@ expect "where nothing is left of it" test "$(ls -A results)" = outliers.csv
 rm -rf results
 echo x >file
 spec "a spill folder that is a file" 74 run "${query[@]}" "${budget[@]}" --output results --spill file
-err 'cannot make a spill file in file: '
+err 'cannot make a spill file in file: it is a file, and a folder is wanted$'
 no_output
 expect "the file is as it was" test "$(cat file)" = x
 spec "a spill folder below a file" 74 run "${query[@]}" "${budget[@]}" --output results --spill file/spill
