@@ -5,7 +5,8 @@
  *   twist     epoch order: puts its keys out in the order in which they came, with a field that nobody reads left as it is
  *   echo      total order, two outputs, rows put out in on_frame() and in on_time()
  *   seen      stateless: forwards the rows whose event time and `ts` field agree
- *   trip      fails at its n-th row */
+ *   trip      fails at its n-th row
+ *   skim      total order: keeps every row in a log, reads some of them again when they are old, and trims the others unread */
 #include "tests/sim/guests.h"
 
 #include <string.h>
@@ -451,4 +452,107 @@ static const struct pst_operator trip = {
     .on_time = trip_on_time,
 };
 
-const struct pst_operator *const pst_sim_guests[] = {&join, &sequence, &twist, &echo, &seen, &trip, NULL};
+/* ---- skim: pages that were asked for ahead die outside, and others get their slots. It keeps no checkpoints. ---- */
+enum { SKIM_ENTRIES = 1 << 13, SKIM_WORDS = 400, SKIM_RUN = 16, SKIM_AFTER = 400 };
+
+struct skim {
+    struct pst_log *log;
+    uint64_t number, oldest;         /* of rows */
+    uint64_t position[SKIM_ENTRIES]; /* of those that are left, by number */
+    int64_t time[SKIM_ENTRIES];
+};
+
+static int skim_plan(struct pst_plan *plan)
+{
+    static const struct pst_field fields[] = {{"at", PST_I64, 0}, {"number", PST_U64, 0}, {"digest", PST_U64, 0}};
+    if (use_u32(plan, 0, "value") != PST_OK)
+        return PST_EGRAPH;
+    pst_plan_order(plan, PST_ORDER_TOTAL, 1);
+    return pst_plan_output(plan, 0, fields, sizeof fields / sizeof fields[0], 0);
+}
+
+static int skim_open(struct pst_ctx *ctx)
+{
+    static const int64_t after[] = {SKIM_AFTER};
+    struct skim *skim = pst_alloc(ctx, sizeof *skim);
+    struct pst_log *log = pst_log_open(ctx, "rows");
+    if (skim == NULL || log == NULL)
+        return PST_ENOMEM;
+    skim->log = log;
+    pst_set_user(ctx, skim);
+    return pst_log_wanted(ctx, log, after, 1, 0);
+}
+
+static int skim_append(struct pst_ctx *ctx, int64_t t, int64_t value)
+{
+    struct skim *skim = pst_user(ctx);
+    void *space;
+    if (skim->number - skim->oldest == SKIM_ENTRIES)
+        return PST_EFULL;
+    uint32_t at = (uint32_t)(skim->number % SKIM_ENTRIES);
+    int rc = pst_log_append(ctx, skim->log, 0, SKIM_WORDS * 8, &space, &skim->position[at]);
+    if (rc != PST_OK)
+        return rc;
+    for (uint64_t i = 0; i < SKIM_WORDS; i++)
+        ((uint64_t *)space)[i] = ((uint64_t)value ^ skim->number * SKIM_WORDS) + i;
+    skim->time[at] = t;
+    skim->number++;
+    return PST_OK;
+}
+
+static int skim_read(struct pst_ctx *ctx, int64_t t)
+{
+    struct skim *skim = pst_user(ctx);
+    uint64_t position = skim->position[skim->oldest % SKIM_ENTRIES], digest = 0;
+    uint32_t bytes;
+    const uint64_t *words = pst_log_read(ctx, skim->log, 0, &position, &bytes);
+    struct pst_out *out = pst_out_reserve(ctx, 0, RESERVE);
+    if (out == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; words != NULL && i < bytes / 8; i++)
+        digest = (digest ^ words[i]) * 0x100000001b3u;
+    uint32_t row = out->row_count++;
+    ((int64_t *)out->columns[0])[row] = t;
+    ((uint64_t *)out->columns[1])[row] = skim->oldest;
+    ((uint64_t *)out->columns[2])[row] = digest;
+    out->bucket[row] = 0;
+    return PST_OK;
+}
+
+static int skim_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
+{
+    struct skim *skim = pst_user(ctx);
+    const int64_t *value = rows->columns[0];
+    for (uint32_t i = 0; i < rows->row_count; i++) {
+        int64_t t = rows->time[i];
+        int rc = skim_append(ctx, t, value[i]);
+        while (rc == PST_OK && skim->time[skim->oldest % SKIM_ENTRIES] + SKIM_AFTER <= t) {
+            rc = skim->oldest / SKIM_RUN % 2 == 0 ? skim_read(ctx, t) : PST_OK;
+            skim->oldest++;
+            if (rc == PST_OK && skim->oldest % SKIM_RUN == 0)
+                rc = pst_log_trim(ctx, skim->log, 0, skim->position[skim->oldest % SKIM_ENTRIES]);
+        }
+        if (rc != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+static const struct pst_param skim_params[] = {
+    {.name = "value", .kind = PST_PARAM_TEXT, .required = true, .help = "an i64"},
+};
+static const struct pst_operator skim = {
+    .abi = PST_OPERATOR_ABI,
+    .struct_bytes = sizeof skim,
+    .name = "skim",
+    .summary = "Reads some rows again when they are old.",
+    .input_count = 1,
+    .output_count = 1,
+    .param_count = sizeof skim_params / sizeof skim_params[0],
+    .params = skim_params,
+    .plan = skim_plan,
+    .open = skim_open,
+    .on_frame = skim_on_frame,
+};
+
+const struct pst_operator *const pst_sim_guests[] = {&join, &sequence, &twist, &echo, &seen, &trip, &skim, NULL};

@@ -1,6 +1,7 @@
 /* test_paging.c - a state larger than its budget in the simulated world: the same bytes whatever leaves, and whenever the jobs that
  * write and read its pages get their turn; and what happens when the disk is full, memory or power goes. */
 #include "state/seal.h"
+#include "tests/sim/graphs.h"
 #include "tests/sim/scene.h"
 
 #include <errno.h>
@@ -274,6 +275,37 @@ static void a_state_that_cannot_be_sealed_says_whose_it_is_and_why(void **state)
     }
 }
 
+static const char *const skimmed =
+    SOURCE SINGLE("old", "skim", "rows", "value: v") SINK("skimmed", "old", "at, number, digest");
+
+/* What was read ahead for a page that is dead must not be taken for the page that has its slot now. */
+static void pages_read_ahead_may_die_and_leave_their_slots_to_others(void **state)
+{
+    (void)state;
+    struct scene without;
+    uint64_t seeds = scene_seeds(20);
+    scene_init(&without, 1);
+    scene_put_rows(&without, 9, 6000, 5, 6);
+    assert_int_equal(scene_run(&without, skimmed), PST_OK);
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct scene scene;
+        char what[40];
+        (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
+        scene_init(&scene, seed);
+        scene_shake(&scene, false);
+        scene_put_rows(&scene, 9, 6000, 5, 6);
+        scene.options.state_budget = BUDGET_BYTES / 3;
+        if (scene_run(&scene, skimmed) != PST_OK)
+            print_error("%s: %s\n", what, scene.report.error);
+        scene_same(&without, &scene, what);
+        const struct pst_paging_report *paging = scene.report.paging;
+        assert_true(paging->dead_outside > 100 && paging->page_ins_ahead > 100 &&
+                    paging->aheads > paging->page_ins_ahead);
+        scene_fini(&scene);
+    }
+    scene_fini(&without);
+}
+
 /* ---- the graph ---- */
 
 static int scenery_make(void **state)
@@ -311,6 +343,7 @@ int main(void)
         cmocka_unit_test(the_bytes_are_the_same_within_a_budget),
         cmocka_unit_test(power_goes_while_pages_come_and_go),
         cmocka_unit_test(a_full_disk_ends_the_run_with_a_sentence),
+        cmocka_unit_test(pages_read_ahead_may_die_and_leave_their_slots_to_others),
         cmocka_unit_test(any_read_may_fail),
         cmocka_unit_test(any_page_may_have_been_changed),
         cmocka_unit_test(any_allocation_may_fail),
