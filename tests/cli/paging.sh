@@ -301,7 +301,7 @@ def pieces(content):
 def look(files):
     every = [piece for content in files.values() for piece in pieces(content)]
     print("files", len(files), "pieces", len(every), "kinds", *sorted({piece[2] for piece in every}),
-          "pages", sum(content.count(b"PSTP") for content in files.values()),
+          "pages", sum(content.count(b"PSTP\x01\x00") for content in files.values()),
           "keys", sum(len(CLEAR.findall(content)) for content in files.values()))
 
 
