@@ -147,6 +147,12 @@ static void job(void *argument)
     all_idle(checkpoint);
 }
 
+static void why_dropped(struct checkpoint *checkpoint, const char *what, const char *why)
+{
+    struct pst_checkpoint_report *report = &checkpoint->report;
+    (void)snprintf(report->why_dropped, sizeof report->why_dropped, "%s: %s", what, why);
+}
+
 /* Whoever brings the last part starts the job. */
 static void brought(struct run *run, uint32_t worker)
 {
@@ -156,10 +162,11 @@ static void brought(struct run *run, uint32_t worker)
     atomic_store_explicit(&run->cut, CUT_NONE, memory_order_relaxed); /* everybody has been there */
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITING, memory_order_relaxed);
     if (!atomic_load_explicit(&checkpoint->dropped, memory_order_relaxed)) {
-        if (run->world->work(run->world->self, worker, job, checkpoint) == PST_OK)
+        int rc = run->world->work(run->world->self, worker, job, checkpoint);
+        if (rc == PST_OK)
             return;
+        why_dropped(checkpoint, "starting to write", pst_checkpoint_reason(rc));
     }
-    (void)snprintf(checkpoint->report.why_dropped, sizeof checkpoint->report.why_dropped, "out of memory");
     checkpoint->report.dropped++;
     parts_drop(checkpoint);
     all_idle(checkpoint);
@@ -187,27 +194,47 @@ static int timers_copy(const struct pst_ctx *ctx, struct part *part)
     return PST_OK;
 }
 
+/* The first part that cannot be had says why. Until the last one has been brought, nobody else writes to the report. */
+static void part_lost(const struct pst_ctx *ctx, const char *why)
+{
+    struct checkpoint *checkpoint = ctx->run->checkpoint;
+    bool none = false;
+    if (atomic_compare_exchange_strong(&checkpoint->dropped, &none, true))
+        why_dropped(checkpoint, ctx->node->id, why);
+}
+
+static void sink_bring(struct pst_ctx *ctx, struct part *part)
+{
+    int rc = pst_sink_flush(ctx->run, ctx->sink); /* an error has ended the run */
+    part->sink_bytes = ctx->sink->bytes_total;
+    part->sink_rows = ctx->sink->rows;
+    if (rc != PST_OK)
+        part_lost(ctx, pst_checkpoint_reason(rc));
+}
+
+static void state_bring(struct pst_ctx *ctx, struct part *part)
+{
+    int rc = timers_copy(ctx, part);
+    if (rc == PST_OK && ctx->state != NULL) {
+        rc = pst_state_image(ctx->state, ctx->run->checkpoint->full ? 0 : part->since, &part->image);
+        part->imaged = rc == PST_OK;
+    }
+    if (rc == PST_OK)
+        return;
+    int error = ctx->spill != NULL ? pst_state_error(ctx->state, NULL) : PST_OK;
+    if (error != PST_OK)
+        (void)pst_paging_failed(ctx, error); /* ends the run; ctx->sentence, where there is more to say */
+    part_lost(ctx, error != PST_OK && ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(rc));
+}
+
 void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut)
 {
-    struct run *run = ctx->run;
-    struct checkpoint *checkpoint = run->checkpoint;
+    struct checkpoint *checkpoint = ctx->run->checkpoint;
     struct part *part = &checkpoint->parts[ctx->index];
-    int rc = PST_OK;
     PST_ASSERT(cut == checkpoint->cut);
-    if (ctx->sink != NULL) {
-        rc = pst_sink_flush(run, ctx->sink); /* an error has ended the run */
-        part->sink_bytes = ctx->sink->bytes_total;
-        part->sink_rows = ctx->sink->rows;
-    } else {
-        rc = timers_copy(ctx, part);
-        if (rc == PST_OK && ctx->state != NULL) {
-            rc = pst_state_image(ctx->state, checkpoint->full ? 0 : part->since, &part->image);
-            part->imaged = rc == PST_OK;
-            if (ctx->spill != NULL && pst_state_error(ctx->state, NULL) != PST_OK)
-                (void)pst_paging_failed(ctx, rc); /* ends the run */
-        }
-    }
-    if (rc != PST_OK)
-        atomic_store_explicit(&checkpoint->dropped, true, memory_order_relaxed);
-    brought(run, ctx->worker);
+    if (ctx->sink != NULL)
+        sink_bring(ctx, part);
+    else
+        state_bring(ctx, part);
+    brought(ctx->run, ctx->worker);
 }

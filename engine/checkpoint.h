@@ -90,7 +90,9 @@ static inline int64_t pst_checkpoint_cut(const struct pst_ctx *ctx)
 void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut);
 
 /* checkpoint_file.c: the job */
-void pst_checkpoint_write(void *argument);                /* a struct checkpoint */
+const char *
+pst_checkpoint_reason(int error);          /* what the system says of it on this thread, or the error's own sentence */
+void pst_checkpoint_write(void *argument); /* a struct checkpoint */
 void pst_checkpoint_count(struct checkpoint *checkpoint); /* bytes_live and bytes_files of `previous` */
 
 #endif

@@ -83,6 +83,7 @@ struct writer {
     size_t used;
     uint64_t offset;  /* of the buffer's first byte in the file */
     const char *what; /* was tried last, for the sentence */
+    char why[240];    /* it could not be done, where neither the system nor the error says it */
 };
 
 static int writer_flush(struct writer *writer)
@@ -205,13 +206,12 @@ static int pages_begin(struct writer *writer)
 }
 
 /* The run is not to go on beside it. ctx->sentence is the worker's. */
-static void page_refused(const struct pst_ctx *ctx, const struct pst_image_page *page)
+static void page_refused(struct writer *writer, const struct pst_ctx *ctx, const struct pst_image_page *page)
 {
     struct pst_seal_place place = {page->bucket, page->structure, page->kind, page->number, page->version};
-    char sentence[sizeof ctx->sentence];
-    pst_paging_refused(ctx, &place, sentence, sizeof sentence);
+    pst_paging_refused(ctx, &place, writer->why, sizeof writer->why);
     pst_run_fail(ctx->run, PST_EREFUSED, "operator %s (%s), partition %u, its state: %s", ctx->node->id,
-                 ctx->node->op->name, ctx->partition, sentence);
+                 ctx->node->op->name, ctx->partition, writer->why);
 }
 
 static int page_seal(struct writer *writer, const struct pst_ctx *ctx, uint32_t index, struct pst_manifest_page *out)
@@ -222,7 +222,9 @@ static int page_seal(struct writer *writer, const struct pst_ctx *ctx, uint32_t 
     size_t sealed_bytes;
     int got = pst_image_page_bytes(image, index, writer->page, &bytes);
     if (got == PST_EREFUSED)
-        page_refused(ctx, page);
+        page_refused(writer, ctx, page);
+    else if (got == PST_EIO)
+        writer->what = "reading the spill file";
     if (got != PST_OK)
         return got;
     uint32_t clear_bytes = PST_PAGE_HEADER_BYTES + bytes->used_bytes;
@@ -472,12 +474,17 @@ static int become_previous(struct writer *writer)
     return PST_OK;
 }
 
+const char *pst_checkpoint_reason(int error)
+{
+    bool system = error == PST_EIO || error == PST_ENOENT || error == PST_EREFUSED;
+    return system ? pst_system_error() : pst_error_sentence(error);
+}
+
 static void dropped(struct writer *writer, int rc)
 {
     struct pst_checkpoint_report *report = &writer->checkpoint->report;
-    bool system = rc == PST_EIO || rc == PST_ENOENT || rc == PST_EREFUSED;
     (void)snprintf(report->why_dropped, sizeof report->why_dropped, "%s: %s", writer->what,
-                   system ? pst_system_error() : pst_error_sentence(rc));
+                   writer->why[0] != '\0' ? writer->why : pst_checkpoint_reason(rc));
     report->dropped++;
     if (writer->path != NULL)
         (void)writer->world->unlink(writer->world->self, writer->path);

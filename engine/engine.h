@@ -96,7 +96,7 @@ struct pst_checkpoint_report {
     uint64_t resumed_id;                         /* 0: from the beginning */
     uint64_t resumed_offset;                     /* in the input */
     uint64_t resumed_pages, resumed_state_bytes; /* bytes: of the pages in clear */
-    char why_dropped[200];                       /* the last one; empty: none was */
+    char why_dropped[320];                       /* the last one; empty: none was */
     char passed_over[400];                       /* newer ones that do not open, and why; empty: none */
 };
 
@@ -180,6 +180,7 @@ struct pst_paging_report {                           /* of one operator, all its
     uint64_t lookups;                    /* of records and log entries: all that were no page_ins are hits */
     uint64_t page_ins, page_ins_ahead;   /* pages brought back; of them those that had been asked for ahead */
     uint64_t page_outs, page_outs_clean; /* evictions: sealed; not sealed, as what lay outside was still the same */
+    uint64_t page_images;                /* sealed for checkpoints while they stayed in memory */
     uint64_t dead_inside, dead_outside; /* pages whose content nobody wants any more: dropped unsealed, never fetched */
     uint64_t bytes_sealed, bytes_opened, aheads;
     uint64_t bytes_in_max;   /* of pages in clear, the sum of what each partition had at most */

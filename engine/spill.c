@@ -451,6 +451,7 @@ static void report_add(struct pst_paging_report *to, const struct pst_ctx *ctx)
     to->page_ins_ahead += counts.page_ins_ahead;
     to->page_outs += counts.page_outs;
     to->page_outs_clean += counts.page_outs_clean;
+    to->page_images += counts.page_images;
     to->dead_inside += counts.dead_inside;
     to->dead_outside += counts.dead_outside;
     to->bytes_sealed += counts.bytes_sealed;

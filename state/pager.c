@@ -448,8 +448,8 @@ static int page_seal(struct pst_pager *pager, uint32_t slot, const struct pst_se
     return rc;
 }
 
-/* Seals a page that changed since it was outside last, and puts it there. */
-static int page_put(struct pst_state *state, uint8_t *page)
+/* Seals a page that changed since it was outside last, and puts it there; *count of what has been. */
+static int page_put(struct pst_state *state, uint8_t *page, uint64_t *count)
 {
     struct pst_pager *pager = state->pager;
     struct pst_frame *frame = pst_frame_of(page);
@@ -485,7 +485,7 @@ static int page_put(struct pst_state *state, uint8_t *page)
     header->changed = 0;
     if (first != NULL)
         *first = 0;
-    pager->counts.page_outs++;
+    ++*count;
     return PST_OK;
 }
 
@@ -503,7 +503,7 @@ static int page_leave(struct pst_state *state, uint8_t *page)
 {
     struct pst_pager *pager = state->pager;
     uint64_t puts = pager->counts.page_outs;
-    int rc = page_put(state, page);
+    int rc = page_put(state, page, &pager->counts.page_outs);
     if (rc != PST_OK)
         return rc;
     pager->counts.page_outs_clean += puts == pager->counts.page_outs;
@@ -863,12 +863,12 @@ int pst_state_end(struct pst_state *state)
 
 int pst_pager_flush(struct pst_state *state)
 {
-    const struct pst_pager *pager = state->pager;
+    struct pst_pager *pager = state->pager;
     int rc = pager->error;
     for (uint32_t i = 0; i < pager->heap.count && rc == PST_OK; i++)
-        rc = page_put(state, pager->heap.pages[i]);
+        rc = page_put(state, pager->heap.pages[i], &pager->counts.page_images);
     for (uint32_t i = 0; i < pager->clock.count && rc == PST_OK; i++)
-        rc = page_put(state, pager->clock.pages[i]);
+        rc = page_put(state, pager->clock.pages[i], &pager->counts.page_images);
     return rc;
 }
 

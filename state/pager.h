@@ -74,8 +74,9 @@ struct pst_paging_counts {
     uint64_t lookups;                    /* of records and entries; all that are no misses are hits */
     uint64_t page_ins, page_ins_ahead;   /* misses; of them those that had been asked for ahead */
     uint64_t page_outs, page_outs_clean; /* sealed; dropped, for the page outside was still the same */
+    uint64_t page_images;                /* sealed for an image, and stayed in */
     uint64_t dead_inside, dead_outside;  /* dropped unsealed; freed without a fetch */
-    uint64_t bytes_sealed, bytes_opened; /* in clear */
+    uint64_t bytes_sealed, bytes_opened; /* in clear; sealed: of page_outs and page_images */
     uint64_t aheads;                     /* asked for ahead */
     uint64_t pages, pages_in_max;        /* now, in and outside; in clear at most */
     uint64_t need_pages;                 /* touched in one callback at most */

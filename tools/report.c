@@ -103,7 +103,13 @@ static void paging_print(struct pst_text *text, const struct pst_run_report *rep
         pst_count_print(text, paging->page_outs_clean);
         pst_text_printf(text, " dropped clean, ");
         pst_count_print(text, paging->dead_inside + paging->dead_outside);
-        pst_text_printf(text, " dead\n");
+        pst_text_printf(text, " dead");
+        if (paging->page_images != 0) {
+            pst_text_printf(text, "; ");
+            pst_count_print(text, paging->page_images);
+            pst_text_printf(text, " sealed for checkpoints");
+        }
+        pst_text_printf(text, "\n");
     }
     if (report->paging_count != 0 && complete)
         pst_text_printf(text, "             --state-budget %lluKiB is surely enough\n",
@@ -166,6 +172,7 @@ static void paging_json(struct pst_text *json, const struct pst_run_report *repo
             {"prefetches", paging->aheads},
             {"evictions", paging->page_outs + paging->page_outs_clean},
             {"evictions_sealed", paging->page_outs},
+            {"sealed_for_checkpoints", paging->page_images},
             {"dead_inside", paging->dead_inside},
             {"dead_outside", paging->dead_outside},
             {"bytes_sealed", paging->bytes_sealed},

@@ -1885,6 +1885,30 @@ static void an_image_refuses_what_was_changed_outside(void **unused)
     pool_free(pool);
 }
 
+static void what_is_sealed_for_an_image_has_not_left(void **unused)
+{
+    (void)unused;
+    struct pst_pool *pool = pool_new(WALK_POOL);
+    struct pst_image image;
+    struct paged p;
+    image_open(&p, pool);
+    struct pst_paging_counts before = counts_of(&p), counts;
+    uint32_t inside = pages_inside(&p);
+    assert_int_equal(before.page_images, 0);
+    assert_int_equal(pst_state_image(p.state, 0, &image), PST_OK);
+    pst_image_fini(&image);
+    counts = counts_of(&p);
+    assert_true(inside > 0 && counts.page_images > 0 && counts.page_images <= inside);
+    assert_int_equal(counts.page_outs, before.page_outs);
+    assert_int_equal(counts.page_outs + counts.page_images, p.outside->puts);
+    assert_true(counts.bytes_sealed > before.bytes_sealed);
+    read_all(&p, IMAGE_KEYS, HELD, IMAGE_KEYS, 1); /* then it leaves as any page that did not change */
+    assert_int_equal(counts_of(&p).page_outs, before.page_outs);
+    assert_true(counts_of(&p).page_outs_clean > counts.page_outs_clean + inside / 2);
+    paged_close(&p);
+    pool_free(pool);
+}
+
 static void an_image_for_which_put_fails_is_none(void **unused)
 {
     (void)unused;
@@ -2052,6 +2076,7 @@ int main(void)
         cmocka_unit_test(an_image_since_another_has_what_changed_and_no_more),
         cmocka_unit_test(slots_of_images_that_are_done_serve_again),
         cmocka_unit_test(an_image_refuses_what_was_changed_outside),
+        cmocka_unit_test(what_is_sealed_for_an_image_has_not_left),
         cmocka_unit_test(an_image_for_which_put_fails_is_none),
         cmocka_unit_test(any_allocation_may_fail),
     };
