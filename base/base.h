@@ -24,6 +24,7 @@ const char *pst_error_sentence(int error); /* "the bound of a queue or buffer is
 /* The system's reason for the last PST_EIO, PST_ENOENT or PST_EREFUSED on this thread: "No space left on device". Never NULL. */
 const char *pst_system_error(void);
 void pst_system_error_set(int system_errno);
+void pst_system_error_say(const char *sentence); /* a reason that is no errno; copied */
 
 /* ---- a lock to be held for little: nobody sleeps, whoever finds it taken asks again until he has it ---- */
 static inline void pst_lock_take(atomic_flag *lock)
@@ -91,6 +92,9 @@ void pst_hash_many(const struct pst_hash_key *key, const void *keys, size_t byte
 /* CREATE: write, cut to nothing. CONTINUE: write a file that is there, behind what it holds. */
 typedef enum pst_open_mode { PST_OPEN_READ = 1, PST_OPEN_CREATE, PST_OPEN_CONTINUE } pst_open_mode;
 struct pst_file;
+struct pst_conn;
+struct pst_listener;
+enum { PST_PEER_BYTES = 64, PST_NET_MESSAGE_BYTES = 64 * 1024, PST_NET_MESSAGE_BYTES_MAX = 16 * 1024 * 1024 };
 
 typedef enum pst_step { PST_STEP_MORE = 1, PST_STEP_IDLE, PST_STEP_DONE } pst_step;
 /* One bounded quantum of a worker's work. IDLE: call again after wake(); DONE: never again. */
@@ -110,6 +114,8 @@ struct pst_world {
     int (*file_watch)(void *self, struct pst_file *file, uint32_t worker_index);
     int (*file_write)(void *self, struct pst_file *file, const void *bytes, size_t byte_count); /* all of it */
     int (*file_sync)(void *self, struct pst_file *file);
+    /* Until it is closed, or the process is gone, no other process or open file has this lock. PST_EREFUSED: somebody has it. */
+    int (*file_lock)(void *self, struct pst_file *file);
     int (*file_seek)(void *self, struct pst_file *file, uint64_t offset);    /* a regular one, opened to be read */
     int (*file_cut)(void *self, struct pst_file *file, uint64_t byte_count); /* written on behind so many bytes */
     int (*file_close)(void *self, struct pst_file *file);                    /* the file is gone, whatever it returns */
@@ -135,10 +141,49 @@ struct pst_world {
      * its step; run() does not return before the job has. Jobs may use clock, randomness and files, and no other call of this table. */
     int (*work)(void *self, uint32_t worker_index, void (*job)(void *argument), void *argument);
     void (*wake)(void *self, uint32_t worker_index); /* from any worker of run(); remembered if it does not sleep */
+    /* Wakes this worker once when now_ns() has reached `ns`. Of several the earliest counts, and takes the others with it: whoever
+     * wanted a later one asks again when the worker steps. By that worker itself, within its step. */
+    int (*alarm)(void *self, uint32_t worker_index, uint64_t ns);
+
+    /* Network: connections that carry messages, each whole or not at all, in order. No call waits. A connection belongs to the
+     * worker that accepted, opened or was given it, and is used by that worker alone, as a listener is by its worker; whatever
+     * returned PST_EAGAIN wakes it once when it is worth trying again. A connection that has failed says so from then on, in every
+     * call, and is to be closed; its reason stands in pst_system_error(). After the run, close and unlisten alone may be called.
+     * Addresses: "HOST:PORT" (port 0: any; IPv6 in brackets), "unix:PATH"; PST_EINVAL: it is none. */
+    int (*net_listen)(void *self, uint32_t worker_index, const char *address, struct pst_listener **ret_listener);
+    /* Where it listens: with the port that was chosen. Borrowed until it is closed. */
+    const char *(*net_address)(void *self, const struct pst_listener *listener);
+    void (*net_unlisten)(void *self, struct pst_listener *listener);
+    int (*net_accept)(void *self, struct pst_listener *listener, struct pst_conn **ret_conn);
+    int (*net_connect)(void *self, uint32_t worker_index, const char *address, struct pst_conn **ret_conn);
+    /* PST_OK: both sides know who the other is, and `ret_peer` is the name in its certificate; "" where there is none (a unix
+     * socket, a connection without TLS). PST_EAGAIN: not yet. PST_EREFUSED: not somebody to talk to. PST_EIO. It is called until it
+     * says something else than PST_EAGAIN: nothing else brings a new connection on. Whoever opened a connection may still hear
+     * from the calls below, as PST_EREFUSED, that the other side does not want it. */
+    int (*net_peer)(void *self, struct pst_conn *conn, char ret_peer[PST_PEER_BYTES]);
+    /* The longest message that is taken; PST_NET_MESSAGE_BYTES at first. A longer one is refused before it is read. */
+    void (*net_limit)(void *self, struct pst_conn *conn, uint32_t message_bytes_max);
+    /* All of the message (1 .. PST_NET_MESSAGE_BYTES_MAX bytes), or PST_EAGAIN: too much waits to be sent. The bytes may be used
+     * again at once. Before net_peer() said PST_OK it is PST_EAGAIN, too. */
+    int (*net_send)(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count);
+    /* The next message; borrowed until the next call for this connection. PST_EAGAIN; PST_ESTOPPED: the other side has closed it
+     * in order; PST_EREFUSED: over the limit, or not such a connection; PST_EIO. */
+    int (*net_receive)(void *self, struct pst_conn *conn, const void **ret_bytes, size_t *ret_byte_count);
+    /* From then on it is the other worker's own, which is woken, and is told of it by the caller afterwards (and woken again, where
+     * it sleeps). Only once net_peer() said PST_OK. PST_ENOMEM: it is still the caller's. */
+    int (*net_give)(void *self, struct pst_conn *conn, uint32_t worker_index);
+    void (*net_close)(void *self, struct pst_conn *conn); /* what was taken to be sent is still sent, if it can be */
 };
 
 /* The real world: threads with a libuv loop each, POSIX files. One per process. NULL: out of memory. */
 struct pst_world *pst_world_uv(void);
 void pst_world_uv_free(struct pst_world *world);
+/* From now on connections on TCP, opened or accepted, are TLS 1.3 with certificates of one authority on both sides; without it they
+ * are plain. Of `folder`: ca.pem, the authority; node.pem, our certificate; node.key, its key, which only its owner may read. Nothing
+ * is changed on an error, and `ret_why` is a sentence about it: PST_EREFUSED (the key could be read by others), PST_ENOENT,
+ * PST_EIO, PST_EDATA (no such files, or they do not belong together, or the certificate is not valid today), PST_ENOMEM.
+ * Thread: none is running. */
+enum { PST_TLS_WHY_BYTES = 200 };
+int pst_world_uv_tls(struct pst_world *world, const char *folder, char ret_why[PST_TLS_WHY_BYTES]);
 
 #endif

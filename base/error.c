@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static _Thread_local char system_reason[128];
+static _Thread_local char system_reason[256];
 
 const char *pst_error_name(int error)
 {
@@ -41,6 +41,8 @@ void pst_system_error_set(int system_errno)
     const char *text = strerror_r(system_errno, buffer, sizeof buffer); /* the GNU form, it may not use the buffer */
     (void)snprintf(system_reason, sizeof system_reason, "%s", text);
 }
+
+void pst_system_error_say(const char *sentence) { (void)snprintf(system_reason, sizeof system_reason, "%s", sentence); }
 
 void pst_assert_failed(const char *condition, const char *file, int line)
 {

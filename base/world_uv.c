@@ -5,45 +5,21 @@
  * worker 0, a timer of 100 ms. The order of `sleeping` and `notified` is Dekker's: each side writes its own flag, then reads the
  * other's, both sequentially consistent, so that a wake-up is never lost.
  */
-#include "base/base.h"
+#include "base/world_uv.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <uv.h>
 
-enum { WORKERS_MAX = 64, SPIN_PAUSES = 400, STEPS_A_TURN = 16, TICK_MS = 100 };
-
-struct worker {
-    struct uv_world *world;
-    uint32_t index;
-    uv_thread_t thread;
-    uv_loop_t loop;
-    uv_async_t async;
-    uv_idle_t idle;
-    uv_timer_t tick;
-    bool loop_ready, done;
-    _Alignas(64) atomic_bool sleeping;
-    atomic_bool notified;
-};
-
-struct uv_world {
-    struct pst_world world;
-    struct worker *workers;
-    uint32_t worker_count;
-    pst_step_fn step;
-    void *argument;
-    uv_sem_t start;
-    bool cancelled;
-};
+enum { SPIN_PAUSES = 400, STEPS_A_TURN = 16, TICK_MS = 100 };
 
 /* A pipe or terminal is watched by the loops of the workers that found it empty; its handles outlive no run. */
 struct pst_file {
@@ -72,7 +48,7 @@ static uint32_t world_cores(void *self)
 }
 
 /* ---- files ---- */
-static int failed(int system_errno)
+int pst_uv_failed(int system_errno)
 {
     pst_system_error_set(system_errno);
     if (system_errno == ENOENT || system_errno == ENOTDIR)
@@ -111,7 +87,7 @@ static int world_file_open(void *self, const char *path, pst_open_mode mode, str
     else
         file->fd = open(path, open_flags[mode] | O_CLOEXEC, 0666);
     if (file->fd < 0 || fstat(file->fd, &status) != 0) {
-        int rc = failed(errno);
+        int rc = pst_uv_failed(errno);
         if (file->fd >= 0 && !file->standard)
             (void)close(file->fd);
         pst_free(file);
@@ -121,7 +97,7 @@ static int world_file_open(void *self, const char *path, pst_open_mode mode, str
         if (!file->standard)
             (void)close(file->fd);
         pst_free(file);
-        return failed(EISDIR);
+        return pst_uv_failed(EISDIR);
     }
     file->regular = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
     if (mode == PST_OPEN_READ && !file->regular)
@@ -140,7 +116,7 @@ static int64_t world_file_read(void *self, struct pst_file *file, void *bytes, s
         if (errno == EAGAIN || errno == EWOULDBLOCK)
             return PST_EAGAIN;
         if (errno != EINTR)
-            return failed(errno);
+            return pst_uv_failed(errno);
     }
 }
 
@@ -153,7 +129,7 @@ static int world_file_write(void *self, struct pst_file *file, const void *bytes
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
-            return failed(count == 0 ? EIO : errno);
+            return pst_uv_failed(count == 0 ? EIO : errno);
         at += count;
         byte_count -= (size_t)count;
     }
@@ -163,23 +139,32 @@ static int world_file_write(void *self, struct pst_file *file, const void *bytes
 static int world_file_sync(void *self, struct pst_file *file)
 {
     (void)self;
-    return fdatasync(file->fd) == 0 || errno == EINVAL || errno == EROFS ? PST_OK : failed(errno);
+    return fdatasync(file->fd) == 0 || errno == EINVAL || errno == EROFS ? PST_OK : pst_uv_failed(errno);
+}
+
+static int world_file_lock(void *self, struct pst_file *file)
+{
+    (void)self;
+    if (flock(file->fd, LOCK_EX | LOCK_NB) == 0)
+        return PST_OK;
+    int reason = errno, rc = pst_uv_failed(reason);
+    return reason == EWOULDBLOCK ? PST_EREFUSED : rc;
 }
 
 static int world_file_seek(void *self, struct pst_file *file, uint64_t offset)
 {
     (void)self;
     if (offset > INT64_MAX)
-        return failed(EINVAL);
-    return lseek(file->fd, (off_t)offset, SEEK_SET) >= 0 ? PST_OK : failed(errno);
+        return pst_uv_failed(EINVAL);
+    return lseek(file->fd, (off_t)offset, SEEK_SET) >= 0 ? PST_OK : pst_uv_failed(errno);
 }
 
 static int world_file_cut(void *self, struct pst_file *file, uint64_t byte_count)
 {
     (void)self;
     if (byte_count > INT64_MAX)
-        return failed(EINVAL);
-    return ftruncate(file->fd, (off_t)byte_count) == 0 ? PST_OK : failed(errno);
+        return pst_uv_failed(EINVAL);
+    return ftruncate(file->fd, (off_t)byte_count) == 0 ? PST_OK : pst_uv_failed(errno);
 }
 
 static int world_file_close(void *self, struct pst_file *file)
@@ -187,7 +172,7 @@ static int world_file_close(void *self, struct pst_file *file)
     (void)self;
     if (file->flags_changed)
         (void)fcntl(file->fd, F_SETFL, file->flags_before);
-    int rc = file->standard || close(file->fd) == 0 ? PST_OK : failed(errno);
+    int rc = file->standard || close(file->fd) == 0 ? PST_OK : pst_uv_failed(errno);
     pst_free(file);
     return rc;
 }
@@ -197,7 +182,7 @@ static int world_file_size(void *self, struct pst_file *file, uint64_t *ret_byte
     (void)self;
     struct stat status;
     if (fstat(file->fd, &status) != 0)
-        return failed(errno);
+        return pst_uv_failed(errno);
     if (!S_ISREG(status.st_mode))
         return PST_EINVAL;
     *ret_bytes = (uint64_t)status.st_size;
@@ -232,7 +217,7 @@ static int world_file_scratch(void *self, const char *folder, struct pst_file **
         return PST_ENOMEM;
     file->fd = scratch_open(folder);
     if (file->fd < 0) {
-        int rc = failed(errno);
+        int rc = pst_uv_failed(errno);
         pst_free(file);
         return rc;
     }
@@ -249,7 +234,7 @@ static int world_file_read_at(void *self, struct pst_file *file, uint64_t offset
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
-            return failed(count == 0 ? EIO : errno);
+            return pst_uv_failed(count == 0 ? EIO : errno);
         at += count;
         offset += (uint64_t)count;
         byte_count -= (size_t)count;
@@ -265,7 +250,7 @@ static int world_file_write_at(void *self, struct pst_file *file, uint64_t offse
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
-            return failed(count == 0 ? EIO : errno);
+            return pst_uv_failed(count == 0 ? EIO : errno);
         at += count;
         offset += (uint64_t)count;
         byte_count -= (size_t)count;
@@ -287,13 +272,13 @@ static int world_look(void *self, const char *path, uint64_t ret_id[2])
 static int world_rename(void *self, const char *from, const char *to)
 {
     (void)self;
-    return rename(from, to) == 0 ? PST_OK : failed(errno);
+    return rename(from, to) == 0 ? PST_OK : pst_uv_failed(errno);
 }
 
 static int world_unlink(void *self, const char *path)
 {
     (void)self;
-    return unlink(path) == 0 ? PST_OK : failed(errno);
+    return unlink(path) == 0 ? PST_OK : pst_uv_failed(errno);
 }
 
 static int world_folder_sync(void *self, const char *path)
@@ -301,9 +286,9 @@ static int world_folder_sync(void *self, const char *path)
     (void)self;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return failed(errno);
+        return pst_uv_failed(errno);
     /* EINVAL: a file system that has nothing to sync for a folder */
-    int rc = fsync(fd) == 0 || errno == EINVAL ? PST_OK : failed(errno);
+    int rc = fsync(fd) == 0 || errno == EINVAL ? PST_OK : pst_uv_failed(errno);
     (void)close(fd);
     return rc;
 }
@@ -313,7 +298,7 @@ static int world_folder_list(void *self, const char *path, struct pst_text *ret_
     (void)self;
     DIR *folder = opendir(path);
     if (folder == NULL)
-        return failed(errno);
+        return pst_uv_failed(errno);
     const struct dirent *entry;
     errno = 0;
     while (!ret_names->failed && (entry = readdir(folder)) != NULL) {
@@ -321,7 +306,7 @@ static int world_folder_list(void *self, const char *path, struct pst_text *ret_
             (void)pst_text_printf(ret_names, "%s\n", entry->d_name);
         errno = 0;
     }
-    int rc = ret_names->failed ? PST_ENOMEM : errno != 0 ? failed(errno) : PST_OK;
+    int rc = ret_names->failed ? PST_ENOMEM : errno != 0 ? pst_uv_failed(errno) : PST_OK;
     (void)closedir(folder);
     return rc;
 }
@@ -348,7 +333,7 @@ static int mkdir_one(const char *path)
     int reason = errno;
     if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
         return PST_OK;
-    return failed(reason);
+    return pst_uv_failed(reason);
 }
 
 static int world_mkdir(void *self, const char *path)
@@ -373,8 +358,10 @@ static int world_mkdir(void *self, const char *path)
 /* ---- workers ---- */
 static void on_idle(uv_idle_t *idle);
 
-static void worker_awake(struct worker *worker)
+void pst_uv_awake(struct worker *worker)
 {
+    if (worker->done) /* its handles are closed next, and one that is started again would never be */
+        return;
     atomic_store_explicit(&worker->sleeping, false, memory_order_relaxed);
     (void)uv_idle_start(&worker->idle, on_idle);
 }
@@ -399,6 +386,7 @@ static void worker_turn(uv_idle_t *idle)
         pst_step step = worker->world->step(worker->world->argument, worker->index);
         if (step == PST_STEP_DONE) {
             worker->done = true;
+            (void)uv_idle_stop(&worker->idle);
             return;
         }
         if (step == PST_STEP_MORE || notified_after_spin(worker))
@@ -413,8 +401,13 @@ static void worker_turn(uv_idle_t *idle)
 }
 
 static void on_idle(uv_idle_t *idle) { worker_turn(idle); }
-static void on_async(uv_async_t *async) { worker_awake(async->data); }
-static void on_tick(uv_timer_t *timer) { worker_awake(timer->data); }
+static void on_tick(uv_timer_t *timer) { pst_uv_awake(timer->data); }
+
+static void on_async(uv_async_t *async)
+{
+    pst_net_arrive(async->data);
+    pst_uv_awake(async->data);
+}
 
 static void on_poll_closed(uv_handle_t *handle) { pst_free(handle); }
 
@@ -423,7 +416,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)status; /* an error shows at the next read */
     (void)events;
     (void)uv_poll_stop(poll);
-    worker_awake(poll->data);
+    pst_uv_awake(poll->data);
 }
 
 static int world_file_watch(void *self, struct pst_file *file, uint32_t worker_index)
@@ -438,13 +431,40 @@ static int world_file_watch(void *self, struct pst_file *file, uint32_t worker_i
         int rc = uv_poll_init(&worker->loop, poll, file->fd);
         if (rc != 0) {
             pst_free(poll);
-            return failed(-rc);
+            return pst_uv_failed(-rc);
         }
         poll->data = worker;
         file->polls[worker_index] = poll;
     }
     int rc = uv_poll_start(file->polls[worker_index], UV_READABLE | UV_DISCONNECT, on_readable);
-    return rc == 0 ? PST_OK : failed(-rc);
+    return rc == 0 ? PST_OK : pst_uv_failed(-rc);
+}
+
+/* ---- alarm: libuv's timers count whole milliseconds ---- */
+enum { NS_A_MS = 1000 * 1000 };
+
+static void on_alarm(uv_timer_t *timer)
+{
+    struct worker *worker = timer->data;
+    if (uv_hrtime() < worker->alarm_ns)
+        (void)uv_timer_start(timer, on_alarm, 1, 0);
+    else
+        pst_uv_awake(worker);
+}
+
+static int world_alarm(void *self, uint32_t worker_index, uint64_t ns)
+{
+    struct uv_world *world = self;
+    struct worker *worker = &world->workers[worker_index];
+    PST_ASSERT(worker_index < world->worker_count);
+    if (ns == 0)
+        return uv_timer_stop(&worker->alarm) == 0 ? PST_OK : PST_EIO;
+    uint64_t now = uv_hrtime();
+    worker->alarm_ns = ns;
+    uv_update_time(&worker->loop); /* else it would count from when the loop woke up */
+    uint64_t wait_ns = ns > now ? ns - now : 0;
+    int rc = uv_timer_start(&worker->alarm, on_alarm, wait_ns / NS_A_MS + (wait_ns % NS_A_MS != 0), 0);
+    return rc == 0 ? PST_OK : pst_uv_failed(-rc);
 }
 
 /* What a first loop takes. libuv ends the process where it cannot have the pipe for its signals; we want a sentence. */
@@ -465,14 +485,19 @@ static int worker_init(struct worker *worker)
     if (rc == 0)
         rc = uv_loop_init(&worker->loop);
     if (rc != 0)
-        return failed(-rc);
+        return pst_uv_failed(-rc);
+    if (pst_net_worker_init(worker) != PST_OK) {
+        (void)uv_loop_close(&worker->loop);
+        return PST_ENOMEM;
+    }
     worker->loop_ready = true;
-    worker->async.data = worker->idle.data = worker->tick.data = worker;
+    worker->async.data = worker->idle.data = worker->tick.data = worker->alarm.data = worker;
     rc = uv_async_init(&worker->loop, &worker->async, on_async);
     if (rc != 0)
-        return failed(-rc);
+        return pst_uv_failed(-rc);
     (void)uv_idle_init(&worker->loop, &worker->idle);
     (void)uv_timer_init(&worker->loop, &worker->tick);
+    (void)uv_timer_init(&worker->loop, &worker->alarm);
     (void)uv_idle_start(&worker->idle, on_idle);
     if (worker->index == 0)
         (void)uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
@@ -491,17 +516,27 @@ static void worker_drain(struct worker *worker)
 {
     if (!worker->loop_ready)
         return;
+    pst_net_worker_drain(worker);
     uv_walk(&worker->loop, close_any, NULL);
     while (uv_run(&worker->loop, UV_RUN_DEFAULT) != 0)
         continue;
 }
 
-static void worker_fini(struct worker *worker) { PST_ASSERT(!worker->loop_ready || uv_loop_close(&worker->loop) == 0); }
+static void worker_fini(struct worker *worker)
+{
+    if (!worker->loop_ready)
+        return;
+    PST_ASSERT(uv_loop_close(&worker->loop) == 0);
+    pst_net_worker_fini(worker);
+}
 
 static void worker_main(void *argument)
 {
     struct worker *worker = argument;
     while (!worker->done)
+        (void)uv_run(&worker->loop, UV_RUN_ONCE);
+    pst_net_hurry(worker);
+    while (worker->net.farewell_count != 0)
         (void)uv_run(&worker->loop, UV_RUN_ONCE);
 }
 
@@ -520,7 +555,7 @@ static int threads_run(struct uv_world *world)
     uint32_t thread_count = 1;
     int error = uv_sem_init(&world->start, 0);
     if (error != 0)
-        return failed(-error);
+        return pst_uv_failed(-error);
     world->cancelled = false;
     for (; thread_count < world->worker_count && error == 0; thread_count += error == 0)
         error = uv_thread_create(&world->workers[thread_count].thread, thread_main, &world->workers[thread_count]);
@@ -532,7 +567,7 @@ static int threads_run(struct uv_world *world)
     for (uint32_t i = 1; i < thread_count; i++)
         (void)uv_thread_join(&world->workers[i].thread);
     uv_sem_destroy(&world->start);
-    return error == 0 ? PST_OK : failed(-error);
+    return error == 0 ? PST_OK : pst_uv_failed(-error);
 }
 
 static int world_run(void *self, uint32_t worker_count, pst_step_fn step, void *argument)
@@ -582,8 +617,7 @@ static void on_job_done(uv_work_t *request, int status)
 {
     struct job *job = request->data;
     PST_ASSERT(status == 0); /* nobody cancels */
-    if (!job->worker->done)  /* else its handles are being closed, and one that is started again would never be */
-        worker_awake(job->worker);
+    pst_uv_awake(job->worker);
     pst_free(job);
 }
 
@@ -600,7 +634,7 @@ static int world_work(void *self, uint32_t worker_index, void (*run)(void *argum
     if (rc == 0)
         return PST_OK;
     pst_free(job);
-    return failed(-rc);
+    return pst_uv_failed(-rc);
 }
 
 static void world_wake(void *self, uint32_t worker_index)
@@ -628,6 +662,7 @@ struct pst_world *pst_world_uv(void)
         .file_watch = world_file_watch,
         .file_write = world_file_write,
         .file_sync = world_file_sync,
+        .file_lock = world_file_lock,
         .file_seek = world_file_seek,
         .file_cut = world_file_cut,
         .file_close = world_file_close,
@@ -644,12 +679,17 @@ struct pst_world *pst_world_uv(void)
         .run = world_run,
         .work = world_work,
         .wake = world_wake,
+        .alarm = world_alarm,
     };
+    pst_net_fill(&world->world);
     return &world->world;
 }
 
 void pst_world_uv_free(struct pst_world *world)
 {
-    if (world != NULL)
-        pst_free(world->self);
+    if (world == NULL)
+        return;
+    struct uv_world *uv = world->self;
+    pst_tls_free(uv->tls);
+    pst_free(uv);
 }

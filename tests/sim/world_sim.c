@@ -267,6 +267,13 @@ static int sim_sync(void *self, struct pst_file *file)
     return rc;
 }
 
+static int sim_lock(void *self, struct pst_file *file)
+{
+    (void)self; /* one process is all there is */
+    (void)file;
+    return PST_OK;
+}
+
 static int sim_seek(void *self, struct pst_file *file, uint64_t offset)
 {
     (void)self;
@@ -453,6 +460,13 @@ static int sim_work(void *self, uint32_t worker_index, void (*run)(void *argumen
     return PST_OK;
 }
 
+static int sim_alarm(void *self, uint32_t worker_index, uint64_t ns)
+{
+    uint64_t *at_ns = &((struct sim *)self)->alarm_ns[worker_index];
+    *at_ns = *at_ns == 0 || ns < *at_ns ? ns : *at_ns;
+    return PST_OK;
+}
+
 /* A job of the pool gets its turn, whole. */
 static void job_run(struct sim *sim)
 {
@@ -474,10 +488,14 @@ static uint32_t choose(struct sim *sim)
     return count == 0 ? UINT32_MAX : able[sim_random(sim, count)];
 }
 
-/* What a reader waits for may arrive while others work. */
+/* What a reader waits for may arrive while others work; alarms go off. */
 static void data_arrives(struct sim *sim)
 {
     for (uint32_t w = 0; w < sim->worker_count; w++) {
+        if (sim->alarm_ns[w] != 0 && sim->alarm_ns[w] <= sim->now_ns) {
+            sim->alarm_ns[w] = 0;
+            sim->notified[w] = true;
+        }
         if (sim->watching[w] && sim_random(sim, 8) == 0) {
             sim->watching[w] = false;
             sim->notified[w] = true;
@@ -611,54 +629,75 @@ static bool step_some(struct sim *sim, uint32_t w, pst_step_fn step, void *argum
     return !sim->amid[w];
 }
 
-static int sim_run(void *self, uint32_t worker_count, pst_step_fn step, void *argument)
+void sim_begin(struct sim *sim, uint32_t worker_count, pst_step_fn step, void *argument)
 {
-    struct sim *sim = self;
-    uint32_t left = worker_count, sleeps = 0;
     PST_ASSERT(worker_count <= SIM_WORKERS_MAX);
-    sim->worker_count = worker_count;
-    for (uint32_t w = 0; w < worker_count; w++)
+    sim->worker_count = sim->workers_left = worker_count;
+    sim->step = step;
+    sim->argument = argument;
+    for (uint32_t w = 0; w < worker_count; w++) {
         sim->done[w] = sim->asleep[w] = sim->notified[w] = sim->watching[w] = sim->amid[w] = false;
+        sim->alarm_ns[w] = 0;
+    }
     if (sim->yield_permille != 0)
         fibers_init(sim, step, argument);
     sim->ticked = false;
-    while (left != 0) {
-        data_arrives(sim);
-        interrupt(sim);
-        if (sim->job_count != 0 && sim_random(sim, 8) == 0)
-            job_run(sim);
-        uint32_t w = choose(sim);
-        if (w == UINT32_MAX && sim->job_count != 0) {
-            job_run(sim);
-            continue;
-        }
-        if (w == UINT32_MAX) {
-            if (sim->done[0] || ++sleeps > SLEEPS_MAX) {
-                sim->stuck = true;
-                break;
-            }
-            idle_time(sim);
-            continue;
-        }
-        pst_step result;
-        if (!sim->amid[w]) {
-            sim->asleep[w] = sim->notified[w] = false;
-            sim->steps++;
-        }
-        sim->now_ns += 1 + sim_random(sim, 100000);
-        bool finished = step_some(sim, w, step, argument, &result);
-        trace(sim, 's', (uint64_t)w << 8 | (uint64_t)(finished ? result : 0));
-        if (!finished)
-            continue;
-        look_for_lost_wake(sim, w, result);
-        sim->asleep[w] = result == PST_STEP_IDLE;
-        sim->done[w] = result == PST_STEP_DONE;
-        left -= sim->done[w];
-        sleeps = result == PST_STEP_MORE ? 0 : sleeps;
+    sim->sleeps = 0;
+}
+
+bool sim_turn(struct sim *sim)
+{
+    data_arrives(sim);
+    interrupt(sim);
+    if (sim->job_count != 0 && sim_random(sim, 8) == 0)
+        job_run(sim);
+    uint32_t w = choose(sim);
+    if (w == UINT32_MAX && sim->job_count == 0)
+        return false;
+    if (w == UINT32_MAX) {
+        job_run(sim);
+        return true;
     }
+    pst_step result;
+    if (!sim->amid[w]) {
+        sim->asleep[w] = sim->notified[w] = false;
+        sim->steps++;
+    }
+    sim->now_ns += 1 + sim_random(sim, 100000);
+    bool finished = step_some(sim, w, sim->step, sim->argument, &result);
+    trace(sim, 's', (uint64_t)w << 8 | (uint64_t)(finished ? result : 0));
+    if (!finished)
+        return true;
+    look_for_lost_wake(sim, w, result);
+    sim->asleep[w] = result == PST_STEP_IDLE;
+    sim->done[w] = result == PST_STEP_DONE;
+    sim->workers_left -= sim->done[w];
+    sim->sleeps = result == PST_STEP_MORE ? 0 : sim->sleeps;
+    return true;
+}
+
+void sim_end(struct sim *sim)
+{
     while (sim->job_count != 0)
         job_run(sim);
     fibers_fini(sim);
+    sim->worker_count = 0;
+}
+
+static int sim_run(void *self, uint32_t worker_count, pst_step_fn step, void *argument)
+{
+    struct sim *sim = self;
+    sim_begin(sim, worker_count, step, argument);
+    while (sim->workers_left != 0) {
+        if (sim_turn(sim))
+            continue;
+        if (sim->done[0] || ++sim->sleeps > SLEEPS_MAX) {
+            sim->stuck = true;
+            break;
+        }
+        idle_time(sim);
+    }
+    sim_end(sim);
     return sim->stuck ? PST_EINTERNAL : PST_OK;
 }
 
@@ -675,6 +714,7 @@ void sim_init(struct sim *sim, uint64_t seed)
         .file_watch = sim_watch,
         .file_write = sim_write,
         .file_sync = sim_sync,
+        .file_lock = sim_lock,
         .file_seek = sim_seek,
         .file_cut = sim_cut,
         .file_close = sim_close,
@@ -691,6 +731,7 @@ void sim_init(struct sim *sim, uint64_t seed)
         .run = sim_run,
         .work = sim_work,
         .wake = sim_wake,
+        .alarm = sim_alarm,
     };
 }
 

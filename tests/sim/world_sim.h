@@ -47,8 +47,14 @@ struct sim {
     uint32_t file_count;
     /* workers */
     uint32_t worker_count;
+    pst_step_fn step;
+    void *argument;
+    uint32_t workers_left, sleeps;
     struct sim_fiber *fibers; /* NULL: steps are called plainly */
     uint32_t running;
+    uint64_t alarm_ns[SIM_WORKERS_MAX]; /* 0: none */
+    struct sim_net *net; /* net_sim.h; NULL: no network */
+    uint32_t node;       /* of the network */
     bool amid[SIM_WORKERS_MAX]; /* its step is not finished */
     bool ticked, done[SIM_WORKERS_MAX], asleep[SIM_WORKERS_MAX], notified[SIM_WORKERS_MAX], watching[SIM_WORKERS_MAX];
 };
@@ -63,5 +69,11 @@ void sim_restart(struct sim *sim);
 /* The same without loss: what a killed process leaves. */
 void sim_revive(struct sim *sim);
 uint64_t sim_random(struct sim *sim, uint64_t below);
+
+/* run() in pieces, for whoever lets several worlds take turns (net_sim.h). turn(): one step of one worker, or a job; false: nobody is
+ * able. It is over when workers_left is 0. */
+void sim_begin(struct sim *sim, uint32_t worker_count, pst_step_fn step, void *argument);
+bool sim_turn(struct sim *sim);
+void sim_end(struct sim *sim);
 
 #endif
