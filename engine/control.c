@@ -1,0 +1,376 @@
+/* control.c - see control.h. The envelope is walked by hand before protobuf-c sees a byte: version, size and the one body are
+ * judged there. Then protobuf-c unpacks into bounded memory, and what it gives is checked body by body. */
+#include "engine/control.h"
+
+#include "engine/engine.h"
+
+#include <string.h>
+
+enum { BODY_FIRST = 16, BODY_LAST = 63, FIELD_VERSION = 1 };
+
+size_t pst_control_bytes_max(uint32_t body)
+{
+    bool is_long =
+        body == PST__CONTROL__BODY_START || body == PST__CONTROL__BODY_ADMIN || body == PST__CONTROL__BODY_ADMIN_REPLY;
+    return is_long ? PST_CONTROL_LONG_BYTES_MAX : PST_CONTROL_BYTES_MAX;
+}
+
+/* A struct of a load takes some 200 bytes with what protobuf-c needs beside it, and may come as a handful of bytes: the lists that
+ * may be long have their room at once, the rest grows with the message. */
+size_t pst_control_memory_max(size_t byte_count) { return (1 << 20) + 16 * byte_count; }
+
+/* ---- the envelope by hand ---- */
+struct envelope {
+    uint64_t version;
+    uint32_t body; /* the field's number; 0: none */
+    uint32_t body_count;
+};
+
+static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    for (uint32_t shift = 0; shift < 64 && *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0) {
+            *ret_value = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The value of a varint, the length of bytes, and 0 for what is fixed. False: not of a form that is known, or cut short. */
+static bool take_field(const uint8_t **at, const uint8_t *end, uint64_t *ret_number, uint64_t *ret_value)
+{
+    enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
+    uint64_t tag, skipped = 0;
+    if (!take_varint(at, end, &tag))
+        return false;
+    *ret_number = tag >> 3;
+    *ret_value = 0;
+    if (*ret_number == 0)
+        return false;
+    switch (tag & 7) {
+    case VARINT:
+        return take_varint(at, end, ret_value);
+    case FIXED64:
+        skipped = 8;
+        break;
+    case FIXED32:
+        skipped = 4;
+        break;
+    case BYTES:
+        if (!take_varint(at, end, ret_value))
+            return false;
+        skipped = *ret_value;
+        break;
+    default:
+        return false;
+    }
+    if (skipped > (uint64_t)(end - *at))
+        return false;
+    *at += skipped;
+    return true;
+}
+
+static bool envelope_read(const uint8_t *at, const uint8_t *end, struct envelope *ret_envelope)
+{
+    struct envelope envelope = {0};
+    while (at < end) {
+        uint64_t number, value;
+        if (!take_field(&at, end, &number, &value))
+            return false;
+        if (number == FIELD_VERSION)
+            envelope.version = value;
+        if (number >= BODY_FIRST && number <= BODY_LAST) {
+            envelope.body = (uint32_t)number;
+            envelope.body_count++;
+        }
+    }
+    *ret_envelope = envelope;
+    return true;
+}
+
+/* ---- texts ---- */
+static bool is_name(const char *text)
+{
+    size_t count = 0;
+    for (; text[count] != '\0'; count++)
+        if (text[count] <= ' ' || text[count] > '~')
+            return false;
+    return count <= PST_CONTROL_NAME_BYTES_MAX;
+}
+
+/* The character that begins here (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); its bytes, 0: none. */
+static size_t take_character(const unsigned char *c, uint32_t *ret_character)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (c[0] < 0x80) {
+        *ret_character = c[0];
+        return 1;
+    }
+    size_t count = c[0] >= 0xf8 ? 0 : c[0] >= 0xf0 ? 4 : c[0] >= 0xe0 ? 3 : c[0] >= 0xc0 ? 2 : 0;
+    uint32_t character = count == 0 ? 0 : c[0] & (0x7fu >> count);
+    for (size_t i = 1; i < count; i++) { /* a NUL is no continuation: nothing behind it is read */
+        if ((c[i] & 0xc0) != 0x80)
+            return 0;
+        character = character << 6 | (c[i] & 0x3f);
+    }
+    if (character < least[count] || character > 0x10ffff || (character >= 0xd800 && character <= 0xdfff))
+        return 0;
+    *ret_character = character;
+    return count;
+}
+
+/* lines: tabs and ends of lines may be in it. */
+static bool is_text(const char *text, size_t bytes_max, bool lines)
+{
+    size_t at = 0;
+    while (text[at] != '\0') {
+        uint32_t character = 0;
+        size_t count = take_character((const unsigned char *)text + at, &character);
+        bool control = character < 0x20 || (character >= 0x7f && character < 0xa0);
+        bool layout = character == '\t' || character == '\n' || character == '\r';
+        if (count == 0 || (control && !(lines && layout)))
+            return false;
+        at += count;
+    }
+    return at <= bytes_max;
+}
+
+static bool is_sentence(const char *text) { return is_text(text, PST_CONTROL_TEXT_BYTES_MAX, false); }
+static bool is_value(const char *text) { return is_text(text, PST_CONTROL_TEXT_BYTES_MAX, true); }
+static bool is_short(const char *text) { return is_text(text, PST_CONTROL_NAME_BYTES_MAX, false); }
+
+/* ---- bodies ---- */
+static int good_if(bool condition) { return condition ? PST_OK : PST_EDATA; }
+
+/* Values of enums: 0 says nothing, one that is not known is of a newer version. */
+static int enum_holds(const ProtobufCEnumDescriptor *values, int value)
+{
+    if (value == 0)
+        return PST_EDATA;
+    return protobuf_c_enum_descriptor_get_value(values, value) != NULL ? PST_OK : PST_EABI;
+}
+
+static int hello_holds(const Pst__Hello *hello)
+{
+    bool good = is_name(hello->node) && hello->cluster.len <= PST_CONTROL_CLUSTER_BYTES_MAX &&
+                is_short(hello->product) && is_short(hello->address) && hello->n_running <= PST_CONTROL_GRAPHS_MAX;
+    for (size_t i = 0; good && i < hello->n_running; i++)
+        good = is_name(hello->running[i]->graph);
+    return good ? enum_holds(&pst__role__descriptor, (int)hello->role) : PST_EDATA;
+}
+
+static int welcome_holds(const Pst__Welcome *welcome)
+{
+    return good_if(welcome->cluster.len <= PST_CONTROL_CLUSTER_BYTES_MAX && is_name(welcome->node) &&
+                   is_name(welcome->coordinator) && is_short(welcome->coordinator_address));
+}
+
+static int beat_holds(const Pst__Beat *beat)
+{
+    bool good = beat->n_partitions <= PST_CONTROL_PARTITIONS_MAX;
+    for (size_t i = 0; good && i < beat->n_partitions; i++)
+        good = is_name(beat->partitions[i]->operator_id) && beat->partitions[i]->partition < PST_BUCKETS_MAX;
+    return good_if(good);
+}
+
+static int start_holds(const Pst__Start *start)
+{
+    bool good = is_sentence(start->file) && is_sentence(start->input) && start->n_settings <= PST_CONTROL_SETTINGS_MAX &&
+                start->n_places <= PST_CONTROL_PLACES_MAX && start->n_nodes <= PST_CONTROL_NODES_MAX &&
+                start->n_addresses == start->n_nodes && start->n_node_workers == start->n_nodes &&
+                start->this_node < start->n_nodes && start->workers <= PST_WORKERS_MAX;
+    for (size_t i = 0; good && i < start->n_settings; i++)
+        good = is_name(start->settings[i]->name) && is_value(start->settings[i]->value);
+    for (size_t i = 0; good && i < start->n_places; i++) {
+        const Pst__Place *place = start->places[i];
+        good = is_name(place->operator_id) && place->partition < PST_BUCKETS_MAX && place->node < start->n_nodes;
+    }
+    for (size_t i = 0; good && i < start->n_nodes; i++)
+        good = is_name(start->nodes[i]) && is_short(start->addresses[i]);
+    return good_if(good);
+}
+
+static int image_holds(const Pst__Image *image)
+{
+    return good_if(is_name(image->operator_id) && image->partition < PST_BUCKETS_MAX &&
+                   image->piece < image->piece_count);
+}
+
+static int move_step_holds(const Pst__MoveStep *step)
+{
+    bool good = is_name(step->operator_id) && is_name(step->from_node) && is_name(step->to_node) &&
+                is_sentence(step->why) && step->n_buckets <= PST_BUCKETS_MAX && step->n_digests <= PST_BUCKETS_MAX &&
+                step->from_partition < PST_BUCKETS_MAX && step->to_partition < PST_BUCKETS_MAX;
+    for (size_t i = 0; good && i < step->n_buckets; i++)
+        good = step->buckets[i] < PST_BUCKETS_MAX;
+    for (size_t i = 0; good && i < step->n_digests; i++)
+        good = step->digests[i]->bucket < PST_BUCKETS_MAX;
+    return good ? enum_holds(&pst__step__descriptor, (int)step->step) : PST_EDATA;
+}
+
+static int admin_holds(const Pst__Admin *admin)
+{
+    bool good = admin->n_arguments <= PST_CONTROL_ARGUMENTS_MAX;
+    for (size_t i = 0; good && i < admin->n_arguments; i++)
+        good = is_value(admin->arguments[i]);
+    return good_if(good);
+}
+
+/* N1 to N3, but for what only the bytes tell. */
+static int message_holds(const Pst__Control *message)
+{
+    if (!is_name(message->graph))
+        return PST_EDATA;
+    switch (message->body_case) {
+    case PST__CONTROL__BODY_HELLO:
+        return hello_holds(message->hello);
+    case PST__CONTROL__BODY_WELCOME:
+        return welcome_holds(message->welcome);
+    case PST__CONTROL__BODY_REFUSED:
+        return good_if(is_sentence(message->refused->sentence));
+    case PST__CONTROL__BODY_BEAT:
+        return beat_holds(message->beat);
+    case PST__CONTROL__BODY_START:
+        return start_holds(message->start);
+    case PST__CONTROL__BODY_ENDED:
+        return good_if(is_sentence(message->ended->sentence) && is_short(message->ended->node));
+    case PST__CONTROL__BODY_CUT:
+        return enum_holds(&pst__cut_kind__descriptor, (int)message->cut->kind);
+    case PST__CONTROL__BODY_IMAGE:
+        return image_holds(message->image);
+    case PST__CONTROL__BODY_MOVE_STEP:
+        return move_step_holds(message->move_step);
+    case PST__CONTROL__BODY_ADMIN:
+        return admin_holds(message->admin);
+    case PST__CONTROL__BODY_BEAT_ACK:
+    case PST__CONTROL__BODY_STARTED:
+    case PST__CONTROL__BODY_STOP:
+    case PST__CONTROL__BODY_CUT_ANSWER:
+    case PST__CONTROL__BODY_ADMIN_REPLY:
+        return PST_OK;
+    default:
+        return PST_EDATA;
+    }
+}
+
+/* ---- packing ---- */
+struct packed {
+    ProtobufCBuffer base; /* first: protobuf-c gives its address back */
+    struct pst_text *bytes;
+    int rc;
+};
+
+static void packed_append(ProtobufCBuffer *buffer, size_t byte_count, const uint8_t *bytes)
+{
+    struct packed *packed = (struct packed *)(void *)buffer;
+    if (packed->rc == PST_OK)
+        packed->rc = pst_text_add(packed->bytes, (const char *)bytes, byte_count);
+}
+
+int pst_control_pack(const Pst__Control *message, struct pst_text *bytes)
+{
+    Pst__Control versioned = *message;
+    versioned.version = PST_CONTROL_VERSION;
+    if (message_holds(message) != PST_OK)
+        return PST_EINVAL;
+    if (protobuf_c_message_get_packed_size(&versioned.base) > pst_control_bytes_max(message->body_case))
+        return PST_EFULL;
+    struct packed packed = {.base.append = packed_append, .bytes = bytes, .rc = PST_OK};
+    (void)protobuf_c_message_pack_to_buffer(&versioned.base, &packed.base);
+    return packed.rc;
+}
+
+/* ---- unpacking ---- */
+/* All that protobuf-c asks for, up to a bound. Nothing is given back one by one: it dies with the arena. */
+struct memory {
+    struct pst_arena *arena;
+    size_t bytes_left;
+    int rc; /* why it gave nothing */
+};
+
+static void *memory_alloc(void *self, size_t bytes)
+{
+    struct memory *memory = self;
+    if (bytes > memory->bytes_left) {
+        memory->rc = PST_EFULL;
+        return NULL;
+    }
+    size_t rounded = (bytes + 15) & ~(size_t)15; /* as the arena does */
+    memory->bytes_left -= rounded < memory->bytes_left ? rounded : memory->bytes_left;
+    void *allocated = pst_arena_alloc(memory->arena, bytes);
+    if (allocated == NULL)
+        memory->rc = PST_ENOMEM;
+    return allocated;
+}
+
+static void memory_free(void *self, void *allocated)
+{
+    (void)self;
+    (void)allocated;
+}
+
+/* protobuf-c keeps what it does not know and would pack it again, some of it so that it cannot be unpacked any more. */
+static void unknown_drop(ProtobufCMessage *message)
+{
+    const ProtobufCMessageDescriptor *of = message->descriptor;
+    message->n_unknown_fields = 0;
+    message->unknown_fields = NULL;
+    for (unsigned f = 0; f < of->n_fields; f++) {
+        const ProtobufCFieldDescriptor *field = &of->fields[f];
+        void *member = (char *)message + field->offset, *quantifier = (char *)message + field->quantifier_offset;
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE)
+            continue;
+        if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+            ProtobufCMessage **list = *(ProtobufCMessage ***)member;
+            for (size_t i = 0, count = *(size_t *)quantifier; i < count; i++)
+                unknown_drop(list[i]);
+        } else if (*(uint32_t *)quantifier == field->id) { /* the one of `body`; there are no others */
+            unknown_drop(*(ProtobufCMessage **)member);
+        }
+    }
+}
+
+/* What can be said before anything is unpacked. */
+static int envelope_check(const struct envelope *envelope, size_t byte_count, size_t limit)
+{
+    if (envelope->version == 0)
+        return PST_EDATA;
+    if (envelope->version > PST_CONTROL_VERSION + 1)
+        return PST_EABI;
+    if (envelope->body_count != 1)
+        return PST_EDATA;
+    if (protobuf_c_message_descriptor_get_field(&pst__control__descriptor, envelope->body) == NULL)
+        return PST_EABI;
+    size_t bytes_max = pst_control_bytes_max(envelope->body);
+    return byte_count <= (limit < bytes_max ? limit : bytes_max) ? PST_OK : PST_EFULL;
+}
+
+int pst_control_unpack(const void *bytes, size_t byte_count, size_t limit, struct pst_arena *arena,
+                       Pst__Control **ret_message)
+{
+    struct envelope envelope;
+    if (byte_count > PST_CONTROL_LONG_BYTES_MAX || byte_count > limit)
+        return PST_EFULL;
+    if (byte_count == 0 || !envelope_read(bytes, (const uint8_t *)bytes + byte_count, &envelope))
+        return PST_EDATA;
+    int rc = envelope_check(&envelope, byte_count, limit);
+    if (rc != PST_OK)
+        return rc;
+    struct memory memory = {arena, pst_control_memory_max(byte_count), PST_OK};
+    ProtobufCAllocator allocator = {memory_alloc, memory_free, &memory};
+    ProtobufCMessage *unpacked = protobuf_c_message_unpack(&pst__control__descriptor, &allocator, byte_count, bytes);
+    if (unpacked == NULL)
+        return memory.rc != PST_OK ? memory.rc : PST_EDATA;
+    Pst__Control *message = (Pst__Control *)(void *)unpacked;
+    /* Two have read one envelope: they have to agree. */
+    rc = message->body_case == envelope.body ? message_holds(message) : PST_EDATA;
+    if (rc != PST_OK)
+        return rc;
+    unknown_drop(unpacked);
+    *ret_message = message;
+    return PST_OK;
+}
