@@ -235,7 +235,7 @@ struct frame *pst_channel_head(struct channel *channel)
     return frame;
 }
 
-void pst_channel_pop(struct channel *channel)
+struct frame *pst_channel_take(struct channel *channel)
 {
     struct frame *frame = channel->held_first;
     channel->held_first = frame->next;
@@ -243,9 +243,16 @@ void pst_channel_pop(struct channel *channel)
         channel->held_last = NULL;
     channel->held_count--;
     frame->next = NULL;
+    return frame;
+}
+
+void pst_channel_recycle(struct channel *channel, struct frame *frame)
+{
     if (!ring_put(&channel->recycled, channel->recycled_buffer, frame))
         pst_free(frame);
 }
+
+void pst_channel_pop(struct channel *channel) { pst_channel_recycle(channel, pst_channel_take(channel)); }
 
 uint32_t pst_channel_hold(struct channel *channel)
 {

@@ -162,7 +162,7 @@ static void brought(struct run *run, uint32_t worker)
     atomic_store_explicit(&run->cut, CUT_NONE, memory_order_relaxed); /* everybody has been there */
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITING, memory_order_relaxed);
     if (!atomic_load_explicit(&checkpoint->dropped, memory_order_relaxed)) {
-        int rc = run->world->work(run->world->self, worker, job, checkpoint);
+        int rc = run->world->work(run->world->self, run->worker_base + worker, job, checkpoint);
         if (rc == PST_OK)
             return;
         why_dropped(checkpoint, "starting to write", pst_checkpoint_reason(rc));

@@ -70,6 +70,14 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
     return input->carry != NULL ? PST_OK : PST_ENOMEM;
 }
 
+void pst_input_none(struct input *input)
+{
+    *input = (struct input){.name = "no input", .path = "", .newest = INT64_MIN, .closed = true, .at_end = true};
+    atomic_flag_clear(&input->lock);
+    atomic_init(&input->max, INT64_MIN);
+    atomic_init(&input->end, END_INPUT);
+}
+
 void pst_input_fini(struct input *input, struct run *run)
 {
     pst_gunzip_free(input->gunzip);
@@ -253,7 +261,7 @@ static int read_block(struct worker *worker)
             rc = claim(source, run);
         while (rc == PST_OK && source->block.text_bytes == 0 && !source->block.last);
         if (rc == PST_EAGAIN)
-            rc = run->world->file_watch(run->world->self, input->file, worker->index) == PST_OK ? PST_EAGAIN : PST_EIO;
+            rc = run->world->file_watch(run->world->self, input->file, run->worker_base + worker->index) == PST_OK ? PST_EAGAIN : PST_EIO;
     }
     pst_lock_give(&input->lock);
     if (closed)

@@ -457,7 +457,7 @@ bool pst_partition_step(struct pst_ctx *ctx)
         return publish(ctx, ctx->watermark_out, end);
     if (end ==
         END_INPUT) /* a timer beyond the end of the input is for on_end(), though rows put out at the end come later */
-        ctx->timer_limit = atomic_load_explicit(&ctx->run->input.max, memory_order_relaxed);
+        ctx->timer_limit = pst_input_end(ctx->run);
     ctx->cut = pst_checkpoint_cut(ctx);
     int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, &any);
     bool blocked = rc == PST_EAGAIN;

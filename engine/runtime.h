@@ -12,6 +12,7 @@
  *   E3  an instance takes no new step while any of its channels has frames pending, so what waits is what one step put out
  *   E4  channels of one instance are flushed apart: one that is full never holds up another (no deadlock in diamonds)
  *   E5  a partition that waits for one input takes in the frames of its others, up to HELD_BYTES_MAX: no deadlock at any ring size
+ *   E6  a channel to or from another node ends at a link (link.h), which stands where the other instance would: the same rules hold
  */
 #ifndef PST_ENGINE_RUNTIME_H
 #define PST_ENGINE_RUNTIME_H
@@ -41,6 +42,20 @@ enum { CHANNELS_MAX = 100000 }; /* each costs some kilobytes before a row has co
 
 struct run;
 struct worker;
+struct far;
+struct link;
+
+/* Where the instances of a graph are, on several nodes. The same on all of them for one incarnation but for this_node; borrowed by the
+ * run. Every node has the channels of the whole graph in one order, so that a number names a channel. */
+struct site {
+    uint32_t node_count, this_node;
+    uint64_t incarnation;
+    const uint32_t *worker_count;             /* by node, PST_WORKERS_MAX at most */
+    const bool *reads;                        /* by node: it has a part of the input */
+    const uint16_t *const *node_of_partition; /* [operator][partition]; NULL: of sources and stages */
+    const char *const *address;               /* by node: where it listens */
+    const char *const *name;                  /* by node */
+};
 
 /* What an edge's frames look like: the fields the consumer reads, and what the engine adds. One for each input of a node. */
 struct edge {
@@ -90,6 +105,7 @@ struct channel {
     uint64_t held_count;
     uint32_t frame_rows;
     bool from_source;
+    struct far *far; /* the link's; NULL: both ends are here */
 };
 enum end { END_NOT = 0, END_INPUT = 1, END_CUT = 2 };
 
@@ -240,6 +256,8 @@ struct worker {
     uint32_t index;
     struct pst_ctx **partitions; /* in topological order */
     uint32_t partition_count;
+    struct link **links;
+    uint32_t link_count;
     struct source source;
     struct scratch *scratch;
     uint64_t wake_mask;
@@ -257,6 +275,7 @@ struct run {
     uint16_t **partition_of_bucket; /* [node] */
     struct worker *workers;
     uint32_t worker_count;
+    uint32_t worker_base; /* the world's index of this run's worker 0 */
     struct pst_ctx **instances; /* all, stages included */
     uint32_t instance_count, instance_capacity;
     struct channel **channels;
@@ -265,15 +284,29 @@ struct run {
     struct sink **sinks;
     uint32_t sink_count;
     struct input input;
+    const struct site *site; /* NULL: all is here */
+    struct link **links;     /* by node; NULL: to this one, and where nothing goes */
+    struct far **fars;       /* by number of the channel; NULL: no part of it is here, or both are */
+    uint32_t far_count;
+    _Atomic int64_t input_end; /* the highest time of all nodes' inputs that ended, + 1; known before any partition has all ends */
     struct paging *paging;         /* spill.c; NULL: no budget */
     struct checkpoint *checkpoint; /* NULL: none are made, none is resumed */
     _Atomic int64_t cut; /* event time at which every partition hands over its image; INT64_MAX: none is wanted */
     uint64_t begun_ns;
     atomic_bool stopped; /* an error, or a second interrupt */
+    bool discard;        /* its outputs are nobody's: another run writes them anew */
     atomic_flag error_lock;
     int error;
     char *error_text;
 };
+
+/* The highest time of the whole input, + 1: by whoever has seen that it ended. */
+static inline int64_t pst_input_end(const struct run *run)
+{
+    int64_t here = atomic_load_explicit(&run->input.max, memory_order_relaxed);
+    int64_t there = atomic_load_explicit(&run->input_end, memory_order_relaxed);
+    return here > there ? here : there;
+}
 
 /* The multiple of `step` at or below t. */
 static inline int64_t pst_floor_to(int64_t t, int64_t step)
@@ -282,7 +315,17 @@ static inline int64_t pst_floor_to(int64_t t, int64_t step)
     return rest < 0 ? t - rest - step : t - rest;
 }
 
-/* run.c */
+/* run.c: a run in pieces, for whoever has workers of his own. step() is called by each worker until it says DONE; end() when all have
+ * said so, and when begin() failed. The graph, the world, the site and the report outlive it. */
+int pst_run_begin(struct run *run, struct pst_graph *graph, const struct pst_run_options *options,
+                  struct pst_world *world, const struct site *site, uint32_t worker_base,
+                  struct pst_run_report *report);
+pst_step pst_run_step(void *run, uint32_t worker);
+int pst_run_end(struct run *run); /* what pst_run() returns */
+static inline void pst_run_wake(struct run *run, uint32_t worker)
+{
+    run->world->wake(run->world->self, run->worker_base + worker);
+}
 extern const struct pst_host *pst_engine_host(void);
 void pst_run_fail(struct run *run, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback); /* reports; returns error */
@@ -296,6 +339,8 @@ static inline void pst_wake_later(struct run *run, uint32_t from_worker, uint32_
 struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32_t producer_worker,
                                 uint32_t consumer_worker);
 void pst_channel_free(struct channel *channel);
+struct frame *pst_channel_take(struct channel *channel);                /* consumer: keeps the head for now */
+void pst_channel_recycle(struct channel *channel, struct frame *frame); /* consumer: gives back what it took */
 struct frame *
 pst_channel_open_frame(struct channel *channel); /* the frame being filled, with room; NULL: out of memory */
 void pst_channel_flush(struct channel *channel); /* what is open becomes pending, what is pending goes as room allows */
@@ -324,6 +369,7 @@ void pst_ctx_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t);
 
 /* input.c */
 int pst_input_init(struct input *input, struct run *run, const char *path);
+void pst_input_none(struct input *input); /* this node reads none */
 void pst_input_fini(struct input *input, struct run *run);
 /* Goes on behind so many bytes of the (uncompressed) input, where a line must begin. Says why not. */
 int pst_input_skip(struct run *run, uint64_t offset);

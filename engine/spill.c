@@ -155,7 +155,7 @@ static void job_start(struct spill *spill)
         return;
     spill->working = true;
     pst_lock_give(&spill->lock);
-    int rc = run->world->work(run->world->self, spill->worker, job, spill);
+    int rc = run->world->work(run->world->self, run->worker_base + spill->worker, job, spill);
     pst_lock_take(&spill->lock);
     if (rc != PST_OK)
         spill->working = false;

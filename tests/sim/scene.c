@@ -37,7 +37,8 @@ void scene_set(struct scene *scene, const char *name, const char *value)
     scene->settings[scene->setting_count++] = (struct pst_setting){name, value};
 }
 
-static int graph_load(struct scene *scene, const char *graph, struct pst_diagnostics *d, struct pst_graph **ret_graph)
+static int graph_load(const struct scene *scene, const char *graph, struct pst_diagnostics *d,
+                      struct pst_graph **ret_graph)
 {
     const struct pst_operator *const *lists[] = {pst_builtin_operators, pst_debs14_operators, pst_sim_guests};
     struct pst_registry registry = {lists, 3};
@@ -47,18 +48,25 @@ static int graph_load(struct scene *scene, const char *graph, struct pst_diagnos
                : pst_graph_load(graph, scene->settings, scene->setting_count, &registry, d, ret_graph);
 }
 
-int scene_try(struct scene *scene, const char *graph)
+int scene_load(const struct scene *scene, const char *graph, struct pst_graph **ret_graph)
 {
     struct pst_diagnostics d;
-    struct pst_graph *loaded = NULL;
     pst_diagnostics_init(&d);
-    scene->rc = graph_load(scene, graph, &d, &loaded);
-    if (scene->rc == PST_EGRAPH) {
+    int rc = graph_load(scene, graph, &d, ret_graph);
+    if (rc == PST_EGRAPH) {
         struct pst_text text = {0};
         (void)pst_diagnostics_print(&d, false, &text);
         print_error("%s\n", text.bytes);
         pst_text_fini(&text);
     }
+    pst_diagnostics_fini(&d);
+    return rc;
+}
+
+int scene_try(struct scene *scene, const char *graph)
+{
+    struct pst_graph *loaded = NULL;
+    scene->rc = scene_load(scene, graph, &loaded);
     if (scene->rc == PST_OK) {
         uint64_t before = pst_malloc_count();
         pst_malloc_fail_at(scene->fail_at);
@@ -67,7 +75,6 @@ int scene_try(struct scene *scene, const char *graph)
         scene->allocations = pst_malloc_count() - before;
     }
     pst_graph_free(loaded);
-    pst_diagnostics_fini(&d);
     return scene->rc;
 }
 

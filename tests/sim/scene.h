@@ -22,6 +22,8 @@ struct scene {
 void scene_init(struct scene *scene, uint64_t seed);
 void scene_fini(struct scene *scene);
 void scene_set(struct scene *scene, const char *name, const char *value);
+/* The graph of a path, or of the text itself where it holds a newline; what is wrong with it is shown. */
+int scene_load(const struct scene *scene, const char *graph, struct pst_graph **ret_graph);
 /* Loads the graph (a path, or the text itself where it holds a newline) and runs it. Fails the test when the graph is not
  * valid, when the world got stuck, or when a worker had to be woken by the timer. */
 int scene_run(struct scene *scene, const char *graph);

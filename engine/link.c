@@ -1,0 +1,620 @@
+/* link.c - see link.h. */
+#include "engine/link.h"
+
+#include "engine/wire.h"
+
+#include <string.h>
+
+enum { RETRY_NS = 20 * 1000 * 1000 };
+
+/* Of a channel whose other end is on another node. */
+struct far {
+    struct channel *channel;
+    struct pst_wire_shape shape;
+    uint32_t number;  /* of the channel */
+    bool out, source; /* source: its producer is one */
+    /* out: frames kept, numbered kept_end - count + 1 to kept_end; `next` is the first that this connection has not been given */
+    struct frame *kept_first, *kept_last, *next;
+    uint64_t kept_end, acked, sent, allowed;
+    int64_t watermark_told;
+    enum end end_told;
+    bool ended;   /* an end was sent on some connection */
+    bool resumed; /* the receiver has said on this connection how far it is */
+    /* in */
+    uint64_t received, taken_told;
+    int64_t watermark;
+    enum end end;
+    bool end_granted;
+};
+
+enum link_state { LINK_DOWN, LINK_OPENING, LINK_UP };
+
+struct link {
+    struct run *run;
+    uint32_t peer, worker;
+    bool dials;
+    enum link_state state;
+    struct pst_conn *conn;
+    struct pst_conn *_Atomic given;
+    atomic_bool peer_ended;
+    uint64_t retry_ns;
+    struct far **fars;
+    uint32_t far_count, far_capacity, first;
+    uint8_t *message, *scratch;
+    size_t message_bytes, scratch_bytes;
+};
+
+/* ---- life ---- */
+
+uint32_t pst_link_worker(const struct run *run, uint32_t far_node) { return far_node % run->worker_count; }
+
+int pst_links_init(struct run *run)
+{
+    run->links = pst_arena_alloc(&run->arena, run->site->node_count * sizeof(struct link *));
+    return run->links != NULL ? PST_OK : PST_ENOMEM;
+}
+
+static int link_new(struct run *run, uint32_t far_node)
+{
+    struct link *link = pst_arena_alloc(&run->arena, sizeof *link);
+    if (link == NULL)
+        return PST_ENOMEM;
+    *link = (struct link){.run = run,
+                          .peer = far_node,
+                          .worker = pst_link_worker(run, far_node),
+                          .dials = run->site->this_node < far_node,
+                          .message_bytes = PST_WIRE_SMALL_BYTES_MAX};
+    atomic_init(&link->given, NULL);
+    atomic_init(&link->peer_ended, false);
+    run->links[far_node] = link;
+    return PST_OK;
+}
+
+static int fars_grow(struct run *run, uint32_t number)
+{
+    uint32_t count = run->far_count == 0 ? 64 : run->far_count;
+    while (count <= number)
+        count *= 2;
+    if (count == run->far_count)
+        return PST_OK;
+    struct far **fars = pst_realloc(run->fars, count * sizeof(struct far *));
+    if (fars == NULL)
+        return PST_ENOMEM;
+    memset(fars + run->far_count, 0, (count - run->far_count) * sizeof(struct far *));
+    run->fars = fars;
+    run->far_count = count;
+    return PST_OK;
+}
+
+static int link_fars_grow(struct link *link)
+{
+    uint32_t capacity = link->far_capacity == 0 ? 16 : link->far_capacity * 2;
+    struct far **fars = pst_realloc(link->fars, capacity * sizeof(struct far *));
+    if (fars == NULL)
+        return PST_ENOMEM;
+    link->fars = fars;
+    link->far_capacity = capacity;
+    return PST_OK;
+}
+
+int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint32_t number, pst_link_end end)
+{
+    bool out = end == PST_LINK_OUT;
+    int rc = run->links[far_node] != NULL ? PST_OK : link_new(run, far_node);
+    struct link *link = run->links[far_node];
+    if (rc == PST_OK)
+        rc = fars_grow(run, number);
+    if (rc == PST_OK && link->far_count == link->far_capacity)
+        rc = link_fars_grow(link);
+    struct far *far = rc == PST_OK ? pst_arena_alloc(&run->arena, sizeof *far) : NULL;
+    if (far == NULL)
+        return PST_ENOMEM;
+    const struct edge *edge = channel->edge;
+    *far = (struct far){.channel = channel,
+                        .number = number,
+                        .out = out,
+                        .source = end == PST_LINK_IN_SOURCE,
+                        .shape = {.column_count = edge->column_count,
+                                  .column_bytes = edge->column_bytes,
+                                  .bucket_mask = edge->bucket_mask,
+                                  .keyed = edge->keyed,
+                                  .numbered = edge->total},
+                        .watermark_told = INT64_MIN,
+                        .watermark = INT64_MIN};
+    size_t bytes = pst_wire_frame_bound(&far->shape, channel->frame_rows);
+    size_t clear = pst_wire_frame_clear_bytes(&far->shape, channel->frame_rows);
+    link->message_bytes = bytes > link->message_bytes ? bytes : link->message_bytes;
+    link->scratch_bytes = clear > link->scratch_bytes ? clear : link->scratch_bytes;
+    channel->far = run->fars[number] = link->fars[link->far_count++] = far;
+    return PST_OK;
+}
+
+int pst_links_deal(struct run *run, struct worker *worker)
+{
+    uint32_t node_count = run->site != NULL ? run->site->node_count : 0;
+    worker->links = pst_arena_alloc(&run->arena, (node_count + 1) * sizeof(struct link *));
+    if (worker->links == NULL)
+        return PST_ENOMEM;
+    for (uint32_t n = 0; n < node_count; n++) {
+        struct link *link = run->links[n];
+        if (link == NULL || link->worker != worker->index)
+            continue;
+        worker->links[worker->link_count++] = link;
+        link->message = pst_malloc(link->message_bytes);
+        link->scratch = pst_malloc(link->scratch_bytes + 1);
+        if (link->message == NULL || link->scratch == NULL)
+            return PST_ENOMEM;
+    }
+    return PST_OK;
+}
+
+void pst_links_fini(struct run *run)
+{
+    for (uint32_t n = 0; run->links != NULL && n < run->site->node_count; n++) {
+        struct link *link = run->links[n];
+        if (link == NULL)
+            continue;
+        pst_link_close(link); /* of a run whose workers were stopped before they were done */
+        for (uint32_t i = 0; i < link->far_count; i++) {
+            for (struct frame *frame = link->fars[i]->kept_first, *next; frame != NULL; frame = next) {
+                next = frame->next;
+                pst_free(frame);
+            }
+        }
+        pst_free(link->fars);
+        pst_free(link->message);
+        pst_free(link->scratch);
+    }
+    pst_free(run->fars);
+}
+
+bool pst_links_cut(const struct run *run)
+{
+    for (uint32_t i = 0; i < run->far_count; i++)
+        if (run->fars[i] != NULL && !run->fars[i]->out && run->fars[i]->end == END_CUT)
+            return true;
+    return false;
+}
+
+/* ---- the connection ---- */
+
+static void conn_drop(struct link *link)
+{
+    struct run *run = link->run;
+    if (link->conn != NULL)
+        run->world->net_close(run->world->self, link->conn);
+    link->conn = NULL;
+    link->state = LINK_DOWN;
+    link->retry_ns = run->world->now_ns(run->world->self) + RETRY_NS;
+    for (uint32_t i = 0; i < link->far_count; i++) {
+        struct far *far = link->fars[i];
+        far->resumed = false;
+        far->watermark_told = INT64_MIN;
+        far->end_told = END_NOT;
+        far->taken_told = 0;
+    }
+}
+
+void pst_link_close(struct link *link)
+{
+    struct pst_conn *given = atomic_exchange(&link->given, NULL);
+    if (given != NULL)
+        link->run->world->net_close(link->run->world->self, given);
+    if (link->conn != NULL)
+        link->run->world->net_close(link->run->world->self, link->conn);
+    link->conn = NULL;
+    link->state = LINK_DOWN;
+}
+
+bool pst_link_give(struct run *run, uint32_t far_node, struct pst_conn *conn)
+{
+    struct link *link = run->site != NULL && far_node < run->site->node_count ? run->links[far_node] : NULL;
+    if (link == NULL || link->dials || atomic_load(&link->given) != NULL)
+        return false;
+    (void)run->world->net_give(run->world->self, conn, run->worker_base + link->worker);
+    atomic_store_explicit(&link->given, conn, memory_order_release);
+    pst_run_wake(run, link->worker);
+    return true;
+}
+
+void pst_link_peer_ended(struct run *run, uint32_t far_node)
+{
+    struct link *link = run->links[far_node];
+    if (link == NULL)
+        return;
+    atomic_store_explicit(&link->peer_ended, true, memory_order_release);
+    pst_run_wake(run, link->worker);
+}
+
+static struct pst_wire_head head_of(const struct link *link, uint32_t channel, uint64_t number)
+{
+    return (struct pst_wire_head){
+        .channel = channel, .number = number, .incarnation = link->run->site->incarnation};
+}
+
+/* Sends what stands in link->message. */
+static int message_send(struct link *link, int rc, size_t byte_count)
+{
+    const struct pst_world *world = link->run->world;
+    return rc == PST_OK ? world->net_send(world->self, link->conn, link->message, byte_count) : rc;
+}
+
+static int hello_send(struct link *link)
+{
+    struct pst_wire_head head = head_of(link, 0, 0);
+    struct pst_wire_hello hello = {.node = link->run->site->this_node, .worker = link->worker};
+    size_t bytes = 0;
+    (void)snprintf(hello.graph_name, sizeof hello.graph_name, "%s", pst_graph_name(link->run->graph));
+    int rc = pst_wire_hello_write(&head, &hello, link->message, link->message_bytes, &bytes);
+    return message_send(link, rc, bytes);
+}
+
+static int grant_send(struct link *link, struct far *far, uint64_t taken)
+{
+    struct pst_wire_head head = head_of(link, far->number, 0);
+    struct pst_wire_grant grant = {.taken = taken, .frame_count = LINK_FRAMES};
+    size_t bytes = 0;
+    int rc = pst_wire_grant_write(&head, &grant, link->message, link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    if (rc == PST_OK) {
+        far->taken_told = taken;
+        far->end_granted = taken > far->received;
+    }
+    return rc;
+}
+
+static int resume_send(struct link *link, struct far *far)
+{
+    struct pst_wire_head head = head_of(link, far->number, 0);
+    size_t bytes = 0;
+    int rc = pst_wire_resume_write(&head, far->received, link->message, link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    far->resumed = rc == PST_OK;
+    return rc;
+}
+
+/* True: it is up. */
+static bool conn_bring_up(struct link *link)
+{
+    struct run *run = link->run;
+    const struct pst_world *world = run->world;
+    struct pst_conn *given = atomic_exchange_explicit(&link->given, NULL, memory_order_acq_rel);
+    if (given != NULL) {
+        conn_drop(link);
+        link->conn = given;
+        link->state = LINK_UP;
+        world->net_limit(world->self, link->conn, PST_WIRE_MESSAGE_BYTES_MAX);
+    }
+    if (link->state == LINK_DOWN && link->dials && !pst_link_finished(link)) {
+        uint64_t now_ns = world->now_ns(world->self);
+        if (now_ns < link->retry_ns) {
+            (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
+            return false;
+        }
+        if (world->net_connect(world->self, run->worker_base + link->worker, run->site->address[link->peer],
+                               &link->conn) != PST_OK) {
+            conn_drop(link);
+            (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
+            return false;
+        }
+        link->state = LINK_OPENING;
+    }
+    if (link->state == LINK_OPENING) {
+        char peer[PST_PEER_BYTES];
+        int rc = world->net_peer(world->self, link->conn, peer);
+        if (rc == PST_OK && peer[0] != '\0' && strcmp(peer, run->site->name[link->peer]) != 0)
+            rc = PST_EREFUSED;
+        if (rc == PST_OK) {
+            world->net_limit(world->self, link->conn, PST_WIRE_MESSAGE_BYTES_MAX);
+            rc = hello_send(link);
+        }
+        if (rc == PST_OK)
+            link->state = LINK_UP;
+        else if (rc != PST_EAGAIN)
+            conn_drop(link);
+        if (link->state == LINK_DOWN)
+            (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
+    }
+    return link->state == LINK_UP;
+}
+
+/* ---- in ---- */
+
+/* The other side has all frames up to `number`; `frame_count` more may follow. */
+static int acknowledged(struct far *far, uint64_t number)
+{
+    if (number < far->acked)
+        return PST_OK; /* said before */
+    if (number > far->kept_end + far->ended)
+        return PST_EDATA;
+    for (; far->acked < number && far->kept_first != NULL; far->acked++) {
+        struct frame *frame = far->kept_first;
+        if (frame == far->next)
+            return PST_EDATA; /* nobody has sent it */
+        far->kept_first = frame->next;
+        if (far->kept_first == NULL)
+            far->kept_last = NULL;
+        frame->next = NULL;
+        pst_channel_recycle(far->channel, frame);
+    }
+    far->acked = number;
+    return PST_OK;
+}
+
+static int on_resume(struct far *far, const void *bytes, size_t byte_count)
+{
+    uint64_t number;
+    int rc = pst_wire_resume_read(bytes, byte_count, &number);
+    if (rc != PST_OK || number > far->kept_end)
+        return PST_EDATA;
+    far->next = NULL; /* any that is kept may go; those behind `number` are sent again */
+    rc = acknowledged(far, number);
+    if (far->acked > number && number != far->kept_end)
+        return PST_EDATA; /* it has taken more, and be it the end alone */
+    far->next = far->kept_first;
+    far->sent = number;
+    far->allowed = number + LINK_FRAMES;
+    far->resumed = true;
+    return rc;
+}
+
+static int on_grant(struct far *far, const void *bytes, size_t byte_count)
+{
+    struct pst_wire_grant grant;
+    int rc = pst_wire_grant_read(bytes, byte_count, &grant);
+    if (rc == PST_OK)
+        rc = acknowledged(far, grant.taken);
+    if (rc == PST_OK && grant.taken + grant.frame_count > far->allowed)
+        far->allowed = grant.taken + grant.frame_count;
+    return rc;
+}
+
+static int on_frame(struct link *link, struct far *far, const struct pst_wire_head *head, const void *bytes,
+                    size_t byte_count)
+{
+    struct channel *channel = far->channel;
+    if (head->number <= far->received)
+        return PST_OK; /* sent again */
+    if (head->number != far->received + 1)
+        return PST_EDATA;
+    struct frame *frame = pst_channel_open_frame(channel);
+    if (frame == NULL)
+        return PST_ENOMEM;
+    struct pst_wire_columns columns = {.time = frame->time,
+                                       .hash = frame->hash,
+                                       .bucket = frame->bucket,
+                                       .producer = frame->producer,
+                                       .number = frame->number,
+                                       .columns = frame->columns};
+    int64_t watermark;
+    uint32_t rows = 0;
+    int rc = pst_wire_frame_read(bytes, byte_count, &far->shape, &columns, channel->frame_rows, link->scratch,
+                                 link->scratch_bytes, &rows, &watermark);
+    if (rc != PST_OK)
+        return rc;
+    frame->row_count = rows;
+    far->received++;
+    far->watermark = watermark > far->watermark ? watermark : far->watermark;
+    pst_channel_flush(channel);
+    return PST_OK;
+}
+
+static int on_time_of(struct far *far, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
+{
+    int64_t watermark = INT64_MIN;
+    uint8_t end = END_NOT;
+    int rc = head->kind == PST_WIRE_END ? pst_wire_end_read(bytes, byte_count, &end)
+                                        : pst_wire_watermark_read(bytes, byte_count, &watermark);
+    if (rc != PST_OK)
+        return rc;
+    if (head->number != far->received + 1)
+        return head->number <= far->received ? PST_OK : PST_EDATA;
+    far->watermark = watermark > far->watermark ? watermark : far->watermark;
+    far->end = far->end == END_NOT ? (enum end)end : far->end;
+    return PST_OK;
+}
+
+static int on_message(struct link *link, const void *bytes, size_t byte_count)
+{
+    struct run *run = link->run;
+    struct pst_wire_head head;
+    int rc = pst_wire_head_read(bytes, byte_count, &head);
+    if (rc != PST_OK)
+        return rc;
+    if (head.incarnation != run->site->incarnation)
+        return PST_OK; /* of a run that is no more */
+    struct far *far = head.channel < run->far_count ? run->fars[head.channel] : NULL;
+    bool to_producer = head.kind == PST_WIRE_RESUME || head.kind == PST_WIRE_GRANT;
+    if (far == NULL || far->out != to_producer || pst_link_worker(run, link->peer) != link->worker)
+        return PST_EDATA;
+    switch (head.kind) {
+    case PST_WIRE_RESUME:
+        return on_resume(far, bytes, byte_count);
+    case PST_WIRE_GRANT:
+        return on_grant(far, bytes, byte_count);
+    case PST_WIRE_FRAME:
+        return on_frame(link, far, &head, bytes, byte_count);
+    case PST_WIRE_WATERMARK:
+    case PST_WIRE_END:
+        return on_time_of(far, &head, bytes, byte_count);
+    default:
+        return PST_EDATA;
+    }
+}
+
+static uint32_t pending_count(const struct channel *channel)
+{
+    uint32_t count = 0;
+    for (const struct frame *frame = channel->pending_first; frame != NULL; frame = frame->next)
+        count++;
+    return count;
+}
+
+static void raise(_Atomic int64_t *at, int64_t value)
+{
+    int64_t now = atomic_load_explicit(at, memory_order_relaxed);
+    while (now < value && !atomic_compare_exchange_weak(at, &now, value))
+        continue;
+}
+
+/* What is here goes on to the partition, then what it says about time: E2. */
+static int hand_over(struct link *link, struct far *far)
+{
+    struct channel *channel = far->channel;
+    struct run *run = link->run;
+    if (pst_channel_pending(channel))
+        pst_channel_flush(channel);
+    uint32_t pending = pending_count(channel);
+    uint64_t taken = far->received - pending;
+    if (pending == 0) {
+        pst_channel_watermark(channel, far->watermark);
+        if (far->end != END_NOT && atomic_load_explicit(&channel->ended, memory_order_relaxed) == END_NOT) {
+            if (far->source)
+                raise(&run->input_end, far->watermark);
+            atomic_store_explicit(&channel->ended, far->end, memory_order_release);
+            pst_wake_later(run, channel->producer_worker, channel->consumer_worker);
+        }
+        taken += far->end != END_NOT;
+    }
+    if (link->state != LINK_UP)
+        return PST_OK;
+    int rc = far->resumed ? PST_OK : resume_send(link, far);
+    bool worth = taken >= far->taken_told + LINK_FRAMES / 2 || (taken > far->taken_told && far->end != END_NOT);
+    return rc == PST_OK && worth ? grant_send(link, far, taken) : rc;
+}
+
+static void link_failed(struct link *link, int rc)
+{
+    struct run *run = link->run;
+    if (rc == PST_EDATA || rc == PST_EABI || rc == PST_EFULL)
+        pst_run_fail(run, PST_EDATA, "node %s sent what does not belong here: %s", run->site->name[link->peer],
+                     pst_error_sentence(rc));
+    else if (rc == PST_ENOMEM)
+        pst_run_fail(run, rc, "link to node %s: %s", run->site->name[link->peer], pst_error_sentence(rc));
+    conn_drop(link);
+    if (link->dials)
+        (void)run->world->alarm(run->world->self, run->worker_base + link->worker, link->retry_ns);
+}
+
+bool pst_link_receive(struct link *link)
+{
+    const struct pst_world *world = link->run->world;
+    bool any = false;
+    int rc = PST_OK;
+    if (conn_bring_up(link)) {
+        for (uint32_t i = 0; i < LINK_MESSAGES_A_STEP && rc == PST_OK; i++) {
+            const void *bytes;
+            size_t byte_count;
+            rc = world->net_receive(world->self, link->conn, &bytes, &byte_count);
+            if (rc == PST_OK)
+                rc = on_message(link, bytes, byte_count);
+            any |= rc == PST_OK;
+        }
+    }
+    rc = rc == PST_EAGAIN ? PST_OK : rc;
+    for (uint32_t i = 0; i < link->far_count && rc == PST_OK; i++)
+        if (!link->fars[i]->out)
+            rc = hand_over(link, link->fars[i]);
+    if (rc != PST_OK && rc != PST_EAGAIN)
+        link_failed(link, rc);
+    return any;
+}
+
+/* ---- out ---- */
+
+static int frame_send(struct link *link, struct far *far, int64_t watermark)
+{
+    const struct frame *frame = far->next;
+    struct pst_wire_head head = head_of(link, far->number, far->sent + 1);
+    struct pst_wire_columns columns = {.time = frame->time,
+                                       .hash = frame->hash,
+                                       .bucket = frame->bucket,
+                                       .producer = frame->producer,
+                                       .number = frame->number,
+                                       .columns = frame->columns};
+    size_t bytes = 0;
+    int rc = pst_wire_frame_write(&head, &far->shape, &columns, frame->row_count, watermark, NULL, 0, link->message,
+                                  link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    if (rc == PST_OK) {
+        far->sent++;
+        far->next = frame->next;
+    }
+    return rc;
+}
+
+/* The next frame of the ring, kept from now on. */
+static bool frame_take(struct far *far)
+{
+    struct channel *channel = far->channel;
+    if (far->kept_end >= far->allowed || pst_channel_head(channel) == NULL)
+        return false;
+    struct frame *frame = pst_channel_take(channel);
+    *(far->kept_last != NULL ? &far->kept_last->next : &far->kept_first) = frame;
+    far->kept_last = far->next = frame;
+    far->kept_end++;
+    return true;
+}
+
+static int time_send(struct link *link, struct far *far, int64_t watermark, enum end end)
+{
+    struct pst_wire_head head = head_of(link, far->number, far->sent + 1);
+    size_t bytes = 0;
+    int rc = PST_OK;
+    if (watermark > far->watermark_told) {
+        rc = pst_wire_watermark_write(&head, watermark, link->message, link->message_bytes, &bytes);
+        rc = message_send(link, rc, bytes);
+        far->watermark_told = rc == PST_OK ? watermark : far->watermark_told;
+    }
+    if (rc == PST_OK && end != END_NOT && far->end_told == END_NOT) {
+        rc = pst_wire_end_write(&head, (uint8_t)end, link->message, link->message_bytes, &bytes);
+        rc = message_send(link, rc, bytes);
+        far->end_told = rc == PST_OK ? end : END_NOT;
+        far->ended |= rc == PST_OK;
+    }
+    return rc;
+}
+
+static int far_send(struct link *link, struct far *far, bool *ret_any)
+{
+    struct channel *channel = far->channel;
+    const struct input *input = &link->run->input;
+    /* as a partition reads them: the end, the watermark, then the ring */
+    enum end end = pst_channel_read_end(channel, input);
+    int64_t watermark = pst_channel_read_watermark(channel, input);
+    while (far->next != NULL ? far->sent < far->allowed : frame_take(far)) {
+        int rc = frame_send(link, far, INT64_MIN);
+        if (rc != PST_OK)
+            return rc;
+        *ret_any = true;
+    }
+    bool drained = far->next == NULL && pst_channel_head(channel) == NULL;
+    return drained ? time_send(link, far, watermark, end) : PST_OK;
+}
+
+bool pst_link_send(struct link *link)
+{
+    bool any = false;
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < link->far_count && link->state == LINK_UP && rc == PST_OK; i++) {
+        struct far *far = link->fars[(link->first + i) % link->far_count];
+        if (far->out && far->resumed)
+            rc = far_send(link, far, &any);
+    }
+    link->first++;
+    if (rc != PST_OK && rc != PST_EAGAIN)
+        link_failed(link, rc);
+    return any;
+}
+
+bool pst_link_finished(const struct link *link)
+{
+    if (atomic_load_explicit(&link->peer_ended, memory_order_acquire))
+        return true;
+    for (uint32_t i = 0; i < link->far_count; i++) {
+        const struct far *far = link->fars[i];
+        if (far->out ? far->acked <= far->kept_end : !far->end_granted)
+            return false;
+    }
+    return true;
+}
