@@ -1,0 +1,158 @@
+/* ask.c - the other end of admin.c: one question to a node, one answer. */
+#include "engine/control.h"
+#include "engine/engine.h"
+
+#include <string.h>
+
+enum ask_state { ASK_OPENING, ASK_GREETED };
+
+struct asking {
+    struct pst_world *world;
+    const struct pst_question *question;
+    struct pst_answer *answer;
+    struct pst_conn *conn;
+    enum ask_state state;
+    uint64_t deadline_ns;
+    int rc; /* PST_EAGAIN: it goes on */
+};
+
+static int failed(struct asking *asking, int rc, const char *what)
+{
+    (void)pst_text_printf(&asking->answer->err, "%s %s: %s", what, asking->question->address, pst_system_error());
+    return rc;
+}
+
+static int send(struct asking *asking, Pst__Control *message)
+{
+    struct pst_text bytes = {0};
+    int rc = pst_control_pack(message, &bytes);
+    if (rc == PST_OK)
+        rc = asking->world->net_send(asking->world->self, asking->conn, bytes.bytes, bytes.count);
+    pst_text_fini(&bytes);
+    return rc;
+}
+
+static int greet(struct asking *asking)
+{
+    Pst__Hello hello = PST__HELLO__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    hello.role = PST__ROLE__ADMIN;
+    hello.product = (char *)(uintptr_t) "penstock";
+    message.request = 1;
+    message.body_case = PST__CONTROL__BODY_HELLO;
+    message.hello = &hello;
+    return send(asking, &message);
+}
+
+static int ask(struct asking *asking)
+{
+    const struct pst_question *question = asking->question;
+    Pst__Admin admin = PST__ADMIN__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    admin.arguments = (char **)(uintptr_t)question->arguments;
+    admin.n_arguments = question->argument_count;
+    admin.body = (ProtobufCBinaryData){question->body_bytes, (uint8_t *)(uintptr_t)question->body};
+    admin.json = question->json;
+    message.request = 2;
+    message.body_case = PST__CONTROL__BODY_ADMIN;
+    message.admin = &admin;
+    return send(asking, &message);
+}
+
+static int hear(struct asking *asking, const Pst__Control *message)
+{
+    struct pst_answer *answer = asking->answer;
+    if (message->body_case == PST__CONTROL__BODY_REFUSED) {
+        (void)pst_text_printf(&answer->err, "%s", message->refused->sentence);
+        return PST_EREFUSED;
+    }
+    if (message->body_case != PST__CONTROL__BODY_ADMIN_REPLY)
+        return PST_EAGAIN; /* its welcome */
+    const Pst__AdminReply *reply = message->admin_reply;
+    answer->error = reply->error;
+    int rc = reply->out.len != 0 ? pst_text_add(&answer->out, (const char *)reply->out.data, reply->out.len) : PST_OK;
+    if (rc == PST_OK && reply->err.len != 0)
+        rc = pst_text_add(&answer->err, (const char *)reply->err.data, reply->err.len);
+    return rc != PST_OK || reply->last ? rc : PST_EAGAIN;
+}
+
+static int receive(struct asking *asking)
+{
+    const void *bytes;
+    size_t byte_count;
+    struct pst_arena arena;
+    Pst__Control *message = NULL;
+    int rc = asking->world->net_receive(asking->world->self, asking->conn, &bytes, &byte_count);
+    if (rc == PST_EAGAIN)
+        return rc;
+    if (rc != PST_OK)
+        return failed(asking, PST_EIO, rc == PST_ESTOPPED ? "no answer from" : "lost the connection to");
+    asking->deadline_ns = 0;
+    pst_arena_init(&arena);
+    rc = pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message);
+    rc = rc == PST_OK ? hear(asking, message) : failed(asking, PST_EREFUSED, "no penstock node answers at");
+    pst_arena_fini(&arena);
+    return rc == PST_EAGAIN ? receive(asking) : rc;
+}
+
+static int open_up(struct asking *asking)
+{
+    const struct pst_world *world = asking->world;
+    char peer[PST_PEER_BYTES];
+    if (asking->conn == NULL) {
+        int rc = world->net_connect(world->self, 0, asking->question->address, &asking->conn);
+        if (rc != PST_OK)
+            return failed(asking, rc, "cannot reach");
+    }
+    int rc = world->net_peer(world->self, asking->conn, peer);
+    if (rc == PST_EAGAIN)
+        return rc;
+    if (rc != PST_OK)
+        return failed(asking, rc == PST_EREFUSED ? rc : PST_EIO, "cannot reach");
+    world->net_limit(world->self, asking->conn, PST_CONTROL_LONG_BYTES_MAX);
+    rc = greet(asking);
+    if (rc == PST_OK)
+        rc = ask(asking);
+    asking->state = ASK_GREETED;
+    return rc == PST_OK ? PST_EAGAIN : failed(asking, rc, "cannot ask");
+}
+
+static pst_step ask_step(void *argument, uint32_t worker)
+{
+    struct asking *asking = argument;
+    const struct pst_world *world = asking->world;
+    const atomic_int *interrupts = asking->question->interrupts;
+    (void)worker;
+    asking->rc = asking->state == ASK_OPENING ? open_up(asking) : PST_EAGAIN;
+    if (asking->rc == PST_EAGAIN && asking->state == ASK_GREETED)
+        asking->rc = receive(asking);
+    if (asking->rc == PST_EAGAIN && interrupts != NULL && atomic_load(interrupts) != 0)
+        asking->rc = PST_ESTOPPED;
+    if (asking->rc == PST_EAGAIN && asking->deadline_ns != 0) {
+        if (world->now_ns(world->self) >= asking->deadline_ns)
+            asking->rc = failed(asking, PST_ETIMEOUT, "no answer in time from");
+        else
+            (void)world->alarm(world->self, 0, asking->deadline_ns);
+    }
+    if (asking->rc == PST_EAGAIN)
+        return PST_STEP_IDLE;
+    if (asking->conn != NULL)
+        world->net_close(world->self, asking->conn);
+    return PST_STEP_DONE;
+}
+
+int pst_ask(struct pst_world *world, const struct pst_question *question, struct pst_answer *ret_answer)
+{
+    struct asking asking = {.world = world, .question = question, .answer = ret_answer};
+    *ret_answer = (struct pst_answer){0};
+    if (question->timeout_ns != 0)
+        asking.deadline_ns = world->now_ns(world->self) + question->timeout_ns;
+    int rc = world->run(world->self, 1, ask_step, &asking);
+    return rc == PST_OK ? asking.rc : rc;
+}
+
+void pst_answer_fini(struct pst_answer *answer)
+{
+    pst_text_fini(&answer->out);
+    pst_text_fini(&answer->err);
+}

@@ -1,0 +1,538 @@
+/* node.c - see node.h: a node's life, its workers, the runs that it hosts. */
+#include "engine/node.h"
+
+#include <string.h>
+
+enum { DEAD_SECONDS = 2, LOG_BYTES_MAX = 500 };
+
+void pst_node_log(struct pst_node *node, const char *format, ...)
+{
+    char line[LOG_BYTES_MAX];
+    va_list arguments;
+    if (node->options.log == NULL)
+        return;
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    for (char *c = line; *c != '\0'; c++) /* it stays one line, whoever has chosen the words */
+        *c = (unsigned char)*c < ' ' ? ' ' : *c;
+    node->options.log(node->options.log_argument, line);
+}
+
+/* ---- workers ---- */
+
+/* What came in the mail, and what is still to be done. */
+static pst_step worker_step(struct pst_node *node, uint32_t worker)
+{
+    struct attachment *own = &node->attachments[worker];
+    struct hosted *mail = atomic_exchange_explicit(&own->mail, NULL, memory_order_acq_rel);
+    bool any = mail != NULL;
+    if (mail != NULL) {
+        own->runs[own->run_count++] = mail;
+        node->world->wake(node->world->self, 0); /* there may be more mail */
+    }
+    for (uint32_t i = 0; i < own->run_count; i++) {
+        struct hosted *hosted = own->runs[i];
+        pst_step step = pst_run_step(&hosted->run, worker);
+        any |= step != PST_STEP_IDLE;
+        if (step != PST_STEP_DONE)
+            continue;
+        own->runs[i--] = own->runs[--own->run_count];
+        atomic_fetch_sub_explicit(&hosted->workers_left, 1, memory_order_acq_rel); /* K1: the last touch */
+        node->world->wake(node->world->self, 0);
+    }
+    if (any)
+        return PST_STEP_MORE;
+    return own->run_count == 0 && atomic_load(&node->stopping) ? PST_STEP_DONE : PST_STEP_IDLE;
+}
+
+/* ---- runs ---- */
+
+static struct hosted *hosted_find(const struct pst_node *node, const char *graph_name)
+{
+    for (uint32_t i = 0; i < node->hosted_count; i++)
+        if (strcmp(node->hosted[i]->graph_name, graph_name) == 0)
+            return node->hosted[i];
+    return NULL;
+}
+
+static void hosted_free(struct hosted *hosted)
+{
+    pst_graph_free(hosted->graph);
+    pst_run_report_fini(&hosted->report);
+    pst_arena_fini(&hosted->arena);
+    pst_free(hosted);
+}
+
+/* A sentence as messages may carry it: one line. The names of files in it may be anything, a list of errors has lines. */
+static void sentence_copy(char *to, size_t capacity, const char *from)
+{
+    size_t count = 0;
+    for (; from[count] != '\0' && count + 1 < capacity; count++) {
+        unsigned char c = (unsigned char)from[count];
+        to[count] = c == '\n' ? ' ' : c < ' ' || c > '~' ? '?' : from[count];
+    }
+    to[count] = '\0';
+}
+
+static int ended_tell(struct pst_node *node, const char *graph_name, uint64_t incarnation, int rc, const char *sentence,
+                      const struct pst_run_report *report)
+{
+    Pst__Ended ended = PST__ENDED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    char said[1000];
+    sentence_copy(said, sizeof said, sentence != NULL ? sentence : "");
+    pst_node_log(node, "graph %s, incarnation %llu: the run has ended here%s%s", graph_name,
+                 (unsigned long long)incarnation, rc != PST_OK ? ": " : "", rc != PST_OK ? said : "");
+    ended.error = rc;
+    ended.sentence = said;
+    ended.node = (char *)(uintptr_t)node->options.name;
+    if (report != NULL) {
+        ended.rows = report->rows;
+        ended.rows_out = report->rows_out;
+        ended.watermark = report->watermark;
+    }
+    message.graph = (char *)(uintptr_t)graph_name;
+    message.incarnation = incarnation;
+    message.body_case = PST__CONTROL__BODY_ENDED;
+    message.ended = &ended;
+    pst_node_tell(node, &message);
+    return rc;
+}
+
+/* The whole list of arguments of a Start as the site of this run. PST_EINVAL: it does not fit the graph. */
+static int site_build(struct hosted *hosted, const Pst__Start *start)
+{
+    struct pst_arena *arena = &hosted->arena;
+    const struct pst_graph *graph = hosted->graph;
+    size_t nodes = start->n_nodes;
+    uint32_t *workers = pst_arena_alloc(arena, nodes * sizeof *workers);
+    bool *reads = pst_arena_alloc(arena, nodes * sizeof *reads);
+    const char **names = pst_arena_alloc(arena, nodes * sizeof *names);
+    const char **addresses = pst_arena_alloc(arena, nodes * sizeof *addresses);
+    const uint16_t **of = pst_arena_alloc(arena, graph->node_count * sizeof *of);
+    if (workers == NULL || reads == NULL || names == NULL || addresses == NULL || of == NULL)
+        return PST_ENOMEM;
+    if (nodes == 0 || nodes > NODE_MEMBERS_MAX || start->n_node_workers != nodes || start->n_addresses != nodes ||
+        start->this_node >= nodes)
+        return PST_EINVAL;
+    for (uint32_t i = 0; i < nodes; i++) {
+        workers[i] = start->node_workers[i];
+        names[i] = pst_arena_strdup(arena, start->nodes[i]);
+        addresses[i] = pst_arena_strdup(arena, start->addresses[i]);
+        if (names[i] == NULL || addresses[i] == NULL)
+            return PST_ENOMEM;
+        if (workers[i] == 0 || workers[i] > PST_WORKERS_MAX)
+            return PST_EINVAL;
+    }
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        uint16_t *to = pst_arena_alloc(arena, (graph->nodes[n].partition_count + 1) * sizeof *to);
+        if (to == NULL)
+            return PST_ENOMEM;
+        for (uint32_t p = 0; p < graph->nodes[n].partition_count; p++)
+            to[p] = UINT16_MAX;
+        of[n] = to;
+        for (size_t i = 0; i < start->n_places; i++) {
+            const Pst__Place *place = start->places[i];
+            if (strcmp(place->operator_id, graph->nodes[n].id) != 0)
+                continue;
+            if (graph->nodes[n].op->role == PST_ROLE_SOURCE)
+                reads[place->node] = true;
+            else if (place->partition < graph->nodes[n].partition_count)
+                to[place->partition] = (uint16_t)place->node;
+        }
+        bool placed = graph->nodes[n].op->role == PST_ROLE_PLAIN || graph->nodes[n].op->role == PST_ROLE_SINK;
+        for (uint32_t p = 0; placed && p < graph->nodes[n].partition_count; p++)
+            if (to[p] == UINT16_MAX)
+                return PST_EINVAL;
+    }
+    hosted->site = (struct site){.node_count = (uint32_t)nodes,
+                                 .this_node = start->this_node,
+                                 .incarnation = hosted->incarnation,
+                                 .worker_count = workers,
+                                 .reads = reads,
+                                 .node_of_partition = of,
+                                 .address = addresses,
+                                 .name = names};
+    return PST_OK;
+}
+
+static int graph_parse(struct pst_node *node, struct hosted *hosted, const Pst__Start *start, struct pst_text *why)
+{
+    struct pst_diagnostics d;
+    pst_diagnostics_init(&d);
+    struct pst_setting *settings = pst_arena_alloc(&hosted->arena, (start->n_settings + 1) * sizeof *settings);
+    if (settings == NULL)
+        return PST_ENOMEM;
+    for (size_t i = 0; i < start->n_settings; i++)
+        settings[i] = (struct pst_setting){start->settings[i]->name, start->settings[i]->value};
+    int rc = pst_graph_parse(start->file, (const char *)start->text.data, start->text.len, settings,
+                             (uint32_t)start->n_settings, &node->options.registry, &d, &hosted->graph);
+    if (rc == PST_EGRAPH)
+        (void)pst_diagnostics_print(&d, false, why);
+    pst_diagnostics_fini(&d);
+    return rc;
+}
+
+static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst__Start *start, struct pst_text *why)
+{
+    int rc = graph_parse(node, hosted, start, why);
+    if (rc == PST_OK)
+        rc = site_build(hosted, start);
+    if (rc == PST_OK && hosted->site.worker_count[start->this_node] != node->worker_count)
+        rc = PST_EINVAL;
+    if (rc != PST_OK)
+        return rc;
+    hosted->options = (struct pst_run_options){
+        .input = start->input[0] != '\0' ? pst_arena_strdup(&hosted->arena, start->input) : NULL,
+        .output_dir = pst_arena_printf(&hosted->arena, "%s/results/%s", node->options.directory, hosted->graph_name),
+        .strict = start->strict,
+        .frame_rows = start->frame_rows != 0 ? start->frame_rows : node->options.frame_rows,
+        .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,
+        .block_bytes = node->options.block_bytes,
+        .interrupts = &hosted->interrupts};
+    if (hosted->options.output_dir == NULL || (start->input[0] != '\0' && hosted->options.input == NULL))
+        return PST_ENOMEM;
+    atomic_init(&hosted->workers_left, node->worker_count);
+    rc = pst_run_begin(&hosted->run, hosted->graph, &hosted->options, node->world, &hosted->site, 1, &hosted->report);
+    hosted->begun = rc == PST_OK;
+    if (rc != PST_OK) {
+        rc = pst_run_end(&hosted->run);
+        if (hosted->report.error != NULL)
+            (void)pst_text_printf(why, "%s", hosted->report.error);
+    }
+    return rc;
+}
+
+/* Of a graph that nothing runs of any more. */
+static void start_now(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = node->hosted_count < NODE_GRAPHS_MAX ? pst_calloc(1, sizeof *hosted) : NULL;
+    struct pst_text why = {0};
+    if (hosted == NULL) {
+        (void)ended_tell(node, message->graph, message->incarnation, PST_ENOMEM, "no room for one more graph", NULL);
+        return;
+    }
+    hosted->node = node;
+    hosted->incarnation = message->incarnation;
+    (void)snprintf(hosted->graph_name, sizeof hosted->graph_name, "%s", message->graph);
+    pst_arena_init(&hosted->arena);
+    atomic_init(&hosted->interrupts, 0);
+    int rc = hosted_begin(node, hosted, message->start, &why);
+    if (rc != PST_OK) {
+        (void)ended_tell(node, message->graph, message->incarnation, rc,
+                         why.bytes != NULL ? why.bytes : pst_error_sentence(rc), NULL);
+        hosted_free(hosted);
+    } else {
+        node->hosted[node->hosted_count++] = hosted;
+        pst_node_log(node, "graph %s, incarnation %llu: its run has begun here", hosted->graph_name,
+                     (unsigned long long)hosted->incarnation);
+        Pst__Started started = PST__STARTED__INIT;
+        Pst__Control answer = PST__CONTROL__INIT;
+        answer.graph = message->graph;
+        answer.incarnation = message->incarnation;
+        answer.body_case = PST__CONTROL__BODY_STARTED;
+        answer.started = &started;
+        pst_node_tell(node, &answer);
+    }
+    pst_text_fini(&why);
+    node->any = true;
+}
+
+static void supersede(struct hosted *hosted)
+{
+    if (hosted->superseded)
+        return;
+    hosted->superseded = true;
+    hosted->run.discard = true;
+    pst_run_fail(&hosted->run, PST_ESTOPPED, "another incarnation of it was started");
+}
+
+/* What is to be begun later outlives the message that said so. */
+static void start_later(struct pst_node *node, const Pst__Control *message)
+{
+    uint32_t i = 0;
+    while (i < node->start_count && strcmp(node->start[i]->graph, message->graph) != 0)
+        i++;
+    if (i < node->start_count && node->start[i]->incarnation >= message->incarnation)
+        return;
+    struct pst_text bytes = {0};
+    struct pst_arena arena;
+    Pst__Control *copy = NULL;
+    pst_arena_init(&arena);
+    int rc = i < NODE_GRAPHS_MAX ? pst_control_pack(message, &bytes) : PST_EFULL;
+    if (rc == PST_OK)
+        rc = pst_control_unpack(bytes.bytes, bytes.count, PST_CONTROL_LONG_BYTES_MAX, &arena, &copy);
+    pst_text_fini(&bytes);
+    if (rc != PST_OK) {
+        pst_arena_fini(&arena);
+        (void)ended_tell(node, message->graph, message->incarnation, rc, pst_error_sentence(rc), NULL);
+        return;
+    }
+    if (i < node->start_count)
+        pst_arena_fini(&node->start_arena[i]);
+    else
+        node->start_count++;
+    node->start[i] = copy;
+    node->start_arena[i] = arena;
+}
+
+void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = hosted_find(node, message->graph);
+    if (hosted != NULL && hosted->incarnation >= message->incarnation)
+        return; /* K2; said twice */
+    if (hosted != NULL)
+        supersede(hosted);
+    start_later(node, message);
+    node->any = true;
+}
+
+void pst_node_on_stop(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = hosted_find(node, message->graph);
+    for (uint32_t i = 0; i < node->start_count; i++) {
+        if (strcmp(node->start[i]->graph, message->graph) != 0 || node->start[i]->incarnation > message->incarnation)
+            continue;
+        pst_arena_fini(&node->start_arena[i]);
+        node->start[i] = node->start[--node->start_count];
+        node->start_arena[i] = node->start_arena[node->start_count];
+        break;
+    }
+    if (hosted == NULL || hosted->incarnation > message->incarnation)
+        return;
+    if (!message->stop->drain) {
+        supersede(hosted);
+        return;
+    }
+    atomic_store(&hosted->interrupts, 1);
+    pst_run_wake(&hosted->run, 0);
+}
+
+static uint32_t site_index(const struct site *site, const char *name)
+{
+    uint32_t i = 0;
+    while (i < site->node_count && strcmp(site->name[i], name) != 0)
+        i++;
+    return i;
+}
+
+void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = hosted_find(node, message->graph);
+    if (hosted == NULL || hosted->incarnation != message->incarnation || message->ended->error != PST_OK)
+        return;
+    uint32_t index = site_index(&hosted->site, message->ended->node);
+    if (index < hosted->site.node_count && index != hosted->site.this_node && hosted->run.links[index] != NULL)
+        pst_link_peer_ended(&hosted->run, index);
+}
+
+bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,
+                      struct peer *peer, bool *ret_stale)
+{
+    struct hosted *hosted = hosted_find(node, hello->graph_name);
+    *ret_stale = hosted != NULL && hosted->incarnation > incarnation;
+    if (hosted == NULL || hosted->incarnation != incarnation || hosted->superseded)
+        return false;
+    bool known = hello->node < hosted->site.node_count;
+    if (!known ||
+        (peer->certificate[0] != '\0' && strcmp(peer->certificate, hosted->site.name[hello->node]) != 0)) {
+        *ret_stale = true; /* it will never be wanted */
+        return false;
+    }
+    return pst_link_give(&hosted->run, hello->node, peer->conn);
+}
+
+void pst_node_tell(struct pst_node *node, Pst__Control *message)
+{
+    if (node->duty != NULL)
+        pst_coordinator_on(node, node->options.name, message); /* K4 */
+    else if (node->upstream != NULL && node->upstream->state == PEER_UP)
+        pst_peer_send(node, node->upstream, message);
+    /* else: what runs here is said when it is connected again (Hello) */
+}
+
+/* ---- steps ---- */
+
+/* Mail for the workers that have not had it; K1. */
+static void attach(struct pst_node *node, struct hosted *hosted)
+{
+    for (uint32_t w = 0; w < node->worker_count; w++) {
+        struct hosted *none = NULL;
+        if ((hosted->attached & (uint64_t)1 << w) != 0 ||
+            !atomic_compare_exchange_strong(&node->attachments[w].mail, &none, hosted))
+            continue;
+        hosted->attached |= (uint64_t)1 << w;
+        node->world->wake(node->world->self, 1 + w);
+        node->any = true;
+    }
+}
+
+static void run_ended(struct pst_node *node, uint32_t index)
+{
+    struct hosted *hosted = node->hosted[index];
+    bool superseded = hosted->superseded;
+    int rc = pst_run_end(&hosted->run);
+    node->hosted[index] = node->hosted[--node->hosted_count];
+    if (!superseded)
+        (void)ended_tell(node, hosted->graph_name, hosted->incarnation, rc, hosted->report.error, &hosted->report);
+    else
+        pst_node_log(node, "graph %s, incarnation %llu: its run was stopped here", hosted->graph_name,
+                     (unsigned long long)hosted->incarnation);
+    hosted_free(hosted);
+    node->any = true;
+}
+
+static void runs_step(struct pst_node *node)
+{
+    for (uint32_t i = 0; i < node->hosted_count; i++) {
+        attach(node, node->hosted[i]);
+        if (atomic_load_explicit(&node->hosted[i]->workers_left, memory_order_acquire) == 0)
+            run_ended(node, i--);
+    }
+    for (uint32_t i = 0; i < node->start_count; i++) {
+        if (hosted_find(node, node->start[i]->graph) != NULL)
+            continue; /* K2: not yet */
+        struct pst_arena arena = node->start_arena[i];
+        Pst__Control *message = node->start[i];
+        node->start[i] = node->start[--node->start_count];
+        node->start_arena[i] = node->start_arena[node->start_count];
+        i--;
+        start_now(node, message);
+        pst_arena_fini(&arena);
+    }
+}
+
+static bool must_stop(struct pst_node *node)
+{
+    int interrupts = node->options.interrupts != NULL ? atomic_load(node->options.interrupts) : 0;
+    if (interrupts == 0 && node->error == PST_OK)
+        return false;
+    if (!node->left) { /* the others need not find out */
+        Pst__Stop stop = PST__STOP__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        message.body_case = PST__CONTROL__BODY_STOP;
+        message.stop = &stop;
+        node->left = true;
+        pst_node_log(node, "stops: %s", node->error == PST_OK ? "it was told to" : node->why);
+        if (node->duty == NULL)
+            pst_node_tell(node, &message);
+    }
+    for (uint32_t i = 0; i < node->hosted_count; i++)
+        supersede(node->hosted[i]);
+    while (node->start_count != 0)
+        pst_arena_fini(&node->start_arena[--node->start_count]);
+    return node->hosted_count == 0;
+}
+
+static void listen_on(struct pst_node *node, uint32_t index, const char *address)
+{
+    const struct pst_world *world = node->world;
+    if (address == NULL || node->error != PST_OK)
+        return;
+    node->error = world->net_listen(world->self, 0, address, &node->listeners[index]);
+    if (node->error != PST_OK)
+        (void)snprintf(node->why, sizeof node->why, "cannot listen on %.100s: %s", address, pst_system_error());
+}
+
+/* The first step: from now on it can be reached. */
+static void open_up(struct pst_node *node)
+{
+    const struct pst_world *world = node->world;
+    int rc = node->duty != NULL ? pst_coordinator_restore(node) : PST_OK;
+    if (rc == PST_EAGAIN)
+        return;
+    node->opened = true;
+    node->opened_ns = world->now_ns(world->self);
+    node->error = rc;
+    listen_on(node, 0, node->options.listen);
+    listen_on(node, 1, node->options.admin);
+    if (node->error != PST_OK)
+        return;
+    const char *address = world->net_address(world->self, node->listeners[0]);
+    (void)snprintf(node->address, sizeof node->address, "%s",
+                   node->options.advertise != NULL ? node->options.advertise : address);
+    pst_node_log(node, "node %s listens on %s%s", node->options.name, address,
+                 node->options.insecure ? ", without TLS: whoever reaches this machine's loopback may do anything" : "");
+    if (node->duty != NULL)
+        pst_coordinator_opens(node);
+    if (node->options.listens != NULL)
+        node->options.listens(node->options.log_argument, address);
+}
+
+static pst_step keeper_step(struct pst_node *node)
+{
+    node->any = false;
+    if (!node->opened)
+        open_up(node);
+    if (node->opened) {
+        pst_peers_step(node);
+        if (node->duty != NULL)
+            pst_coordinator_step(node);
+        runs_step(node);
+    }
+    if (must_stop(node)) {
+        atomic_store(&node->stopping, true);
+        for (uint32_t w = 0; w < node->worker_count; w++)
+            node->world->wake(node->world->self, 1 + w);
+        pst_peers_fini(node); /* by the worker whose they are */
+        return PST_STEP_DONE;
+    }
+    return node->any ? PST_STEP_MORE : PST_STEP_IDLE;
+}
+
+pst_step pst_node_step(void *argument, uint32_t worker)
+{
+    struct pst_node *node = argument;
+    return worker == 0 ? keeper_step(node) : worker_step(node, worker - 1);
+}
+
+/* ---- life ---- */
+
+int pst_node_new(struct pst_world *world, const struct pst_node_options *options, struct pst_node **ret_node)
+{
+    struct pst_node *node = pst_calloc(1, sizeof *node);
+    if (node == NULL)
+        return PST_ENOMEM;
+    node->world = world;
+    node->options = *options;
+    if (node->options.dead_ns == 0)
+        node->options.dead_ns = (uint64_t)DEAD_SECONDS * 1000 * 1000 * 1000;
+    node->worker_count = options->worker_count != 0 ? options->worker_count : world->cores(world->self);
+    if (node->worker_count > PST_WORKERS_MAX - 1)
+        node->worker_count = PST_WORKERS_MAX - 1;
+    node->attachments = pst_calloc(node->worker_count, sizeof *node->attachments);
+    int rc = node->attachments != NULL ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK && options->join == NULL)
+        rc = pst_coordinator_new(node, options->store);
+    else if (rc == PST_OK)
+        (void)snprintf(node->coordinator_address, sizeof node->coordinator_address, "%s", options->join);
+    if (rc != PST_OK) {
+        (void)pst_node_free(node, node->why);
+        return rc;
+    }
+    *ret_node = node;
+    return PST_OK;
+}
+
+uint32_t pst_node_workers(const struct pst_node *node) { return 1 + node->worker_count; }
+
+int pst_node_free(struct pst_node *node, char ret_why[240])
+{
+    int interrupts = node->options.interrupts != NULL ? atomic_load(node->options.interrupts) : 0;
+    int rc = node->error != PST_OK ? node->error : interrupts != 0 ? PST_ESTOPPED : PST_OK;
+    if (ret_why != node->why)
+        (void)snprintf(ret_why, sizeof node->why, "%s", node->why);
+    for (uint32_t i = 0; i < node->hosted_count; i++) { /* its workers were stopped before they were done */
+        node->hosted[i]->run.discard = false;
+        (void)pst_run_end(&node->hosted[i]->run);
+        hosted_free(node->hosted[i]);
+    }
+    while (node->start_count != 0)
+        pst_arena_fini(&node->start_arena[--node->start_count]);
+    pst_peers_fini(node);
+    pst_coordinator_free(node->duty);
+    pst_free(node->attachments);
+    pst_free(node);
+    return rc;
+}

@@ -1,0 +1,232 @@
+/* engine/node.h - a node of a cluster: its keeper, the runs it hosts, and, on one of them, the coordinator (docs/cluster.md). Inside the
+ * room: nobody else includes it.
+ *
+ * Worker 0 of a node's world is the keeper: it alone touches everything here but what says otherwise. Workers 1.. step the runs.
+ *   node.c         life of a node, its workers, the runs that it hosts
+ *   peers.c        control connections: who is at the other end, what waits to be sent
+ *   coordinator.c  members, graphs, where partitions are, what happens when a node dies
+ *   admin.c        what commands ask, and what they are told
+ *
+ * Thread:   the keeper's, unless said otherwise.
+ * Holds true:
+ *   K1  a run is begun and ended by the keeper; between, a worker steps it from when it was attached until it has said DONE, and never
+ *       touches it again
+ *   K2  of one graph a node hosts one incarnation at a time, and never a lower one after a higher one
+ *   K3  what the coordinator decides is in the store before anybody is told
+ *   K4  a message to the node itself goes the same way as one to another, but for the connection
+ */
+#ifndef PST_NODE_H
+#define PST_NODE_H
+
+#include "engine/control.h"
+#include "engine/link.h"
+#include "engine/wire.h"
+#include "migration/store.h"
+
+enum {
+    NODE_PEERS_MAX = 512,
+    NODE_MEMBERS_MAX = 128,
+    NODE_GRAPHS_MAX = 64,
+    NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
+    PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
+};
+#define INTRODUCTION_NS (UINT64_C(5) * 1000 * 1000 * 1000)
+
+struct pst_node;
+
+/* ---- peers.c ---- */
+enum peer_state { PEER_DIALING = 1, PEER_UNKNOWN, PEER_GREETING, PEER_UP };
+
+struct message { /* packed, waiting to be sent */
+    struct message *next;
+    struct pst_text bytes;
+};
+
+struct peer {
+    struct pst_conn *conn;
+    uint64_t id; /* never given twice */
+    enum peer_state state;
+    uint32_t role; /* Pst__Role of the other side, once it is UP */
+    char name[PST_CONTROL_NAME_BYTES_MAX + 1];
+    char certificate[PST_PEER_BYTES]; /* the name there; "": there is none */
+    uint64_t since_ns; /* it was made; 0: both sides know each other */
+    uint64_t heard_ns;
+    struct message *first, *last;
+    size_t waiting_bytes;
+    bool closing;  /* to be dropped when the keeper has seen all others */
+    char why[200]; /* "": there is nothing to say about it */
+};
+
+/* ---- node.c ---- */
+struct hosted { /* a graph's run, or one that is to be begun */
+    struct pst_node *node;
+    char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint64_t incarnation;
+    struct pst_graph *graph;
+    struct pst_arena arena; /* the site, and what the options point to */
+    struct site site;
+    struct pst_run_options options;
+    struct pst_run_report report;
+    struct run run;
+    atomic_int interrupts;
+    atomic_uint workers_left; /* the last touch of each worker is to count itself out */
+    uint64_t attached;        /* workers that have got it */
+    bool begun, superseded;
+    bool ended_told[NODE_MEMBERS_MAX]; /* nodes of the site that have ended well */
+};
+
+struct passed { /* a command that the coordinator has been given, for a peer that waits */
+    uint64_t request; /* ours; 0: none */
+    uint64_t peer, peer_request;
+};
+
+struct attachment { /* a worker's own; `mail` is the keeper's way in */
+    struct hosted *_Atomic mail;
+    struct hosted *runs[NODE_GRAPHS_MAX];
+    uint32_t run_count;
+};
+
+struct pst_node {
+    struct pst_world *world;
+    struct pst_node_options options;
+    struct pst_listener *listeners[2]; /* the nodes' and, where there is one, the commands' unix socket */
+    char address[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint32_t worker_count; /* that step runs */
+    struct attachment *attachments;
+    atomic_bool stopping;
+    struct peer *peers[NODE_PEERS_MAX];
+    uint32_t peer_count;
+    uint64_t peer_ids;
+    struct peer *upstream; /* the coordinator's; NULL: this node is it, or it is not connected */
+    char coordinator[PST_CONTROL_NAME_BYTES_MAX + 1], coordinator_address[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint64_t dial_ns, beat_ns;
+    uint64_t opened_ns;
+    bool joined;            /* it was connected to the coordinator, once at least */
+    char upstream_why[200]; /* why it is not connected, as it was logged last */
+    struct passed passed[NODE_PASSED_MAX];
+    uint64_t passed_requests;
+    uint64_t refusal_ns; /* of the last line about somebody who was not let in */
+    uint32_t refusals;   /* since then, without a line */
+    struct hosted *hosted[NODE_GRAPHS_MAX];
+    uint32_t hosted_count;
+    Pst__Control *start[NODE_GRAPHS_MAX]; /* to be begun when the graph's run of before has ended; in start_arena */
+    struct pst_arena start_arena[NODE_GRAPHS_MAX];
+    uint32_t start_count;
+    struct coordinator *duty; /* coordinator.c; NULL: another node has it */
+    char why[240];
+    int error;
+    bool opened, left;
+    bool any; /* something was done in this step */
+};
+
+/* peers.c */
+void pst_peers_step(struct pst_node *node);
+void pst_peers_fini(struct pst_node *node);
+/* Packs and sends, or lets it wait. A peer that does not take what it is sent is closed. */
+void pst_peer_send(struct pst_node *node, struct peer *peer, Pst__Control *message);
+void pst_peer_refuse(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+struct peer *pst_peer_find(const struct pst_node *node, const char *name); /* a node's, that is up */
+struct peer *pst_peer_by_id(const struct pst_node *node, uint64_t id);
+/* It is dropped at the end of this step; the log says why. */
+void pst_peer_close(struct pst_node *node, struct peer *peer, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* node.c: one line of the log, for one thing that has happened. Names and reasons, never a secret. */
+void pst_node_log(struct pst_node *node, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What the coordinator says, and what it is told. */
+void pst_node_on_start(struct pst_node *node, const Pst__Control *message);
+void pst_node_on_stop(struct pst_node *node, const Pst__Control *message);
+void pst_node_on_ended(struct pst_node *node, const Pst__Control *message); /* another node's run */
+/* A data connection whose hello has been read. False: it is not wanted now, but may be in a moment. */
+bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,
+                      struct peer *peer, bool *ret_stale);
+void pst_node_tell(struct pst_node *node, Pst__Control *message); /* the coordinator, wherever it is */
+
+/* coordinator.c */
+struct member { /* a node that was seen */
+    char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint32_t workers;
+    bool alive;
+    uint64_t lost_ns; /* since when it has no connection; 0: it has one */
+};
+
+enum graph_state { GRAPH_WAITING = 1, GRAPH_STARTING, GRAPH_RUNNING, GRAPH_DONE, GRAPH_FAILED, GRAPH_CANCELLED };
+
+struct graph_record {
+    struct pst_arena arena; /* of `start` */
+    Pst__Control *start;    /* as it is in the store, and sent but for this_node */
+    struct pst_graph *graph;
+    enum graph_state state;
+    bool begins; /* its members are to be told as soon as the store has it */
+    bool started[NODE_MEMBERS_MAX], ended[NODE_MEMBERS_MAX]; /* by index of start->nodes */
+    uint64_t rows, rows_out;
+    char why[400];
+    uint64_t asked_by, request; /* the peer that submitted it and waits for an answer; 0: nobody does */
+    bool asked_json;
+    bool restored; /* of the store: its nodes are waited for, as long as they are not dead */
+    int error;     /* of one that has failed */
+    /* The commit on its way: graphs/NAME, and of one that has ended the Ended that says how, ended/NAME. */
+    struct pst_store_request commit;
+    struct pst_store_change changes[2];
+    struct pst_text bytes, ended_bytes;
+    char path[PST_STORE_PATH_BYTES], ended_path[PST_STORE_PATH_BYTES];
+    uint64_t version, ended_version;
+    bool committing, again;
+};
+
+struct coordinator {
+    struct pst_store *store;
+    /* What was decided before is read back before anybody is listened to. */
+    enum restore { RESTORE_LIST = 1, RESTORE_GRAPH, RESTORE_ENDED, RESTORE_DONE } restore;
+    struct pst_store_request reading;
+    bool begun; /* `reading` is on its way */
+    struct pst_text paths;
+    size_t paths_at;
+    char path[PST_STORE_PATH_BYTES];
+    struct member members[NODE_MEMBERS_MAX];
+    uint32_t member_count;
+    struct graph_record *graphs[NODE_GRAPHS_MAX];
+    uint32_t graph_count;
+};
+
+int pst_coordinator_new(struct pst_node *node, struct pst_store *store);
+void pst_coordinator_free(struct coordinator *duty);
+/* Before anything else, again while it is PST_EAGAIN. Errors: node->why says it. */
+int pst_coordinator_restore(struct pst_node *node);
+void pst_coordinator_opens(struct pst_node *node); /* the node's own address is known */
+void pst_coordinator_step(struct pst_node *node);
+/* From a member, the node itself too. */
+void pst_coordinator_on(struct pst_node *node, const char *member, const Pst__Control *message);
+void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hello *hello);
+void pst_coordinator_down(struct pst_node *node, const char *member, const char *why);
+void pst_coordinator_leaves(struct pst_node *node, const char *member); /* it has said that it ends */
+/* A graph's text is to be run. Borrows nothing. Errors: *why says it; PST_EGRAPH with the diagnostics. */
+struct submission {
+    const char *file;
+    const void *text;
+    size_t text_bytes;
+    const struct pst_setting *settings;
+    uint32_t setting_count;
+    const char *source; /* the node that reads the input; NULL: this one */
+    const char *input;  /* its file; NULL: the graph's own */
+    bool strict;
+    uint64_t asked_by, request;
+    bool json;
+};
+/* Both are answered later, with PST_OK, when it has happened. */
+int pst_coordinator_submit(struct pst_node *node, const struct submission *submission, struct pst_text *why);
+int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked, const char *graph,
+                           struct pst_text *why);
+extern const char *const pst_graph_state_names[]; /* by enum graph_state */
+
+/* admin.c */
+void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);
+/* The coordinator has answered what was passed on to it. */
+void pst_admin_back(struct pst_node *node, const Pst__Control *message);
+/* The connection to the coordinator is lost: whoever waits is told. */
+void pst_admin_lost(struct pst_node *node);
+/* The answer to whoever asked for what has become of a graph. PST_OK: its state; else why not. */
+void pst_admin_answer(struct pst_node *node, const struct graph_record *record, int error, const char *why);
+
+#endif
