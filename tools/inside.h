@@ -47,6 +47,10 @@ void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text); /* "
 const char *pst_param_kind_name(pst_param_kind kind);
 const char *pst_role_name(pst_role role);
 
+/* ---- signals (signals.c) ---- */
+void pst_signals_take(void);
+atomic_int *pst_interrupts(void); /* how many there were: 1 drains, 2 stops at once */
+
 /* ---- graphs for `run` and `check` (load.c) ---- */
 struct pst_loaded {
     struct pst_diagnostics diagnostics;

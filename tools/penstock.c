@@ -9,8 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-const struct pst_verb *const pst_verbs[] = {&pst_verb_run,        &pst_verb_check,   &pst_verb_gen,  &pst_verb_key,
-                                            &pst_verb_checkpoint, &pst_verb_version, &pst_verb_help, NULL};
+const struct pst_verb *const pst_verbs[] = {
+    &pst_verb_run,    &pst_verb_check, &pst_verb_gen,    &pst_verb_key, &pst_verb_checkpoint, &pst_verb_node,    &pst_verb_tls,
+    &pst_verb_submit, &pst_verb_ls,    &pst_verb_status, &pst_verb_cancel, &pst_verb_version, &pst_verb_help, NULL,
+};
 
 static const struct pst_operator *const *const registry_lists[] = {pst_builtin_operators, pst_debs14_operators};
 const struct pst_registry pst_registry_all = {

@@ -1,7 +1,6 @@
 /* tools/run.c - `penstock run`: one graph in this process, to the end of its input. */
 #include "tools/inside.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -10,30 +9,7 @@ enum {
     CHANNEL_FRAMES_MAX = 1 << 16,
     BLOCK_BYTES_MIN = 64,
     BLOCK_BYTES_MAX = 1 << 30,
-    INTERRUPTS_PATIENCE = 2, /* drain, stop at once; the next signal ends the process as if there were no handler */
 };
-
-/* ---- signals ---- */
-
-static atomic_int interrupts; /* raised in whatever thread the signal meets, read by the workers */
-
-static void on_interrupt(int signal_number)
-{
-    if (atomic_fetch_add_explicit(&interrupts, 1, memory_order_relaxed) < INTERRUPTS_PATIENCE)
-        return;
-    (void)signal(signal_number, SIG_DFL);
-    (void)raise(signal_number);
-}
-
-static void signals_take(void)
-{
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = 0};
-    sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)signal(SIGXFSZ, SIG_IGN); /* so is a limit on the size of files */
-    (void)signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of the write, and has a sentence */
-}
 
 /* ---- options ---- */
 
@@ -100,7 +76,7 @@ static bool options_read(const struct pst_call *call, struct pst_run_options *op
     options->worker_count = (uint32_t)worker_count;
     options->frame_rows = (uint32_t)frame_rows;
     options->channel_frames = (uint32_t)channel_frames;
-    options->interrupts = &interrupts;
+    options->interrupts = pst_interrupts();
     return true;
 }
 
@@ -132,10 +108,10 @@ static int outcome_show(const struct pst_call *call, const struct pst_loaded *lo
 static int graph_run(const struct pst_call *call, const struct pst_loaded *loaded, struct pst_run_options *options)
 {
     struct pst_run_report report = {0};
-    struct pst_progress progress = {.call = call, .interrupts = &interrupts};
+    struct pst_progress progress = {.call = call, .interrupts = pst_interrupts()};
     options->progress = pst_progress_report;
     options->progress_argument = &progress;
-    signals_take();
+    pst_signals_take();
     const int rc = pst_run(loaded->graph, options, NULL, &report);
     pst_progress_clear(&progress);
 

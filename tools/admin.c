@@ -1,0 +1,186 @@
+/* tools/admin.c - the commands that ask a node: `penstock submit`, `status`, `ls`, `cancel`. */
+#include "tools/inside.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30 };
+
+#define NODE_FLAG \
+    {"node", 0, "ADDRESS", false, "HOST:PORT or unix:PATH of a node; else what PENSTOCK_NODE says.", NULL}
+#define TLS_FLAG {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them; for HOST:PORT.", "dir"}
+
+struct asked {
+    const char *arguments[ARGUMENTS_MAX];
+    struct pst_question question;
+};
+
+static int answer_show(const struct pst_call *call, int rc, const struct pst_answer *answer)
+{
+    const char *why = answer->err.bytes != NULL ? answer->err.bytes : pst_error_sentence(rc);
+    if (rc != PST_OK) {
+        int exit_code = rc == PST_EIO ? PST_EXIT_UNREACHABLE : pst_exit_of_error(rc);
+        pst_complain(call, exit_code, "%s", why);
+        return exit_code;
+    }
+    if (answer->out.count != 0)
+        pst_print(answer->out.bytes, answer->out.count);
+    if (answer->error == PST_OK)
+        return PST_EXIT_OK;
+    int exit_code = answer->error == PST_ENOENT ? PST_EXIT_REFUSED : pst_exit_of_error(answer->error);
+    pst_complain(call, exit_code, "%s", why);
+    return exit_code;
+}
+
+static int ask(const struct pst_call *call, struct asked *asked)
+{
+    const char *folder = pst_call_flag(call, "tls"), *address = pst_call_flag(call, "node");
+    struct pst_answer answer = {0};
+    char why[200] = "";
+    address = address != NULL ? address : getenv("PENSTOCK_NODE");
+    if (address == NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--node ADDRESS is missing, and PENSTOCK_NODE is not set");
+        return PST_EXIT_USAGE;
+    }
+    struct pst_world *world = pst_world_uv();
+    if (world == NULL)
+        return PST_EXIT_FAILED;
+    int rc = folder != NULL ? pst_world_uv_tls(world, folder, why) : PST_OK;
+    if (rc != PST_OK) {
+        pst_complain(call, pst_exit_of_error(rc), "%s", why);
+        pst_world_uv_free(world);
+        return pst_exit_of_error(rc);
+    }
+    pst_signals_take();
+    asked->question.address = address;
+    asked->question.arguments = asked->arguments;
+    asked->question.json = call->json;
+    asked->question.timeout_ns = (uint64_t)ANSWER_SECONDS * 1000 * 1000 * 1000;
+    asked->question.interrupts = pst_interrupts();
+    rc = pst_ask(world, &asked->question, &answer);
+    int exit_code = answer_show(call, rc, &answer);
+    pst_answer_fini(&answer);
+    pst_world_uv_free(world);
+    return exit_code;
+}
+
+/* The verb and its operands as they are. */
+static int plain_run(const struct pst_call *call)
+{
+    struct asked asked = {0};
+    asked.arguments[asked.question.argument_count++] = call->verb->name;
+    for (uint32_t i = 0; i < call->operand_count; i++)
+        asked.arguments[asked.question.argument_count++] = call->operands[i];
+    return ask(call, &asked);
+}
+
+/* ---- submit ---- */
+
+static int file_read(const struct pst_call *call, const char *path, struct pst_text *ret_text)
+{
+    char buffer[16 * 1024];
+    FILE *file = fopen(path, "rb");
+    size_t count = 0;
+    int rc = file != NULL ? PST_OK : PST_EIO;
+    while (rc == PST_OK && (count = fread(buffer, 1, sizeof buffer, file)) != 0)
+        rc = pst_text_add(ret_text, buffer, count);
+    if (file != NULL && ferror(file))
+        rc = PST_EIO;
+    if (rc != PST_OK)
+        pst_complain(call, pst_exit_of_error(rc), "the graph `%s` cannot be read", path);
+    if (file != NULL)
+        (void)fclose(file);
+    return pst_exit_of_error(rc);
+}
+
+static int submit_run(const struct pst_call *call)
+{
+    struct asked asked = {0};
+    struct pst_text text = {0};
+    const char *source = pst_call_flag(call, "source");
+    asked.arguments[asked.question.argument_count++] = "submit";
+    asked.arguments[asked.question.argument_count++] = call->operands[0];
+    for (uint32_t i = 0; i < call->flag_count; i++) {
+        if (strcmp(call->flags[i].flag->name, "set") != 0)
+            continue;
+        if (asked.question.argument_count + 3 > ARGUMENTS_MAX) {
+            pst_complain(call, PST_EXIT_USAGE, "too many --set");
+            return PST_EXIT_USAGE;
+        }
+        asked.arguments[asked.question.argument_count++] = call->flags[i].value;
+    }
+    if (source != NULL) {
+        asked.arguments[asked.question.argument_count++] = "--source";
+        asked.arguments[asked.question.argument_count++] = source;
+    }
+    int exit_code = file_read(call, call->operands[0], &text);
+    if (exit_code == PST_EXIT_OK) {
+        asked.question.body = text.bytes;
+        asked.question.body_bytes = text.count;
+        exit_code = ask(call, &asked);
+    }
+    pst_text_fini(&text);
+    return exit_code;
+}
+
+static const struct pst_flag submit_flags[] = {
+    NODE_FLAG,
+    TLS_FLAG,
+    {"set", 0, "NAME=VALUE", true, "Sets a parameter of the graph.", NULL},
+    {"source", 0, "NODE", false, "The node that reads the input; the coordinator where nothing is said.", NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
+const struct pst_verb pst_verb_submit = {
+    .name = "submit",
+    .operands = "GRAPH.yaml",
+    .operand_count_min = 1,
+    .operand_count_max = 1,
+    .summary = "Run a graph on a cluster.",
+    .text = "The graph is checked by the coordinator, which deals its partitions to the nodes and starts them; the command "
+            "ends when all run. The source reads its file on the node that --source names. Each sink writes below its "
+            "node's folder, DIR/results/GRAPH/: as NAME.part while it runs, as NAME when it is complete.",
+    .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
+                "penstock submit load.yaml --node unix:n1/admin.sock --source n2",
+    .flags = submit_flags,
+    .run = submit_run,
+};
+
+/* ---- status, ls, cancel ---- */
+
+static const struct pst_flag ask_flags[] = {NODE_FLAG, TLS_FLAG, {NULL, 0, NULL, false, NULL, NULL}};
+
+const struct pst_verb pst_verb_status = {
+    .name = "status",
+    .operands = "[GRAPH]",
+    .operand_count_max = 1,
+    .summary = "Show the graphs of a cluster, and where their partitions are.",
+    .text = "A graph is waiting (for a node that it cannot do without), starting, running, done, failed or cancelled. Its "
+            "incarnation grows by one each time it is started again, as after the death of a node.",
+    .examples = "penstock status --node unix:n1/admin.sock\n"
+                "penstock status load --node 127.0.0.1:7001 --tls authority/me --json",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_ls = {
+    .name = "ls",
+    .operands = "",
+    .summary = "List the nodes of a cluster.",
+    .text = "A node is alive, silent (its connection is lost, and it may come back), or dead.",
+    .examples = "penstock ls --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_cancel = {
+    .name = "cancel",
+    .operands = "GRAPH",
+    .operand_count_min = 1,
+    .operand_count_max = 1,
+    .summary = "Stop a graph on a cluster.",
+    .text = "Its partitions are stopped on all nodes, and what it has written is removed.",
+    .examples = "penstock cancel load --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
