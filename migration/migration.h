@@ -1,12 +1,13 @@
 /* migration/migration.h - moving buckets from one owner to another while the stream runs on (P6).
  *
- * Will hold:  the protocol of active replication, one table of states for each of its three roles (the giving side, the
- *             taking side, the coordinator): plan, prepare, duplicate, copy, catch up, commit, drain. One record in the
- *             coordination store for each move, and one commit point: the compare-and-swap from owner epoch e to e + 1.
- * Refuses:    sockets, files, graphs, and what rows mean. It is given messages and gives messages back; state it sees
- * as the pages of a bucket (pst_state_pages()). Thread:     one loop owns a move at a time. What the other rooms hold
- * ready for it: a bucket is a set of pages that say whose they are (state/state.h), operators keep state nowhere else
- * (O1), and what a bucket puts out in an epoch is in one canonical order, so that two replicas number alike.
+ * The room has three doors: migration/store.h, the coordination store; migration/move.h, the protocol alone, one table of states for each
+ * role; and this one, which will hold what the engine needs beside them.
+ *
+ * Refuses:    sockets, files, graphs, and what rows mean. It is given messages and gives messages back; state it sees as the
+ *             pages of a bucket (pst_state_pages()).
+ * Thread:     one loop owns a move at a time.
+ * What the other rooms hold ready for it: a bucket is a set of pages that say whose they are (state/state.h), operators keep state
+ * nowhere else (O1), and what a bucket puts out in an epoch is in one canonical order, so that two replicas number alike.
  */
 #ifndef PST_MIGRATION_H
 #define PST_MIGRATION_H
