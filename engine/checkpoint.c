@@ -1,4 +1,5 @@
 /* checkpoint.c - when a checkpoint is made, and what each part of a run brings to it. See checkpoint.h. */
+#include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/spill.h"
 
@@ -27,6 +28,14 @@ static int64_t common_epoch(const struct pst_graph *graph)
     return common;
 }
 
+const struct pst_state *pst_checkpoint_state(const struct run *run, uint32_t node)
+{
+    const struct pst_state *state = NULL;
+    for (uint32_t p = 0; p < run->graph->nodes[node].partition_count && state == NULL; p++)
+        state = run->partitions[node][p] != NULL ? run->partitions[node][p]->state : NULL;
+    return state;
+}
+
 static bool brings_image(const struct pst_graph_node *node)
 {
     return node->op->role == PST_ROLE_PLAIN || node->op->role == PST_ROLE_SINK;
@@ -51,6 +60,7 @@ int pst_checkpoint_init(struct run *run)
     checkpoint->epoch = common_epoch(run->graph);
     checkpoint->cut = CUT_NONE;
     atomic_init(&checkpoint->phase, CHECKPOINT_IDLE);
+    atomic_flag_clear(&checkpoint->lock);
     if (checkpoint->epoch == 0) {
         pst_run_fail(run, PST_EGRAPH,
                      "the epochs of the operators have no common multiple below 2^63: no checkpoint of "
@@ -73,6 +83,14 @@ static void parts_drop(struct checkpoint *checkpoint)
     }
 }
 
+void pst_checkpoint_drop(struct pst_manifest **manifest)
+{
+    if (*manifest != NULL)
+        pst_manifest_fini(*manifest);
+    pst_free(*manifest);
+    *manifest = NULL;
+}
+
 void pst_checkpoint_fini(struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;
@@ -83,9 +101,11 @@ void pst_checkpoint_fini(struct run *run)
         pst_free(checkpoint->parts[i].timers);
         pst_free(checkpoint->parts[i].numbers);
     }
-    if (checkpoint->previous != NULL)
-        pst_manifest_fini(checkpoint->previous);
-    pst_free(checkpoint->previous);
+    pst_checkpoint_drop(&checkpoint->previous);
+    pst_checkpoint_drop(&checkpoint->written);
+    for (uint32_t i = 0; i < checkpoint->found_count; i++)
+        pst_manifest_fini(&checkpoint->found[i].manifest);
+    pst_free(checkpoint->found);
     pst_free(checkpoint->parts);
     pst_free(checkpoint);
     run->checkpoint = NULL;
@@ -100,13 +120,65 @@ static bool is_due(const struct checkpoint *checkpoint, const struct input *inpu
            (checkpoint->every_ns != 0 && now_ns - checkpoint->ns_at >= checkpoint->every_ns);
 }
 
+/* From now on every partition stops at the cut. All is idle, the lock held. */
+static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
+{
+    struct run *run = checkpoint->run;
+    checkpoint->id = id;
+    checkpoint->cut = cut;
+    checkpoint->positioned = !pst_reads(run);
+    checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next ||
+                       checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
+    uint32_t missing = pst_reads(run);
+    for (uint32_t i = 0; i < run->instance_count; i++)
+        missing += brings_image(run->instances[i]->node);
+    atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
+    atomic_store_explicit(&run->cut, cut, memory_order_release); /* C1 */
+    atomic_store_explicit(&checkpoint->announced, id, memory_order_release);
+}
+
+/* What has become of the part that this node has written: C4. The lock held. */
+static void settle(struct checkpoint *checkpoint, bool complete)
+{
+    struct run *run = checkpoint->run;
+    if (complete)
+        checkpoint->complete = checkpoint->id;
+    if (complete && checkpoint->written != NULL) {
+        pst_checkpoint_drop(&checkpoint->previous);
+        checkpoint->previous = checkpoint->written;
+        checkpoint->written = NULL;
+        checkpoint->full_next = false;
+        pst_checkpoint_count(checkpoint);
+        for (uint32_t i = 0; i < run->instance_count; i++)
+            checkpoint->parts[i].since = checkpoint->parts[i].since_written;
+    }
+    pst_checkpoint_drop(&checkpoint->written);
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_relaxed);
+}
+
+/* The turn's: nothing is under way any more. */
+static bool is_idle(struct checkpoint *checkpoint)
+{
+    int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
+    if (phase == CHECKPOINT_WRITTEN &&
+        atomic_load_explicit(&checkpoint->settled, memory_order_acquire) == checkpoint->id) {
+        pst_lock_take(&checkpoint->lock);
+        settle(checkpoint, atomic_load_explicit(&checkpoint->settled_complete, memory_order_relaxed));
+        pst_lock_give(&checkpoint->lock);
+        return true;
+    }
+    return phase == CHECKPOINT_IDLE;
+}
+
 void pst_checkpoint_turn(struct worker *worker)
 {
     struct run *run = worker->run;
     struct checkpoint *checkpoint = run->checkpoint;
     const struct input *input = &run->input;
     if (checkpoint == NULL || (checkpoint->every_rows == 0 && checkpoint->every_ns == 0) ||
-        input->newest == INT64_MIN || atomic_load_explicit(&checkpoint->phase, memory_order_acquire) != CHECKPOINT_IDLE)
+        input->newest == INT64_MIN || !is_idle(checkpoint))
         return;
     uint64_t now_ns = run->world->now_ns(run->world->self);
     if (!is_due(checkpoint, input, now_ns))
@@ -118,33 +190,102 @@ void pst_checkpoint_turn(struct worker *worker)
         return; /* the one that was resumed: no partition would stop there again */
     checkpoint->rows_at = atomic_load_explicit(&input->rows, memory_order_relaxed);
     checkpoint->ns_at = now_ns;
-    checkpoint->id++;
-    checkpoint->positioned = false;
-    checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next ||
-                       checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
-    uint32_t missing = 1;
-    for (uint32_t i = 0; i < run->instance_count; i++)
-        missing += brings_image(run->instances[i]->node);
-    atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
-    atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
-    checkpoint->cut = cut;
-    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
-    atomic_store_explicit(&run->cut, checkpoint->cut, memory_order_release); /* C1 */
+    pst_lock_take(&checkpoint->lock);
+    begin(checkpoint, checkpoint->id + 1, cut);
+    pst_lock_give(&checkpoint->lock);
+}
+
+/* ---- from node to node ---- */
+
+bool pst_checkpoint_writes(const struct run *run, uint32_t node)
+{
+    const struct site *site = run->site;
+    bool writes = site->reads[node];
+    for (uint32_t n = 0; n < run->graph->node_count && !writes; n++)
+        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->graph->nodes[n].partition_count && !writes;
+             p++)
+            writes = site->node_of_partition[n][p] == node;
+    return writes;
+}
+
+struct cut pst_checkpoint_said(const struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    pst_lock_take(&checkpoint->lock);
+    struct cut cut = {checkpoint->id, checkpoint->complete, checkpoint->cut};
+    pst_lock_give(&checkpoint->lock);
+    return cut;
+}
+
+/* Whoever reads chose it when all nodes had told their part of the one before: here, too, nothing is under way. */
+static bool may_follow(const struct checkpoint *checkpoint, const struct cut *cut)
+{
+    int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
+    return !pst_reads(checkpoint->run) && (phase == CHECKPOINT_IDLE || phase == CHECKPOINT_WRITTEN) &&
+           pst_checkpoint_incarnation(cut->id) == checkpoint->run->site->incarnation &&
+           (checkpoint->cut == CUT_NONE || cut->time > checkpoint->cut) && cut->time % checkpoint->epoch == 0;
+}
+
+int pst_checkpoint_heard(struct run *run, const struct cut *cut)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    int rc = PST_OK;
+    if (checkpoint == NULL)
+        return PST_EDATA;
+    pst_lock_take(&checkpoint->lock);
+    if (cut->id > checkpoint->id) {
+        rc = may_follow(checkpoint, cut) ? PST_OK : PST_EDATA;
+        if (rc == PST_OK) {
+            settle(checkpoint, cut->complete == checkpoint->id);
+            begin(checkpoint, cut->id, cut->time);
+        }
+    }
+    pst_lock_give(&checkpoint->lock);
+    return rc;
+}
+
+bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL || atomic_load_explicit(&checkpoint->phase, memory_order_acquire) != CHECKPOINT_WRITTEN)
+        return false;
+    uint64_t id = atomic_exchange_explicit(&checkpoint->part, 0, memory_order_relaxed);
+    if (id == 0)
+        return false; /* nothing follows before it was told: so what stands beside it is still of it */
+    *ret_id = id;
+    *ret_error = checkpoint->part_error;
+    return true;
+}
+
+void pst_checkpoint_settled(struct run *run, uint64_t id, bool complete)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL || atomic_load_explicit(&checkpoint->settled, memory_order_relaxed) >= id)
+        return;
+    atomic_store_explicit(&checkpoint->settled_complete, complete, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->settled, id, memory_order_release);
 }
 
 /* ---- what each part brings ---- */
 
-static void all_idle(struct checkpoint *checkpoint)
+/* The part is on the disk, or it is known why not. On several nodes that is to be told. */
+static void all_done(struct checkpoint *checkpoint, int rc)
 {
-    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_release);
+    if (checkpoint->run->site == NULL) {
+        atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_release);
+        return;
+    }
+    checkpoint->part_error = rc;
+    atomic_store_explicit(&checkpoint->part, checkpoint->id, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITTEN, memory_order_release); /* the last touch of the job */
 }
 
 static void job(void *argument)
 {
     struct checkpoint *checkpoint = argument;
-    pst_checkpoint_write(checkpoint);
+    int rc = pst_checkpoint_write(checkpoint);
     parts_drop(checkpoint);
-    all_idle(checkpoint);
+    all_done(checkpoint, rc);
 }
 
 static void why_dropped(struct checkpoint *checkpoint, const char *what, const char *why)
@@ -161,15 +302,16 @@ static void brought(struct run *run, uint32_t worker)
         return;
     atomic_store_explicit(&run->cut, CUT_NONE, memory_order_relaxed); /* everybody has been there */
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITING, memory_order_relaxed);
+    int rc = PST_ENOMEM;
     if (!atomic_load_explicit(&checkpoint->dropped, memory_order_relaxed)) {
-        int rc = run->world->work(run->world->self, run->worker_base + worker, job, checkpoint);
+        rc = run->world->work(run->world->self, run->worker_base + worker, job, checkpoint);
         if (rc == PST_OK)
             return;
         why_dropped(checkpoint, "starting to write", pst_checkpoint_reason(rc));
     }
     checkpoint->report.dropped++;
     parts_drop(checkpoint);
-    all_idle(checkpoint);
+    all_done(checkpoint, rc);
 }
 
 void pst_checkpoint_position(struct worker *worker, const struct pst_manifest_source *source,

@@ -2,10 +2,21 @@
  *
  * Threads:  the cut is chosen and the input's position found in the turn of a block, by whoever has it; an image is taken by its
  *           partition's worker; whoever brings the last of these starts the job, which runs in the pool; then all is idle again.
+ *
+ * On several nodes each of them writes a part, into a folder of its own. The node that reads the input chooses the cut; the others hear
+ * of it on a link, before the first row or watermark at or above it. All parts written: the coordinator calls the checkpoint complete,
+ * and tells the reading node; the others learn it with the next cut. Until then a node's part is WRITTEN, and nothing is built on it.
+ *
+ *   IDLE --chosen, or heard of--> CHOSEN --all is brought--> WRITING --one process--> IDLE
+ *                                                               \--several nodes--> WRITTEN --settled--> IDLE
+ *
  * Holds true:
  *   C1  no partition has been given a row at or above the cut when it is published
  *   C2  an image is taken when all rows below the cut have been delivered, on_time(cut) has been called, and nothing else
  *   C3  a manifest gets its name when all that it names is on the disk; nothing that a kept manifest names is removed
+ *   C4  on several nodes: what is built on, and what is kept, is of a complete checkpoint; nothing that the last complete one names is
+ *       removed, whatever was written since
+ *   C5  ids grow, and none is given twice: the upper half is the incarnation
  */
 #ifndef PST_ENGINE_CHECKPOINT_H
 #define PST_ENGINE_CHECKPOINT_H
@@ -16,7 +27,18 @@
 #define CUT_NONE INT64_MAX
 #define FILES_SLACK_BYTES (UINT64_C(64) << 20)
 
-enum checkpoint_phase { CHECKPOINT_IDLE, CHECKPOINT_CHOSEN, CHECKPOINT_WRITING };
+enum checkpoint_phase { CHECKPOINT_IDLE, CHECKPOINT_CHOSEN, CHECKPOINT_WRITING, CHECKPOINT_WRITTEN };
+
+/* What is said from node to node before a row or a watermark at or above `time`. */
+struct cut {
+    uint64_t id, complete; /* complete: the last one that is, and that this one is built on; 0: none */
+    int64_t time;
+};
+
+struct found { /* what a run goes on from: one folder's part of a checkpoint */
+    const char *directory;
+    struct pst_manifest manifest;
+};
 
 struct checkpoint {
     struct run *run;
@@ -42,12 +64,25 @@ struct checkpoint {
     bool folders_synced;
     uint64_t bytes_live, bytes_files;
     struct pst_checkpoint_report report;
+    struct found
+        *found; /* of one process one, of a site one for each node that has a part; empty: it begins at the beginning */
+    uint32_t found_count;
+    /* on several nodes */
+    atomic_flag lock;           /* a new cut: of what is said of it, and of `id`, `cut`, `complete` */
+    _Atomic uint64_t announced; /* its id, once all that is said of it can be read; 0: none yet */
+    uint64_t complete; /* the last one that is known to be, of this incarnation or the one that was gone on from */
+    struct pst_manifest *written; /* this node's part of `id`, until it is settled */
+    int part_error;               /* why it has none */
+    _Atomic uint64_t part;        /* the id whose part is WRITTEN, or could not be, and was not told yet; 0: none */
+    _Atomic uint64_t settled;     /* the id that the coordinator has decided on */
+    atomic_bool settled_complete;
 };
 
 struct part { /* what one instance has brought */
     struct pst_image image;
     bool imaged;
-    uint32_t since; /* the generation of its image in `previous`; 0: none */
+    uint32_t since;         /* the generation of its image in `previous`; 0: none */
+    uint32_t since_written; /* in `written` */
     uint64_t sink_bytes, sink_rows;
     int64_t *timers; /* by bucket, copies; NULL: sinks */
     uint64_t *numbers;
@@ -64,8 +99,12 @@ int pst_checkpoint_load(struct run *run);
 /* A checkpoint was found that this run goes on from. */
 static inline bool pst_checkpoint_resumes(const struct run *run)
 {
-    return run->checkpoint != NULL && run->checkpoint->previous != NULL;
+    return run->checkpoint != NULL && run->checkpoint->found_count != 0;
 }
+/* Its outputs and pages are where all nodes reach them, and this incarnation's are its own: another one's may still be written to by
+ * a node that has not heard that it was taken for dead. */
+static inline bool pst_checkpoint_shared(const struct run *run) { return run->checkpoint != NULL && run->site != NULL; }
+static inline uint64_t pst_checkpoint_incarnation(uint64_t id) { return id >> 32; }
 /* The sink's committed bytes in what was found; false: it is not named there. */
 bool pst_checkpoint_sink(const struct run *run, const char *file, uint64_t *ret_bytes, uint64_t *ret_rows);
 
@@ -89,10 +128,41 @@ static inline int64_t pst_checkpoint_cut(const struct pst_ctx *ctx)
 }
 void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut);
 
+/* A node has something to write. Of a node that has not, nobody waits for a part, and it reads none. */
+bool pst_checkpoint_writes(const struct run *run, uint32_t node);
+/* Links. The id of the last cut, after whatever was taken from a ring or read as a watermark; 0: none. */
+static inline uint64_t pst_checkpoint_announced(const struct run *run)
+{
+    return run->checkpoint != NULL ? atomic_load_explicit(&run->checkpoint->announced, memory_order_acquire) : 0;
+}
+struct cut pst_checkpoint_said(const struct run *run);
+/* Before anything that comes behind it on the link is handed over. What was heard of before is nothing. PST_EDATA: it cannot be. */
+int pst_checkpoint_heard(struct run *run, const struct cut *cut);
+
+/* The keeper's: a part that is on the disk, or why not, once each. */
+bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error);
+static inline bool pst_checkpoint_has_part(const struct run *run)
+{
+    const struct checkpoint *checkpoint = run->checkpoint;
+    return checkpoint != NULL && atomic_load_explicit(&checkpoint->phase, memory_order_acquire) == CHECKPOINT_WRITTEN &&
+           atomic_load_explicit(&checkpoint->part, memory_order_relaxed) != 0;
+}
+/* What the coordinator has decided. */
+void pst_checkpoint_settled(struct run *run, uint64_t id, bool complete);
+/* A job writes: the run's memory is still wanted. */
+static inline bool pst_checkpoint_busy(const struct run *run)
+{
+    return run->checkpoint != NULL &&
+           atomic_load_explicit(&run->checkpoint->phase, memory_order_acquire) == CHECKPOINT_WRITING;
+}
+
 /* checkpoint_file.c: the job */
 const char *
-pst_checkpoint_reason(int error);          /* what the system says of it on this thread, or the error's own sentence */
-void pst_checkpoint_write(void *argument); /* a struct checkpoint */
+pst_checkpoint_reason(int error); /* what the system says of it on this thread, or the error's own sentence */
+int pst_checkpoint_write(struct checkpoint *checkpoint);
+void pst_checkpoint_drop(struct pst_manifest **manifest);
+/* Of any partition of an operator that is here; NULL: none has one. All of them have the same structures. */
+const struct pst_state *pst_checkpoint_state(const struct run *run, uint32_t node);
 void pst_checkpoint_count(struct checkpoint *checkpoint); /* bytes_live and bytes_files of `previous` */
 
 #endif

@@ -2,11 +2,13 @@
  *
  * ID.pages holds sealed pages one after the other, ID.manifest says what the checkpoint is made of. Sealed under an incarnation of
  * their own each: nothing of an earlier checkpoint's keys is used again. */
+#include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/checkpoint_file.h"
 #include "engine/spill.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WRITE_BYTES = 1 << 20, MANIFEST_BYTES_MAX = 1 << 30, OPEN_FILES_MAX = 64 };
@@ -111,7 +113,7 @@ static int node_describe(struct run *run, uint32_t n, struct pst_manifest *manif
 {
     const struct pst_graph_node *node = &run->graph->nodes[n];
     struct pst_structure_view views[PST_STRUCTURES_MAX];
-    const struct pst_state *state = run->partitions[n][0]->state;
+    const struct pst_state *state = pst_checkpoint_state(run, n);
     *out = (struct pst_manifest_node){.id = (char *)node->id,
                                       .type = (char *)node->op->name,
                                       .params = (char *)node->params,
@@ -248,17 +250,17 @@ static int page_seal(struct writer *writer, const struct pst_ctx *ctx, uint32_t 
     return PST_OK;
 }
 
-/* Where a page that did not change lies: both lists are in one order, so *at only moves on. */
-static int page_keep(struct writer *writer, uint32_t *at, struct pst_manifest_page *out)
+static int page_order(const void *a, const void *b) { return pst_manifest_page_order(a, b); }
+
+/* Where a page that did not change lies. */
+static int page_keep(struct writer *writer, struct pst_manifest_page *out)
 {
     const struct pst_manifest *previous = writer->checkpoint->previous;
     struct pst_manifest *manifest = &writer->manifest;
-    while (previous != NULL && *at < previous->page_count && pst_manifest_page_order(&previous->pages[*at], out) < 0)
-        (*at)++;
-    if (previous == NULL || *at == previous->page_count || pst_manifest_page_order(&previous->pages[*at], out) != 0 ||
-        previous->pages[*at].changed != out->changed)
+    const struct pst_manifest_page *before =
+        previous != NULL ? bsearch(out, previous->pages, previous->page_count, sizeof *out, page_order) : NULL;
+    if (before == NULL || before->changed != out->changed)
         return PST_EINTERNAL;
-    const struct pst_manifest_page *before = &previous->pages[*at];
     const struct pst_manifest_file *file = &previous->files[before->file];
     uint32_t f = 1;
     while (f < manifest->file_count && manifest->files[f].id != file->id)
@@ -272,7 +274,7 @@ static int page_keep(struct writer *writer, uint32_t *at, struct pst_manifest_pa
     return PST_OK;
 }
 
-static int part_write(struct writer *writer, const struct pst_ctx *ctx, uint32_t *at)
+static int part_write(struct writer *writer, const struct pst_ctx *ctx)
 {
     struct pst_manifest *manifest = &writer->manifest;
     const struct part *part = &writer->checkpoint->parts[ctx->index];
@@ -300,7 +302,7 @@ static int part_write(struct writer *writer, const struct pst_ctx *ctx, uint32_t
                                           .kind = page->kind,
                                           .number = page->number,
                                           .changed = page->changed};
-        rc = page->changed_since ? page_seal(writer, ctx, i, out) : page_keep(writer, at, out);
+        rc = page->changed_since ? page_seal(writer, ctx, i, out) : page_keep(writer, out);
     }
     return rc;
 }
@@ -308,12 +310,13 @@ static int part_write(struct writer *writer, const struct pst_ctx *ctx, uint32_t
 static int pages_write(struct writer *writer)
 {
     struct run *run = writer->checkpoint->run;
-    uint32_t at = 0;
+    struct pst_manifest *manifest = &writer->manifest;
     int rc = PST_OK;
-    for (uint32_t n = 0; n < run->graph->node_count; n++)
-        for (uint32_t p = 0; plain(&run->graph->nodes[n]) && p < run->graph->nodes[n].partition_count && rc == PST_OK;
-             p++)
-            rc = part_write(writer, run->partitions[n][p], &at);
+    for (uint32_t i = 0; i < run->instance_count && rc == PST_OK; i++)
+        if (plain(run->instances[i]->node))
+            rc = part_write(writer, run->instances[i]);
+    if (rc == PST_OK && manifest->page_count != 0)
+        qsort(manifest->pages, manifest->page_count, sizeof *manifest->pages, page_order); /* M1 */
     if (rc == PST_OK)
         rc = writer_flush(writer);
     if (rc == PST_OK)
@@ -403,6 +406,8 @@ static int manifest_finish(struct writer *writer)
 struct sweep {
     struct writer *writer;
     const char *suffix;
+    const struct pst_manifest *previous;
+    const char *directory; /* of a node that writes no more */
 };
 
 static bool names_file(const struct pst_manifest *manifest, uint64_t id)
@@ -418,12 +423,12 @@ static int sweep_visit(void *argument, uint64_t id)
     const struct sweep *sweep = argument;
     struct writer *writer = sweep->writer;
     const struct checkpoint *checkpoint = writer->checkpoint;
-    const struct pst_manifest *previous = checkpoint->previous;
-    bool kept = false;
+    const struct pst_manifest *previous = sweep->previous;
+    bool kept = checkpoint->run->site != NULL && id > checkpoint->id; /* of a later process of this node's name */
     if (sweep->suffix == suffix_manifest)
-        kept = id == checkpoint->id || (previous != NULL && id == previous->id);
+        kept |= id == checkpoint->id || (previous != NULL && id == previous->id);
     else if (sweep->suffix == suffix_pages)
-        kept = names_file(&writer->manifest, id) || names_file(previous, id);
+        kept |= names_file(&writer->manifest, id) || names_file(previous, id);
     char *path = kept ? NULL : path_of(checkpoint->directory, id, sweep->suffix);
     if (path != NULL)
         (void)writer->world->unlink(writer->world->self, path); /* what stays behind is tried again next time */
@@ -431,15 +436,70 @@ static int sweep_visit(void *argument, uint64_t id)
     return PST_OK;
 }
 
+/* This folder's part of the last checkpoint that is known to be complete (C4): until there is one of this incarnation, the part of the
+ * one that was gone on from. NULL: it has none. */
+static const struct pst_manifest *last_complete(const struct checkpoint *checkpoint)
+{
+    bool found = checkpoint->previous == NULL && checkpoint->run->site != NULL;
+    for (uint32_t i = 0; found && i < checkpoint->found_count; i++)
+        if (strcmp(checkpoint->found[i].directory, checkpoint->directory) == 0)
+            return &checkpoint->found[i].manifest;
+    return checkpoint->previous;
+}
+
+/* A node that writes no parts any more, of all that the run was gone on from: nobody clears its folder but whoever reads the input. */
+static bool is_left(const struct run *run, const char *directory)
+{
+    const char *slash = strrchr(directory, '/'), *name = slash != NULL ? slash + 1 : directory;
+    const struct site *site = run->site;
+    for (uint32_t k = 0; k < site->node_count; k++)
+        if (strcmp(site->name[k], name) == 0 && pst_checkpoint_writes(run, k))
+            return false;
+    return true;
+}
+
+static int left_visit(void *argument, uint64_t id)
+{
+    const struct sweep *sweep = argument;
+    char *path = id < sweep->previous->id ? path_of(sweep->directory, id, sweep->suffix) : NULL;
+    if (path != NULL)
+        (void)sweep->writer->world->unlink(sweep->writer->world->self, path);
+    pst_free(path);
+    return PST_OK;
+}
+
+/* There is a complete checkpoint of this incarnation: nothing below it is wanted of nodes that have no part of it. */
+static void sweep_left(struct writer *writer)
+{
+    const struct checkpoint *checkpoint = writer->checkpoint;
+    static const char *const suffixes[] = {suffix_manifest, suffix_part, suffix_pages};
+    for (uint32_t i = 0; i < checkpoint->found_count; i++) {
+        const char *directory = checkpoint->found[i].directory;
+        for (uint32_t s = 0; s < 3 && is_left(checkpoint->run, directory); s++) {
+            struct sweep left = {writer, suffixes[s], checkpoint->previous, directory};
+            (void)ids_visit(writer->world, directory, suffixes[s], left_visit, &left);
+        }
+    }
+}
+
 /* The newest manifest and the one before it stay, with all they name; manifests go before the pages that they name. */
 static void sweep(struct writer *writer)
 {
-    struct sweep manifests = {writer, suffix_manifest}, parts = {writer, suffix_part}, pages = {writer, suffix_pages};
+    const struct pst_manifest *previous = last_complete(writer->checkpoint);
+    struct sweep manifests = {writer, suffix_manifest, previous, NULL}, parts = {writer, suffix_part, previous, NULL},
+                 pages = {writer, suffix_pages, previous, NULL};
     const char *directory = writer->checkpoint->directory;
     (void)ids_visit(writer->world, directory, suffix_manifest, sweep_visit, &manifests);
     (void)ids_visit(writer->world, directory, suffix_part, sweep_visit, &parts);
     (void)writer->world->folder_sync(writer->world->self, directory);
     (void)ids_visit(writer->world, directory, suffix_pages, sweep_visit, &pages);
+    struct run *run = writer->checkpoint->run;
+    if (run->site == NULL || writer->checkpoint->previous == NULL)
+        return;
+    for (uint32_t i = 0; i < run->sink_count; i++)
+        pst_sink_clear(run, run->sinks[i]);
+    if (pst_reads(run))
+        sweep_left(writer);
 }
 
 void pst_checkpoint_count(struct checkpoint *checkpoint)
@@ -474,6 +534,18 @@ static int become_previous(struct writer *writer)
     return PST_OK;
 }
 
+/* It may do so later, when it is settled. */
+static void become_written(struct writer *writer)
+{
+    struct checkpoint *checkpoint = writer->checkpoint;
+    struct run *run = checkpoint->run;
+    *checkpoint->written = writer->manifest;
+    writer->manifest = (struct pst_manifest){0};
+    for (uint32_t i = 0; i < run->instance_count; i++)
+        if (checkpoint->parts[i].imaged)
+            checkpoint->parts[i].since_written = checkpoint->parts[i].image.generation;
+}
+
 const char *pst_checkpoint_reason(int error)
 {
     bool system = error == PST_EIO || error == PST_ENOENT || error == PST_EREFUSED;
@@ -502,14 +574,16 @@ static void counter_raise(struct writer *writer)
                    "the counter %s could not be raised: %s", counter->name, pst_system_error());
 }
 
-void pst_checkpoint_write(void *argument)
+int pst_checkpoint_write(struct checkpoint *checkpoint)
 {
-    struct checkpoint *checkpoint = argument;
     const struct pst_world *world = checkpoint->run->world;
     struct writer writer = {.checkpoint = checkpoint, .world = world, .what = "getting memory"};
     uint64_t begun_ns = world->now_ns(world->self);
     pst_arena_init(&writer.manifest.arena);
-    int rc = manifest_begin(&writer);
+    bool alone = checkpoint->run->site == NULL;
+    if (!alone)
+        checkpoint->written = pst_calloc(1, sizeof *checkpoint->written);
+    int rc = alone || checkpoint->written != NULL ? manifest_begin(&writer) : PST_ENOMEM;
     if (rc == PST_OK)
         rc = pages_begin(&writer);
     if (rc == PST_OK)
@@ -522,11 +596,15 @@ void pst_checkpoint_write(void *argument)
         (void)world->file_close(world->self, writer.file);
     if (rc != PST_OK) {
         dropped(&writer, rc);
+        pst_checkpoint_drop(&checkpoint->written);
     } else {
         checkpoint->report.written++;
         counter_raise(&writer);
         sweep(&writer);
-        (void)become_previous(&writer);
+        if (alone)
+            (void)become_previous(&writer);
+        else
+            become_written(&writer);
     }
     checkpoint->report.nanoseconds += world->now_ns(world->self) - begun_ns;
     pst_sealer_free(writer.sealer);
@@ -534,6 +612,7 @@ void pst_checkpoint_write(void *argument)
     pst_free(writer.buffer);
     pst_free(writer.page);
     pst_free(writer.path);
+    return rc;
 }
 
 /* ---- reading ---- */

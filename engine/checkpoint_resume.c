@@ -1,4 +1,5 @@
 /* checkpoint_resume.c - the way back: the newest checkpoint that opens wholly, and the run that goes on from it. */
+#include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/spill.h"
 #include "engine/checkpoint_file.h"
@@ -77,11 +78,11 @@ static int choose(struct run *run, const struct ids *ids)
     int rc = manifest != NULL ? PST_OK : PST_ENOMEM;
     for (uint32_t i = 0; i < ids->count && rc == PST_OK && !good; i++)
         rc = try_one(run, ids->ids[i], manifest, &good);
-    if (rc == PST_OK && good) {
-        checkpoint->previous = manifest;
-        return PST_OK;
-    }
+    if (rc == PST_OK && good)
+        checkpoint->found[checkpoint->found_count++] = (struct found){checkpoint->directory, *manifest};
     pst_free(manifest);
+    if (rc == PST_OK && good)
+        return PST_OK;
     if (rc == PST_OK) {
         pst_run_fail(run, PST_EREFUSED, "no checkpoint in %s can be resumed with this key: %s", checkpoint->directory,
                      checkpoint->report.passed_over);
@@ -95,7 +96,7 @@ static int counter_ask(struct run *run)
 {
     const struct pst_counter *counter = run->options.checkpoint.counter;
     struct checkpoint *checkpoint = run->checkpoint;
-    uint64_t recorded = 0, newest = checkpoint->previous != NULL ? checkpoint->previous->id : 0;
+    uint64_t recorded = 0, newest = checkpoint->found_count != 0 ? checkpoint->found[0].manifest.id : 0;
     if (counter == NULL)
         return PST_OK;
     int rc = counter->read(counter->self, run->world, &recorded);
@@ -116,7 +117,7 @@ static int counter_ask(struct run *run)
 /* Before anything else is compared: of another graph nothing can be expected to fit. */
 static int graph_named(struct run *run)
 {
-    const struct pst_manifest *from = run->checkpoint->previous;
+    const struct pst_manifest *from = &run->checkpoint->found[0].manifest;
     if (strcmp(from->graph_name, run->graph->name) != 0) {
         pst_run_fail(run, PST_EREFUSED, "the checkpoint is of the graph `%s`, not of `%s`", from->graph_name,
                      run->graph->name);
@@ -125,12 +126,53 @@ static int graph_named(struct run *run)
     return PST_OK;
 }
 
+static int part_find(struct run *run, const char *directory)
+{
+    const struct pst_checkpoint_options *options = &run->options.checkpoint;
+    struct checkpoint *checkpoint = run->checkpoint;
+    struct found *found = &checkpoint->found[checkpoint->found_count];
+    char why[160] = "";
+    struct checkpoint_reader reader = {run->world, directory, options->keys, options->key_count, why, sizeof why, 0};
+    found->directory = directory;
+    int rc = pst_checkpoint_read(&reader, run->site->checkpoint, &found->manifest);
+    if (rc == PST_OK) {
+        checkpoint->found_count++;
+        rc = found->manifest.cut == checkpoint->found[0].manifest.cut ? graph_named(run) : PST_EDATA;
+    }
+    if (rc != PST_OK)
+        pst_run_fail(run, rc, "checkpoint %016" PRIx64 " in %s: %s", run->site->checkpoint, directory,
+                     why[0] != '\0' ? why : pst_error_sentence(rc));
+    return rc;
+}
+
+/* The coordinator has said which one, and which nodes have a part of it: all of them are complete. */
+static int parts_find(struct run *run)
+{
+    const struct site *site = run->site;
+    struct checkpoint *checkpoint = run->checkpoint;
+    int rc = PST_OK;
+    checkpoint->id = site->incarnation << 32; /* C5 */
+    checkpoint->complete = site->checkpoint;
+    if (site->incarnation > UINT32_MAX || pst_checkpoint_incarnation(site->checkpoint) >= site->incarnation)
+        return PST_EINVAL;
+    if (!pst_checkpoint_writes(run, site->this_node))
+        return PST_OK; /* it may be told late, when others have cleared what they went on from */
+    for (uint32_t i = 0; site->checkpoint != 0 && i < site->folder_count && rc == PST_OK; i++)
+        rc = part_find(run, site->folders[i]);
+    return rc;
+}
+
 int pst_checkpoint_find(struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;
     struct ids manifests = {0}, pages = {0};
     if (checkpoint == NULL)
         return PST_OK;
+    checkpoint->found = pst_calloc(run->site != NULL ? run->site->folder_count + 1 : 1, sizeof *checkpoint->found);
+    if (checkpoint->found == NULL)
+        return PST_ENOMEM;
+    if (run->site != NULL)
+        return parts_find(run);
     int rc = pst_checkpoint_ids(run->world, checkpoint->directory, true, ids_add, &manifests);
     if (rc == PST_OK)
         rc = pst_checkpoint_ids(run->world, checkpoint->directory, false, ids_add, &pages);
@@ -161,13 +203,16 @@ int pst_checkpoint_find(struct run *run)
 
 bool pst_checkpoint_sink(const struct run *run, const char *file, uint64_t *ret_bytes, uint64_t *ret_rows)
 {
-    const struct pst_manifest *from = run->checkpoint != NULL ? run->checkpoint->previous : NULL;
-    for (uint32_t i = 0; from != NULL && i < from->sink_count; i++) {
-        if (strcmp(from->sinks[i].file, file) != 0)
-            continue;
-        *ret_bytes = from->sinks[i].bytes;
-        *ret_rows = from->sinks[i].rows;
-        return true;
+    const struct checkpoint *checkpoint = run->checkpoint;
+    for (uint32_t f = 0; checkpoint != NULL && f < checkpoint->found_count; f++) {
+        const struct pst_manifest *from = &checkpoint->found[f].manifest;
+        for (uint32_t i = 0; i < from->sink_count; i++) {
+            if (strcmp(from->sinks[i].file, file) != 0)
+                continue;
+            *ret_bytes = from->sinks[i].bytes;
+            *ret_rows = from->sinks[i].rows;
+            return true;
+        }
     }
     return false;
 }
@@ -191,7 +236,9 @@ static const char *misfit(const struct run *run, const struct pst_manifest_node 
         return "it had another number of buckets";
     if (strcmp(old->params, node->params) != 0)
         return "it had other parameters";
-    const struct pst_state *state = run->partitions[node - run->graph->nodes][0]->state;
+    const struct pst_state *state = pst_checkpoint_state(run, (uint32_t)(node - run->graph->nodes));
+    if (run->site != NULL && (state == NULL || old->structure_count == 0))
+        return NULL; /* no partition of it was there, or is here */
     uint32_t count = state != NULL ? pst_state_structures(state, views) : 0;
     bool same = count == old->structure_count;
     for (uint32_t i = 0; same && i < count; i++)
@@ -213,7 +260,8 @@ static bool may_drop(const struct run *run, const char *id)
 
 struct load {
     struct run *run;
-    uint64_t state_bytes;
+    const struct found *found;
+    uint64_t state_bytes, page_count;
     int32_t *node_of; /* by node of the manifest: the graph's; -1: dropped */
     bool same_nodes;  /* all are there, in the order of the graph */
 };
@@ -221,7 +269,7 @@ struct load {
 static int nodes_match(struct load *load)
 {
     struct run *run = load->run;
-    const struct pst_manifest *from = run->checkpoint->previous;
+    const struct pst_manifest *from = &load->found->manifest;
     struct pst_text lost = {0};
     uint32_t expected = 0;
     load->same_nodes = true;
@@ -252,14 +300,13 @@ static int nodes_match(struct load *load)
     return rc;
 }
 
-static int graph_match(struct run *run)
+static int graph_match(struct run *run, const struct pst_manifest *from)
 {
-    const struct pst_manifest *from = run->checkpoint->previous;
     if (from->hash_key[0] != run->graph->hash_key.k0 || from->hash_key[1] != run->graph->hash_key.k1) {
         pst_run_fail(run, PST_EREFUSED, "the checkpoint's keys were hashed under another key");
         return PST_EREFUSED;
     }
-    for (uint32_t i = 0; i < from->sink_count; i++) { /* the other way round: pst_sink_open() */
+    for (uint32_t i = 0; run->site == NULL && i < from->sink_count; i++) { /* the other way round: pst_sink_open() */
         bool there = false;
         for (uint32_t k = 0; k < run->sink_count; k++)
             there |= strcmp(run->sinks[k]->name, from->sinks[i].file) == 0;
@@ -303,6 +350,7 @@ static int page_back(void *argument, const struct pst_manifest_page *page, const
 {
     struct load *load = argument;
     load->state_bytes += byte_count;
+    load->page_count++;
     int32_t node = load->node_of[page->node];
     if (node < 0)
         return PST_OK;
@@ -310,26 +358,48 @@ static int page_back(void *argument, const struct pst_manifest_page *page, const
     return spill_told(ctx, ctx->state != NULL ? pst_state_restore_page(ctx->state, bytes, byte_count) : PST_EDATA);
 }
 
+/* Of a part that another node has written, too: the pages of buckets that are here now. Others are not even read. */
+static int own_pages_back(struct load *load, const struct checkpoint_reader *reader)
+{
+    struct pst_manifest from = load->found->manifest;
+    struct pst_manifest_page *own = pst_malloc((from.page_count + 1) * sizeof *own);
+    uint32_t own_count = 0;
+    if (own == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < from.page_count; i++) {
+        const struct pst_manifest_page *page = &from.pages[i];
+        int32_t node = load->node_of[page->node];
+        if (node >= 0 && owner_of(load->run, (uint32_t)node, page->bucket) != NULL)
+            own[own_count++] = *page;
+    }
+    from.pages = own;
+    from.page_count = own_count;
+    int rc = pst_checkpoint_pages(reader, &from, page_back, load);
+    pst_free(own);
+    return rc;
+}
+
 static int states_back(struct load *load)
 {
     struct run *run = load->run;
     const struct pst_checkpoint_options *options = &run->options.checkpoint;
-    const struct pst_manifest *from = run->checkpoint->previous;
+    const struct pst_manifest *from = &load->found->manifest;
     char why[160] = "";
     struct checkpoint_reader reader = {
-        run->world, run->checkpoint->directory, options->keys, options->key_count, why, sizeof why, 0};
-    int rc = pst_checkpoint_pages(&reader, from, page_back, load);
+        run->world, load->found->directory, options->keys, options->key_count, why, sizeof why, 0};
+    int rc = run->site == NULL ? pst_checkpoint_pages(&reader, from, page_back, load) : own_pages_back(load, &reader);
     for (uint32_t i = 0; i < from->log_count && rc == PST_OK; i++) {
         int32_t node = load->node_of[from->logs[i].node];
-        if (node >= 0)
-            rc = log_back(owner_of(run, (uint32_t)node, from->logs[i].log.bucket), &from->logs[i].log);
+        struct pst_ctx *ctx = node >= 0 ? owner_of(run, (uint32_t)node, from->logs[i].log.bucket) : NULL;
+        if (ctx != NULL)
+            rc = log_back(ctx, &from->logs[i].log);
     }
     for (uint32_t i = 0; i < from->bucket_count && rc == PST_OK; i++) {
         const struct pst_manifest_bucket *bucket = &from->buckets[i];
         int32_t node = load->node_of[bucket->node];
-        if (node < 0)
+        struct pst_ctx *ctx = node >= 0 ? owner_of(run, (uint32_t)node, bucket->bucket) : NULL;
+        if (ctx == NULL)
             continue;
-        struct pst_ctx *ctx = owner_of(run, (uint32_t)node, bucket->bucket);
         pst_ctx_timer_set(ctx, bucket->bucket, bucket->timer);
         ctx->numbers[bucket->bucket] = bucket->number;
     }
@@ -339,27 +409,35 @@ static int states_back(struct load *load)
     return rc;
 }
 
-static void instances_back(struct load *load)
+/* Generations go on above the highest of all parts. */
+static void generations_back(struct load *load)
 {
     struct run *run = load->run;
-    const struct pst_manifest *from = run->checkpoint->previous;
-    for (uint32_t i = 0; i < run->instance_count; i++) {
-        struct pst_ctx *ctx = run->instances[i];
-        if (ctx->node->op->role != PST_ROLE_PLAIN && ctx->sink == NULL)
-            continue;
-        ctx->now = ctx->cut_done = from->cut;
-        ctx->now_known = true;
-        if (ctx->sink != NULL)
-            ctx->sink->used_bytes = 0; /* the header that open() wrote is in the file already */
-    }
+    const struct pst_manifest *from = &load->found->manifest;
     for (uint32_t m = 0; m < from->node_count; m++) {
         int32_t node = load->node_of[m];
         for (uint32_t p = 0; node >= 0 && p < run->graph->nodes[node].partition_count; p++) {
             struct pst_ctx *ctx = run->partitions[node][p];
+            if (ctx == NULL)
+                continue;
+            struct part *part = &run->checkpoint->parts[ctx->index];
+            part->since = from->nodes[m].generation > part->since ? from->nodes[m].generation : part->since;
             if (ctx->state != NULL)
-                pst_state_restore_end(ctx->state, from->nodes[m].generation + 1);
-            run->checkpoint->parts[ctx->index].since = from->nodes[m].generation;
+                pst_state_restore_end(ctx->state, part->since + 1);
         }
+    }
+}
+
+static void instances_back(struct run *run, int64_t cut)
+{
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        struct pst_ctx *ctx = run->instances[i];
+        if (ctx->node->op->role != PST_ROLE_PLAIN && ctx->sink == NULL)
+            continue;
+        ctx->now = ctx->cut_done = cut;
+        ctx->now_known = true;
+        if (ctx->sink != NULL)
+            ctx->sink->used_bytes = 0; /* the header that open() wrote is in the file already */
     }
 }
 
@@ -367,7 +445,8 @@ static int newer_aside(void *argument, uint64_t id)
 {
     const struct run *run = argument;
     const struct checkpoint *checkpoint = run->checkpoint;
-    return id > checkpoint->previous->id ? pst_checkpoint_set_aside(run->world, checkpoint->directory, id) : PST_OK;
+    return id > checkpoint->found[0].manifest.id ? pst_checkpoint_set_aside(run->world, checkpoint->directory, id)
+                                                 : PST_OK;
 }
 
 /* What was passed over must not come back when its reason has gone: the outputs are about to be cut back below it. */
@@ -388,9 +467,17 @@ static int outputs_back(struct run *run)
     return rc;
 }
 
-static int input_back(struct run *run)
+/* A part of a node that reads no input has no position; one that has is behind a row at least. */
+static const struct pst_manifest_source *position_of(const struct checkpoint *checkpoint)
 {
-    const struct pst_manifest_source *at = &run->checkpoint->previous->source;
+    uint32_t f = 0;
+    while (f + 1 < checkpoint->found_count && checkpoint->found[f].manifest.source.rows == 0)
+        f++;
+    return &checkpoint->found[f].manifest.source;
+}
+
+static int input_back(struct run *run, const struct pst_manifest_source *at)
+{
     struct input *input = &run->input;
     int rc = pst_input_skip(run, at->offset);
     if (rc != PST_OK)
@@ -410,6 +497,37 @@ static int input_back(struct run *run)
     return PST_OK;
 }
 
+static int part_load(struct load *load)
+{
+    struct run *run = load->run;
+    load->node_of = pst_malloc((load->found->manifest.node_count + 1) * sizeof *load->node_of);
+    int rc = load->node_of != NULL ? graph_match(run, &load->found->manifest) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = nodes_match(load);
+    if (rc == PST_OK)
+        rc = states_back(load);
+    if (rc == PST_OK)
+        generations_back(load);
+    pst_free(load->node_of);
+    load->node_of = NULL;
+    return rc;
+}
+
+/* What the next one is built on. On several nodes that one is whole: what is here now was elsewhere, in part. So it is where pages are
+ * numbered otherwise. */
+static int previous_set(struct checkpoint *checkpoint, bool same_nodes)
+{
+    if (checkpoint->run->site != NULL || !same_nodes)
+        return PST_OK;
+    checkpoint->previous = pst_calloc(1, sizeof *checkpoint->previous);
+    if (checkpoint->previous == NULL)
+        return PST_ENOMEM;
+    *checkpoint->previous = checkpoint->found[0].manifest;
+    checkpoint->found[0].manifest = (struct pst_manifest){0};
+    pst_checkpoint_count(checkpoint);
+    return PST_OK;
+}
+
 int pst_checkpoint_load(struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;
@@ -419,35 +537,27 @@ int pst_checkpoint_load(struct run *run)
     if (checkpoint->parts == NULL)
         return PST_ENOMEM;
     checkpoint->ns_at = run->world->now_ns(run->world->self);
-    if (checkpoint->previous == NULL)
+    if (checkpoint->found_count == 0)
         return PST_OK;
-    struct load load = {.run = run};
-    load.node_of = pst_malloc((checkpoint->previous->node_count + 1) * sizeof *load.node_of);
-    int rc = load.node_of != NULL ? graph_match(run) : PST_ENOMEM;
-    if (rc == PST_OK)
-        rc = nodes_match(&load);
-    if (rc == PST_OK)
-        rc = states_back(&load);
-    if (rc == PST_OK)
-        rc = input_back(run);
+    struct load load = {.run = run, .found = checkpoint->found};
+    const struct pst_manifest_source *at = position_of(checkpoint);
+    const struct pst_manifest *from = &checkpoint->found[0].manifest;
+    int rc = PST_OK;
+    for (; load.found != checkpoint->found + checkpoint->found_count && rc == PST_OK; load.found++)
+        rc = part_load(&load);
+    if (rc == PST_OK && pst_reads(run))
+        rc = input_back(run, at);
     if (rc == PST_OK)
         rc = outputs_back(run);
-    if (rc == PST_OK) {
-        instances_back(&load);
-        checkpoint->cut = checkpoint->previous->cut;
-        checkpoint->ns_at = run->world->now_ns(run->world->self);
-        checkpoint->report.resumed_id = checkpoint->previous->id;
-        checkpoint->report.resumed_offset = checkpoint->previous->source.offset;
-        checkpoint->report.resumed_pages = checkpoint->previous->page_count;
-        checkpoint->report.resumed_state_bytes = load.state_bytes;
-        checkpoint->rows_at = checkpoint->previous->source.rows;
-        pst_checkpoint_count(checkpoint);
-    }
-    pst_free(load.node_of);
-    if (rc == PST_OK && !load.same_nodes) { /* its pages are numbered otherwise: the next one is whole */
-        pst_manifest_fini(checkpoint->previous);
-        pst_free(checkpoint->previous);
-        checkpoint->previous = NULL;
-    }
-    return rc;
+    if (rc != PST_OK)
+        return rc;
+    instances_back(run, from->cut);
+    checkpoint->cut = from->cut;
+    checkpoint->ns_at = run->world->now_ns(run->world->self);
+    checkpoint->rows_at = at->rows;
+    checkpoint->report.resumed_id = from->id;
+    checkpoint->report.resumed_offset = at->offset;
+    checkpoint->report.resumed_pages = load.page_count;
+    checkpoint->report.resumed_state_bytes = load.state_bytes;
+    return previous_set(checkpoint, load.same_nodes);
 }

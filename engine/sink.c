@@ -1,7 +1,10 @@
 /* sink.c - output files: written as NAME.part, renamed when it is known how the run ended. A file under its final name is whole. */
 #include "engine/checkpoint.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+enum { COPY_BYTES = 1 << 20 };
 
 static char *path_of(const char *directory, const char *file, const char *suffix)
 {
@@ -41,6 +44,24 @@ static int target_check(struct run *run, const char *path, const char *path_part
     return PST_OK;
 }
 
+/* What it is called while it is written. In a folder that several nodes reach, another name for each incarnation: the one before may
+ * still be written to by a node that was taken for dead. */
+static char *part_of(const struct run *run, const char *directory, const char *file, uint64_t incarnation)
+{
+    char suffix[32] = ".part";
+    if (pst_checkpoint_shared(run))
+        (void)snprintf(suffix, sizeof suffix, ".%08llx.part", (unsigned long long)incarnation);
+    return path_of(directory, file, suffix);
+}
+
+/* Of this run, or of the one that it goes on from. */
+static uint64_t incarnation_of(const struct run *run, bool before)
+{
+    return !pst_checkpoint_shared(run) ? 0
+           : before                    ? pst_checkpoint_incarnation(run->site->checkpoint)
+                                       : run->site->incarnation;
+}
+
 /* Resumed: where the file is, and whether all that was committed is in it. A run that was stopped or failed gave it another name,
  * one that was killed between two renames its final one. Nothing is changed yet: the checkpoint may still turn out not to fit. */
 static int find_file(struct run *run, const char *directory, const char *file, struct sink *sink)
@@ -50,7 +71,10 @@ static int find_file(struct run *run, const char *directory, const char *file, s
     uint64_t size = 0, id[2];
     struct pst_file *found = NULL;
     for (uint32_t i = 0; i < sizeof suffixes / sizeof *suffixes && sink->path_found == NULL; i++) {
-        char *path = path_of(directory, file, suffixes[i]);
+        if (pst_checkpoint_shared(run) && suffixes[i][0] == '.' && i != 0)
+            continue; /* of a run that is not gone on from */
+        char *path =
+            i == 0 ? part_of(run, directory, file, incarnation_of(run, true)) : path_of(directory, file, suffixes[i]);
         if (path == NULL)
             return PST_ENOMEM;
         if (world->look(world->self, path, id) == 1)
@@ -76,11 +100,49 @@ static int find_file(struct run *run, const char *directory, const char *file, s
     return rc == PST_OK && size >= sink->bytes_total ? PST_OK : PST_EIO;
 }
 
+static int copy_bytes(const struct pst_world *world, struct pst_file *from, struct pst_file *to, uint64_t byte_count)
+{
+    char *buffer = pst_malloc(COPY_BYTES);
+    int rc = buffer != NULL ? PST_OK : PST_ENOMEM;
+    for (uint64_t at = 0; at < byte_count && rc == PST_OK;) {
+        uint64_t rest = byte_count - at;
+        int64_t count = world->file_read(world->self, from, buffer, rest < COPY_BYTES ? rest : COPY_BYTES);
+        if (count == PST_EAGAIN)
+            continue;
+        rc = count < 0 ? (int)count : count == 0 ? PST_EDATA : PST_OK;
+        if (rc == PST_OK)
+            rc = world->file_write(world->self, to, buffer, (size_t)count);
+        at += (uint64_t)count;
+    }
+    pst_free(buffer);
+    return rc;
+}
+
+/* What was committed, as a file of this incarnation's own. */
+static int sink_copy(struct run *run, struct sink *sink)
+{
+    const struct pst_world *world = run->world;
+    struct pst_file *from = NULL;
+    int rc = world->file_open(world->self, sink->path_found, PST_OPEN_READ, &from);
+    if (rc == PST_OK)
+        rc = world->file_open(world->self, sink->path_part, PST_OPEN_CREATE, &sink->file);
+    if (rc == PST_OK)
+        rc = copy_bytes(world, from, sink->file, sink->bytes_total);
+    if (from != NULL)
+        (void)world->file_close(world->self, from);
+    if (rc != PST_OK)
+        pst_run_fail(run, PST_EIO, "cannot go on with %s as %s: %s", sink->path_found, sink->path_part,
+                     pst_checkpoint_reason(rc));
+    return rc == PST_OK ? PST_OK : PST_EIO;
+}
+
 int pst_sink_continue(struct run *run, struct sink *sink)
 {
     const struct pst_world *world = run->world;
     if (sink->path_found == NULL)
         return PST_OK;
+    if (pst_checkpoint_shared(run))
+        return sink_copy(run, sink);
     int rc = strcmp(sink->path_found, sink->path_part) == 0
                  ? PST_OK
                  : world->rename(world->self, sink->path_found, sink->path_part);
@@ -98,7 +160,7 @@ int pst_sink_open(struct run *run, const char *directory, const char *file, cons
     struct sink *sink = pst_calloc(1, sizeof *sink);
     if (sink == NULL)
         return PST_ENOMEM;
-    sink->path_part = path_of(directory, file, ".part");
+    sink->path_part = part_of(run, directory, file, incarnation_of(run, false));
     sink->path_final = path_of(directory, file, "");
     sink->buffer = pst_malloc(SINK_BUFFER_BYTES);
     int rc = sink->path_part != NULL && sink->path_final != NULL && sink->buffer != NULL ? PST_OK : PST_ENOMEM;
@@ -175,6 +237,57 @@ void pst_sink_close(struct run *run, struct sink *sink, int outcome)
         pst_run_fail(run, PST_EIO, "cannot write %s: %s", sink->path_part, pst_system_error());
 }
 
+/* "FILE.0000000a.part" for a file and an incarnation; 0: it is none of these names. */
+static uint64_t incarnation_named(const char *name, size_t name_bytes, const char *file)
+{
+    char hex[9] = "";
+    size_t file_bytes = strlen(file);
+    if (name_bytes != file_bytes + 14 || memcmp(name, file, file_bytes) != 0 || name[file_bytes] != '.' ||
+        memcmp(name + file_bytes + 9, ".part", 5) != 0)
+        return 0;
+    memcpy(hex, name + file_bytes + 1, 8);
+    return strspn(hex, "0123456789abcdef") == 8 ? strtoull(hex, NULL, 16) : 0;
+}
+
+void pst_sink_clear(struct run *run, const struct sink *sink)
+{
+    const struct pst_world *world = run->world;
+    struct pst_text names = {0};
+    const char *slash = strrchr(sink->path_final, '/'), *file = slash != NULL ? slash + 1 : sink->path_final;
+    char *folder = pst_strdup(sink->path_final);
+    if (folder != NULL && slash != NULL)
+        folder[slash - sink->path_final] = '\0';
+    int rc = folder != NULL ? world->folder_list(world->self, slash != NULL ? folder : ".", &names) : PST_ENOMEM;
+    for (const char *at = names.bytes, *end; rc == PST_OK && at != NULL && *at != '\0'; at = end + 1) {
+        end = strchr(at, '\n');
+        uint64_t incarnation = incarnation_named(at, (size_t)(end - at), file);
+        char *path = incarnation != 0 && incarnation < run->site->incarnation
+                         ? part_of(run, slash != NULL ? folder : NULL, file, incarnation)
+                         : NULL;
+        if (path != NULL)
+            (void)world->unlink(world->self, path);
+        pst_free(path);
+    }
+    pst_text_fini(&names);
+    pst_free(folder);
+}
+
+/* The name is on the disk before what would be gone on from without it is gone. */
+static void name_stays(struct run *run, struct sink *sink)
+{
+    const struct pst_world *world = run->world;
+    char *slash = strrchr(sink->path_final, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    int rc = world->folder_sync(world->self, slash != NULL ? sink->path_final : ".");
+    if (slash != NULL)
+        *slash = '/';
+    if (rc == PST_OK)
+        pst_sink_clear(run, sink);
+    else
+        pst_run_fail(run, PST_EIO, "cannot rename %s to %s: %s", sink->path_part, sink->path_final, pst_system_error());
+}
+
 /* A finished file gets its name, one that is not a name that says so. */
 void pst_sink_name(struct run *run, struct sink *sink, int outcome)
 {
@@ -191,6 +304,8 @@ void pst_sink_name(struct run *run, struct sink *sink, int outcome)
         pst_run_fail(run, PST_EIO, "cannot rename %s to %s: %s", sink->path_part, sink->path_final, pst_system_error());
     } else {
         sink->path_now = sink->path_final;
+        if (outcome == PST_OK && pst_checkpoint_shared(run))
+            name_stays(run, sink);
     }
 }
 

@@ -27,6 +27,7 @@ enum {
     RESUME_BYTES = 8,
     CHUNK_BYTES = 20,
     CHUNK_ACK_BYTES = 8,
+    CUT_BYTES = 24,
 };
 static_assert(PST_WIRE_CHUNK_BYTES_MAX == 256 * 1024 + PST_SEAL_HEADER_BYTES + PST_SEAL_TAG_BYTES, "a sealed chunk");
 
@@ -44,6 +45,7 @@ static const struct kind {
     [PST_WIRE_RESUME] = {RESUME_BYTES, RESUME_BYTES, 0, false},
     [PST_WIRE_CHUNK] = {CHUNK_BYTES + 1, CHUNK_BYTES + PST_WIRE_CHUNK_BYTES_MAX, 0, false},
     [PST_WIRE_CHUNK_ACK] = {CHUNK_ACK_BYTES, CHUNK_ACK_BYTES, 0, false},
+    [PST_WIRE_CUT] = {CUT_BYTES, CUT_BYTES, 0, false},
 };
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
 
@@ -325,6 +327,40 @@ int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_
         *ret_index = get_u32(body + 4);
     }
     return rc;
+}
+
+/* ---- CUT ---- */
+/* INT64_MAX is the time of no cut. */
+static bool cut_is_right(const struct pst_wire_cut *cut)
+{
+    return cut->complete < cut->checkpoint && cut->time != INT64_MAX;
+}
+
+int pst_wire_cut_write(const struct pst_wire_head *head, const struct pst_wire_cut *cut, void *out, size_t out_capacity,
+                       size_t *ret_bytes)
+{
+    uint8_t *at;
+    if (!cut_is_right(cut))
+        return PST_EINVAL;
+    int rc = message_begin(head, PST_WIRE_CUT, 0, CUT_BYTES, out, out_capacity, &at);
+    if (rc == PST_OK)
+        *ret_bytes =
+            (size_t)(put_u64(put_i64(put_u64(at, cut->checkpoint), cut->time), cut->complete) - (uint8_t *)out);
+    return rc;
+}
+
+int pst_wire_cut_read(const void *bytes, size_t byte_count, struct pst_wire_cut *ret_cut)
+{
+    struct pst_wire_head head;
+    const uint8_t *body;
+    int rc = message_open(bytes, byte_count, PST_WIRE_CUT, &head, &body);
+    if (rc != PST_OK)
+        return rc;
+    struct pst_wire_cut cut = {.checkpoint = get_u64(body), .time = get_i64(body + 8), .complete = get_u64(body + 16)};
+    if (!cut_is_right(&cut))
+        return PST_EDATA;
+    *ret_cut = cut;
+    return PST_OK;
 }
 
 /* ---- the columns of a frame ---- */

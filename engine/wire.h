@@ -27,6 +27,7 @@
  *   6 RESUME       0 u64 number of the last message received in order, 0: none
  *   7 CHUNK        0 i64 t    8 u32 bucket    12 u32 index    16 u32 count of the bucket's chunks    20 sealed bytes, from 1
  *   8 CHUNK_ACK    0 u32 bucket    4 u32 index
+ *   9 CUT          0 u64 checkpoint, from 1    8 i64 event time of its cut    16 u64 the last complete one, below it; 0: none
  *
  * A frame's columns: time i64; if keyed hash u64, bucket u32; if numbered producer u32, number u64; then the edge's own. Each
  * starts at a multiple of 8 behind the one before it, with zeros between; offsets say where, the last is clear_bytes. LZ4 stands
@@ -55,6 +56,7 @@ typedef enum pst_wire_kind {
     PST_WIRE_RESUME = 6,
     PST_WIRE_CHUNK = 7,
     PST_WIRE_CHUNK_ACK = 8,
+    PST_WIRE_CUT = 9,
 } pst_wire_kind;
 enum { PST_WIRE_FLAG_LZ4 = 1 };
 
@@ -85,6 +87,10 @@ struct pst_wire_chunk {
     uint32_t bucket, index, count, byte_count;
     const void *bytes; /* sealed; read: within the message */
 };
+struct pst_wire_cut {
+    uint64_t checkpoint, complete;
+    int64_t time;
+};
 
 int pst_wire_hello_write(const struct pst_wire_head *head, const struct pst_wire_hello *hello, void *out,
                          size_t out_capacity, size_t *ret_bytes);
@@ -102,6 +108,8 @@ int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire
                          size_t out_capacity, size_t *ret_bytes);
 int pst_wire_chunk_ack_write(const struct pst_wire_head *head, uint32_t bucket, uint32_t index, void *out,
                              size_t out_capacity, size_t *ret_bytes);
+int pst_wire_cut_write(const struct pst_wire_head *head, const struct pst_wire_cut *cut, void *out, size_t out_capacity,
+                       size_t *ret_bytes);
 
 /* ---- reading ----
  * Each takes a whole message of exactly byte_count bytes, of any alignment.
@@ -116,6 +124,7 @@ int pst_wire_resume_read(const void *bytes, size_t byte_count, uint64_t *ret_num
 /* What is in the piece is for pst_unseal() to judge; its bytes are borrowed from the message. */
 int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_chunk *ret_chunk);
 int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_bucket, uint32_t *ret_index);
+int pst_wire_cut_read(const void *bytes, size_t byte_count, struct pst_wire_cut *ret_cut);
 
 /* ---- frames ---- */
 /* What an edge's frames look like (struct edge). A column is a PST_TEXT where it has PST_TEXT_BYTES. */

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { BODY_FIRST = PST__CONTROL__BODY_HELLO, BODY_END = PST__CONTROL__BODY_ADMIN_REPLY + 1, ITEMS = 70000 };
+enum { BODY_FIRST = PST__CONTROL__BODY_HELLO, BODY_END = PST__CONTROL__BODY_CHECKPOINTED + 1, ITEMS = 70000 };
 
 /* ---- one message of each kind ---- */
 static struct sample {
@@ -39,6 +39,7 @@ static struct sample {
     Pst__BucketDigest digest;
     Pst__Admin admin;
     Pst__AdminReply reply;
+    Pst__Checkpointed checkpointed;
 } * s;
 /* Lists of one thing, as long as a test wants. */
 static void *items[ITEMS], *texts[ITEMS], *more_texts[ITEMS];
@@ -121,6 +122,10 @@ static void sample_runs(void)
     s->start.node_workers = buckets; /* any numbers */
     s->start.this_node = 1;
     s->start.workers = PST_WORKERS_MAX;
+    s->start.checkpoint = 5;
+    s->start.n_checkpoint_nodes = 2;
+    s->start.checkpoint_nodes = (char **)(void *)texts;
+    s->start.checkpoint_every_ns = UINT64_MAX;
     s->ended.error = PST_EDATA;
     s->ended.sentence = "line 7 is not well-formed";
     s->ended.watermark = -1;
@@ -136,6 +141,10 @@ static void sample_moves(void)
     pst__bucket_digest__init(&s->digest);
     pst__admin__init(&s->admin);
     pst__admin_reply__init(&s->reply);
+    pst__checkpointed__init(&s->checkpointed);
+    s->checkpointed.checkpoint = 7;
+    s->checkpointed.error = PST_EIO;
+    s->checkpointed.sentence = "no space left on the device";
     s->cut.kind = PST__CUT_KIND__TELL;
     s->cut.time = -60;
     s->cut_answer.position = bytes_of("position");
@@ -165,9 +174,9 @@ static void sample_moves(void)
 
 static void *body_of(int body)
 {
-    void *bodies[] = {&s->hello,      &s->welcome, &s->refused, &s->beat,  &s->beat_ack,
-                      &s->start,      &s->started, &s->ended,   &s->stop,  &s->cut,
-                      &s->cut_answer, &s->image,   &s->step,    &s->admin, &s->reply};
+    void *bodies[] = {&s->hello,   &s->welcome, &s->refused, &s->beat,        &s->beat_ack,   &s->start,
+                      &s->started, &s->ended,   &s->stop,    &s->cut,         &s->cut_answer, &s->image,
+                      &s->step,    &s->admin,   &s->reply,   &s->checkpointed};
     return bodies[body - BODY_FIRST];
 }
 
@@ -499,7 +508,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     s->cut.kind = (Pst__CutKind)3;
     assert_int_equal(unpack_anyway(), PST_EABI);
     sample(PST__CONTROL__BODY_MOVE_STEP);
-    s->step.step = (Pst__Step)17;
+    s->step.step = (Pst__Step)99;
     assert_int_equal(unpack_anyway(), PST_EABI);
 }
 
@@ -540,6 +549,11 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a node that is none of them", START, s->start.this_node = 2)                                                \
     X("a node's name", START, texts[1] = "a b")                                                                    \
     X("a node's address", START, more_texts[1] = "a\nb")                                                           \
+    X("parts of no checkpoint", START, s->start.checkpoint = 0)                                                    \
+    X("a checkpoint without parts", START, s->start.n_checkpoint_nodes = 0)                                        \
+    X("too many parts of a checkpoint", START, s->start.n_checkpoint_nodes = PST_CONTROL_NODES_MAX + 1)            \
+    X("no checkpoint", CHECKPOINTED, s->checkpointed.checkpoint = 0)                                               \
+    X("why there is none", CHECKPOINTED, s->checkpointed.sentence = "a\nb")                                        \
     X("too many workers", START, s->start.workers = PST_WORKERS_MAX + 1)                                           \
     X("why it ended", ENDED, s->ended.sentence = "\xff")                                                           \
     X("a cut that says nothing", CUT, s->cut.kind = PST__CUT_KIND__CUT_UNSAID)                                     \
@@ -637,7 +651,7 @@ static void what_is_too_long_is_refused(void **state)
     assert_int_equal(unpack_anyway(), PST_EFULL);
     assert_int_equal(pst_control_pack(&s->control, &text), PST_EFULL);
     sample(PST__CONTROL__BODY_START);
-    s->start.text = (ProtobufCBinaryData){PST_CONTROL_LONG_BYTES_MAX - 200, payload};
+    s->start.text = (ProtobufCBinaryData){PST_CONTROL_LONG_BYTES_MAX - 240, payload};
     assert_int_equal(unpack_anyway(), PST_OK);
     s->start.text.len = PST_CONTROL_LONG_BYTES_MAX;
     assert_int_equal(unpack_anyway(), PST_EFULL);

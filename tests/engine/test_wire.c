@@ -105,7 +105,7 @@ static int frame_read(const uint8_t *bytes, size_t count, struct rows *r)
 }
 
 /* ---- one message of each kind ---- */
-enum { SAMPLE_PACKED = PST_WIRE_CHUNK_ACK + 1, SAMPLE_KEYLESS, SAMPLE_END };
+enum { SAMPLE_PACKED = PST_WIRE_CUT + 1, SAMPLE_KEYLESS, SAMPLE_END };
 
 /* Into `message`. */
 static size_t sample(int which)
@@ -143,6 +143,9 @@ static size_t sample(int which)
     case PST_WIRE_CHUNK_ACK:
         rc = pst_wire_chunk_ack_write(&beside, 3, 1, message, MESSAGE_MAX, &count);
         break;
+    case PST_WIRE_CUT:
+        rc = pst_wire_cut_write(&beside, &(struct pst_wire_cut){6, 5, -60}, message, MESSAGE_MAX, &count);
+        break;
     default:
         break;
     }
@@ -157,6 +160,7 @@ static int body_again(const uint8_t *bytes, size_t count, const struct pst_wire_
         struct pst_wire_hello hello;
         struct pst_wire_grant grant;
         struct pst_wire_chunk chunk;
+        struct pst_wire_cut cut;
         int64_t watermark;
         uint64_t number;
         uint32_t ack[2];
@@ -189,6 +193,9 @@ static int body_again(const uint8_t *bytes, size_t count, const struct pst_wire_
     case PST_WIRE_CHUNK_ACK:
         return AGAIN(pst_wire_chunk_ack_read(bytes, count, &u.ack[0], &u.ack[1]),
                      pst_wire_chunk_ack_write(head, u.ack[0], u.ack[1], again, MESSAGE_MAX, ret_count));
+    case PST_WIRE_CUT:
+        return AGAIN(pst_wire_cut_read(bytes, count, &u.cut),
+                     pst_wire_cut_write(head, &u.cut, again, MESSAGE_MAX, ret_count));
     }
 #undef AGAIN
     return PST_EINTERNAL;
@@ -382,11 +389,12 @@ static void a_body_is_read_as_its_own_kind_alone(void **state)
     struct pst_wire_hello hello;
     struct pst_wire_grant grant;
     struct pst_wire_chunk chunk;
+    struct pst_wire_cut cut;
     uint64_t number;
     int64_t watermark;
     uint32_t ack[2];
     uint8_t end;
-    for (int which = 1; which <= PST_WIRE_CHUNK_ACK; which++) {
+    for (int which = 1; which <= PST_WIRE_CUT; which++) {
         size_t count = sample(which);
         int good = 0;
         good += pst_wire_hello_read(message, count, &hello) == PST_OK;
@@ -397,10 +405,12 @@ static void a_body_is_read_as_its_own_kind_alone(void **state)
         good += pst_wire_resume_read(message, count, &number) == PST_OK;
         good += pst_wire_chunk_read(message, count, &chunk) == PST_OK;
         good += pst_wire_chunk_ack_read(message, count, &ack[0], &ack[1]) == PST_OK;
+        good += pst_wire_cut_read(message, count, &cut) == PST_OK;
         assert_int_equal(good, 1);
     }
 }
 
+static void set_no_time(size_t offset) { memcpy(message + offset, &(int64_t){INT64_MAX}, sizeof(int64_t)); }
 static void set_u32(size_t offset, uint32_t value) { memcpy(message + offset, &value, sizeof value); }
 
 /* Offsets in a frame's body with keys, numbers and three columns, five rows. */
@@ -417,7 +427,7 @@ enum {
 
 #define WRONG(X)                                                                             \
     X("kind 0", PST_EDATA, PST_WIRE_END, message[0] = 0)                                     \
-    X("a kind that is not there", PST_EDATA, PST_WIRE_END, message[0] = 9)                   \
+    X("a kind that is not there", PST_EDATA, PST_WIRE_END, message[0] = 10)                  \
     X("a flag", PST_EDATA, PST_WIRE_FRAME, message[2] = 2)                                   \
     X("a flag above", PST_EDATA, PST_WIRE_FRAME, message[3] = 1)                             \
     X("what is packed but is no frame", PST_EDATA, PST_WIRE_END, message[2] = 1)             \
@@ -434,6 +444,8 @@ enum {
     X("a chunk's index", PST_EDATA, PST_WIRE_CHUNK, set_u32(BODY + 12, 2))                   \
     X("no chunks", PST_EDATA, PST_WIRE_CHUNK, set_u32(BODY + 16, 0))                         \
     X("an answer's bucket", PST_EDATA, PST_WIRE_CHUNK_ACK, set_u32(BODY, 4096))              \
+    X("a cut of what is complete", PST_EDATA, PST_WIRE_CUT, set_u32(BODY, 5))                \
+    X("a cut at no time", PST_EDATA, PST_WIRE_CUT, set_no_time(BODY + 8))                    \
     X("no row", PST_EDATA, PST_WIRE_FRAME, set_u32(BODY, 0))                                 \
     X("one row less", PST_EDATA, PST_WIRE_FRAME, set_u32(BODY, 4))                           \
     X("rows without bytes", PST_EDATA, PST_WIRE_FRAME, set_u32(BODY, ROWS_MAX))              \

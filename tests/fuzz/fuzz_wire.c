@@ -95,6 +95,7 @@ static int small_again(const struct pst_wire_head *head, const uint8_t *data, si
     struct pst_wire_hello hello;
     struct pst_wire_grant grant;
     struct pst_wire_chunk chunk;
+    struct pst_wire_cut cut;
     int64_t watermark;
     uint64_t number;
     uint32_t bucket, index;
@@ -114,6 +115,8 @@ static int small_again(const struct pst_wire_head *head, const uint8_t *data, si
         rc = pst_wire_chunk_write(head, &chunk, out, ROOM, ret_count);
     if (head->kind == PST_WIRE_CHUNK_ACK && (rc = pst_wire_chunk_ack_read(data, size, &bucket, &index)) == PST_OK)
         rc = pst_wire_chunk_ack_write(head, bucket, index, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
+    if (head->kind == PST_WIRE_CUT && (rc = pst_wire_cut_read(data, size, &cut)) == PST_OK)
+        rc = pst_wire_cut_write(head, &cut, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
     return rc;
 }
 

@@ -227,7 +227,6 @@ static void net_limit(void *self, struct pst_conn *conn, uint32_t message_bytes_
 
 static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count)
 {
-    (void)self;
     struct sim_net *net = conn->net;
     struct pst_conn *to = conn->other;
     PST_ASSERT(byte_count != 0 && byte_count <= PST_NET_MESSAGE_BYTES_MAX);
@@ -235,8 +234,8 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
         return broken(conn);
     if (conn->up_ns > net->now_ns)
         return PST_EAGAIN;
-    if (to == NULL || conn->broken_ns != 0)
-        return PST_OK; /* it goes nowhere, and this side does not know yet */
+    if (to == NULL || conn->broken_ns != 0 || ((const struct sim *)self)->cut)
+        return PST_OK; /* it goes nowhere, and this side does not know yet; or this side dies in this step */
     if (to->way_bytes != 0 && to->way_bytes + byte_count > net->way_bytes_max) {
         conn->wants_room = true;
         return PST_EAGAIN;
@@ -332,6 +331,16 @@ void sim_net_add(struct sim_net *net, struct sim *sim)
     sim->world.net_receive = net_receive;
     sim->world.net_give = net_give;
     sim->world.net_close = net_close;
+}
+
+void sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut)
+{
+    net->cut[from][to] = cut;
+    for (uint32_t i = 0; i < SIM_CONNS_MAX && !cut; i++) {
+        struct pst_conn *conn = net->conns[i];
+        if (conn != NULL && conn->node == to && conn->other != NULL && conn->other->node == from)
+            notify(conn);
+    }
 }
 
 void sim_net_crash(struct sim_net *net, uint32_t node)

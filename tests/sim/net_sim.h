@@ -15,10 +15,10 @@ struct sim_net {
     struct sim *nodes[SIM_NODES_MAX]; /* NULL: there is none; not of this world while `down` */
     bool down[SIM_NODES_MAX];
     uint32_t node_count;
-    uint64_t delay_ns_max;  /* of a message: from a tenth of it on */
-    uint64_t way_bytes_max; /* of a connection, one way; beyond it net_send() says PST_EAGAIN */
+    uint64_t delay_ns_max;                  /* of a message: from a tenth of it on */
+    uint64_t way_bytes_max;                 /* of a connection, one way; beyond it net_send() says PST_EAGAIN */
     bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: what is on its way stays there */
-    uint32_t break_every; /* one message of so many breaks its connection; 0: none does */
+    uint32_t break_every;                   /* one message of so many breaks its connection; 0: none does */
     uint64_t messages, message_bytes, broken;
     struct pst_conn *conns[SIM_CONNS_MAX];
     struct pst_listener *listeners[SIM_LISTENERS_MAX];
@@ -31,6 +31,8 @@ void sim_net_fini(struct sim_net *net); /* the worlds are their owner's */
 void sim_net_add(struct sim_net *net, struct sim *sim);
 /* One turn of one node, or time goes on to the next thing that happens. False: nothing ever will. */
 bool sim_net_turn(struct sim_net *net);
+/* One way, until it is said otherwise: then what is on its way arrives. */
+void sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut);
 /* All connections between two nodes break. */
 void sim_net_break(struct sim_net *net, uint32_t a, uint32_t b);
 /* The node's connections and listeners are gone; whoever steps it has ended it. */

@@ -40,8 +40,22 @@ static void trace(struct sim *sim, uint64_t event, uint64_t value)
     sim->trace = (sim->trace ^ value) * 0x100000001b3u;
 }
 
+static const char shared_prefix[] = "shared/";
+
+static bool is_shared(const struct sim *sim, const char *path)
+{
+    return sim->shared != NULL && strncmp(path, shared_prefix, sizeof shared_prefix - 1) == 0;
+}
+
+/* The files of a path are this one's. */
+static const struct sim *disk_of(const struct sim *sim, const char *path)
+{
+    return is_shared(sim, path) ? sim->shared : sim;
+}
+
 static struct sim_file *find(const struct sim *sim, const char *name)
 {
+    sim = disk_of(sim, name);
     for (uint32_t i = 0; i < sim->file_count; i++)
         if (sim->files[i].there && strcmp(sim->files[i].name, name) == 0)
             return (struct sim_file *)&sim->files[i];
@@ -68,16 +82,33 @@ static void bytes_set(struct pst_text *text, const void *bytes, size_t byte_coun
     append(text, bytes, byte_count);
 }
 
+/* One that nobody can see any more makes room for another. */
+static struct sim_file *file_new(struct sim *sim)
+{
+    uint32_t i = 0;
+    if (sim->file_count < SIM_FILES_MAX)
+        return &sim->files[sim->file_count++];
+    while (i < sim->file_count &&
+           (sim->files[i].there || sim->files[i].name_synced != NULL || sim->files[i].handles != 0))
+        i++;
+    PST_ASSERT(i < sim->file_count);
+    free(sim->files[i].name);
+    pst_text_fini(&sim->files[i].bytes);
+    pst_text_fini(&sim->files[i].bytes_synced);
+    sim->files[i] = (struct sim_file){0};
+    return &sim->files[i];
+}
+
 static struct sim_file *create(struct sim *sim, const char *name)
 {
     struct sim_file *file = find(sim, name);
     if (file == NULL) {
-        PST_ASSERT(sim->file_count < SIM_FILES_MAX);
-        file = &sim->files[sim->file_count++];
+        file = file_new(is_shared(sim, name) ? sim->shared : sim);
         file->name = strdup(name);
         PST_ASSERT(file->name != NULL);
         file->there = true;
     }
+    file->writer = sim->node;
     file->bytes.count = 0;
     return file;
 }
@@ -151,11 +182,13 @@ void sim_revive(struct sim *sim)
     atomic_store(&sim->interrupts, 0);
 }
 
-void sim_restart(struct sim *sim)
+/* writer: UINT32_MAX: of all files. */
+static void after_cut(struct sim *sim, uint32_t writer)
 {
-    sim_revive(sim);
     for (uint32_t i = 0; i < sim->file_count; i++) {
         struct sim_file *file = &sim->files[i];
+        if (writer != UINT32_MAX && file->writer != writer)
+            continue;
         bytes_after_cut(sim, file);
         bool same = file->there ? file->name_synced != NULL && strcmp(file->name, file->name_synced) == 0
                                 : file->name_synced == NULL;
@@ -167,6 +200,14 @@ void sim_restart(struct sim *sim)
             file->name = strdup(file->name_synced);
         }
     }
+    for (uint32_t i = 0; i < sim->file_count; i++) {
+        struct sim_file *file = &sim->files[i];
+        if (file->there || !file->replaced || file->name_synced == NULL || find(sim, file->name_synced) != NULL)
+            continue;
+        file->there = true; /* the rename over it was lost */
+        free(file->name);
+        file->name = strdup(file->name_synced);
+    }
     for (uint32_t i = 0; i < sim->file_count;
          i++) { /* two files of one name: the rename over it was lost, or was not */
         for (uint32_t k = i + 1; k < sim->file_count; k++) {
@@ -176,8 +217,17 @@ void sim_restart(struct sim *sim)
         }
     }
     for (uint32_t i = 0; i < sim->file_count; i++)
-        synced_now(&sim->files[i]);
+        if (writer == UINT32_MAX || sim->files[i].writer == writer)
+            synced_now(&sim->files[i]);
 }
+
+void sim_restart(struct sim *sim)
+{
+    sim_revive(sim);
+    after_cut(sim, UINT32_MAX);
+}
+
+void sim_shared_crash(struct sim *shared, uint32_t node) { after_cut(shared, node); }
 
 /* ---- the table ---- */
 static uint64_t sim_now(void *self) { return ((struct sim *)self)->now_ns; }
@@ -195,12 +245,23 @@ static uint32_t sim_cores(void *self)
     return 2;
 }
 
+static bool ends_in(const char *path, const char *end)
+{
+    size_t path_bytes = strlen(path), end_bytes = strlen(end);
+    return path_bytes >= end_bytes && strcmp(path + path_bytes - end_bytes, end) == 0;
+}
+
 static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
 {
     struct sim *sim = self;
     int rc = mode == PST_OPEN_CREATE ? disk_step(sim) : sim->cut ? PST_EIO : PST_OK;
     if (rc != PST_OK)
         return rc;
+    if (sim->create_percent != 0 && mode == PST_OPEN_CREATE &&
+        (ends_in(path, ".pages") || ends_in(path, ".manifest.part")) && sim_random(sim, 100) < sim->create_percent) {
+        pst_system_error_set(EIO);
+        return PST_EIO;
+    }
     struct sim_file *file = mode == PST_OPEN_CREATE ? create(sim, path) : find(sim, path);
     if (file == NULL) {
         pst_system_error_set(ENOENT);
@@ -210,6 +271,7 @@ static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst
     if (*ret_file == NULL)
         return PST_ENOMEM;
     (*ret_file)->file = file;
+    file->handles++;
     return PST_OK;
 }
 
@@ -229,6 +291,7 @@ static int64_t sim_read(void *self, struct pst_file *file, void *bytes, size_t b
     if (count != 0)
         memcpy(bytes, file->file->bytes.bytes + file->at, count);
     file->at += count;
+    file->file->read_bytes += count;
     trace(sim, 'r', count);
     return (int64_t)count;
 }
@@ -256,6 +319,7 @@ static int sim_write(void *self, struct pst_file *file, const void *bytes, size_
     if (sim->write_bytes_left != UINT64_MAX)
         sim->write_bytes_left -= byte_count;
     append(&file->file->bytes, bytes, byte_count);
+    file->file->writer = sim->node;
     return PST_OK;
 }
 
@@ -291,9 +355,9 @@ static int sim_cut(void *self, struct pst_file *file, uint64_t byte_count)
 
 static int sim_folder_sync(void *self, const char *path)
 {
-    struct sim *sim = self;
     size_t bytes = strlen(path);
-    int rc = disk_step(sim);
+    int rc = disk_step(self);
+    struct sim *sim = is_shared(self, path) ? ((struct sim *)self)->shared : self;
     for (uint32_t i = 0; i < sim->file_count && rc == PST_OK; i++) {
         struct sim_file *file = &sim->files[i];
         const char *name = file->there ? file->name : file->name_synced;
@@ -309,7 +373,7 @@ static int sim_folder_sync(void *self, const char *path)
 
 static int sim_folder_list(void *self, const char *path, struct pst_text *ret_names)
 {
-    struct sim *sim = self;
+    const struct sim *sim = disk_of(self, path);
     size_t bytes = strlen(path);
     for (uint32_t i = 0; i < sim->file_count; i++) {
         const struct sim_file *file = &sim->files[i];
@@ -325,6 +389,7 @@ static int sim_close(void *self, struct pst_file *file)
     (void)self;
     if (file->scratch)
         file->file->bytes.count = 0;
+    file->file->handles--;
     pst_free(file);
     return PST_OK;
 }
@@ -350,6 +415,7 @@ static int sim_scratch(void *self, const char *folder, struct pst_file **ret_fil
     struct sim_file *file = &sim->files[sim->file_count++]; /* it is not there: it has no name */
     file->name = strdup("");
     (*ret_file)->file = file;
+    file->handles++;
     (*ret_file)->scratch = true;
     return PST_OK;
 }
@@ -410,6 +476,7 @@ static int sim_unlink(void *self, const char *path)
     if (rc != PST_OK)
         return rc;
     file->there = false;
+    file->writer = ((const struct sim *)self)->node;
     return PST_OK;
 }
 
@@ -424,8 +491,12 @@ static int sim_rename(void *self, const char *from, const char *to)
     if (rc != PST_OK)
         return rc;
     struct sim_file *over = find(self, to);
-    if (over != NULL && over != file)
+    file->writer = ((const struct sim *)self)->node;
+    if (over != NULL && over != file) {
         over->there = false;
+        over->replaced = true;
+        over->writer = file->writer;
+    }
     char *name = strdup(to);
     PST_ASSERT(name != NULL);
     free(file->name);

@@ -17,6 +17,10 @@ struct sim_file {
     bool there;
     struct pst_text bytes_synced;
     char *name_synced; /* NULL: none */
+    uint32_t writer;   /* the node that has changed it last */
+    uint32_t handles;  /* open ones */
+    bool replaced;     /* another one was renamed over it: one of the two has the name, whatever is lost */
+    uint64_t read_bytes;
 };
 
 struct sim_job {
@@ -30,6 +34,7 @@ struct sim {
     uint64_t random, now_ns, trace; /* trace: a running digest of every event */
     uint32_t read_bytes_max;        /* a read gives 1 to this many bytes; 0: all that fits */
     uint32_t again_percent;         /* how many reads find nothing yet */
+    uint32_t create_percent;        /* how many files of checkpoints cannot be created */
     uint64_t read_at_fails;         /* this file_read_at() finds an error of the disk; 0: none */
     uint64_t write_bytes_left;      /* the disk is full after so many; UINT64_MAX: never */
     uint32_t yield_permille; /* how many atomic operations let another worker go on (yield.h); 0: a step is one piece */
@@ -43,6 +48,8 @@ struct sim {
     bool cut;            /* it has gone: nothing works any more */
     struct sim_job jobs[SIM_JOBS_MAX];
     uint32_t job_count;
+    struct sim *
+        shared; /* the disk of paths below "shared/": another world's files, that several nodes reach. NULL: there is none */
     struct sim_file files[SIM_FILES_MAX];
     uint32_t file_count;
     /* workers */
@@ -53,9 +60,9 @@ struct sim {
     struct sim_fiber *fibers; /* NULL: steps are called plainly */
     uint32_t running;
     uint64_t alarm_ns[SIM_WORKERS_MAX]; /* 0: none */
-    struct sim_net *net; /* net_sim.h; NULL: no network */
-    uint32_t node;       /* of the network */
-    bool amid[SIM_WORKERS_MAX]; /* its step is not finished */
+    struct sim_net *net;                /* net_sim.h; NULL: no network */
+    uint32_t node;                      /* of the network */
+    bool amid[SIM_WORKERS_MAX];         /* its step is not finished */
     bool ticked, done[SIM_WORKERS_MAX], asleep[SIM_WORKERS_MAX], notified[SIM_WORKERS_MAX], watching[SIM_WORKERS_MAX];
 };
 
@@ -68,6 +75,8 @@ const struct pst_text *sim_get(const struct sim *sim, const char *name);
 void sim_restart(struct sim *sim);
 /* The same without loss: what a killed process leaves. */
 void sim_revive(struct sim *sim);
+/* Of a shared disk: a node crashes. What it has written and not synced may be lost; what others have is not. */
+void sim_shared_crash(struct sim *shared, uint32_t node);
 uint64_t sim_random(struct sim *sim, uint64_t below);
 
 /* run() in pieces, for whoever lets several worlds take turns (net_sim.h). turn(): one step of one worker, or a job; false: nobody is

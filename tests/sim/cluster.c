@@ -1,0 +1,472 @@
+/* cluster.c - see cluster.h. */
+#include "tests/sim/cluster.h"
+
+#include "operators/builtin.h"
+#include "state/seal.h"
+#include "tests/sim/guests.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { DEAD_NS = 400 * 1000 * 1000 }; /* two beats */
+
+static const char *const names[CLUSTER_NODES_MAX] = {"n0", "n1", "n2", "n3"};
+static const char *const addresses[CLUSTER_NODES_MAX] = {"n0:1", "n1:1", "n2:1", "n3:1"};
+
+/* ---- the store ---- */
+
+static void store_begin(void *self, struct pst_store_request *request)
+{
+    struct cluster_store *store = self;
+    assert_true(store->waiting_count < CLUSTER_RECORDS_MAX);
+    if (store->sim->cut)
+        return; /* it dies in this step: nothing of it is heard any more */
+    store->waiting[store->waiting_count++] = request;
+    (void)store->sim->world.alarm(store->sim, 0, store->sim->now_ns + 1 + sim_random(store->sim, 5000000));
+}
+
+static uint32_t store_find(const struct cluster_store *store, const char *path)
+{
+    uint32_t i = 0;
+    while (store->records[i].version != 0 && strcmp(store->records[i].path, path) != 0)
+        assert_true(++i < CLUSTER_RECORDS_MAX);
+    return i;
+}
+
+static int store_commit(struct cluster_store *store, const struct pst_store_request *request)
+{
+    for (uint32_t c = 0; c < request->change_count; c++)
+        if (store->records[store_find(store, request->changes[c].path)].version != request->changes[c].expected)
+            return PST_EINVAL;
+    for (uint32_t c = 0; c < request->change_count; c++) {
+        const struct pst_store_change *change = &request->changes[c];
+        uint32_t i = store_find(store, change->path);
+        (void)snprintf(store->records[i].path, sizeof store->records[i].path, "%s", change->path);
+        store->records[i].version++;
+        store->records[i].bytes.count = 0;
+        assert_int_equal(pst_text_add(&store->records[i].bytes, change->bytes, change->byte_count), PST_OK);
+    }
+    return PST_OK;
+}
+
+static int store_read(const struct cluster_store *store, struct pst_store_request *request)
+{
+    uint32_t i = store_find(store, request->path);
+    request->version = store->records[i].version;
+    return request->version == 0
+               ? PST_ENOENT
+               : pst_text_add(&request->text, store->records[i].bytes.bytes, store->records[i].bytes.count);
+}
+
+static int store_list(const struct cluster_store *store, struct pst_store_request *request)
+{
+    for (uint32_t i = 0; store->records[i].version != 0; i++)
+        if (strncmp(store->records[i].path, request->path, strlen(request->path)) == 0)
+            (void)pst_text_printf(&request->text, "%s\n", store->records[i].path);
+    return PST_OK;
+}
+
+static void store_step(void *self)
+{
+    struct cluster_store *store = self;
+    if (store->waiting_count == 0 || store->sim->cut)
+        return;
+    if (sim_random(store->sim, 3) != 0) {
+        (void)store->sim->world.alarm(store->sim, 0, store->sim->now_ns + 1000000);
+        return;
+    }
+    struct pst_store_request *request = store->waiting[0];
+    memmove(store->waiting, store->waiting + 1, --store->waiting_count * sizeof(struct pst_store_request *));
+    request->rc = request->kind == PST_STORE_COMMIT ? store_commit(store, request)
+                  : request->kind == PST_STORE_READ ? store_read(store, request)
+                                                    : store_list(store, request);
+}
+
+/* ---- nodes ---- */
+
+static struct pst_registry registry(void)
+{
+    static const struct pst_operator *const *lists[3];
+    lists[0] = pst_builtin_operators;
+    lists[1] = pst_debs14_operators;
+    lists[2] = pst_sim_guests;
+    return (struct pst_registry){lists, 3};
+}
+
+static void log_line(void *argument, const char *line)
+{
+    struct cluster_node *node = argument;
+    node->cluster->listening += strstr(line, " listens on ") != NULL;
+    node->cluster->joined += strstr(line, " has joined, ") != NULL;
+    node->cluster->completed += strstr(line, "is complete") != NULL;
+    node->cluster->given_up += strstr(line, " is given up: ") != NULL;
+    node->cluster->resumed += strstr(line, "from checkpoint") != NULL;
+    if (getenv("PST_TEST_LOG") != NULL)
+        print_message("%llu %s: %s\n", (unsigned long long)node->cluster->turns, names[node->sim.node], line);
+}
+
+void cluster_up(struct cluster *cluster, uint32_t i)
+{
+    struct cluster_node *node = &cluster->nodes[i];
+    struct pst_node_options options = {.name = names[i],
+                                       .listen = addresses[i],
+                                       .directory = names[i],
+                                       .join = i == 0 ? NULL : addresses[0],
+                                       .store = i == 0 ? &cluster->store.store : NULL,
+                                       .worker_count = node->workers,
+                                       .registry = registry(),
+                                       .frame_rows = cluster->like.options.frame_rows,
+                                       .channel_frames = cluster->like.options.channel_frames,
+                                       .block_bytes = cluster->like.options.block_bytes,
+                                       .dead_ns = DEAD_NS,
+                                       .log = log_line,
+                                       .log_argument = node};
+    if (cluster->every_ns != 0) {
+        options.checkpoints = "shared";
+        options.every_ns = cluster->every_ns;
+        options.keys = &cluster->key;
+        options.key_count = 1;
+    }
+    cluster->net.down[i] = false;
+    assert_int_equal(pst_node_new(&node->sim.world, &options, &node->node), PST_OK);
+    sim_begin(&node->sim, pst_node_workers(node->node), pst_node_step, node->node);
+}
+
+void cluster_kill(struct cluster *cluster, uint32_t i)
+{
+    struct cluster_node *node = &cluster->nodes[i];
+    char why[240];
+    for (uint32_t k = 0; k < cluster->net.node_count; k++)
+        sim_net_break(&cluster->net, i, k);
+    cluster->net.down[i] = true;
+    node->sim.cut = true;
+    node->sim.job_count = 0;
+    (void)pst_node_free(node->node, why);
+    node->node = NULL;
+    sim_end(&node->sim);
+    sim_net_crash(&cluster->net, i);
+    sim_revive(&node->sim);
+    sim_shared_crash(&cluster->shared, i);
+    if (i == 0)
+        cluster->store.waiting_count = 0; /* whoever asked is no more */
+}
+
+/* ---- the client ---- */
+
+static void client_send(struct cluster_client *client, Pst__Control *message)
+{
+    struct pst_text bytes = {0};
+    message->request = ++client->requests;
+    assert_int_equal(pst_control_pack(message, &bytes), PST_OK);
+    assert_int_equal(client->sim.world.net_send(&client->sim, client->conn, bytes.bytes, bytes.count), PST_OK);
+    pst_text_fini(&bytes);
+}
+
+/* Half of it cannot be: partitions that there are not, numbers that are too small. */
+static void client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
+{
+    struct cluster_client *client = &cluster->client;
+    uint32_t count = 0;
+    while (client->movable[count] != NULL)
+        count++;
+    const char *operator_id = client->movable[sim_random(&cluster->random, count)];
+    client->moving = 1 + (uint32_t)sim_random(&cluster->random, 2);
+    arguments[0] = (char *)(uintptr_t)(client->moving == 1 ? "scale" : "move");
+    arguments[1] = what;
+    arguments[2] =
+        client->moving == 1 ? number : (char *)(uintptr_t)names[sim_random(&cluster->random, cluster->node_count)];
+    (void)snprintf(number, 20, "%llu", (unsigned long long)(1 + sim_random(&cluster->random, 8)));
+    (void)snprintf(what, 100, client->moving == 1 ? "%s" : "%s/%llu", operator_id,
+                   (unsigned long long)sim_random(&cluster->random, 8));
+}
+
+static void client_ask(struct cluster *cluster)
+{
+    struct cluster_client *client = &cluster->client;
+    Pst__Admin admin = PST__ADMIN__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    char settings[SCENE_SETTINGS_MAX][100],
+        *arguments[SCENE_SETTINGS_MAX + 4] = {(char *)(uintptr_t) "submit", (char *)(uintptr_t) "graph"};
+    admin.arguments = arguments;
+    admin.n_arguments = 2;
+    for (uint32_t i = 0; i < cluster->like.setting_count; i++) {
+        (void)snprintf(settings[i], sizeof settings[i], "%s=%s", cluster->like.settings[i].name,
+                       cluster->like.settings[i].value);
+        arguments[admin.n_arguments++] = settings[i];
+    }
+    arguments[admin.n_arguments++] = (char *)(uintptr_t) "--source";
+    arguments[admin.n_arguments++] = (char *)(uintptr_t)names[cluster->source];
+    char what[100], number[20];
+    client->moving = 0;
+    if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) == 0) {
+        client_moves(cluster, arguments, what, number);
+        admin.n_arguments = 3;
+    } else if (client->taken) {
+        arguments[0] = (char *)(uintptr_t) "status";
+        admin.n_arguments = 1;
+    } else {
+        admin.body = (ProtobufCBinaryData){cluster->graph->count, (uint8_t *)cluster->graph->bytes};
+    }
+    message.body_case = PST__CONTROL__BODY_ADMIN;
+    message.admin = &admin;
+    client_send(client, &message);
+}
+
+static void client_hears(struct cluster_client *client, const Pst__Control *message)
+{
+    if (message->body_case != PST__CONTROL__BODY_ADMIN_REPLY)
+        return;
+    const Pst__AdminReply *body = message->admin_reply;
+    client->answered = true;
+    client->error = body->error;
+    (void)snprintf(client->says, sizeof client->says, "%.*s%.*s", (int)body->out.len, (const char *)body->out.data,
+                   (int)body->err.len, (const char *)body->err.data);
+    if (client->moving != 0) {
+        client->scaled += body->error == PST_OK && client->moving == 1;
+        client->moved += body->error == PST_OK && client->moving == 2;
+        client->refused += body->error != PST_OK;
+        client->error = PST_OK;
+        return;
+    }
+    /* The coordinator was killed meanwhile: whether it had taken the graph was not heard, or the node that reads is not back yet. */
+    bool again = !client->taken && body->error == PST_EREFUSED;
+    client->taken |= body->error == PST_OK || strstr(client->says, " already: ") != NULL;
+    if (again)
+        return;
+    client->done = body->error != PST_OK || strstr(client->says, ": done") != NULL;
+    const char *incarnation = strstr(client->says, "incarnation ");
+    client->incarnation = incarnation != NULL ? (uint32_t)strtoul(incarnation + 12, NULL, 10) : 0;
+}
+
+static pst_step client_step(void *argument, uint32_t worker)
+{
+    struct cluster *cluster = argument;
+    struct cluster_client *client = &cluster->client;
+    const struct pst_world *world = &client->sim.world;
+    char peer[PST_PEER_BYTES];
+    const void *bytes;
+    size_t byte_count;
+    int rc;
+    assert_int_equal(worker, 0);
+    if (client->conn == NULL)
+        assert_int_equal(world->net_connect(world->self, 0, addresses[0], &client->conn), PST_OK);
+    if (!client->greeted) {
+        rc = world->net_peer(world->self, client->conn, peer);
+        if (rc != PST_OK && rc != PST_EAGAIN) { /* it does not listen yet */
+            world->net_close(world->self, client->conn);
+            client->conn = NULL;
+            (void)world->alarm(world->self, 0, client->sim.now_ns + 1000000);
+        }
+        if (rc != PST_OK)
+            return PST_STEP_IDLE;
+        Pst__Hello hello = PST__HELLO__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        hello.role = PST__ROLE__ADMIN;
+        message.body_case = PST__CONTROL__BODY_HELLO;
+        message.hello = &hello;
+        client->greeted = true;
+        client_send(client, &message);
+        client_ask(cluster);
+    }
+    while ((rc = world->net_receive(world->self, client->conn, &bytes, &byte_count)) == PST_OK) {
+        struct pst_arena arena;
+        Pst__Control *message;
+        pst_arena_init(&arena);
+        assert_int_equal(pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message), PST_OK);
+        client_hears(client, message);
+        pst_arena_fini(&arena);
+    }
+    if (rc != PST_EAGAIN && !client->done) { /* its node is dead: it asks again when that is back */
+        world->net_close(world->self, client->conn);
+        client->conn = NULL;
+        client->greeted = client->answered = false;
+        (void)world->alarm(world->self, 0, client->sim.now_ns + 1000000);
+        return PST_STEP_IDLE;
+    }
+    if (client->done) {
+        world->net_close(world->self, client->conn);
+        return PST_STEP_DONE;
+    }
+    if (client->answered) {
+        client->answered = false;
+        client_ask(cluster);
+    }
+    return PST_STEP_IDLE;
+}
+
+/* ---- running ---- */
+
+void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text *graph,
+                  void (*input)(struct scene *scene))
+{
+    memset(cluster, 0, sizeof *cluster);
+    cluster->random.random = seed ^ 0xc105;
+    cluster->graph = graph;
+    sim_net_init(&cluster->net, seed);
+    cluster->net.delay_ns_max = 1 + sim_random(&cluster->random, 2000000);
+    cluster->node_count = 2 + (uint32_t)sim_random(&cluster->random, CLUSTER_NODES_MAX - 1);
+    scene_init(&cluster->like, seed);
+    input(&cluster->like);
+    scene_shake(&cluster->like, true);
+    sim_init(&cluster->shared, seed);
+    assert_int_equal(pst_secret_new(&cluster->key), PST_OK);
+    memset(pst_secret_bytes(cluster->key), 7, PST_SECRET_BYTES);
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        sim_init(&node->sim, seed * 100 + i);
+        node->cluster = cluster;
+        node->workers = 1 + (uint32_t)sim_random(&cluster->random, 3);
+        node->sim.read_bytes_max = cluster->like.sim.read_bytes_max;
+        node->sim.shared = &cluster->shared;
+        sim_net_add(&cluster->net, &node->sim);
+    }
+    cluster->store = (struct cluster_store){.sim = &cluster->nodes[0].sim};
+    cluster->store.store = (struct pst_store){.self = &cluster->store, .begin = store_begin, .step = store_step};
+    sim_init(&cluster->client.sim, seed);
+}
+
+void cluster_begin(struct cluster *cluster)
+{
+    const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
+    struct sim *source = &cluster->nodes[cluster->source].sim;
+    sim_put(source, "in.csv", rows->bytes, rows->count);
+    sim_put(source, "meters.csv", rows->bytes, rows->count);
+    sim_net_add(&cluster->net, &cluster->client.sim);
+    cluster_up(cluster, 0);
+    while (cluster->listening == 0)
+        cluster_turn(cluster, "the first node");
+    for (uint32_t i = 1; i < cluster->node_count; i++)
+        cluster_up(cluster, i);
+    while (cluster->joined < cluster->node_count - 1)
+        cluster_turn(cluster, "the nodes");
+    sim_begin(&cluster->client.sim, 1, client_step, cluster);
+}
+
+void cluster_fini(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++)
+        if (cluster->nodes[i].node != NULL)
+            cluster_kill(cluster, i);
+    sim_end(&cluster->client.sim);
+    sim_net_fini(&cluster->net);
+    for (uint32_t i = 0; i < cluster->node_count; i++)
+        sim_fini(&cluster->nodes[i].sim);
+    sim_fini(&cluster->client.sim);
+    sim_fini(&cluster->shared);
+    pst_secret_free(cluster->key);
+    for (uint32_t i = 0; i < CLUSTER_RECORDS_MAX; i++)
+        pst_text_fini(&cluster->store.records[i].bytes);
+    scene_fini(&cluster->like);
+}
+
+/* ---- looking ---- */
+
+static const struct pst_text *result_of(struct cluster *cluster, const char *graph_name, const char *file)
+{
+    char path[200];
+    const struct pst_text *bytes = NULL;
+    if (cluster->every_ns != 0) {
+        (void)snprintf(path, sizeof path, "shared/%s/results/%s", graph_name, file);
+        return sim_get(&cluster->shared, path);
+    }
+    for (uint32_t i = 0; i < cluster->node_count && bytes == NULL; i++) {
+        (void)snprintf(path, sizeof path, "%s/results/%s/%s", names[i], graph_name, file);
+        bytes = sim_get(&cluster->nodes[i].sim, path);
+    }
+    return bytes;
+}
+
+void cluster_same(const struct scene *wanted, struct cluster *cluster, const char *graph_name, const char *what)
+{
+    for (uint32_t f = 0; f < wanted->sim.file_count; f++) {
+        const struct sim_file *file = &wanted->sim.files[f];
+        if (strncmp(file->name, "out/", 4) != 0)
+            continue;
+        const struct pst_text *bytes = result_of(cluster, graph_name, file->name + 4);
+        if (bytes == NULL)
+            fail_msg("%s: there is no %s on any node", what, file->name);
+        if (bytes->count != file->bytes.count ||
+            (bytes->count != 0 && memcmp(bytes->bytes, file->bytes.bytes, bytes->count) != 0))
+            fail_msg("%s: %s is not the same: %zu bytes, wanted %zu", what, file->name, bytes->count,
+                     file->bytes.count);
+    }
+}
+
+uint64_t cluster_bytes_read(const struct cluster *cluster)
+{
+    const struct sim *sim = &cluster->nodes[cluster->source].sim;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < sim->file_count; i++)
+        if (strcmp(sim->files[i].name, "in.csv") == 0 || strcmp(sim->files[i].name, "meters.csv") == 0)
+            bytes += sim->files[i].read_bytes;
+    return bytes;
+}
+
+/* ---- running ---- */
+
+void cluster_turn(struct cluster *cluster, const char *what)
+{
+    if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX)
+        fail_msg("%s: nothing goes on any more after %llu turns; the client was told: %s", what,
+                 (unsigned long long)cluster->turns, cluster->client.says);
+}
+
+/* Some die within a step of their disk: in the middle of writing a checkpoint, for one. */
+static void kill_amid(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++)
+        if (cluster->nodes[i].node != NULL && cluster->nodes[i].sim.cut)
+            cluster_kill(cluster, i);
+}
+
+/* What it says and hears stays on its way: it works on, and is taken for dead. */
+static void cut_off(struct cluster *cluster, uint32_t node, bool off)
+{
+    for (uint32_t k = 0; k < cluster->net.node_count; k++) {
+        sim_net_cut(&cluster->net, node, k, off);
+        sim_net_cut(&cluster->net, k, node, off);
+    }
+}
+
+void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const char *what)
+{
+    uint32_t spared = first_too ? 0 : 1, off = 0; /* off: the node that is cut off */
+    uint64_t next = kills != 0 ? cluster->turns + sim_random(&cluster->random, 1500) : UINT64_MAX;
+    while (!cluster->client.done) {
+        cluster_turn(cluster, what);
+        kill_amid(cluster);
+        if (cluster->turns < next)
+            continue;
+        uint32_t i = spared + (uint32_t)sim_random(&cluster->random, cluster->node_count - spared);
+        struct cluster_node *node = &cluster->nodes[i];
+        if (off != 0) {
+            cut_off(cluster, off, false);
+            off = 0;
+        } else if (kills != 0 && i != 0 && sim_random(&cluster->random, 3) == 0) {
+            kills--;
+            cut_off(cluster, off = i, true);
+            next = cluster->turns + 1 + sim_random(&cluster->random, 8000);
+            continue;
+        }
+        next = cluster->turns + 100 + sim_random(&cluster->random, 2000);
+        if (node->node == NULL) {
+            cluster_up(cluster, i);
+        } else if (kills != 0 && node->sim.cut_step == 0) {
+            kills--;
+            if (sim_random(&cluster->random, 2) == 0)
+                cluster_kill(cluster, i);
+            else
+                node->sim.cut_step = node->sim.disk_steps + 1 + sim_random(&cluster->random, 30);
+        }
+    }
+    if (cluster->client.error != PST_OK)
+        print_error("%s: %s\n", what, cluster->client.says);
+    assert_int_equal(cluster->client.error, PST_OK);
+}

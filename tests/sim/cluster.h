@@ -1,0 +1,82 @@
+/* tests/sim/cluster.h - whole nodes of a simulated cluster, with keepers, a coordinator and a client that submits a graph; a store that
+ * outlives them, and a disk that all of them reach. Nodes are killed and come back. */
+#ifndef PST_SIM_CLUSTER_H
+#define PST_SIM_CLUSTER_H
+
+#include "engine/control.h"
+#include "migration/store.h"
+#include "tests/sim/net_sim.h"
+#include "tests/sim/scene.h"
+
+enum { CLUSTER_NODES_MAX = 4, CLUSTER_RECORDS_MAX = 16, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
+
+struct cluster_store { /* in memory; it answers when it likes */
+    struct pst_store store;
+    struct sim *sim;
+    struct {
+        char path[PST_STORE_PATH_BYTES];
+        uint64_t version;
+        struct pst_text bytes;
+    } records[CLUSTER_RECORDS_MAX];
+    struct pst_store_request *waiting[CLUSTER_RECORDS_MAX];
+    uint32_t waiting_count;
+};
+
+struct cluster_node {
+    struct sim sim;
+    struct pst_node *node; /* NULL: it is dead */
+    uint32_t workers;
+    struct cluster *cluster;
+};
+
+struct cluster_client { /* one more world: it submits a graph, and then asks how it is until it has ended */
+    struct sim sim;
+    struct pst_conn *conn;
+    bool greeted, taken, answered, done; /* taken: the coordinator has the graph */
+    int error;
+    char says[2000];
+    const char *const *movable; /* operators that it scales and moves while the graph runs; ended by NULL. NULL: none */
+    uint32_t moving;            /* 1: what it asked last was to scale, 2: to move */
+    uint32_t scaled, moved, refused;
+    uint64_t requests;
+    uint32_t incarnation;
+};
+
+struct cluster {
+    struct sim_net net;
+    struct cluster_node nodes[CLUSTER_NODES_MAX];
+    uint32_t node_count;
+    struct cluster_store store;
+    struct cluster_client client;
+    struct scene like; /* its settings, and sizes of a seed */
+    struct sim random;
+    const struct pst_text *graph;
+    /* checkpoints; `every_ns` 0: none */
+    struct sim shared;
+    struct pst_secret *key;
+    uint64_t every_ns;
+    uint32_t source;            /* the node that reads the input */
+    uint32_t listening, joined; /* as the logs say */
+    uint32_t completed, given_up,
+        resumed; /* checkpoints that were complete, or could not be; runs that went on from one */
+    uint64_t turns;
+};
+
+/* Not begun yet: what a test wants otherwise it says before cluster_begin(). */
+void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text *graph,
+                  void (*input)(struct scene *scene));
+void cluster_begin(struct cluster *cluster);
+void cluster_fini(struct cluster *cluster);
+void cluster_up(struct cluster *cluster, uint32_t node);
+/* As kill -9 and a power cut leave it: connections break, what it had not synced may be gone. */
+void cluster_kill(struct cluster *cluster, uint32_t node);
+/* A turn. Fails the test where nothing goes on any more. */
+void cluster_turn(struct cluster *cluster, const char *what);
+/* To the graph's end, with up to so many kills of any node but the first, each with its return some time later. */
+void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const char *what);
+/* Every file of `wanted` is where the results are, with the same bytes. */
+void cluster_same(const struct scene *wanted, struct cluster *cluster, const char *graph_name, const char *what);
+/* How much of the input was read, by all incarnations. */
+uint64_t cluster_bytes_read(const struct cluster *cluster);
+
+#endif

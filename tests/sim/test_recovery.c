@@ -1,0 +1,195 @@
+/* test_recovery.c - checkpoints of a graph that runs on several nodes: whatever node is killed, and whenever, with whatever it had not
+ * synced lost, the graph goes on from the last complete checkpoint and leaves the bytes of one process (P1, P2). */
+#include "tests/sim/cluster.h"
+#include "tests/sim/graphs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct sums { /* over all seeds */
+    uint64_t restarts, completed, given_up, resumed;
+    uint64_t bytes_read, bytes_input;
+    uint64_t bytes_before; /* read before the one kill */
+};
+
+static const char *graph_path;
+static bool is_query(const char *graph) { return strchr(graph, '\n') == NULL; }
+
+/* Rows far enough apart that there are cuts between them: one of the tests' graphs has epochs of 7 and of 3600. */
+static void query_input(struct scene *scene)
+{
+    if (is_query(graph_path)) {
+        scene_query(scene, graph_path);
+        scene_put_meters(scene, &scene_small);
+    } else {
+        scene_put_rows(scene, 3, 1500, 40, 400);
+    }
+}
+
+static void text_of(const char *path, struct pst_text *ret_text)
+{
+    if (!is_query(path)) {
+        assert_int_equal(pst_text_add(ret_text, path, strlen(path)), PST_OK);
+        return;
+    }
+    FILE *file = fopen(path, "rb");
+    char buffer[4096];
+    assert_non_null(file);
+    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
+        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
+    (void)fclose(file);
+}
+
+static void wanted_make(struct scene *wanted, const char *path)
+{
+    graph_path = path;
+    scene_init(wanted, 1);
+    query_input(wanted);
+    scene_set(wanted, "partitions", "1");
+    assert_int_equal(scene_run(wanted, path), PST_OK);
+}
+
+static uint64_t seed_first(void)
+{
+    const char *text = getenv("PST_TEST_SEED");
+    uint64_t seed = 1;
+    if (text != NULL)
+        (void)pst_parse_u64(text, &seed);
+    return seed;
+}
+
+/* Not the one that reads: it goes on, so that what it reads again is what the graph is set back by. */
+static void kill_one(struct cluster *cluster, const char *what)
+{
+    uint32_t i =
+        (cluster->source + 1 + (uint32_t)sim_random(&cluster->random, cluster->node_count - 1)) % cluster->node_count;
+    cluster_kill(cluster, i);
+    for (uint32_t turns = 0; turns < 100; turns++)
+        cluster_turn(cluster, what);
+    cluster_up(cluster, i);
+}
+
+/* One cluster of a seed, to its end. at_completed: a node is killed when so many checkpoints are complete. */
+static void one(const struct scene *wanted, const struct pst_text *text, const char *name, uint64_t seed,
+                uint32_t kills, uint32_t at_completed, struct sums *sums)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    char what[80];
+    (void)snprintf(what, sizeof what, "%s, seed %llu", name, (unsigned long long)seed);
+    cluster_init(cluster, seed, text, query_input);
+    cluster->source = (uint32_t)sim_random(&cluster->random, cluster->node_count);
+    cluster->every_ns = 1000000 + sim_random(&cluster->random, is_query(graph_path) ? 30000000 : 2000000);
+    for (uint32_t i = 0; i < cluster->node_count; i++)
+        cluster->nodes[i].sim.create_percent = kills != 0 && seed % 2 == 0 ? 10 : 0;
+    cluster_begin(cluster);
+    while (at_completed != 0 && !cluster->client.done && cluster->completed < at_completed)
+        cluster_turn(cluster, what);
+    if (at_completed != 0 && !cluster->client.done) {
+        sums->bytes_before += cluster_bytes_read(cluster);
+        kill_one(cluster, what);
+    }
+    cluster_run(cluster, kills, true, what);
+    cluster_same(wanted, cluster, name, what);
+    sums->restarts += cluster->client.incarnation - 1;
+    sums->completed += cluster->completed;
+    sums->given_up += cluster->given_up;
+    sums->resumed += cluster->resumed;
+    sums->bytes_read += cluster_bytes_read(cluster);
+    sums->bytes_input += scene_file(&cluster->like, "in.csv")->count;
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32_t kills, uint32_t at_completed,
+                      struct sums *ret_sums)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    *ret_sums = (struct sums){0};
+    text_of(path, &text);
+    wanted_make(&wanted, path);
+    for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
+        one(&wanted, &text, name, seed, kills, at_completed, ret_sums);
+    if (getenv("PST_TEST_LOG") != NULL)
+        print_message("%s: %llu restarts, %llu complete, %llu given up, %llu runs resumed, %llu of %llu bytes read, "
+                      "%llu before\n",
+                      name, (unsigned long long)ret_sums->restarts, (unsigned long long)ret_sums->completed,
+                      (unsigned long long)ret_sums->given_up, (unsigned long long)ret_sums->resumed,
+                      (unsigned long long)ret_sums->bytes_read, (unsigned long long)ret_sums->bytes_input,
+                      (unsigned long long)ret_sums->bytes_before);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
+static void checkpoints_change_nothing(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(30);
+    seeds_run(LOAD, "load", seeds, 0, 0, &sums);
+    assert_true(sums.completed > seeds && sums.bytes_read == sums.bytes_input && sums.resumed == 0);
+    seeds_run(OUTLIERS, "outliers", seeds, 0, 0, &sums);
+    assert_true(sums.completed > seeds && sums.bytes_read == sums.bytes_input && sums.resumed == 0);
+}
+
+static void killed(const char *path, const char *name)
+{
+    struct sums sums;
+    uint64_t seeds = scene_seeds(150);
+    seeds_run(path, name, seeds, 4, 0, &sums);
+    assert_true(sums.restarts > seeds / 2 && sums.resumed > seeds && sums.completed > 2 * seeds && sums.given_up > 0);
+}
+
+/* Total order, several outputs, diamonds, operators that speak seldom: their numbers and timers go on where they were. */
+static void other_graphs_go_on_from_their_checkpoints(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(60);
+    seeds_run(diamonds, "test", seeds, 2, 1, &sums);
+    assert_true(sums.resumed > seeds / 2);
+    seeds_run(totals, "test", seeds, 2, 1, &sums);
+    assert_true(sums.resumed > seeds / 2);
+}
+
+/* A node dies when a checkpoint has just become complete: what was read before it is not read again. */
+static void a_fresh_checkpoint_saves_most_of_the_reading(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(40);
+    seeds_run(LOAD, "load", seeds, 0, 2, &sums);
+    assert_true(sums.restarts > seeds / 2 && sums.resumed >= sums.restarts);
+    assert_true(sums.bytes_read - sums.bytes_input < sums.bytes_before / 2);
+}
+
+static void query_1_goes_on_from_its_checkpoints(void **state)
+{
+    (void)state;
+    killed(LOAD, "load");
+}
+
+static void query_2_goes_on_from_its_checkpoints(void **state)
+{
+    (void)state;
+    killed(OUTLIERS, "outliers");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(checkpoints_change_nothing),
+        cmocka_unit_test(a_fresh_checkpoint_saves_most_of_the_reading),
+        cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
+        cmocka_unit_test(other_graphs_go_on_from_their_checkpoints),
+        cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
