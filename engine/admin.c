@@ -1,7 +1,11 @@
 /* admin.c - see node.h: what commands ask, and what they are told. */
-#include "engine/node.h"
+#include "engine/mover.h"
 
 #include <string.h>
+
+/* As tools/cli.h has it: an answer is printed as it comes. */
+#define JSON_BEGIN "{\"schema_version\":1,"
+#define JSON_END ",\"error\":null}\n"
 
 static void reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const struct pst_text *out,
                   const char *err)
@@ -20,19 +24,55 @@ static void reply(struct pst_node *node, struct peer *peer, uint64_t request, in
     pst_peer_send(node, peer, &message);
 }
 
-void pst_admin_answer(struct pst_node *node, uint64_t peer_id, uint64_t request, int error, const char *text)
+void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *out,
+                     const char *err)
 {
-    struct peer *peer = pst_peer_by_id(node, peer_id);
+    struct pst_text text = {.bytes = (char *)(uintptr_t)out, .count = out != NULL ? strlen(out) : 0};
+    reply(node, peer, request, error, &text, err);
+}
+
+static void graph_state_print(const struct graph_record *record, bool json, struct pst_text *out)
+{
+    const char *state = pst_graph_state_names[record->state];
+    char checkpoint[20] = "";
+    if (record->complete != 0)
+        (void)snprintf(checkpoint, sizeof checkpoint, "%016llx", (unsigned long long)record->complete);
+    if (!json) {
+        (void)pst_text_printf(out, "%s: %s, incarnation %llu%s%s%s%s\n", record->start->graph, state,
+                              (unsigned long long)record->start->incarnation,
+                              record->complete != 0 ? ", checkpoint " : "", checkpoint,
+                              record->why[0] != '\0' ? ": " : "", record->why);
+        return;
+    }
+    (void)pst_text_printf(out, "\"graph\":");
+    (void)pst_text_json(out, record->start->graph);
+    (void)pst_text_printf(out, ",\"state\":\"%s\",\"incarnation\":%llu,\"checkpoint\":", state,
+                          (unsigned long long)record->start->incarnation);
+    (void)pst_text_json(out, record->complete != 0 ? checkpoint : NULL);
+    (void)pst_text_printf(out, ",\"why\":");
+    (void)pst_text_json(out, record->why[0] != '\0' ? record->why : NULL);
+}
+
+void pst_admin_answer(struct pst_node *node, const struct graph_record *record, int error, const char *why)
+{
+    struct peer *peer = pst_peer_by_id(node, record->asked_by);
     struct pst_text out = {0};
     if (peer == NULL)
         return;
+    if (error == PST_OK && record->asked_json)
+        (void)pst_text_printf(&out, JSON_BEGIN);
     if (error == PST_OK)
-        (void)pst_text_printf(&out, "%s\n", text);
-    reply(node, peer, request, error, &out, error != PST_OK ? text : NULL);
+        graph_state_print(record, record->asked_json, &out);
+    if (error == PST_OK && record->asked_json)
+        (void)pst_text_printf(&out, JSON_END);
+    reply(node, peer, record->request, error, &out,
+          error == PST_OK  ? NULL
+          : why[0] != '\0' ? why
+                           : pst_error_sentence(error));
     pst_text_fini(&out);
 }
 
-/* submit FILE [NAME=VALUE...] [--source NODE]; the body is the graph's text */
+/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--strict] [--wait]; the body is the graph's text */
 static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
     const Pst__Admin *admin = message->admin;
@@ -42,11 +82,18 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
                                     .text_bytes = admin->body.len,
                                     .settings = settings,
                                     .asked_by = peer->id,
-                                    .request = message->request};
+                                    .request = message->request,
+                                    .json = admin->json};
     for (size_t i = 2; i < admin->n_arguments; i++) {
         char *value = strchr(admin->arguments[i], '=');
         if (strcmp(admin->arguments[i], "--source") == 0 && i + 1 < admin->n_arguments) {
             submission.source = admin->arguments[++i];
+        } else if (strcmp(admin->arguments[i], "--input") == 0 && i + 1 < admin->n_arguments) {
+            submission.input = admin->arguments[++i];
+        } else if (strcmp(admin->arguments[i], "--strict") == 0) {
+            submission.strict = true;
+        } else if (strcmp(admin->arguments[i], "--wait") == 0) {
+            submission.wait = true;
         } else if (value == NULL || submission.setting_count == 64) {
             (void)pst_text_printf(why, "`%s` is no setting NAME=VALUE, or there are too many", admin->arguments[i]);
             return PST_EINVAL;
@@ -60,31 +107,41 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
 
 static void status_graph(const struct graph_record *record, bool json, struct pst_text *out)
 {
-    const Pst__Control *control = record->start;
-    const Pst__Start *start = control->start;
-    if (json) {
-        (void)pst_text_printf(out, "{\"graph\":");
-        (void)pst_text_json(out, control->graph);
-        (void)pst_text_printf(out, ",\"state\":\"%s\",\"incarnation\":%llu,\"rows\":%llu,\"rows_out\":%llu,\"why\":",
-                              pst_graph_state_names[record->state], (unsigned long long)control->incarnation,
-                              (unsigned long long)record->rows, (unsigned long long)record->rows_out);
-        (void)pst_text_json(out, record->why[0] != '\0' ? record->why : NULL);
-        (void)pst_text_printf(out, ",\"places\":[");
-        for (size_t i = 0; i < start->n_places; i++) {
-            (void)pst_text_printf(out, "%s{\"operator\":", i != 0 ? "," : "");
-            (void)pst_text_json(out, start->places[i]->operator_id);
-            (void)pst_text_printf(out, ",\"partition\":%u,\"node\":", start->places[i]->partition);
-            (void)pst_text_json(out, start->nodes[start->places[i]->node]);
-            (void)pst_text_printf(out, "}");
+    const Pst__Start *start = record->start->start;
+    if (json)
+        (void)pst_text_printf(out, "{");
+    graph_state_print(record, json, out);
+    if (json)
+        (void)pst_text_printf(out, ",\"rows\":%llu,\"rows_out\":%llu,\"places\":[", (unsigned long long)record->rows,
+                              (unsigned long long)record->rows_out);
+    bool moved = pst_moves_layout(record, json, out), first = !moved;
+    for (size_t i = 0; i < start->n_places; i++) {
+        const Pst__Place *place = start->places[i];
+        if (moved && pst_moves_knows(record, place->operator_id))
+            continue;
+        if (!json) {
+            (void)pst_text_printf(out, "  %s/%u on %s\n", place->operator_id, place->partition,
+                                  start->nodes[place->node]);
+            continue;
         }
-        (void)pst_text_printf(out, "]}");
-        return;
+        (void)pst_text_printf(out, "%s{\"operator\":", first ? "" : ",");
+        first = false;
+        (void)pst_text_json(out, place->operator_id);
+        (void)pst_text_printf(out, ",\"partition\":%u,\"node\":", place->partition);
+        (void)pst_text_json(out, start->nodes[place->node]);
+        (void)pst_text_printf(out, "}");
     }
-    (void)pst_text_printf(out, "%s: %s, incarnation %llu%s%s\n", control->graph, pst_graph_state_names[record->state],
-                          (unsigned long long)control->incarnation, record->why[0] != '\0' ? ": " : "", record->why);
-    for (size_t i = 0; i < start->n_places; i++)
-        (void)pst_text_printf(out, "  %s/%u on %s\n", start->places[i]->operator_id, start->places[i]->partition,
-                              start->nodes[start->places[i]->node]);
+    if (json)
+        (void)pst_text_printf(out, "]}");
+}
+
+/* What a cluster without TLS is, is never left unsaid. */
+static void insecure_print(const struct pst_node *node, bool json, struct pst_text *out)
+{
+    if (json)
+        (void)pst_text_printf(out, "\"insecure_loopback\":%s,", node->options.insecure ? "true" : "false");
+    else if (node->options.insecure)
+        (void)pst_text_printf(out, "this cluster runs with --insecure-loopback: its connections are not protected\n");
 }
 
 static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_text *out, struct pst_text *why)
@@ -93,7 +150,10 @@ static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_tex
     const char *only = admin->n_arguments > 1 ? admin->arguments[1] : NULL;
     bool found = only == NULL;
     if (admin->json)
-        (void)pst_text_printf(out, "{\"graphs\":[");
+        (void)pst_text_printf(out, JSON_BEGIN);
+    insecure_print(node, admin->json, out);
+    if (admin->json)
+        (void)pst_text_printf(out, "\"graphs\":[");
     for (uint32_t i = 0, n = 0; i < duty->graph_count; i++) {
         if (only != NULL && strcmp(only, duty->graphs[i]->start->graph) != 0)
             continue;
@@ -103,17 +163,20 @@ static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_tex
         found = true;
     }
     if (admin->json)
-        (void)pst_text_printf(out, "],\"error\":null}\n");
+        (void)pst_text_printf(out, "]" JSON_END);
     if (!found)
         (void)pst_text_printf(why, "there is no graph `%s`", only);
-    return found ? PST_OK : PST_ENOENT;
+    return found ? PST_OK : PST_EREFUSED;
 }
 
 static int ls(struct pst_node *node, bool json, struct pst_text *out)
 {
     const struct coordinator *duty = node->duty;
     if (json)
-        (void)pst_text_printf(out, "{\"nodes\":[");
+        (void)pst_text_printf(out, JSON_BEGIN);
+    insecure_print(node, json, out);
+    if (json)
+        (void)pst_text_printf(out, "\"nodes\":[");
     for (uint32_t i = 0; i < duty->member_count; i++) {
         const struct member *member = &duty->members[i];
         const char *state = !member->alive ? "dead" : member->lost_ns != 0 ? "silent" : "alive";
@@ -131,42 +194,118 @@ static int ls(struct pst_node *node, bool json, struct pst_text *out)
         }
     }
     if (json)
-        (void)pst_text_printf(out, "],\"error\":null}\n");
+        (void)pst_text_printf(out, "]" JSON_END);
     return PST_OK;
+}
+
+/* ---- a node that is not the coordinator hands on what it is asked, and the answer back ---- */
+
+static struct passed *passed_find(struct pst_node *node, uint64_t request)
+{
+    for (uint32_t i = 0; i < NODE_PASSED_MAX; i++)
+        if (node->passed[i].request == request)
+            return &node->passed[i];
+    return NULL;
+}
+
+static int pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
+{
+    struct passed *passed = passed_find(node, 0);
+    if (node->upstream == NULL || node->upstream->state != PEER_UP) {
+        (void)pst_text_printf(why, "this node has no connection to the coordinator, %s at %s",
+                              node->coordinator[0] != '\0' ? node->coordinator : "whose name it does not know",
+                              node->coordinator_address);
+        return PST_EREFUSED;
+    }
+    if (passed == NULL) {
+        (void)pst_text_printf(why, "%d commands wait already for the coordinator's answer", NODE_PASSED_MAX);
+        return PST_EFULL;
+    }
+    Pst__Control copy = *message;
+    *passed = (struct passed){++node->passed_requests + 1, peer->id, message->request}; /* 1 is the hello's */
+    copy.request = passed->request;
+    pst_peer_send(node, node->upstream, &copy);
+    return PST_OK;
+}
+
+void pst_admin_back(struct pst_node *node, const Pst__Control *message)
+{
+    struct passed *passed = message->request != 0 ? passed_find(node, message->request) : NULL;
+    struct peer *peer = passed != NULL ? pst_peer_by_id(node, passed->peer) : NULL;
+    Pst__Control copy = *message;
+    if (passed == NULL)
+        return;
+    copy.request = passed->peer_request;
+    passed->request = 0;
+    if (peer != NULL)
+        pst_peer_send(node, peer, &copy);
+}
+
+void pst_admin_lost(struct pst_node *node)
+{
+    for (uint32_t i = 0; i < NODE_PASSED_MAX; i++) {
+        struct passed *passed = &node->passed[i];
+        struct peer *peer = passed->request != 0 ? pst_peer_by_id(node, passed->peer) : NULL;
+        passed->request = 0;
+        if (peer != NULL)
+            reply(node, peer, passed->peer_request, PST_ETIMEOUT, NULL,
+                  "the connection to the coordinator was lost: `penstock status` shows whether it was done");
+    }
+}
+
+/* ---- commands ---- */
+
+static int command(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *out,
+                   struct pst_text *why, bool *ret_later)
+{
+    const Pst__Admin *admin = message->admin;
+    const char *verb = admin->arguments[0];
+    struct submission asked = {.asked_by = peer->id, .request = message->request, .json = admin->json};
+    int rc = PST_EINVAL;
+    if (node->duty == NULL) {
+        rc = pass_on(node, peer, message, why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "submit") == 0) {
+        rc = submit(node, peer, message, why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "status") == 0) {
+        rc = status(node, admin, out, why);
+    } else if (strcmp(verb, "ls") == 0) {
+        rc = ls(node, admin->json, out);
+    } else if (strcmp(verb, "cancel") == 0 && admin->n_arguments == 2) {
+        rc = pst_coordinator_cancel(node, &asked, admin->arguments[1], why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "move") == 0 && admin->n_arguments == 3) {
+        rc = pst_moves_move(node, &asked, admin->arguments[1], admin->arguments[2], why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "scale") == 0 && admin->n_arguments == 3) {
+        uint64_t count = 0;
+        rc = pst_parse_u64(admin->arguments[2], &count) == PST_OK && count <= PST_BUCKETS_MAX ? PST_OK : PST_EINVAL;
+        if (rc == PST_OK)
+            rc = pst_moves_scale(node, &asked, admin->arguments[1], (uint32_t)count, why);
+        else
+            (void)pst_text_printf(why, "`%.100s` is no number of partitions", admin->arguments[2]);
+        *ret_later = rc == PST_OK;
+    } else {
+        (void)pst_text_printf(why, "`%.100s` is no command of this node", verb);
+    }
+    return rc;
 }
 
 void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message)
 {
-    const Pst__Admin *admin = message->admin;
     struct pst_text out = {0}, why = {0};
-    if (message->body_case != PST__CONTROL__BODY_ADMIN || admin->n_arguments == 0) {
-        peer->closing = true;
+    bool later = false;
+    if (message->body_case != PST__CONTROL__BODY_ADMIN || message->admin->n_arguments == 0) {
+        pst_peer_close(node, peer, "it has sent what a command does not send");
         return;
     }
-    const char *verb = admin->arguments[0];
-    int rc = PST_EINVAL;
-    bool answered_later = false;
-    if (node->duty == NULL) {
-        (void)pst_text_printf(&why, "this node is not the coordinator: ask %s at %s", node->coordinator,
-                              node->coordinator_address);
-        rc = PST_EREFUSED;
-    } else if (strcmp(verb, "submit") == 0) {
-        rc = submit(node, peer, message, &why);
-        answered_later = rc == PST_OK;
-    } else if (strcmp(verb, "status") == 0) {
-        rc = status(node, admin, &out, &why);
-    } else if (strcmp(verb, "ls") == 0) {
-        rc = ls(node, admin->json, &out);
-    } else if (strcmp(verb, "cancel") == 0 && admin->n_arguments == 2) {
-        rc = pst_coordinator_cancel(node, admin->arguments[1], &why);
-    } else {
-        (void)pst_text_printf(&why, "`%s` is no command of this node", verb);
-    }
-    if (!answered_later)
-        reply(node, peer, message->request, rc, &out,
-              rc == PST_OK          ? NULL
+    int rc = command(node, peer, message, &out, &why, &later);
+    if (!later)
+        reply(node, peer, message->request, rc, rc == PST_OK ? &out : NULL,
+              rc == PST_OK        ? NULL
               : why.bytes != NULL ? why.bytes
-                                    : pst_error_sentence(rc));
+                                  : pst_error_sentence(rc));
     pst_text_fini(&out);
     pst_text_fini(&why);
 }

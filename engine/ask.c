@@ -129,9 +129,10 @@ static pst_step ask_step(void *argument, uint32_t worker)
     if (asking->rc == PST_EAGAIN && interrupts != NULL && atomic_load(interrupts) != 0)
         asking->rc = PST_ESTOPPED;
     if (asking->rc == PST_EAGAIN && asking->deadline_ns != 0) {
-        if (world->now_ns(world->self) >= asking->deadline_ns)
-            asking->rc = failed(asking, PST_ETIMEOUT, "no answer in time from");
-        else
+        if (world->now_ns(world->self) >= asking->deadline_ns) {
+            asking->rc = PST_ETIMEOUT;
+            (void)pst_text_printf(&asking->answer->err, "no answer in time from %s", asking->question->address);
+        } else
             (void)world->alarm(world->self, 0, asking->deadline_ns);
     }
     if (asking->rc == PST_EAGAIN)

@@ -1,9 +1,16 @@
 /* build.c - the instances and channels of a graph, and what a partition that comes later needs of them (lane.c). */
 #include "engine/build.h"
 
-#include "engine/link.h"
-
 #include <string.h>
+
+static bool is_stage(const struct pst_graph_node *node) { return node->op->role == PST_ROLE_STATELESS; }
+
+/* On several nodes what an operator with state puts out bears its bucket and number, so that it can come from two. */
+static bool is_numbered(const struct run *run, uint32_t node_index)
+{
+    const struct pst_graph_node *node = &run->graph->nodes[node_index];
+    return run->site != NULL && run->graph->nodes[node->host].op->role == PST_ROLE_PLAIN;
+}
 
 int pst_edges_build(struct run *run)
 {
@@ -26,7 +33,7 @@ int pst_edges_build(struct run *run)
                                   .columns = input->used,
                                   .keyed = input->key != NULL,
                                   .broadcast = input->broadcast,
-                                  .total = node->order == PST_ORDER_TOTAL,
+                                  .total = node->order == PST_ORDER_TOTAL || is_numbered(run, input->producer),
                                   .key = input->key,
                                   .key_count = input->key != NULL ? node->key_count : 0,
                                   .key_bytes = node->key_bytes,
@@ -110,8 +117,6 @@ static int instance_buckets(struct run *run, struct pst_ctx *ctx)
     return PST_OK;
 }
 
-static bool is_stage(const struct pst_graph_node *node) { return node->op->role == PST_ROLE_STATELESS; }
-
 /* A partition, or the source on a worker, with everything behind it up to the first nodes that are no stages. */
 static int outputs_build(struct run *run, struct pst_ctx *ctx, bool batches);
 
@@ -133,9 +138,9 @@ static int route_build(struct run *run, struct pst_ctx *ctx, const struct pst_gr
     const struct pst_graph_node *node = &run->graph->nodes[consumer->node];
     (void)ctx;
     route->edge = &run->edges[consumer->node][consumer->input];
-    route->target_count = node->partition_count;
+    route->target_count = run->partition_count[consumer->node];
     route->partition_of_bucket = run->partition_of_bucket[consumer->node];
-    route->targets = pst_arena_alloc(&run->arena, node->partition_count * sizeof(struct channel *));
+    route->targets = pst_arena_alloc(&run->arena, node->bucket_count * sizeof(struct channel *));
     return route->targets != NULL ? PST_OK : PST_ENOMEM;
 }
 
@@ -159,7 +164,7 @@ static int output_build(struct run *run, struct pst_ctx *ctx, struct output *out
             }
         } else {
             rc = route_build(run, ctx, &plan->consumers[c], &output->routes[output->route_count++]);
-            output->total |= node->order == PST_ORDER_TOTAL;
+            output->total |= run->edges[plan->consumers[c].node][plan->consumers[c].input].total;
         }
         if (rc != PST_OK)
             return rc;
@@ -196,15 +201,20 @@ int pst_instances_build(struct run *run)
 {
     uint32_t next_worker = 0;
     run->partitions = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partitions);
-    if (run->partitions == NULL)
+    run->partition_count = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partition_count);
+    run->route_number = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->route_number);
+    if (run->partitions == NULL || run->partition_count == NULL || run->route_number == NULL)
         return PST_ENOMEM;
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        run->partition_count[n] = run->graph->nodes[n].partition_count;
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];
         bool source = node->op->role == PST_ROLE_SOURCE;
         if (is_stage(node))
             continue;
         uint32_t count = source ? run->worker_count : node->partition_count;
-        run->partitions[n] = pst_arena_alloc(&run->arena, count * sizeof **run->partitions);
+        uint32_t room = source ? count : node->bucket_count;
+        run->partitions[n] = pst_arena_alloc(&run->arena, room * sizeof **run->partitions);
         if (run->partitions[n] == NULL)
             return PST_ENOMEM;
         for (uint32_t p = 0; p < count; p++) {
@@ -248,91 +258,146 @@ static int channel_add(struct run *run, struct channel *channel)
     return PST_OK;
 }
 
-static uint32_t count_routes(const struct pst_ctx *ctx)
+/* ---- numbers of channels ----
+ * A channel has a number on every node, from what it joins alone, so that one that is made later needs no agreement: routes are
+ * counted in the order of the graph, and each has room for all instances that its producer may ever have, by all that its consumer may. */
+struct numbers {
+    uint64_t route; /* the first one of the next route */
+    uint32_t slot;  /* of the producer among its operator's */
+    uint32_t slot_count;
+};
+
+static uint32_t slot_count(const struct run *run, const struct pst_graph_node *node)
 {
-    uint32_t count = 0;
-    for (uint32_t o = 0; o < ctx->node->output_count; o++) {
-        for (uint32_t r = 0; r < ctx->outputs[o].route_count; r++)
-            count += ctx->outputs[o].routes[r].target_count;
-        for (uint32_t s = 0; s < ctx->outputs[o].stage_count; s++)
-            count += count_routes(ctx->outputs[o].stages[s]);
-    }
-    return count;
+    if (node->op->role != PST_ROLE_SOURCE)
+        return node->bucket_count;
+    return run->site != NULL ? run->site->node_count * PST_WORKERS_MAX : run->worker_count;
+}
+
+static uint64_t number_of(const struct numbers *numbers, const struct pst_graph_node *consumer, uint32_t partition)
+{
+    return numbers->route + (uint64_t)numbers->slot * consumer->bucket_count + partition;
+}
+
+static void next_route(struct numbers *numbers, const struct pst_graph_node *consumer)
+{
+    numbers->route += (uint64_t)numbers->slot_count * consumer->bucket_count;
+}
+
+/* ---- channels ---- */
+
+static int list_grow(struct run *run, void *list_of_pointers, uint32_t count, uint32_t *capacity)
+{
+    void **list = *(void ***)list_of_pointers;
+    if (count < *capacity)
+        return PST_OK;
+    uint32_t larger = *capacity == 0 ? 8 : *capacity * 2;
+    void **copy = pst_arena_alloc(&run->arena, larger * sizeof *copy);
+    if (copy == NULL)
+        return PST_ENOMEM;
+    if (count != 0)
+        memcpy(copy, list, count * sizeof *copy);
+    *(void ***)list_of_pointers = copy;
+    *capacity = larger;
+    return PST_OK;
+}
+
+static int channel_into(struct run *run, struct pst_ctx *consumer, struct channel *channel)
+{
+    int rc = list_grow(run, &consumer->channels, consumer->channel_count, &consumer->channel_capacity);
+    if (rc == PST_OK)
+        consumer->channels[consumer->channel_count++] = channel;
+    return rc;
 }
 
 /* From `owner` to a partition here or on another node. */
-static int channel_out_build(struct run *run, struct pst_ctx *owner, const struct edge *edge, uint32_t partition,
-                             uint32_t number, struct channel **ret_channel)
+int pst_channel_out_build(struct run *run, struct pst_ctx *owner, const struct edge *edge, uint32_t partition,
+                          uint64_t number, struct channel **ret_channel)
 {
     struct pst_ctx *target = run->partitions[edge->node][partition];
     uint32_t far_node = target != NULL ? 0 : run->site->node_of_partition[edge->node][partition];
     uint32_t worker = target != NULL ? target->worker : pst_link_worker(run, far_node);
     struct channel *channel = pst_channel_new(run, edge, owner->worker, worker);
     int rc = channel_add(run, channel);
+    if (rc == PST_OK)
+        rc = list_grow(run, &owner->channels_out, owner->channel_out_count, &owner->channel_out_capacity);
     if (rc != PST_OK)
         return rc;
+    channel->producer = owner;
     channel->consumer = target;
     channel->from_source = owner->node->op->role == PST_ROLE_SOURCE;
     owner->channels_out[owner->channel_out_count++] = channel;
     *ret_channel = channel;
-    if (target == NULL)
-        return pst_link_add(run, far_node, channel, number, PST_LINK_OUT);
-    target->channel_count++;
-    return PST_OK;
+    return target != NULL ? channel_into(run, target, channel)
+                          : pst_link_add(run, far_node, channel, number, PST_LINK_OUT);
 }
 
-/* Makes the channels of every route of `ctx` (an instance or a stage inside `owner`); *number is of the next one. */
-static int channels_of(struct run *run, struct pst_ctx *owner, struct pst_ctx *ctx, uint32_t *number)
+/* From an instance on another node to a partition here. */
+int pst_channel_in_build(struct run *run, uint32_t far_node, pst_link_end end, const struct edge *edge,
+                         struct pst_ctx *target, uint64_t number, struct channel **ret_channel)
 {
+    struct channel *channel = pst_channel_new(run, edge, pst_link_worker(run, far_node), target->worker);
+    int rc = channel_add(run, channel);
+    if (rc != PST_OK)
+        return rc;
+    channel->consumer = target;
+    *ret_channel = channel;
+    rc = channel_into(run, target, channel);
+    return rc == PST_OK ? pst_link_add(run, far_node, channel, number, end) : rc;
+}
+
+/* Lanes that were given up have left a hole. */
+static bool is_anywhere(const struct run *run, uint32_t node_index, uint32_t partition)
+{
+    return run->site == NULL || run->site->node_of_partition[node_index][partition] != UINT16_MAX;
+}
+
+/* Makes the channels of every route of `ctx` (an instance or a stage inside `owner`). */
+static int channels_of(struct run *run, struct pst_ctx *owner, struct pst_ctx *ctx, struct numbers *numbers)
+{
+    int rc = PST_OK;
     for (uint32_t o = 0; o < ctx->node->output_count; o++) {
-        for (uint32_t r = 0; r < ctx->outputs[o].route_count; r++) {
+        for (uint32_t r = 0; r < ctx->outputs[o].route_count && rc == PST_OK; r++) {
             struct route *route = &ctx->outputs[o].routes[r];
-            for (uint32_t t = 0; t < route->target_count; t++) {
-                int rc = channel_out_build(run, owner, route->edge, t, (*number)++, &route->targets[t]);
-                if (rc != PST_OK)
-                    return rc;
-            }
+            const struct pst_graph_node *consumer = &run->graph->nodes[route->edge->node];
+            route->number = numbers->route + (uint64_t)numbers->slot * consumer->bucket_count;
+            for (uint32_t t = 0; t < route->target_count && rc == PST_OK; t++)
+                if (is_anywhere(run, route->edge->node, t))
+                    rc = pst_channel_out_build(run, owner, route->edge, t, number_of(numbers, consumer, t),
+                                               &route->targets[t]);
+            next_route(numbers, consumer);
         }
-        for (uint32_t s = 0; s < ctx->outputs[o].stage_count; s++) {
-            int rc = channels_of(run, owner, ctx->outputs[o].stages[s], number);
-            if (rc != PST_OK)
-                return rc;
-        }
+        for (uint32_t s = 0; s < ctx->outputs[o].stage_count && rc == PST_OK; s++)
+            rc = channels_of(run, owner, ctx->outputs[o].stages[s], numbers);
     }
-    return PST_OK;
+    return rc;
 }
 
 /* An instance on another node. */
 struct far_instance {
     uint32_t node; /* of the cluster */
     pst_link_end end;
-    uint32_t *number;
+    struct numbers numbers;
 };
 
-static int channels_in_build(struct run *run, const struct far_instance *from,
-                             const struct pst_graph_consumer *consumer)
+static int channels_in_build(struct run *run, struct far_instance *from, const struct pst_graph_consumer *consumer)
 {
     const struct edge *edge = &run->edges[consumer->node][consumer->input];
-    uint32_t partition_count = run->graph->nodes[consumer->node].partition_count;
-    for (uint32_t t = 0; t < partition_count; t++, (*from->number)++) {
+    const struct pst_graph_node *to = &run->graph->nodes[consumer->node];
+    int rc = PST_OK;
+    for (uint32_t t = 0; t < to->partition_count && rc == PST_OK; t++) {
         struct pst_ctx *target = run->partitions[consumer->node][t];
-        if (target == NULL)
-            continue;
-        struct channel *channel = pst_channel_new(run, edge, pst_link_worker(run, from->node), target->worker);
-        int rc = channel_add(run, channel);
-        if (rc != PST_OK)
-            return rc;
-        channel->consumer = target;
-        target->channel_count++;
-        rc = pst_link_add(run, from->node, channel, *from->number, from->end);
-        if (rc != PST_OK)
-            return rc;
+        struct channel *channel;
+        if (target != NULL)
+            rc = pst_channel_in_build(run, from->node, from->end, edge, target, number_of(&from->numbers, to, t),
+                                      &channel);
     }
-    return PST_OK;
+    next_route(&from->numbers, to);
+    return rc;
 }
 
 /* As channels_of(), in the same order: of its channels those that lead here. */
-static int channels_from(struct run *run, const struct far_instance *from, uint32_t node_index)
+static int channels_from(struct run *run, struct far_instance *from, uint32_t node_index)
 {
     const struct pst_graph *graph = run->graph;
     const struct pst_graph_node *node = &graph->nodes[node_index];
@@ -349,35 +414,41 @@ static int channels_from(struct run *run, const struct far_instance *from, uint3
     return rc;
 }
 
-static int channels_of_instance(struct run *run, uint32_t node_index, uint32_t far_node, struct pst_ctx *ctx,
-                                uint32_t *number)
+/* How many numbers the routes of an operator take. */
+static uint64_t numbers_taken(const struct run *run, uint32_t node_index, uint32_t slots)
 {
-    bool source = run->graph->nodes[node_index].op->role == PST_ROLE_SOURCE;
-    if (ctx == NULL) {
-        struct far_instance from = {far_node, source ? PST_LINK_IN_SOURCE : PST_LINK_IN, number};
-        return channels_from(run, &from, node_index);
+    const struct pst_graph_node *node = &run->graph->nodes[node_index];
+    uint64_t taken = 0;
+    for (uint32_t o = 0; o < node->output_count; o++) {
+        for (uint32_t c = 0; c < node->outputs[o].consumer_count; c++) {
+            uint32_t index = node->outputs[o].consumers[c].node;
+            const struct pst_graph_node *consumer = &run->graph->nodes[index];
+            taken += is_stage(consumer) ? numbers_taken(run, index, slots) : (uint64_t)slots * consumer->bucket_count;
+        }
     }
-    ctx->channels_out = pst_arena_alloc(&run->arena, (count_routes(ctx) + 1) * sizeof(struct channel *));
-    return ctx->channels_out != NULL ? channels_of(run, ctx, ctx, number) : PST_ENOMEM;
+    return taken;
 }
 
-/* Channels are numbered alike on all nodes: by operator, then instance (of a source by node and worker), then route, then target. */
-static int channels_number(struct run *run)
+static int channels_of_instance(struct run *run, uint32_t node_index, uint32_t far_node, struct pst_ctx *ctx,
+                                struct numbers numbers)
+{
+    bool source = run->graph->nodes[node_index].op->role == PST_ROLE_SOURCE;
+    if (ctx != NULL)
+        return channels_of(run, ctx, ctx, &numbers);
+    struct far_instance from = {far_node, source ? PST_LINK_IN_SOURCE : PST_LINK_IN, numbers};
+    return channels_from(run, &from, node_index);
+}
+
+static int channels_of_source(struct run *run, uint32_t node_index, struct numbers numbers)
 {
     const struct site *site = run->site;
-    uint32_t number = 0;
     int rc = PST_OK;
-    for (uint32_t n = 0; n < run->graph->node_count && rc == PST_OK; n++) {
-        const struct pst_graph_node *node = &run->graph->nodes[n];
-        bool source = node->op->role == PST_ROLE_SOURCE;
-        for (uint32_t p = 0; !is_stage(node) && !source && p < node->partition_count && rc == PST_OK; p++)
-            rc = channels_of_instance(run, n, site != NULL ? site->node_of_partition[n][p] : 0, run->partitions[n][p],
-                                      &number);
-        for (uint32_t k = 0; source && k < (site != NULL ? site->node_count : 1); k++) {
-            bool here = site == NULL || k == site->this_node;
-            uint32_t workers = site == NULL ? run->worker_count : site->reads[k] ? site->worker_count[k] : 0;
-            for (uint32_t w = 0; w < workers && rc == PST_OK; w++)
-                rc = channels_of_instance(run, n, k, here ? run->partitions[n][w] : NULL, &number);
+    for (uint32_t k = 0; k < (site != NULL ? site->node_count : 1); k++) {
+        bool here = site == NULL || k == site->this_node;
+        uint32_t workers = site == NULL ? run->worker_count : site->reads[k] ? site->worker_count[k] : 0;
+        for (uint32_t w = 0; w < workers && rc == PST_OK; w++) {
+            numbers.slot = site != NULL ? k * PST_WORKERS_MAX + w : w;
+            rc = channels_of_instance(run, node_index, k, here ? run->partitions[node_index][w] : NULL, numbers);
         }
     }
     return rc;
@@ -385,21 +456,98 @@ static int channels_number(struct run *run)
 
 int pst_channels_build(struct run *run)
 {
-    int rc = channels_number(run);
+    const struct site *site = run->site;
+    uint64_t route = 0;
+    int rc = PST_OK;
+    for (uint32_t n = 0; n < run->graph->node_count && rc == PST_OK; n++) {
+        const struct pst_graph_node *node = &run->graph->nodes[n];
+        if (is_stage(node))
+            continue;
+        struct numbers numbers = {.route = route, .slot_count = slot_count(run, node)};
+        run->route_number[n] = route;
+        route += numbers_taken(run, n, numbers.slot_count);
+        if (node->op->role == PST_ROLE_SOURCE) {
+            rc = channels_of_source(run, n, numbers);
+            continue;
+        }
+        for (; numbers.slot < node->partition_count && rc == PST_OK; numbers.slot++)
+            rc = channels_of_instance(run, n, site != NULL ? site->node_of_partition[n][numbers.slot] : 0,
+                                      run->partitions[n][numbers.slot], numbers);
+    }
+    return rc;
+}
+
+/* ---- what comes later ---- */
+
+int pst_instance_later(struct run *run, uint32_t node_index, uint32_t partition, uint32_t worker,
+                       struct pst_ctx **ret_ctx)
+{
+    struct pst_ctx *ctx = instance_new(run, node_index, partition, worker);
+    int rc = ctx != NULL ? outputs_build(run, ctx, true) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = instance_buckets(run, ctx);
     if (rc != PST_OK)
         return rc;
-    for (uint32_t i = 0; i < run->instance_count; i++) { /* the consumers' side, in the order of inputs */
-        struct pst_ctx *ctx = run->instances[i];
-        ctx->channels = pst_arena_alloc(&run->arena, (ctx->channel_count + 1) * sizeof(struct channel *));
-        if (ctx->channels == NULL)
-            return PST_ENOMEM;
-        ctx->channel_count = 0;
-    }
-    for (uint32_t c = 0; c < run->channel_count; c++) {
-        struct pst_ctx *consumer = run->channels[c]->consumer;
-        if (consumer == NULL)
-            continue; /* on another node */
-        consumer->channels[consumer->channel_count++] = run->channels[c];
-    }
+    run->partitions[node_index][partition] = ctx;
+    if (run->partition_count[node_index] <= partition)
+        run->partition_count[node_index] = partition + 1;
+    *ret_ctx = ctx;
     return PST_OK;
+}
+
+int pst_channels_later(struct run *run, struct pst_ctx *ctx)
+{
+    struct numbers numbers = {
+        .route = run->route_number[ctx->node_index], .slot = ctx->partition, .slot_count = slot_count(run, ctx->node)};
+    return channels_of(run, ctx, ctx, &numbers);
+}
+
+static int routes_visit(const struct run *run, uint32_t node_index, struct numbers *numbers, pst_route_visit visit,
+                        void *argument)
+{
+    const struct pst_graph_node *node = &run->graph->nodes[node_index];
+    int rc = PST_OK;
+    for (uint32_t o = 0; o < node->output_count; o++) {
+        const struct pst_graph_output *output = &node->outputs[o];
+        for (uint32_t c = 0; c < output->consumer_count && rc == PST_OK; c++) {
+            const struct pst_graph_node *consumer = &run->graph->nodes[output->consumers[c].node];
+            if (is_stage(consumer))
+                continue;
+            rc =
+                visit(argument, output->consumers[c].node, output->consumers[c].input, number_of(numbers, consumer, 0));
+            next_route(numbers, consumer);
+        }
+        for (uint32_t c = 0; c < output->consumer_count && rc == PST_OK; c++)
+            if (is_stage(&run->graph->nodes[output->consumers[c].node]))
+                rc = routes_visit(run, output->consumers[c].node, numbers, visit, argument);
+    }
+    return rc;
+}
+
+int pst_routes_visit(const struct run *run, uint32_t node_index, uint32_t slot, pst_route_visit visit, void *argument)
+{
+    struct numbers numbers = {.route = run->route_number[node_index],
+                              .slot = slot,
+                              .slot_count = slot_count(run, &run->graph->nodes[node_index])};
+    return routes_visit(run, node_index, &numbers, visit, argument);
+}
+
+static void list_drop(struct channel **list, uint32_t *count, const struct channel *channel)
+{
+    for (uint32_t i = 0; i < *count; i++)
+        if (list[i] == channel)
+            list[i--] = list[--*count];
+}
+
+void pst_channel_drop(struct run *run, struct channel *channel)
+{
+    if (channel->far != NULL)
+        pst_link_remove(run, channel);
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        struct pst_ctx *ctx = run->instances[i];
+        list_drop(ctx->channels, &ctx->channel_count, channel);
+        list_drop(ctx->channels_out, &ctx->channel_out_count, channel);
+    }
+    list_drop(run->channels, &run->channel_count, channel);
+    pst_channel_free(channel);
 }

@@ -3,7 +3,7 @@
  * The ring's size is the credit: a frame that finds no room stays pending with its producer. Watermarks and ends need no room,
  * they stand in cells of their own (E2). A producer that waits says so in `blocked`, then tries once more; a consumer that made
  * room looks at it afterwards: both sequentially consistent, so that no wake-up is lost. */
-#include "engine/runtime.h"
+#include "engine/lane.h"
 
 #include <string.h>
 
@@ -216,6 +216,17 @@ static void hold(struct channel *channel, struct frame *frame)
     channel->held_count++;
 }
 
+/* What is wanted of it. */
+static void take_in(struct channel *channel, struct frame *frame)
+{
+    if (channel->consumer != NULL && channel->consumer->filter != NULL)
+        pst_frame_filter(channel->consumer, channel, frame);
+    if (frame->row_count != 0)
+        hold(channel, frame);
+    else
+        pst_channel_recycle(channel, frame);
+}
+
 static void wake_producer(struct channel *channel)
 {
     atomic_thread_fence(memory_order_seq_cst);
@@ -227,12 +238,14 @@ struct frame *pst_channel_head(struct channel *channel)
 {
     if (channel->held_first != NULL)
         return channel->held_first;
-    struct frame *frame = ring_take(&channel->ring, channel->ring_buffer);
-    if (frame != NULL) {
-        hold(channel, frame);
+    while (channel->held_first == NULL) {
+        struct frame *frame = ring_take(&channel->ring, channel->ring_buffer);
+        if (frame == NULL)
+            return NULL;
+        take_in(channel, frame);
         wake_producer(channel);
     }
-    return frame;
+    return channel->held_first;
 }
 
 struct frame *pst_channel_take(struct channel *channel)
@@ -252,6 +265,38 @@ void pst_channel_recycle(struct channel *channel, struct frame *frame)
         pst_free(frame);
 }
 
+static void list_tidy(struct frame **first, struct frame **last)
+{
+    *last = NULL;
+    for (struct frame **at = first; *at != NULL;) {
+        struct frame *frame = *at;
+        if (frame->cursor == frame->row_count) {
+            *at = frame->next;
+            pst_free(frame);
+            continue;
+        }
+        *last = frame;
+        at = &frame->next;
+    }
+}
+
+void pst_channel_tidy_out(struct channel *channel)
+{
+    list_tidy(&channel->pending_first, &channel->pending_last);
+    if (channel->open != NULL && channel->open->row_count == 0) {
+        pst_free(channel->open);
+        channel->open = NULL;
+    }
+}
+
+void pst_channel_tidy_in(struct channel *channel)
+{
+    list_tidy(&channel->held_first, &channel->held_last);
+    channel->held_count = 0;
+    for (const struct frame *frame = channel->held_first; frame != NULL; frame = frame->next)
+        channel->held_count++;
+}
+
 void pst_channel_pop(struct channel *channel) { pst_channel_recycle(channel, pst_channel_take(channel)); }
 
 uint32_t pst_channel_hold(struct channel *channel)
@@ -259,7 +304,7 @@ uint32_t pst_channel_hold(struct channel *channel)
     uint32_t count = 0;
     struct frame *frame;
     for (; (frame = ring_take(&channel->ring, channel->ring_buffer)) != NULL; count++)
-        hold(channel, frame);
+        take_in(channel, frame);
     if (count != 0)
         wake_producer(channel);
     return count;

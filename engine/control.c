@@ -179,10 +179,11 @@ static int beat_holds(const Pst__Beat *beat)
 
 static int start_holds(const Pst__Start *start)
 {
-    bool good = is_sentence(start->file) && is_sentence(start->input) && start->n_settings <= PST_CONTROL_SETTINGS_MAX &&
-                start->n_places <= PST_CONTROL_PLACES_MAX && start->n_nodes <= PST_CONTROL_NODES_MAX &&
-                start->n_addresses == start->n_nodes && start->n_node_workers == start->n_nodes &&
-                start->this_node < start->n_nodes && start->workers <= PST_WORKERS_MAX;
+    bool good = is_sentence(start->file) && is_sentence(start->input) &&
+                start->n_settings <= PST_CONTROL_SETTINGS_MAX && start->n_places <= PST_CONTROL_PLACES_MAX &&
+                start->n_nodes <= PST_CONTROL_NODES_MAX && start->n_addresses == start->n_nodes &&
+                start->n_node_workers == start->n_nodes && start->this_node < start->n_nodes &&
+                start->workers <= PST_WORKERS_MAX;
     for (size_t i = 0; good && i < start->n_settings; i++)
         good = is_name(start->settings[i]->name) && is_value(start->settings[i]->value);
     for (size_t i = 0; good && i < start->n_places; i++) {
@@ -191,6 +192,10 @@ static int start_holds(const Pst__Start *start)
     }
     for (size_t i = 0; good && i < start->n_nodes; i++)
         good = is_name(start->nodes[i]) && is_short(start->addresses[i]);
+    good = good && start->n_checkpoint_nodes <= PST_CONTROL_NODES_MAX &&
+           (start->checkpoint != 0) == (start->n_checkpoint_nodes != 0);
+    for (size_t i = 0; good && i < start->n_checkpoint_nodes; i++)
+        good = is_name(start->checkpoint_nodes[i]);
     return good_if(good);
 }
 
@@ -240,6 +245,8 @@ static int message_holds(const Pst__Control *message)
         return good_if(is_sentence(message->ended->sentence) && is_short(message->ended->node));
     case PST__CONTROL__BODY_CUT:
         return enum_holds(&pst__cut_kind__descriptor, (int)message->cut->kind);
+    case PST__CONTROL__BODY_CHECKPOINTED:
+        return good_if(message->checkpointed->checkpoint != 0 && is_sentence(message->checkpointed->sentence));
     case PST__CONTROL__BODY_IMAGE:
         return image_holds(message->image);
     case PST__CONTROL__BODY_MOVE_STEP:

@@ -2,12 +2,13 @@
  *
  * A graph is a record: a Start message as it is sent to its nodes. Whatever changes it - another incarnation, other places - is
  * committed first, then said (K3). Its state beside it is found again by asking: who runs what stands in every hello. */
-#include "engine/node.h"
+#include "engine/mover.h"
 
 #include <string.h>
 
-const char *const pst_graph_state_names[] = {"",     "waiting", "starting", "running",
-                                             "done", "failed",  "cancelled"};
+enum { SETTINGS_MAX = 64 };
+
+const char *const pst_graph_state_names[] = {"", "waiting", "starting", "running", "done", "failed", "cancelled"};
 
 /* ---- members ---- */
 
@@ -39,7 +40,7 @@ static bool is_alive(struct coordinator *duty, const char *name)
 
 /* ---- what is said to members ---- */
 
-static void tell(struct pst_node *node, const char *name, Pst__Control *message)
+void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message)
 {
     struct peer *peer = pst_peer_find(node, name);
     if (strcmp(name, node->options.name) == 0) { /* K4 */
@@ -49,6 +50,10 @@ static void tell(struct pst_node *node, const char *name, Pst__Control *message)
             pst_node_on_stop(node, message);
         else if (message->body_case == PST__CONTROL__BODY_ENDED)
             pst_node_on_ended(node, message);
+        else if (message->body_case == PST__CONTROL__BODY_CHECKPOINTED)
+            pst_node_on_checkpointed(node, message);
+        else if (message->body_case == PST__CONTROL__BODY_MOVE_STEP)
+            pst_mover_on(node, message);
     } else if (peer != NULL) {
         pst_peer_send(node, peer, message);
     }
@@ -61,7 +66,8 @@ static void tell_start(struct pst_node *node, struct graph_record *record, const
         if (only != NULL && strcmp(only, start->nodes[i]) != 0)
             continue;
         start->this_node = i;
-        tell(node, start->nodes[i], record->start);
+        record->told[i] |= pst_peer_find(node, start->nodes[i]) != NULL;
+        pst_coordinator_tell(node, start->nodes[i], record->start);
     }
     start->this_node = 0;
 }
@@ -76,7 +82,7 @@ static void tell_stop(struct pst_node *node, const char *graph, uint64_t incarna
     message.stop = &stop;
     for (uint32_t i = 0; i < node->duty->member_count; i++)
         if (only == NULL || strcmp(only, node->duty->members[i].name) == 0)
-            tell(node, node->duty->members[i].name, &message);
+            pst_coordinator_tell(node, node->duty->members[i].name, &message);
 }
 
 /* ---- places ---- */
@@ -187,7 +193,70 @@ static const char *source_of(const struct graph_record *record)
     return "";
 }
 
+/* ---- states of a graph ---- */
+
+static bool goes_on(const struct graph_record *record)
+{
+    return record->state == GRAPH_WAITING || record->state == GRAPH_STARTING || record->state == GRAPH_RUNNING;
+}
+
+static void record_move(struct pst_node *node, struct graph_record *record, enum graph_state state, const char *why)
+{
+    bool news = record->state != state || strcmp(record->why, why) != 0;
+    record->state = state;
+    if (why != record->why)
+        (void)snprintf(record->why, sizeof record->why, "%s", why);
+    if (news)
+        pst_node_log(node, "graph %s, incarnation %llu: %s%s%s", record->start->graph,
+                     (unsigned long long)record->start->incarnation, pst_graph_state_names[state],
+                     why[0] != '\0' ? ": " : "", why);
+}
+
+static void answer(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    if (record->asked_by != 0)
+        pst_admin_answer(node, record, error, why);
+    record->asked_by = 0;
+}
+
 /* ---- the store ---- */
+
+/* How it has ended, as a message that a node would send. */
+static int ended_pack(struct graph_record *record)
+{
+    Pst__Ended ended = PST__ENDED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    ended.error = record->state == GRAPH_DONE        ? PST_OK
+                  : record->state == GRAPH_CANCELLED ? PST_ESTOPPED
+                                                     : record->error;
+    ended.sentence = record->why;
+    ended.rows = record->rows;
+    ended.rows_out = record->rows_out;
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_ENDED;
+    message.ended = &ended;
+    pst_text_fini(&record->ended_bytes);
+    int rc = pst_control_pack(&message, &record->ended_bytes);
+    if (rc != PST_EINVAL)
+        return rc;
+    ended.sentence = (char *)(uintptr_t) ""; /* it was cut within a character */
+    pst_text_fini(&record->ended_bytes);
+    return pst_control_pack(&message, &record->ended_bytes);
+}
+
+/* As whoever reads it goes on: from the last complete checkpoint. */
+static int start_pack(struct graph_record *record)
+{
+    Pst__Start stored = *record->start->start;
+    Pst__Control message = *record->start;
+    stored.checkpoint = record->complete;
+    stored.checkpoint_nodes = record->complete_nodes;
+    stored.n_checkpoint_nodes = record->complete_node_count;
+    message.start = &stored;
+    pst_text_fini(&record->bytes);
+    return pst_control_pack(&message, &record->bytes);
+}
 
 static void record_commit(struct pst_node *node, struct graph_record *record)
 {
@@ -195,57 +264,108 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
         record->again = true;
         return;
     }
-    pst_text_fini(&record->bytes);
-    int rc = pst_control_pack(record->start, &record->bytes);
+    int rc = start_pack(record);
     if (rc != PST_OK) {
-        record->state = GRAPH_FAILED;
-        (void)snprintf(record->why, sizeof record->why, "its record cannot be written: %s", pst_error_sentence(rc));
+        char why[100];
+        (void)snprintf(why, sizeof why, "its record cannot be written: %s", pst_error_sentence(rc));
+        record->begins = false;
+        record_move(node, record, GRAPH_FAILED, why);
+        answer(node, record, rc, record->why);
+        return;
+    }
+    if (!goes_on(record) &&
+        ended_pack(record) != PST_OK) { /* it is started anew when the coordinator is, and ends again */
+        answer(node, record, record->error, record->why);
         return;
     }
     (void)snprintf(record->path, sizeof record->path, "graphs/%.200s", record->start->graph);
-    record->change = (struct pst_store_change){.path = record->path,
-                                               .expected = record->version,
-                                               .bytes = record->bytes.bytes,
-                                               .byte_count = (uint32_t)record->bytes.count};
-    record->commit = (struct pst_store_request){
-        .kind = PST_STORE_COMMIT, .changes = &record->change, .change_count = 1, .rc = PST_EAGAIN};
+    (void)snprintf(record->ended_path, sizeof record->ended_path, "ended/%.200s", record->start->graph);
+    record->changes[0] = (struct pst_store_change){.path = record->path,
+                                                   .expected = record->version,
+                                                   .bytes = record->bytes.bytes,
+                                                   .byte_count = (uint32_t)record->bytes.count};
+    record->changes[1] = (struct pst_store_change){.path = record->ended_path,
+                                                   .expected = record->ended_version,
+                                                   .bytes = record->ended_bytes.bytes,
+                                                   .byte_count = (uint32_t)record->ended_bytes.count};
+    record->commit = (struct pst_store_request){.kind = PST_STORE_COMMIT,
+                                                .changes = record->changes,
+                                                .change_count = goes_on(record) ? 1 : 2,
+                                                .rc = PST_EAGAIN};
     record->committing = true;
     node->duty->store->begin(node->duty->store->self, &record->commit);
 }
 
-static void answer(struct pst_node *node, struct graph_record *record, int error, const char *text)
+/* It ends here: so it is in the store, and whoever waits is told when it is there. */
+static void record_end(struct pst_node *node, struct graph_record *record, enum graph_state state, int error,
+                       const char *why)
 {
-    if (record->asked_by != 0)
-        pst_admin_answer(node, record->asked_by, record->request, error, text);
-    record->asked_by = 0;
+    record->error = error;
+    record->begins = record->restored = false;
+    record_move(node, record, state, why);
+    if (state != GRAPH_DONE)
+        tell_stop(node, record->start->graph, record->start->incarnation, NULL);
+    record_commit(node, record);
 }
 
-static void record_fail(struct pst_node *node, struct graph_record *record, int error, const char *why)
+/* only: NULL: all of its nodes. */
+static void tell_settled(struct pst_node *node, struct graph_record *record, const char *why, const char *only)
 {
-    record->state = GRAPH_FAILED;
-    (void)snprintf(record->why, sizeof record->why, "%s", why);
-    tell_stop(node, record->start->graph, record->start->incarnation, NULL);
-    answer(node, record, error, record->why);
+    const Pst__Start *start = record->start->start;
+    Pst__Checkpointed body = PST__CHECKPOINTED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.checkpoint = record->settled;
+    body.error = record->settled_error;
+    body.sentence = (char *)(uintptr_t)why;
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
+    message.checkpointed = &body;
+    for (size_t i = 0; i < start->n_nodes; i++)
+        if (only == NULL || strcmp(only, start->nodes[i]) == 0)
+            pst_coordinator_tell(node, start->nodes[i], &message);
+}
+
+/* It is known what has become of a checkpoint: whoever reads the input may choose the next one. */
+static void settle(struct pst_node *node, struct graph_record *record, uint64_t id, int error, const char *why)
+{
+    record->settled = id;
+    record->settled_error = error;
+    record->settling = 0;
+    pst_node_log(node, "graph %s, incarnation %llu: checkpoint %016llx %s%s", record->start->graph,
+                 (unsigned long long)record->start->incarnation, (unsigned long long)id,
+                 error == PST_OK ? "is complete" : "is given up: ", why);
+    tell_settled(node, record, why, NULL);
 }
 
 static void record_committed(struct pst_node *node, struct graph_record *record)
 {
+    int rc = record->commit.rc;
     record->committing = false;
     node->any = true;
-    if (record->commit.rc != PST_OK) {
-        record_fail(node, record, record->commit.rc, "the coordination store did not take it");
-        return;
+    if (rc == PST_OK) {
+        record->version++;
+        record->ended_version += record->commit.change_count - 1;
+    } else {
+        char why[100];
+        (void)snprintf(why, sizeof why, "the coordination store did not take it: %s", pst_error_sentence(rc));
+        record->error = rc;
+        record->begins = record->again = false;
+        if (goes_on(record))
+            record_move(node, record, GRAPH_FAILED, why);
+        tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
-    record->version++;
     if (record->again) {
         record->again = false;
         record_commit(node, record);
-        return;
-    }
-    if (record->begins) {
+    } else if (record->begins) {
         record->begins = false;
-        record->state = GRAPH_STARTING;
+        record_move(node, record, GRAPH_STARTING, "");
         tell_start(node, record, NULL);
+    } else if (!goes_on(record)) {
+        answer(node, record, rc != PST_OK ? rc : record->error, record->why);
+    } else if (record->settling != 0) {
+        settle(node, record, record->settling, PST_OK, "");
     }
 }
 
@@ -259,11 +379,6 @@ static struct graph_record *record_find(struct coordinator *duty, const char *na
     return NULL;
 }
 
-static bool goes_on(const struct graph_record *record)
-{
-    return record->state == GRAPH_WAITING || record->state == GRAPH_STARTING || record->state == GRAPH_RUNNING;
-}
-
 /* Another incarnation, on the nodes that live; or it waits for one that it cannot do without. */
 static void record_restart(struct pst_node *node, struct graph_record *record)
 {
@@ -273,10 +388,15 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     const char *source = source_of(record);
     memset(record->started, 0, sizeof record->started);
     memset(record->ended, 0, sizeof record->ended);
+    memset(record->told, 0, sizeof record->told);
+    record->rows = record->rows_out = 0;
+    pst_moves_over(node, record, "the graph is started again");
+    record->part = record->settling = 0;
     record->begins = false;
-    record->state = GRAPH_WAITING;
     if (!is_alive(duty, source)) {
-        (void)snprintf(record->why, sizeof record->why, "waits for node %s, which reads the input", source);
+        char why[sizeof record->why];
+        (void)snprintf(why, sizeof why, "waits for node %s, which reads the input", source);
+        record_move(node, record, GRAPH_WAITING, why);
         tell_stop(node, control->graph, control->incarnation, NULL);
         return;
     }
@@ -285,20 +405,26 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
         rc = places_choose(duty, record->graph, &before, source, &record->arena, control->start);
     if (rc != PST_OK) {
         *control->start = before;
-        record_fail(node, record, rc, "its partitions cannot be placed");
+        record_end(node, record, GRAPH_FAILED, rc, "its partitions cannot be placed");
         return;
     }
     control->incarnation++;
-    record->why[0] = '\0';
+    control->start->checkpoint = record->complete;
+    control->start->checkpoint_nodes = record->complete_nodes;
+    control->start->n_checkpoint_nodes = record->complete_node_count;
+    record->part_nodes = NULL;
+    record_move(node, record, GRAPH_WAITING, "");
     record->begins = true;
     record_commit(node, record);
 }
 
 static void record_free(struct graph_record *record)
 {
+    pst_moves_end(record);
     pst_graph_free(record->graph);
     pst_arena_fini(&record->arena);
     pst_text_fini(&record->bytes);
+    pst_text_fini(&record->ended_bytes);
     pst_text_fini(&record->commit.text);
     pst_free(record);
 }
@@ -329,11 +455,14 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     start->settings = settings;
     start->n_settings = submission->setting_count;
     start->file = pst_arena_strdup(arena, submission->file);
+    start->strict = submission->strict;
+    start->checkpoint_every_ns = node->options.checkpoints != NULL ? node->options.every_ns : 0;
+    start->input = pst_arena_strdup(arena, submission->input != NULL ? submission->input : "");
     control->graph = pst_arena_strdup(arena, pst_graph_name(record->graph));
     control->incarnation = 1;
     control->body_case = PST__CONTROL__BODY_START;
     control->start = start;
-    if (start->file == NULL || control->graph == NULL)
+    if (start->file == NULL || start->input == NULL || control->graph == NULL)
         return PST_ENOMEM;
     int rc = nodes_choose(node->duty, arena, start);
     const char *source = submission->source != NULL ? submission->source : node->options.name;
@@ -367,6 +496,7 @@ static int record_replace(struct coordinator *duty, struct graph_record *record,
             return PST_EREFUSED;
         }
         record->version = old->version;
+        record->ended_version = old->ended_version;
         record->start->incarnation = old->start->incarnation + 1;
         duty->graphs[i] = record;
         record_free(old);
@@ -385,7 +515,7 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     struct coordinator *duty = node->duty;
     if (submission->source != NULL && !is_alive(duty, submission->source)) {
         (void)pst_text_printf(why, "there is no node `%s` that could read the input", submission->source);
-        return PST_ENOENT;
+        return PST_EREFUSED;
     }
     struct graph_record *record = pst_calloc(1, sizeof *record);
     if (record == NULL)
@@ -400,29 +530,34 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
         record_free(record);
         return rc;
     }
-    record->state = GRAPH_WAITING;
     record->asked_by = submission->asked_by;
     record->request = submission->request;
+    record->asked_json = submission->json;
+    record->asked_wait = submission->wait;
     record->begins = true;
+    pst_node_log(node, "graph %s is submitted, its input is read by node %s", record->start->graph, source_of(record));
+    record_move(node, record, GRAPH_WAITING, "");
     record_commit(node, record);
     return PST_OK;
 }
 
-int pst_coordinator_cancel(struct pst_node *node, const char *graph, struct pst_text *why)
+int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked, const char *graph,
+                           struct pst_text *why)
 {
     struct graph_record *record = record_find(node->duty, graph);
     if (record == NULL) {
         (void)pst_text_printf(why, "there is no graph `%s`", graph);
-        return PST_ENOENT;
+        return PST_EREFUSED;
     }
     if (!goes_on(record)) {
         (void)pst_text_printf(why, "graph `%s` is %s", graph, pst_graph_state_names[record->state]);
         return PST_EREFUSED;
     }
-    record->state = GRAPH_CANCELLED;
-    record->begins = false;
     answer(node, record, PST_ESTOPPED, "it was cancelled");
-    tell_stop(node, record->start->graph, record->start->incarnation, NULL);
+    record->asked_by = asked->asked_by;
+    record->request = asked->request;
+    record->asked_json = asked->json;
+    record_end(node, record, GRAPH_CANCELLED, PST_OK, "");
     return PST_OK;
 }
 
@@ -434,6 +569,20 @@ static uint32_t site_index(const Pst__Start *start, const char *name)
     while (i < start->n_nodes && strcmp(start->nodes[i], name) != 0)
         i++;
     return i;
+}
+
+static void member_dead(struct pst_node *node, struct member *member, const char *why)
+{
+    struct coordinator *duty = node->duty;
+    member->alive = false;
+    pst_node_log(node, "node %s is taken for dead: %s", member->name, why);
+    for (uint32_t i = 0; i < duty->graph_count; i++) {
+        struct graph_record *record = duty->graphs[i];
+        uint32_t index = site_index(record->start->start, member->name);
+        if (goes_on(record) && !record->restored && index < record->start->start->n_nodes && !record->ended[index])
+            record_restart(node, record);
+    }
+    node->any = true;
 }
 
 static bool all(const bool *flags, size_t count)
@@ -449,8 +598,9 @@ static void on_started(struct pst_node *node, struct graph_record *record, uint3
     record->started[index] = true;
     if (record->state != GRAPH_STARTING || !all(record->started, record->start->start->n_nodes))
         return;
-    record->state = GRAPH_RUNNING;
-    answer(node, record, PST_OK, "running");
+    record_move(node, record, GRAPH_RUNNING, "");
+    if (!record->asked_wait)
+        answer(node, record, PST_OK, "");
 }
 
 static void on_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Control *message)
@@ -462,7 +612,7 @@ static void on_ended(struct pst_node *node, struct graph_record *record, uint32_
     if (ended->error != PST_OK) { /* the same would happen again */
         char why[sizeof record->why];
         (void)snprintf(why, sizeof why, "node %.60s: %.300s", start->nodes[index], ended->sentence);
-        record_fail(node, record, ended->error, why);
+        record_end(node, record, GRAPH_FAILED, ended->error, why);
         return;
     }
     record->ended[index] = true;
@@ -474,11 +624,66 @@ static void on_ended(struct pst_node *node, struct graph_record *record, uint32_
     news.ended = &passed_on;
     for (uint32_t i = 0; i < start->n_nodes; i++)
         if (i != index)
-            tell(node, start->nodes[i], &news);
+            pst_coordinator_tell(node, start->nodes[i], &news);
     if (all(record->ended, start->n_nodes)) {
-        record->state = GRAPH_DONE;
-        answer(node, record, PST_OK, "done");
+        record_end(node, record, GRAPH_DONE, PST_OK, "");
     }
+}
+
+/* Nodes without a place neither hear of a cut nor write a part. */
+static int part_nodes_find(struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    bool placed[NODE_MEMBERS_MAX] = {false};
+    if (record->part_nodes != NULL)
+        return PST_OK;
+    record->part_nodes = pst_arena_alloc(&record->arena, start->n_nodes * sizeof *record->part_nodes);
+    if (record->part_nodes == NULL)
+        return PST_ENOMEM;
+    record->part_node_count = 0;
+    for (size_t i = 0; i < start->n_places; i++)
+        placed[start->places[i]->node] = true;
+    for (size_t i = 0; i < start->n_nodes; i++)
+        if (placed[i])
+            record->part_nodes[record->part_node_count++] = start->nodes[i];
+    return PST_OK;
+}
+
+static bool parts_all(const struct graph_record *record)
+{
+    for (size_t i = 0; i < record->part_node_count; i++)
+        if (!record->parts[site_index(record->start->start, record->part_nodes[i])])
+            return false;
+    return true;
+}
+
+static void on_checkpointed(struct pst_node *node, struct graph_record *record, uint32_t index,
+                            const Pst__Checkpointed *body)
+{
+    uint64_t id = body->checkpoint;
+    if (id == record->settled)
+        tell_settled(node, record, "", record->start->start->nodes[index]); /* it has not heard it */
+    if (!goes_on(record) || id <= record->settled || id < record->part || id == record->settling ||
+        part_nodes_find(record) != PST_OK)
+        return;
+    if (id != record->part) {
+        memset(record->parts, 0, sizeof record->parts);
+        record->part = id;
+        record->part_error = PST_OK;
+    }
+    record->parts[index] = true;
+    if (body->error != PST_OK)
+        record->part_error = body->error;
+    if (!parts_all(record))
+        return;
+    if (record->part_error != PST_OK) {
+        settle(node, record, id, record->part_error, pst_error_sentence(record->part_error));
+        return;
+    }
+    record->complete = record->settling = id;
+    record->complete_nodes = record->part_nodes;
+    record->complete_node_count = record->part_node_count;
+    record_commit(node, record);
 }
 
 void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Control *message)
@@ -497,7 +702,12 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
             pst_peer_send(node, peer, &reply);
         return;
     }
-    if (record == NULL || record->start->incarnation != message->incarnation || record->begins)
+    if (message->body_case == PST__CONTROL__BODY_STOP && message->graph[0] == '\0') {
+        if (member->alive)
+            member_dead(node, member, "it ends, as it was told to");
+        return;
+    }
+    if (record == NULL || record->start->incarnation != message->incarnation || record->begins || record->restored)
         return; /* of what is no more, or not yet */
     uint32_t index = site_index(record->start->start, name);
     if (index == record->start->start->n_nodes)
@@ -506,6 +716,10 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
         on_started(node, record, index);
     else if (message->body_case == PST__CONTROL__BODY_ENDED)
         on_ended(node, record, index, message);
+    else if (message->body_case == PST__CONTROL__BODY_CHECKPOINTED)
+        on_checkpointed(node, record, index, message->checkpointed);
+    else if (message->body_case == PST__CONTROL__BODY_MOVE_STEP)
+        pst_moves_on(node, record, name, message);
 }
 
 static const Pst__Running *running_find(const Pst__Hello *hello, const char *graph)
@@ -529,22 +743,24 @@ static void reconcile(struct pst_node *node, const char *name, const Pst__Hello 
         struct graph_record *record = duty->graphs[i];
         const Pst__Running *running = running_find(hello, record->start->graph);
         uint32_t index = site_index(record->start->start, name);
-        if (!goes_on(record) || record->begins)
+        if (!goes_on(record) || record->begins || record->restored)
             continue;
         if (record->state == GRAPH_WAITING)
             record_restart(node, record);
         else if (index == record->start->start->n_nodes || record->ended[index])
             continue;
+        else if (strcmp(record->start->start->addresses[index], hello->address) != 0)
+            record_restart(node, record); /* the others look for it where it was */
         else if (running != NULL && running->incarnation == record->start->incarnation)
             on_started(node, record, index);
-        else if (record->started[index])
-            record_restart(node, record); /* it has ended there, and how was not heard; or it is another process */
+        else if (record->started[index] || record->told[index])
+            record_restart(node, record); /* how it ended there was not heard, or it is another process */
         else
             tell_start(node, record, name);
     }
 }
 
-void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
+bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
 {
     struct member *member = member_find(node->duty, peer->name);
     for (uint32_t i = 0; i < node->peer_count; i++) {
@@ -555,42 +771,59 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
             other->closing = true; /* the same node has made another connection */
             continue;
         }
-        pst_peer_refuse(node, peer, 1, PST_EREFUSED, "there is a node of the name %s already, at %s", peer->name,
+        peer->role = PST__ROLE__ROLE_UNSAID;
+        pst_peer_refuse(node, peer, 1, PST_EREFUSED, "there is a node of the name `%s` already, at %s", peer->name,
                         member != NULL ? member->address : "?");
-        peer->closing = true;
-        peer->role = PST__ROLE__ROLE_UNSAID;
-        return;
+        return false;
     }
-    if (strcmp(peer->name, node->options.name) == 0 ||
-        member_add(node->duty, peer->name, hello->address, hello->workers) == NULL) {
-        pst_peer_refuse(node, peer, 1, PST_EREFUSED, "the name %s is the coordinator's own, or there are too many nodes",
-                        peer->name);
-        peer->closing = true;
+    bool own = strcmp(peer->name, node->options.name) == 0;
+    if (own || hello->workers == 0 || (member == NULL && node->duty->member_count == NODE_MEMBERS_MAX)) {
         peer->role = PST__ROLE__ROLE_UNSAID;
-        return;
+        if (own)
+            pst_peer_refuse(node, peer, 1, PST_EREFUSED, "the name `%s` is the coordinator's", peer->name);
+        else
+            pst_peer_refuse(node, peer, 1, PST_EREFUSED,
+                            "there are %d nodes already, and no room for more, or it has no worker", NODE_MEMBERS_MAX);
+        return false;
     }
-    reconcile(node, peer->name, hello);
+    return true;
 }
 
-void pst_coordinator_down(struct pst_node *node, const char *name)
+void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
+{
+    const struct member *before = member_find(node->duty, peer->name);
+    bool back = before != NULL && before->alive;
+    (void)member_add(node->duty, peer->name, hello->address, hello->workers); /* there is room: it was admitted */
+    pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
+                 hello->address, hello->workers, hello->n_running);
+    reconcile(node, peer->name, hello);
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) /* what it was told meanwhile it has not heard */
+        if (pst_moves_under_way(node->duty->graphs[i]))
+            record_restart(node, node->duty->graphs[i]);
+}
+
+void pst_coordinator_down(struct pst_node *node, const char *name, const char *why)
 {
     struct member *member = member_find(node->duty, name);
-    if (member != NULL && member->alive && member->lost_ns == 0)
-        member->lost_ns = node->world->now_ns(node->world->self) | 1;
+    if (member == NULL || !member->alive || member->lost_ns != 0)
+        return;
+    member->lost_ns = node->world->now_ns(node->world->self) | 1;
+    pst_node_log(node, "node %s: its connection is lost%s%s", name, why[0] != '\0' ? ": " : "", why);
 }
 
 /* ---- steps ---- */
 
-static void member_dead(struct pst_node *node, struct member *member)
+/* A graph whose coordinator was another process goes on when each of its nodes is there, or dead. */
+static void restored_step(struct pst_node *node, struct graph_record *record)
 {
-    struct coordinator *duty = node->duty;
-    member->alive = false;
-    for (uint32_t i = 0; i < duty->graph_count; i++) {
-        struct graph_record *record = duty->graphs[i];
-        uint32_t index = site_index(record->start->start, member->name);
-        if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index])
-            record_restart(node, record);
+    const Pst__Start *start = record->start->start;
+    for (size_t i = 0; i < start->n_nodes; i++) {
+        const struct member *member = member_find(node->duty, start->nodes[i]);
+        if (member != NULL && member->alive && member->lost_ns != 0)
+            return;
     }
+    record->restored = false;
+    record_restart(node, record);
     node->any = true;
 }
 
@@ -600,19 +833,23 @@ void pst_coordinator_step(struct pst_node *node)
     const struct pst_world *world = node->world;
     uint64_t now_ns = world->now_ns(world->self);
     duty->store->step(duty->store->self);
+    pst_moves_step(node);
     for (uint32_t i = 0; i < duty->graph_count; i++)
         if (duty->graphs[i]->committing && duty->graphs[i]->commit.rc != PST_EAGAIN)
             record_committed(node, duty->graphs[i]);
     for (uint32_t i = 0; i < node->peer_count; i++) {
         struct peer *peer = node->peers[i];
         if (peer->state == PEER_UP && peer->role == PST__ROLE__NODE && now_ns > peer->heard_ns + node->options.dead_ns)
-            peer->closing = true; /* silent: its connection is no connection */
+            pst_peer_close(node, peer, "it is silent"); /* its connection is no connection */
     }
     for (uint32_t i = 0; i < duty->member_count; i++) {
         struct member *member = &duty->members[i];
         if (member->alive && member->lost_ns != 0 && now_ns > member->lost_ns + node->options.dead_ns)
-            member_dead(node, member);
+            member_dead(node, member, "it was silent for too long");
     }
+    for (uint32_t i = 0; i < duty->graph_count; i++)
+        if (duty->graphs[i]->restored)
+            restored_step(node, duty->graphs[i]);
     (void)world->alarm(world->self, 0, now_ns + node->options.dead_ns / 8);
 }
 
@@ -622,13 +859,182 @@ int pst_coordinator_new(struct pst_node *node, struct pst_store *store)
     if (duty == NULL)
         return PST_ENOMEM;
     duty->store = store;
+    duty->restore = RESTORE_LIST;
     node->duty = duty;
     return PST_OK;
 }
 
+/* ---- what was decided before ---- */
+
+/* The next path of the list, or none. */
+static bool path_next(struct coordinator *duty)
+{
+    if (duty->paths_at >= duty->paths.count)
+        return false;
+    const char *at = duty->paths.bytes + duty->paths_at;
+    size_t count = strcspn(at, "\n");
+    if (count == 0 || count >= sizeof duty->path)
+        return false;
+    memcpy(duty->path, at, count);
+    duty->path[count] = '\0';
+    duty->paths_at += count + 1;
+    return true;
+}
+
+/* What a record's bytes say, if they are what this program writes; its name is its path's. */
+static int record_unpack(struct coordinator *duty, uint32_t body, struct pst_arena *arena, Pst__Control **ret_message)
+{
+    const struct pst_text *text = &duty->reading.text;
+    int rc = pst_control_unpack(text->bytes, text->count, PST_CONTROL_LONG_BYTES_MAX, arena, ret_message);
+    if (rc == PST_OK && ((uint32_t)(*ret_message)->body_case != body ||
+                         strcmp((*ret_message)->graph, strchr(duty->path, '/') + 1) != 0))
+        rc = PST_EDATA;
+    return rc;
+}
+
+static int record_restore(struct pst_node *node)
+{
+    struct coordinator *duty = node->duty;
+    struct pst_diagnostics d;
+    struct graph_record *record = duty->graph_count < NODE_GRAPHS_MAX ? pst_calloc(1, sizeof *record) : NULL;
+    if (record == NULL)
+        return duty->graph_count < NODE_GRAPHS_MAX ? PST_ENOMEM : PST_EFULL;
+    pst_arena_init(&record->arena);
+    int rc = record_unpack(duty, PST__CONTROL__BODY_START, &record->arena, &record->start);
+    const Pst__Start *start = rc == PST_OK ? record->start->start : NULL;
+    if (rc == PST_OK && (start->n_nodes == 0 || start->n_nodes > NODE_MEMBERS_MAX || start->n_settings > SETTINGS_MAX))
+        rc = PST_EDATA;
+    if (rc == PST_OK) {
+        struct pst_setting settings[SETTINGS_MAX];
+        for (size_t i = 0; i < start->n_settings; i++)
+            settings[i] = (struct pst_setting){start->settings[i]->name, start->settings[i]->value};
+        pst_diagnostics_init(&d);
+        rc = pst_graph_parse(start->file, (const char *)start->text.data, start->text.len, settings,
+                             (uint32_t)start->n_settings, &node->options.registry, &d, &record->graph);
+        pst_diagnostics_fini(&d);
+    }
+    if (rc != PST_OK && rc != PST_EGRAPH) {
+        record_free(record);
+        return rc;
+    }
+    PST_ASSERT(start != NULL); /* it was unpacked */
+    record->version = duty->reading.version;
+    record->complete = start->checkpoint;
+    record->complete_nodes = start->checkpoint_nodes;
+    record->complete_node_count = start->n_checkpoint_nodes;
+    record->restored = rc == PST_OK;
+    record->state = rc == PST_OK ? GRAPH_WAITING : GRAPH_FAILED;
+    record->error = rc;
+    (void)snprintf(record->why, sizeof record->why, "%s",
+                   rc == PST_OK ? "waits for its nodes: the coordinator was started again"
+                                : "it is not valid any more: this node has other operators than the one before");
+    duty->graphs[duty->graph_count++] = record;
+    return PST_OK;
+}
+
+/* How a graph has ended; of an earlier incarnation than the graph's record it says nothing. */
+static int ended_restore(struct pst_node *node)
+{
+    struct coordinator *duty = node->duty;
+    struct graph_record *record = record_find(duty, strchr(duty->path, '/') + 1);
+    struct pst_arena arena;
+    Pst__Control *message;
+    pst_arena_init(&arena);
+    int rc = record_unpack(duty, PST__CONTROL__BODY_ENDED, &arena, &message);
+    if (rc == PST_OK && (record == NULL || message->incarnation > record->start->incarnation))
+        rc = PST_EDATA;
+    if (rc == PST_OK) {
+        record->ended_version = duty->reading.version;
+        if (message->incarnation == record->start->incarnation) {
+            const Pst__Ended *ended = message->ended;
+            record->state = ended->error == PST_OK         ? GRAPH_DONE
+                            : ended->error == PST_ESTOPPED ? GRAPH_CANCELLED
+                                                           : GRAPH_FAILED;
+            record->error = ended->error == PST_ESTOPPED ? PST_OK : ended->error;
+            record->rows = ended->rows;
+            record->rows_out = ended->rows_out;
+            record->restored = false;
+            (void)snprintf(record->why, sizeof record->why, "%s", ended->sentence);
+        }
+    }
+    pst_arena_fini(&arena);
+    return rc;
+}
+
+/* Asks the store for what comes next; false: there is nothing more. */
+static bool restore_ask(struct coordinator *duty)
+{
+    while (duty->restore != RESTORE_LIST && !path_next(duty)) {
+        if (duty->restore == RESTORE_ENDED) {
+            duty->restore = RESTORE_DONE;
+            return false;
+        }
+        duty->restore = RESTORE_LIST;
+        pst_text_fini(&duty->paths);
+    }
+    if (duty->restore == RESTORE_LIST)
+        (void)snprintf(duty->path, sizeof duty->path, duty->graphs_listed ? "ended/" : "graphs/");
+    duty->reading = (struct pst_store_request){
+        .kind = duty->restore == RESTORE_LIST ? PST_STORE_LIST : PST_STORE_READ, .path = duty->path, .rc = PST_EAGAIN};
+    duty->begun = true;
+    duty->store->begin(duty->store->self, &duty->reading);
+    return true;
+}
+
+static int restore_answered(struct pst_node *node)
+{
+    struct coordinator *duty = node->duty;
+    int rc = duty->reading.rc;
+    duty->begun = false;
+    if (rc == PST_OK && duty->restore == RESTORE_LIST) {
+        duty->paths = duty->reading.text;
+        duty->reading.text = (struct pst_text){0};
+        duty->paths_at = 0;
+        duty->restore = duty->graphs_listed ? RESTORE_ENDED : RESTORE_GRAPH;
+        duty->graphs_listed = true;
+    } else if (rc == PST_OK) {
+        rc = duty->restore == RESTORE_GRAPH ? record_restore(node) : ended_restore(node);
+    }
+    pst_text_fini(&duty->reading.text);
+    return rc;
+}
+
+int pst_coordinator_restore(struct pst_node *node)
+{
+    struct coordinator *duty = node->duty;
+    int rc = PST_OK;
+    while (rc == PST_OK && duty->restore != RESTORE_DONE) {
+        if (!duty->begun && !restore_ask(duty))
+            break;
+        duty->store->step(duty->store->self);
+        if (duty->reading.rc == PST_EAGAIN)
+            return PST_EAGAIN;
+        rc = restore_answered(node);
+    }
+    if (rc != PST_OK)
+        (void)snprintf(node->why, sizeof node->why, "`%.100s` of the coordination store cannot be read back: %s",
+                       duty->path, pst_error_sentence(rc));
+    pst_text_fini(&duty->paths);
+    return rc;
+}
+
 void pst_coordinator_opens(struct pst_node *node)
 {
-    (void)member_add(node->duty, node->options.name, node->address, node->worker_count); /* the first one: there is room */
+    struct coordinator *duty = node->duty;
+    for (uint32_t i = 0; i < duty->graph_count; i++) {
+        const struct graph_record *record = duty->graphs[i];
+        const Pst__Start *start = record->start->start;
+        pst_node_log(node, "graph %s, incarnation %llu: %s%s%s, as the store has it", record->start->graph,
+                     (unsigned long long)record->start->incarnation, pst_graph_state_names[record->state],
+                     record->why[0] != '\0' ? ": " : "", record->why);
+        for (size_t n = 0; record->restored && n < start->n_nodes;
+             n++) { /* they live until they are silent for too long */
+            struct member *member = member_add(duty, start->nodes[n], start->addresses[n], start->node_workers[n]);
+            if (member != NULL)
+                member->lost_ns = node->opened_ns | 1;
+        }
+    }
+    (void)member_add(duty, node->options.name, node->address, node->worker_count); /* the first one: there is room */
 }
 
 void pst_coordinator_free(struct coordinator *duty)
@@ -637,5 +1043,7 @@ void pst_coordinator_free(struct coordinator *duty)
         return;
     for (uint32_t i = 0; i < duty->graph_count; i++)
         record_free(duty->graphs[i]);
+    pst_text_fini(&duty->paths);
+    pst_text_fini(&duty->reading.text);
     pst_free(duty);
 }

@@ -218,30 +218,37 @@ int pst_run(struct pst_graph *graph, const struct pst_run_options *options, stru
 /* ---- nodes ---- */
 struct pst_store; /* migration/store.h */
 struct pst_node;
-struct pst_node_options {   /* borrowed until the node is freed */
-    const char *name;       /* of the node, in its cluster; visible ASCII without a slash */
-    const char *listen;     /* HOST:PORT */
-    const char *advertise;  /* HOST:PORT where others reach it; NULL: where it listens */
-    const char *admin;      /* "unix:PATH" where commands may connect, too; NULL: none */
-    const char *directory;  /* what the node keeps lies below it: results/GRAPH/ */
-    const char *join;       /* HOST:PORT of any node of the cluster; NULL: it is the first one, and coordinates */
+struct pst_node_options {    /* borrowed until the node is freed */
+    const char *name;        /* of the node, in its cluster; visible ASCII without a slash */
+    const char *listen;      /* HOST:PORT */
+    const char *advertise;   /* HOST:PORT where others reach it; NULL: where it listens */
+    const char *admin;       /* "unix:PATH" where commands may connect, too; NULL: none */
+    const char *directory;   /* what the node keeps lies below it: results/GRAPH/ */
+    const char *join;        /* HOST:PORT of any node of the cluster; NULL: it is the first one, and coordinates */
     struct pst_store *store; /* of the first one: what it decides is there. Closed by the caller, after the node */
-    uint32_t worker_count;  /* workers that step graphs; 0: one a core */
-    uint64_t dead_ns;       /* a node that is silent for so long is taken for dead; 0: two seconds */
-    uint64_t join_ns;       /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
-    bool insecure;          /* its connections are not protected: `status` says so */
+    uint32_t worker_count;   /* workers that step graphs; 0: one a core */
+    uint64_t dead_ns;        /* a node that is silent for so long is taken for dead; 0: two seconds */
+    uint64_t join_ns;        /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
+    bool insecure;           /* its connections are not protected: `status` says so */
     struct pst_registry registry;
     uint32_t frame_rows, channel_frames, block_bytes; /* as of a run */
+    /* A folder that all nodes reach: GRAPH/nodes/NAME/ holds a node's parts of checkpoints, GRAPH/results/ the outputs. NULL: none. Of
+     * the first node it says whether graphs have checkpoints; then all others must have it, and the key. */
+    const char *checkpoints;
+    struct pst_secret *const *keys; /* the first one seals, all of them open */
+    uint32_t key_count;
+    uint64_t every_ns;      /* of the first node: how often */
     atomic_int *interrupts; /* 1 drains, 2 stops at once */
-    void (*listens)(void *argument, const char *address); /* it can be reached; with the port that was chosen. NULL: not */
-    void (*log)(void *argument, const char *line);        /* one line for each thing that happens, by worker 0; NULL: none */
+    void (*listens)(void *argument,
+                    const char *address);          /* it can be reached; with the port that was chosen. NULL: not */
+    void (*log)(void *argument, const char *line); /* one line for each thing that happens, by worker 0; NULL: none */
     void *log_argument;
 };
 /* Owns:    the world is borrowed. Errors: PST_ENOMEM. */
 int pst_node_new(struct pst_world *world, const struct pst_node_options *options, struct pst_node **ret_node);
 /* For world->run() with pst_node_workers() workers. */
 uint32_t pst_node_workers(const struct pst_node *node);
-pst_step pst_node_step(void *node, uint32_t worker);
+pst_step pst_node_step(void *argument, uint32_t worker); /* argument: the node */
 /* When its workers are done. PST_OK, PST_ESTOPPED after an interrupt, or why it gave up: ret_why. */
 int pst_node_free(struct pst_node *node, char ret_why[240]);
 

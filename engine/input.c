@@ -261,7 +261,9 @@ static int read_block(struct worker *worker)
             rc = claim(source, run);
         while (rc == PST_OK && source->block.text_bytes == 0 && !source->block.last);
         if (rc == PST_EAGAIN)
-            rc = run->world->file_watch(run->world->self, input->file, run->worker_base + worker->index) == PST_OK ? PST_EAGAIN : PST_EIO;
+            rc = run->world->file_watch(run->world->self, input->file, run->worker_base + worker->index) == PST_OK
+                     ? PST_EAGAIN
+                     : PST_EIO;
     }
     pst_lock_give(&input->lock);
     if (closed)
@@ -642,7 +644,9 @@ static int take_turn(struct worker *worker)
         return rc;
     for (uint32_t i = 0; i < source->ctx->channel_out_count; i++) {
         struct channel *channel = source->ctx->channels_out[i];
-        atomic_store_explicit(&channel->watermark, before, memory_order_release); /* above rows that are in the ring */
+        if (!pst_channel_pending(channel)) /* a branch may still hold rows of the block before */
+            atomic_store_explicit(&channel->watermark, before,
+                                  memory_order_release);                   /* above rows that are in the ring */
         atomic_store_explicit(&channel->busy, true, memory_order_relaxed); /* published by the release of max below */
     }
     int64_t newest = input->newest;
@@ -752,8 +756,26 @@ static bool step_sending(struct worker *worker)
     return true;
 }
 
+/* What waits for a lane, or did while it was one, goes when there is room, whatever the source does. */
+static void branches_flush(struct worker *worker)
+{
+    const struct pst_ctx *ctx = worker->source.ctx;
+    bool any = false;
+    for (uint32_t i = 0; ctx != NULL && i < ctx->channel_out_count; i++) {
+        struct channel *channel = ctx->channels_out[i];
+        bool own = worker->source.state == SOURCE_SENDING && !channel->branch; /* send_batches() sees to it */
+        if (own || !pst_channel_pending(channel))
+            continue;
+        pst_channel_flush(channel);
+        any = true;
+    }
+    if (any && worker->source.state != SOURCE_SENDING)
+        channels_idle(worker);
+}
+
 bool pst_source_step(struct worker *worker, bool may_read)
 {
+    branches_flush(worker);
     switch (worker->source.state) {
     case SOURCE_IDLE:
         return step_idle(worker, may_read);

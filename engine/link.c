@@ -1,6 +1,8 @@
 /* link.c - see link.h. */
 #include "engine/link.h"
 
+#include "engine/checkpoint.h"
+#include "engine/lane.h"
 #include "engine/wire.h"
 
 #include <string.h>
@@ -13,6 +15,7 @@ struct far {
     struct pst_wire_shape shape;
     uint32_t number;  /* of the channel */
     bool out, source; /* source: its producer is one */
+    bool later;       /* it was made while the run was going on */
     /* out: frames kept, numbered kept_end - count + 1 to kept_end; `next` is the first that this connection has not been given */
     struct frame *kept_first, *kept_last, *next;
     uint64_t kept_end, acked, sent, allowed;
@@ -20,6 +23,7 @@ struct far {
     enum end end_told;
     bool ended;   /* an end was sent on some connection */
     bool resumed; /* the receiver has said on this connection how far it is */
+    bool asked;   /* it was asked to: of a channel that was made while the connection stood */
     /* in */
     uint64_t received, taken_told;
     int64_t watermark;
@@ -27,22 +31,37 @@ struct far {
     bool end_granted;
 };
 
+struct parcel { /* a blob on its way */
+    uint64_t move;
+    struct blob *blob;
+    uint32_t chunk_count, chunks; /* in: so many of them are here */
+};
+
 enum link_state { LINK_DOWN, LINK_OPENING, LINK_UP };
 
 struct link {
     struct run *run;
     uint32_t peer, worker;
-    bool dials;
+    bool dials, needed;
     enum link_state state;
     struct pst_conn *conn;
     struct pst_conn *_Atomic given;
     atomic_bool peer_ended;
     uint64_t retry_ns;
+    uint64_t cut_told; /* the checkpoint whose cut this connection was told last */
+    uint64_t cut_heard;
     struct far **fars;
     uint32_t far_count, far_capacity, first;
+    struct parcel *_Atomic out; /* being sent, from chunk out_next on */
+    uint32_t out_next;
+    struct parcel *in; /* being received */
+    uint64_t thanks;   /* the move whose parcel has come, and the sender is to be told; 0: none */
+    uint32_t thanks_chunk;
     uint8_t *message, *scratch;
     size_t message_bytes, scratch_bytes;
 };
+
+static void parcel_free(struct parcel *parcel);
 
 /* ---- life ---- */
 
@@ -67,23 +86,60 @@ static int link_new(struct run *run, uint32_t far_node)
     atomic_init(&link->given, NULL);
     atomic_init(&link->peer_ended, false);
     run->links[far_node] = link;
+    if (run->workers != NULL) { /* it comes later; there is room for one a node */
+        struct worker *worker = &run->workers[link->worker];
+        worker->links[worker->link_count++] = link;
+    }
     return PST_OK;
 }
 
-static int fars_grow(struct run *run, uint32_t number)
+/* ---- all channels of all links, by number: open addressing, at most half full ---- */
+
+static struct far **far_place(struct far **fars, uint32_t capacity, uint32_t number)
 {
-    uint32_t count = run->far_count == 0 ? 64 : run->far_count;
-    while (count <= number)
-        count *= 2;
-    if (count == run->far_count)
-        return PST_OK;
-    struct far **fars = pst_realloc(run->fars, count * sizeof(struct far *));
+    uint32_t i = number * 0x9E3779B1u & (capacity - 1); /* 2^32 over the golden ratio */
+    while (fars[i] != NULL && fars[i]->number != number)
+        i = (i + 1) & (capacity - 1);
+    return &fars[i];
+}
+
+static struct far *far_find(const struct run *run, uint32_t number)
+{
+    return run->far_capacity != 0 ? *far_place(run->fars, run->far_capacity, number) : NULL;
+}
+
+static int fars_rehash(struct run *run, uint32_t capacity)
+{
+    struct far **fars = pst_calloc(capacity, sizeof(struct far *));
     if (fars == NULL)
         return PST_ENOMEM;
-    memset(fars + run->far_count, 0, (count - run->far_count) * sizeof(struct far *));
+    for (uint32_t i = 0; i < run->far_capacity; i++)
+        if (run->fars[i] != NULL)
+            *far_place(fars, capacity, run->fars[i]->number) = run->fars[i];
+    pst_free(run->fars);
     run->fars = fars;
-    run->far_count = count;
+    run->far_capacity = capacity;
     return PST_OK;
+}
+
+static int far_put(struct run *run, struct far *far)
+{
+    int rc = PST_OK;
+    if (2 * (run->far_count + 1) > run->far_capacity)
+        rc = fars_rehash(run, run->far_capacity == 0 ? 64 : 2 * run->far_capacity);
+    if (rc != PST_OK)
+        return rc;
+    *far_place(run->fars, run->far_capacity, far->number) = far;
+    run->far_count++;
+    return PST_OK;
+}
+
+static void far_take(struct run *run, struct far *far)
+{
+    *far_place(run->fars, run->far_capacity, far->number) = NULL;
+    run->far_count--;
+    (void)fars_rehash(
+        run, run->far_capacity); /* what stood behind it moves up; without memory it stands where it stood, unfound */
 }
 
 static int link_fars_grow(struct link *link)
@@ -97,23 +153,52 @@ static int link_fars_grow(struct link *link)
     return PST_OK;
 }
 
-int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint32_t number, pst_link_end end)
+/* Memory for the longest messages of its channels. */
+static int link_room(struct link *link, const struct far *far)
 {
-    bool out = end == PST_LINK_OUT;
-    int rc = run->links[far_node] != NULL ? PST_OK : link_new(run, far_node);
+    size_t bytes = pst_wire_frame_bound(&far->shape, far->channel->frame_rows);
+    size_t clear = pst_wire_frame_clear_bytes(&far->shape, far->channel->frame_rows);
+    if (bytes > PST_WIRE_MESSAGE_BYTES_MAX) {
+        pst_run_fail(link->run, PST_EGRAPH, "a frame of %u rows is too long for a message: use smaller frames",
+                     far->channel->frame_rows);
+        return PST_EGRAPH;
+    }
+    if (bytes > link->message_bytes || link->message == NULL) {
+        link->message_bytes = bytes > link->message_bytes ? bytes : link->message_bytes;
+        uint8_t *message = pst_realloc(link->message, link->message_bytes);
+        link->message = message != NULL ? message : link->message;
+        if (message == NULL)
+            return PST_ENOMEM;
+    }
+    if (clear > link->scratch_bytes) {
+        uint8_t *scratch = pst_realloc(link->scratch, clear);
+        link->scratch = scratch != NULL ? scratch : link->scratch;
+        if (scratch == NULL)
+            return PST_ENOMEM;
+        link->scratch_bytes = clear;
+    }
+    return PST_OK;
+}
+
+int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint64_t number, pst_link_end end)
+{
+    int rc = number <= UINT32_MAX ? PST_OK : PST_EGRAPH;
+    if (rc != PST_OK)
+        pst_run_fail(run, rc, "the graph has too many buckets and edges for several nodes: use fewer buckets");
+    if (rc == PST_OK && run->links[far_node] == NULL)
+        rc = link_new(run, far_node);
     struct link *link = run->links[far_node];
-    if (rc == PST_OK)
-        rc = fars_grow(run, number);
     if (rc == PST_OK && link->far_count == link->far_capacity)
         rc = link_fars_grow(link);
     struct far *far = rc == PST_OK ? pst_arena_alloc(&run->arena, sizeof *far) : NULL;
     if (far == NULL)
-        return PST_ENOMEM;
+        return rc == PST_OK ? PST_ENOMEM : rc;
     const struct edge *edge = channel->edge;
     *far = (struct far){.channel = channel,
-                        .number = number,
-                        .out = out,
+                        .number = (uint32_t)number,
+                        .out = end == PST_LINK_OUT,
                         .source = end == PST_LINK_IN_SOURCE,
+                        .later = run->workers != NULL,
                         .shape = {.column_count = edge->column_count,
                                   .column_bytes = edge->column_bytes,
                                   .bucket_mask = edge->bucket_mask,
@@ -121,12 +206,40 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
                                   .numbered = edge->total},
                         .watermark_told = INT64_MIN,
                         .watermark = INT64_MIN};
-    size_t bytes = pst_wire_frame_bound(&far->shape, channel->frame_rows);
-    size_t clear = pst_wire_frame_clear_bytes(&far->shape, channel->frame_rows);
-    link->message_bytes = bytes > link->message_bytes ? bytes : link->message_bytes;
-    link->scratch_bytes = clear > link->scratch_bytes ? clear : link->scratch_bytes;
-    channel->far = run->fars[number] = link->fars[link->far_count++] = far;
-    return PST_OK;
+    rc = link_room(link, far);
+    if (rc == PST_OK)
+        rc = far_put(run, far);
+    if (rc == PST_OK)
+        channel->far = link->fars[link->far_count++] = far;
+    return rc;
+}
+
+static void kept_free(struct far *far)
+{
+    for (struct frame *frame = far->kept_first, *next; frame != NULL; frame = next) {
+        next = frame->next;
+        pst_free(frame);
+    }
+    far->kept_first = far->kept_last = far->next = NULL;
+}
+
+bool pst_link_is(const struct channel *channel, uint64_t number)
+{
+    return channel->far != NULL && channel->far->number == number;
+}
+
+void pst_link_remove(struct run *run, struct channel *channel)
+{
+    struct far *far = channel->far;
+    for (uint32_t n = 0; n < run->site->node_count; n++) {
+        struct link *link = run->links[n];
+        for (uint32_t i = 0; link != NULL && i < link->far_count; i++)
+            if (link->fars[i] == far)
+                link->fars[i--] = link->fars[--link->far_count];
+    }
+    far_take(run, far);
+    kept_free(far);
+    channel->far = NULL;
 }
 
 int pst_links_deal(struct run *run, struct worker *worker)
@@ -140,10 +253,6 @@ int pst_links_deal(struct run *run, struct worker *worker)
         if (link == NULL || link->worker != worker->index)
             continue;
         worker->links[worker->link_count++] = link;
-        link->message = pst_malloc(link->message_bytes);
-        link->scratch = pst_malloc(link->scratch_bytes + 1);
-        if (link->message == NULL || link->scratch == NULL)
-            return PST_ENOMEM;
     }
     return PST_OK;
 }
@@ -155,22 +264,21 @@ void pst_links_fini(struct run *run)
         if (link == NULL)
             continue;
         pst_link_close(link); /* of a run whose workers were stopped before they were done */
-        for (uint32_t i = 0; i < link->far_count; i++) {
-            for (struct frame *frame = link->fars[i]->kept_first, *next; frame != NULL; frame = next) {
-                next = frame->next;
-                pst_free(frame);
-            }
-        }
+        parcel_free(link->in);
+        parcel_free(atomic_load(&link->out));
+        for (uint32_t i = 0; i < link->far_count; i++)
+            kept_free(link->fars[i]);
         pst_free(link->fars);
         pst_free(link->message);
         pst_free(link->scratch);
     }
+    parcel_free(atomic_load(&run->parcel));
     pst_free(run->fars);
 }
 
 bool pst_links_cut(const struct run *run)
 {
-    for (uint32_t i = 0; i < run->far_count; i++)
+    for (uint32_t i = 0; i < run->far_capacity; i++)
         if (run->fars[i] != NULL && !run->fars[i]->out && run->fars[i]->end == END_CUT)
             return true;
     return false;
@@ -186,9 +294,11 @@ static void conn_drop(struct link *link)
     link->conn = NULL;
     link->state = LINK_DOWN;
     link->retry_ns = run->world->now_ns(run->world->self) + RETRY_NS;
+    link->cut_told = 0;
+    link->out_next = 0; /* a parcel begins again */
     for (uint32_t i = 0; i < link->far_count; i++) {
         struct far *far = link->fars[i];
-        far->resumed = false;
+        far->resumed = far->asked = false;
         far->watermark_told = INT64_MIN;
         far->end_told = END_NOT;
         far->taken_told = 0;
@@ -228,8 +338,7 @@ void pst_link_peer_ended(struct run *run, uint32_t far_node)
 
 static struct pst_wire_head head_of(const struct link *link, uint32_t channel, uint64_t number)
 {
-    return (struct pst_wire_head){
-        .channel = channel, .number = number, .incarnation = link->run->site->incarnation};
+    return (struct pst_wire_head){.channel = channel, .number = number, .incarnation = link->run->site->incarnation};
 }
 
 /* Sends what stands in link->message. */
@@ -269,7 +378,7 @@ static int resume_send(struct link *link, struct far *far)
     size_t bytes = 0;
     int rc = pst_wire_resume_write(&head, far->received, link->message, link->message_bytes, &bytes);
     rc = message_send(link, rc, bytes);
-    far->resumed = rc == PST_OK;
+    *(far->out ? &far->asked : &far->resumed) = rc == PST_OK;
     return rc;
 }
 
@@ -285,7 +394,7 @@ static bool conn_bring_up(struct link *link)
         link->state = LINK_UP;
         world->net_limit(world->self, link->conn, PST_WIRE_MESSAGE_BYTES_MAX);
     }
-    if (link->state == LINK_DOWN && link->dials && !pst_link_finished(link)) {
+    if (link->state == LINK_DOWN && link->dials && (link->needed || !pst_link_finished(link))) {
         uint64_t now_ns = world->now_ns(world->self);
         if (now_ns < link->retry_ns) {
             (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
@@ -318,6 +427,177 @@ static bool conn_bring_up(struct link *link)
     return link->state == LINK_UP;
 }
 
+/* ---- parcels ---- */
+
+enum { CHUNK_BYTES = 256 * 1024 };
+
+static void parcel_free(struct parcel *parcel)
+{
+    if (parcel != NULL)
+        pst_blob_free(parcel->blob);
+    pst_free(parcel);
+}
+
+static void parcel_arrived(struct run *run, struct parcel *parcel)
+{
+    parcel_free(atomic_exchange_explicit(&run->parcel, parcel, memory_order_acq_rel));
+    run->world->wake(run->world->self, 0);
+}
+
+int pst_link_need(struct run *run, uint32_t far_node)
+{
+    int rc = run->links[far_node] != NULL ? PST_OK : link_new(run, far_node);
+    struct link *link = run->links[far_node];
+    if (rc == PST_OK && link->message == NULL) {
+        link->message = pst_malloc(link->message_bytes);
+        rc = link->message != NULL ? PST_OK : PST_ENOMEM;
+    }
+    if (rc == PST_OK)
+        link->needed = true;
+    return rc;
+}
+
+void pst_link_blob(struct run *run, uint32_t far_node, uint64_t move, struct blob *blob)
+{
+    struct parcel *parcel = pst_calloc(1, sizeof *parcel);
+    if (parcel == NULL) {
+        pst_blob_free(blob);
+        pst_run_fail(run, PST_ENOMEM, "no memory to hand buckets over");
+        return;
+    }
+    *parcel = (struct parcel){
+        .move = move, .blob = blob, .chunk_count = (uint32_t)((blob->bytes.count + CHUNK_BYTES - 1) / CHUNK_BYTES)};
+    if (far_node == run->site->this_node) {
+        parcel_arrived(run, parcel);
+        return;
+    }
+    struct link *link = run->links[far_node];
+    struct parcel *older = atomic_exchange_explicit(&link->out, parcel, memory_order_acq_rel);
+    PST_ASSERT(older == NULL); /* pst_link_blob_drop() */
+    pst_run_wake(run, link->worker);
+}
+
+void pst_link_blob_drop(struct run *run, uint64_t move)
+{
+    for (uint32_t n = 0; n < run->site->node_count; n++) {
+        struct link *link = run->links[n];
+        struct parcel *out = link != NULL ? atomic_load_explicit(&link->out, memory_order_acquire) : NULL;
+        if (out != NULL && out->move == move) {
+            atomic_store_explicit(&link->out, NULL, memory_order_release);
+            parcel_free(out);
+            link->out_next = 0;
+        }
+        if (link != NULL && link->in != NULL && link->in->move == move) {
+            parcel_free(link->in);
+            link->in = NULL;
+        }
+    }
+    pst_blob_free(pst_link_blob_take(run, move));
+}
+
+struct blob *pst_link_blob_take(struct run *run, uint64_t move)
+{
+    struct parcel *parcel = atomic_exchange_explicit(&run->parcel, NULL, memory_order_acq_rel);
+    struct blob *blob = NULL;
+    if (parcel != NULL && parcel->move == move) {
+        blob = parcel->blob;
+        parcel->blob = NULL;
+    }
+    parcel_free(parcel);
+    return blob;
+}
+
+static int on_chunk(struct link *link, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
+{
+    struct pst_wire_chunk chunk;
+    int rc = pst_wire_chunk_read(bytes, byte_count, &chunk);
+    if (rc != PST_OK)
+        return rc;
+    if (chunk.index == 0) {
+        parcel_free(link->in);
+        link->in = pst_calloc(1, sizeof *link->in);
+        if (link->in == NULL)
+            return PST_ENOMEM;
+        *link->in = (struct parcel){.move = head->move, .chunk_count = chunk.count};
+        link->in->blob = pst_calloc(1, sizeof *link->in->blob);
+        if (link->in->blob == NULL)
+            return PST_ENOMEM;
+        link->in->blob->t = chunk.t;
+    }
+    struct parcel *in = link->in;
+    if (in == NULL || in->move != head->move)
+        return PST_OK; /* of a move that was given up */
+    if (chunk.index != in->chunks || chunk.count != in->chunk_count)
+        return PST_EDATA;
+    rc = pst_text_add(&in->blob->bytes, chunk.bytes, chunk.byte_count);
+    if (rc == PST_OK && ++in->chunks == in->chunk_count) {
+        link->in = NULL;
+        link->thanks = head->move;
+        link->thanks_chunk = chunk.index;
+        parcel_arrived(link->run, in);
+    }
+    return rc;
+}
+
+/* The whole parcel is there: until then it is kept, to be sent again when the connection breaks. */
+static int on_chunk_ack(struct link *link, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
+{
+    uint32_t bucket, chunk;
+    struct parcel *out = atomic_load_explicit(&link->out, memory_order_acquire);
+    int rc = pst_wire_chunk_ack_read(bytes, byte_count, &bucket, &chunk);
+    if (rc == PST_OK && out != NULL && out->move == head->move && chunk + 1 == out->chunk_count &&
+        atomic_compare_exchange_strong(&link->out, &out, NULL)) {
+        parcel_free(out);
+        link->out_next = 0;
+    }
+    return rc;
+}
+
+static int thanks_send(struct link *link)
+{
+    struct pst_wire_head head = head_of(link, 0, 0);
+    size_t bytes = 0;
+    head.move = link->thanks;
+    int rc = pst_wire_chunk_ack_write(&head, 0, link->thanks_chunk, link->message, link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    if (rc == PST_OK)
+        link->thanks = 0;
+    return rc;
+}
+
+/* One chunk a step, when channels have had their turn. */
+static int parcel_send(struct link *link, bool *ret_any)
+{
+    struct parcel *out = atomic_load_explicit(&link->out, memory_order_acquire);
+    if (link->thanks != 0)
+        return thanks_send(link);
+    if (out == NULL || link->out_next == out->chunk_count)
+        return PST_OK;
+    size_t wanted = pst_wire_chunk_bound(CHUNK_BYTES), bytes = 0;
+    if (link->message_bytes < wanted) {
+        uint8_t *larger = pst_realloc(link->message, wanted);
+        if (larger == NULL)
+            return PST_ENOMEM;
+        link->message = larger;
+        link->message_bytes = wanted;
+    }
+    size_t from = (size_t)link->out_next * CHUNK_BYTES, left = out->blob->bytes.count - from;
+    struct pst_wire_head head = head_of(link, 0, 0);
+    struct pst_wire_chunk chunk = {.t = out->blob->t,
+                                   .index = link->out_next,
+                                   .count = out->chunk_count,
+                                   .byte_count = (uint32_t)(left < CHUNK_BYTES ? left : CHUNK_BYTES),
+                                   .bytes = out->blob->bytes.bytes + from};
+    head.move = out->move;
+    int rc = pst_wire_chunk_write(&head, &chunk, link->message, link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    if (rc != PST_OK)
+        return rc;
+    *ret_any = true;
+    link->out_next++;
+    return PST_OK;
+}
+
 /* ---- in ---- */
 
 /* The other side has all frames up to `number`; `frame_count` more may follow. */
@@ -329,8 +609,10 @@ static int acknowledged(struct far *far, uint64_t number)
         return PST_EDATA;
     for (; far->acked < number && far->kept_first != NULL; far->acked++) {
         struct frame *frame = far->kept_first;
-        if (frame == far->next)
-            return PST_EDATA; /* nobody has sent it */
+        if (frame == far->next) { /* it was about to be sent again, and had come */
+            far->next = frame->next;
+            far->sent++;
+        }
         far->kept_first = frame->next;
         if (far->kept_first == NULL)
             far->kept_last = NULL;
@@ -414,6 +696,19 @@ static int on_time_of(struct far *far, const struct pst_wire_head *head, const v
     return PST_OK;
 }
 
+static int on_cut(struct link *link, const void *bytes, size_t byte_count)
+{
+    struct pst_wire_cut cut;
+    int rc = pst_wire_cut_read(bytes, byte_count, &cut);
+    if (rc != PST_OK || cut.checkpoint <= link->cut_heard)
+        return rc;
+    for (uint32_t i = 0; i < link->far_count; i++)
+        if (!link->fars[i]->out && link->fars[i]->watermark >= cut.time)
+            return PST_EDATA; /* C1: it comes too late */
+    link->cut_heard = cut.checkpoint;
+    return pst_checkpoint_heard(link->run, &(struct cut){cut.checkpoint, cut.complete, cut.time});
+}
+
 static int on_message(struct link *link, const void *bytes, size_t byte_count)
 {
     struct run *run = link->run;
@@ -423,9 +718,21 @@ static int on_message(struct link *link, const void *bytes, size_t byte_count)
         return rc;
     if (head.incarnation != run->site->incarnation)
         return PST_OK; /* of a run that is no more */
-    struct far *far = head.channel < run->far_count ? run->fars[head.channel] : NULL;
+    if (head.kind == PST_WIRE_CUT)
+        return on_cut(link, bytes, byte_count);
+    if (head.kind == PST_WIRE_CHUNK)
+        return on_chunk(link, &head, bytes, byte_count);
+    if (head.kind == PST_WIRE_CHUNK_ACK)
+        return on_chunk_ack(link, &head, bytes, byte_count);
+    struct far *far = far_find(run, head.channel);
     bool to_producer = head.kind == PST_WIRE_RESUME || head.kind == PST_WIRE_GRANT;
-    if (far == NULL || far->out != to_producer || pst_link_worker(run, link->peer) != link->worker)
+    if (far == NULL)
+        return PST_OK; /* of a lane that is not there yet, or no more */
+    if (head.kind == PST_WIRE_RESUME && !far->out) {
+        far->resumed = false; /* its producer has come later, and asks how far this side is */
+        return PST_OK;
+    }
+    if (far->out != to_producer)
         return PST_EDATA;
     switch (head.kind) {
     case PST_WIRE_RESUME:
@@ -575,6 +882,22 @@ static int time_send(struct link *link, struct far *far, int64_t watermark, enum
     return rc;
 }
 
+/* C1, over there: a cut goes out before any row or watermark at or above it. So this comes between whatever is taken or read, and its
+ * sending. */
+static int cut_send(struct link *link)
+{
+    if (pst_checkpoint_announced(link->run) == link->cut_told)
+        return PST_OK;
+    struct pst_wire_head head = head_of(link, 0, 0);
+    struct cut said = pst_checkpoint_said(link->run);
+    struct pst_wire_cut cut = {.checkpoint = said.id, .complete = said.complete, .time = said.time};
+    size_t bytes = 0;
+    int rc = pst_wire_cut_write(&head, &cut, link->message, link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    link->cut_told = rc == PST_OK ? said.id : link->cut_told;
+    return rc;
+}
+
 static int far_send(struct link *link, struct far *far, bool *ret_any)
 {
     struct channel *channel = far->channel;
@@ -583,13 +906,16 @@ static int far_send(struct link *link, struct far *far, bool *ret_any)
     enum end end = pst_channel_read_end(channel, input);
     int64_t watermark = pst_channel_read_watermark(channel, input);
     while (far->next != NULL ? far->sent < far->allowed : frame_take(far)) {
-        int rc = frame_send(link, far, INT64_MIN);
+        int rc = cut_send(link);
+        if (rc == PST_OK)
+            rc = frame_send(link, far, INT64_MIN);
         if (rc != PST_OK)
             return rc;
         *ret_any = true;
     }
     bool drained = far->next == NULL && pst_channel_head(channel) == NULL;
-    return drained ? time_send(link, far, watermark, end) : PST_OK;
+    int rc = drained ? cut_send(link) : PST_OK;
+    return drained && rc == PST_OK ? time_send(link, far, watermark, end) : rc;
 }
 
 bool pst_link_send(struct link *link)
@@ -600,8 +926,12 @@ bool pst_link_send(struct link *link)
         struct far *far = link->fars[(link->first + i) % link->far_count];
         if (far->out && far->resumed)
             rc = far_send(link, far, &any);
+        else if (far->out && far->later && !far->asked)
+            rc = resume_send(link, far);
     }
     link->first++;
+    if (rc == PST_OK && link->state == LINK_UP)
+        rc = parcel_send(link, &any);
     if (rc != PST_OK && rc != PST_EAGAIN)
         link_failed(link, rc);
     return any;

@@ -22,8 +22,15 @@ bool pst_links_cut(const struct run *run);                  /* some input elsewh
 /* The worker that a channel to or from this node ends at. */
 uint32_t pst_link_worker(const struct run *run, uint32_t far_node);
 /* Gives the link one more channel; `number` names it on both nodes. */
-typedef enum pst_link_end { PST_LINK_OUT = 1, PST_LINK_IN, PST_LINK_IN_SOURCE } pst_link_end; /* its producer is a source */
-int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint32_t number, pst_link_end end);
+typedef enum pst_link_end {
+    PST_LINK_OUT = 1,
+    PST_LINK_IN,
+    PST_LINK_IN_SOURCE
+} pst_link_end; /* its producer is a source */
+int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint64_t number, pst_link_end end);
+bool pst_link_is(const struct channel *channel, uint64_t number);
+/* The channel is no more; what it kept goes. */
+void pst_link_remove(struct run *run, struct channel *channel);
 
 /* A connection that the other node has opened, its hello read. What becomes of it is the run's business from now on. False: there is
  * no such link, and it is still the caller's. */
@@ -31,6 +38,17 @@ bool pst_link_give(struct run *run, uint32_t far_node, struct pst_conn *conn);
 
 /* The run over there has ended well, so it has had all that this one has sent, and this one all of its. */
 void pst_link_peer_ended(struct run *run, uint32_t far_node);
+
+/* There is to be a connection to this node, be it for no channel. While workers stand still. */
+int pst_link_need(struct run *run, uint32_t far_node);
+
+/* Buckets as bytes (lane.h) to the move's lane on another node, or here; the link owns them. The keeper. */
+struct blob;
+void pst_link_blob(struct run *run, uint32_t far_node, uint64_t move, struct blob *blob);
+/* None of this move are wanted any more. While workers stand still. */
+void pst_link_blob_drop(struct run *run, uint64_t move);
+/* The ones that have come for this move, whole; the caller owns them. NULL: not yet. The keeper. */
+struct blob *pst_link_blob_take(struct run *run, uint64_t move);
 
 /* A worker's step: true if something was done. */
 bool pst_link_receive(struct link *link);

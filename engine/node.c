@@ -1,9 +1,10 @@
 /* node.c - see node.h: a node's life, its workers, the runs that it hosts. */
-#include "engine/node.h"
+#include "engine/checkpoint.h"
+#include "engine/mover.h"
 
 #include <string.h>
 
-enum { DEAD_SECONDS = 2, LOG_BYTES_MAX = 500 };
+enum { DEAD_SECONDS = 2, LOG_BYTES_MAX = 500, JOB_NS = 10 * 1000 * 1000 };
 
 void pst_node_log(struct pst_node *node, const char *format, ...)
 {
@@ -35,6 +36,8 @@ static pst_step worker_step(struct pst_node *node, uint32_t worker)
         struct hosted *hosted = own->runs[i];
         pst_step step = pst_run_step(&hosted->run, worker);
         any |= step != PST_STEP_IDLE;
+        if (pst_checkpoint_has_part(&hosted->run))
+            node->world->wake(node->world->self, 0);
         if (step != PST_STEP_DONE)
             continue;
         own->runs[i--] = own->runs[--own->run_count];
@@ -59,6 +62,9 @@ static struct hosted *hosted_find(const struct pst_node *node, const char *graph
 static void hosted_free(struct hosted *hosted)
 {
     pst_graph_free(hosted->graph);
+    pst_mover_free(hosted->mover);
+    pst_arena_fini(&hosted->start_arena);
+    pst_text_fini(&hosted->begin_why);
     pst_run_report_fini(&hosted->report);
     pst_arena_fini(&hosted->arena);
     pst_free(hosted);
@@ -110,7 +116,7 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
     bool *reads = pst_arena_alloc(arena, nodes * sizeof *reads);
     const char **names = pst_arena_alloc(arena, nodes * sizeof *names);
     const char **addresses = pst_arena_alloc(arena, nodes * sizeof *addresses);
-    const uint16_t **of = pst_arena_alloc(arena, graph->node_count * sizeof *of);
+    uint16_t **of = pst_arena_alloc(arena, graph->node_count * sizeof *of);
     if (workers == NULL || reads == NULL || names == NULL || addresses == NULL || of == NULL)
         return PST_ENOMEM;
     if (nodes == 0 || nodes > NODE_MEMBERS_MAX || start->n_node_workers != nodes || start->n_addresses != nodes ||
@@ -126,7 +132,7 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
             return PST_EINVAL;
     }
     for (uint32_t n = 0; n < graph->node_count; n++) {
-        uint16_t *to = pst_arena_alloc(arena, (graph->nodes[n].partition_count + 1) * sizeof *to);
+        uint16_t *to = pst_arena_alloc(arena, (graph->nodes[n].bucket_count + 1) * sizeof *to);
         if (to == NULL)
             return PST_ENOMEM;
         for (uint32_t p = 0; p < graph->nodes[n].partition_count; p++)
@@ -174,6 +180,37 @@ static int graph_parse(struct pst_node *node, struct hosted *hosted, const Pst__
     return rc;
 }
 
+/* What this node writes, and what all have written of the checkpoint that is gone on from, in the folder that all of them reach. */
+static int checkpoint_options(struct pst_node *node, struct hosted *hosted, const Pst__Start *start,
+                              struct pst_text *why)
+{
+    const struct pst_node_options *options = &node->options;
+    struct pst_checkpoint_options *checkpoint = &hosted->options.checkpoint;
+    struct pst_arena *arena = &hosted->arena;
+    const char **folders = pst_arena_alloc(arena, (start->n_checkpoint_nodes + 1) * sizeof *folders);
+    if (options->checkpoints == NULL || options->key_count == 0) {
+        (void)pst_text_printf(
+            why, "graphs of this cluster have checkpoints, and this node has no folder and no key for them");
+        return PST_EINVAL;
+    }
+    *checkpoint = (struct pst_checkpoint_options){
+        .directory = pst_arena_printf(arena, "%s/%s/nodes/%s", options->checkpoints, hosted->graph_name, options->name),
+        .every_ns = start->checkpoint_every_ns,
+        .keys = options->keys,
+        .key_count = options->key_count};
+    hosted->options.output_dir = pst_arena_printf(arena, "%s/%s/results", options->checkpoints, hosted->graph_name);
+    hosted->site.checkpoint = start->checkpoint;
+    hosted->site.folders = folders;
+    bool room = folders != NULL && checkpoint->directory != NULL;
+    for (size_t i = 0; room && i < start->n_checkpoint_nodes; i++) {
+        folders[i] = pst_arena_printf(arena, "%s/%s/nodes/%s", options->checkpoints, hosted->graph_name,
+                                      start->checkpoint_nodes[i]);
+        room = folders[i] != NULL;
+        hosted->site.folder_count++;
+    }
+    return room ? PST_OK : PST_ENOMEM;
+}
+
 static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst__Start *start, struct pst_text *why)
 {
     int rc = graph_parse(node, hosted, start, why);
@@ -191,6 +228,9 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,
         .block_bytes = node->options.block_bytes,
         .interrupts = &hosted->interrupts};
+    rc = start->checkpoint_every_ns != 0 ? checkpoint_options(node, hosted, start, why) : PST_OK;
+    if (rc != PST_OK)
+        return rc;
     if (hosted->options.output_dir == NULL || (start->input[0] != '\0' && hosted->options.input == NULL))
         return PST_ENOMEM;
     atomic_init(&hosted->workers_left, node->worker_count);
@@ -204,41 +244,6 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
     return rc;
 }
 
-/* Of a graph that nothing runs of any more. */
-static void start_now(struct pst_node *node, const Pst__Control *message)
-{
-    struct hosted *hosted = node->hosted_count < NODE_GRAPHS_MAX ? pst_calloc(1, sizeof *hosted) : NULL;
-    struct pst_text why = {0};
-    if (hosted == NULL) {
-        (void)ended_tell(node, message->graph, message->incarnation, PST_ENOMEM, "no room for one more graph", NULL);
-        return;
-    }
-    hosted->node = node;
-    hosted->incarnation = message->incarnation;
-    (void)snprintf(hosted->graph_name, sizeof hosted->graph_name, "%s", message->graph);
-    pst_arena_init(&hosted->arena);
-    atomic_init(&hosted->interrupts, 0);
-    int rc = hosted_begin(node, hosted, message->start, &why);
-    if (rc != PST_OK) {
-        (void)ended_tell(node, message->graph, message->incarnation, rc,
-                         why.bytes != NULL ? why.bytes : pst_error_sentence(rc), NULL);
-        hosted_free(hosted);
-    } else {
-        node->hosted[node->hosted_count++] = hosted;
-        pst_node_log(node, "graph %s, incarnation %llu: its run has begun here", hosted->graph_name,
-                     (unsigned long long)hosted->incarnation);
-        Pst__Started started = PST__STARTED__INIT;
-        Pst__Control answer = PST__CONTROL__INIT;
-        answer.graph = message->graph;
-        answer.incarnation = message->incarnation;
-        answer.body_case = PST__CONTROL__BODY_STARTED;
-        answer.started = &started;
-        pst_node_tell(node, &answer);
-    }
-    pst_text_fini(&why);
-    node->any = true;
-}
-
 static void supersede(struct hosted *hosted)
 {
     if (hosted->superseded)
@@ -246,6 +251,84 @@ static void supersede(struct hosted *hosted)
     hosted->superseded = true;
     hosted->run.discard = true;
     pst_run_fail(&hosted->run, PST_ESTOPPED, "another incarnation of it was started");
+}
+
+static void begin_job(void *argument)
+{
+    struct hosted *hosted = argument;
+    hosted->begin_rc = hosted_begin(hosted->node, hosted, hosted->start, &hosted->begin_why);
+    atomic_store_explicit(&hosted->begin_done, true, memory_order_release);
+}
+
+/* Of a graph that nothing runs of any more. `arena` is handed over: the message is in it. */
+static void start_now(struct pst_node *node, const Pst__Control *message, struct pst_arena *arena)
+{
+    bool room = node->hosted_count + node->beginning_count < NODE_GRAPHS_MAX;
+    struct hosted *hosted = room ? pst_calloc(1, sizeof *hosted) : NULL;
+    node->any = true;
+    if (hosted == NULL) {
+        (void)ended_tell(node, message->graph, message->incarnation, PST_ENOMEM, "no room for one more graph", NULL);
+        pst_arena_fini(arena);
+        return;
+    }
+    hosted->node = node;
+    hosted->incarnation = message->incarnation;
+    (void)snprintf(hosted->graph_name, sizeof hosted->graph_name, "%s", message->graph);
+    hosted->start = message->start;
+    hosted->start_arena = *arena;
+    pst_arena_init(&hosted->arena);
+    atomic_init(&hosted->interrupts, 0);
+    atomic_init(&hosted->begin_done, false);
+    node->beginning[node->beginning_count++] = hosted;
+    if (node->world->work(node->world->self, 0, begin_job, hosted) != PST_OK)
+        begin_job(hosted);
+}
+
+static void started_tell(struct pst_node *node, struct hosted *hosted)
+{
+    char from[40] = "";
+    if (hosted->site.checkpoint != 0)
+        (void)snprintf(from, sizeof from, ", from checkpoint %016llx", (unsigned long long)hosted->site.checkpoint);
+    pst_node_log(node, "graph %s, incarnation %llu: its run has begun here%s", hosted->graph_name,
+                 (unsigned long long)hosted->incarnation, from);
+    Pst__Started started = PST__STARTED__INIT;
+    Pst__Control answer = PST__CONTROL__INIT;
+    answer.graph = hosted->graph_name;
+    answer.incarnation = hosted->incarnation;
+    answer.body_case = PST__CONTROL__BODY_STARTED;
+    answer.started = &started;
+    pst_node_tell(node, &answer);
+}
+
+/* Its job is done. */
+static void begin_ended(struct pst_node *node, uint32_t index)
+{
+    struct hosted *hosted = node->beginning[index];
+    node->beginning[index] = node->beginning[--node->beginning_count];
+    node->any = true;
+    if (hosted->begin_rc != PST_OK) {
+        const char *why =
+            hosted->begin_why.bytes != NULL ? hosted->begin_why.bytes : pst_error_sentence(hosted->begin_rc);
+        if (!hosted->superseded)
+            (void)ended_tell(node, hosted->graph_name, hosted->incarnation, hosted->begin_rc, why, NULL);
+        hosted_free(hosted);
+        return;
+    }
+    node->hosted[node->hosted_count++] = hosted;
+    if (hosted->superseded) {
+        hosted->superseded = false;
+        supersede(hosted);
+    } else {
+        started_tell(node, hosted);
+    }
+}
+
+static struct hosted *beginning_find(const struct pst_node *node, const char *graph_name)
+{
+    for (uint32_t i = 0; i < node->beginning_count; i++)
+        if (strcmp(node->beginning[i]->graph_name, graph_name) == 0)
+            return node->beginning[i];
+    return NULL;
 }
 
 /* What is to be begun later outlives the message that said so. */
@@ -282,6 +365,11 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
     struct hosted *hosted = hosted_find(node, message->graph);
     if (hosted != NULL && hosted->incarnation >= message->incarnation)
         return; /* K2; said twice */
+    struct hosted *beginning = beginning_find(node, message->graph);
+    if (beginning != NULL && beginning->incarnation >= message->incarnation)
+        return;
+    if (beginning != NULL)
+        beginning->superseded = true;
     if (hosted != NULL)
         supersede(hosted);
     start_later(node, message);
@@ -299,6 +387,9 @@ void pst_node_on_stop(struct pst_node *node, const Pst__Control *message)
         node->start_arena[i] = node->start_arena[node->start_count];
         break;
     }
+    struct hosted *beginning = beginning_find(node, message->graph);
+    if (beginning != NULL && beginning->incarnation <= message->incarnation)
+        beginning->superseded = true;
     if (hosted == NULL || hosted->incarnation > message->incarnation)
         return;
     if (!message->stop->drain) {
@@ -307,6 +398,36 @@ void pst_node_on_stop(struct pst_node *node, const Pst__Control *message)
     }
     atomic_store(&hosted->interrupts, 1);
     pst_run_wake(&hosted->run, 0);
+}
+
+void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = hosted_find(node, message->graph);
+    const Pst__Checkpointed *body = message->checkpointed;
+    if (hosted != NULL && hosted->incarnation == message->incarnation)
+        pst_checkpoint_settled(&hosted->run, body->checkpoint, body->error == PST_OK);
+}
+
+/* Said once on each connection: what the coordinator has missed it is told again, and answers again. */
+static void part_tell(struct pst_node *node, struct hosted *hosted)
+{
+    bool up = node->upstream != NULL && node->upstream->state == PEER_UP;
+    uint64_t to = node->duty != NULL ? UINT64_MAX : up ? node->upstream->id : 0;
+    if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error))
+        hosted->part_told = 0;
+    if (hosted->part == 0 || to == 0 || to == hosted->part_told)
+        return;
+    Pst__Checkpointed body = PST__CHECKPOINTED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.checkpoint = hosted->part;
+    body.error = hosted->part_error;
+    body.sentence = (char *)(uintptr_t)(hosted->part_error != PST_OK ? pst_error_sentence(hosted->part_error) : "");
+    message.graph = hosted->graph_name;
+    message.incarnation = hosted->incarnation;
+    message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
+    message.checkpointed = &body;
+    hosted->part_told = to;
+    pst_node_tell(node, &message);
 }
 
 static uint32_t site_index(const struct site *site, const char *name)
@@ -335,8 +456,7 @@ bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello,
     if (hosted == NULL || hosted->incarnation != incarnation || hosted->superseded)
         return false;
     bool known = hello->node < hosted->site.node_count;
-    if (!known ||
-        (peer->certificate[0] != '\0' && strcmp(peer->certificate, hosted->site.name[hello->node]) != 0)) {
+    if (!known || (peer->certificate[0] != '\0' && strcmp(peer->certificate, hosted->site.name[hello->node]) != 0)) {
         *ret_stale = true; /* it will never be wanted */
         return false;
     }
@@ -386,20 +506,32 @@ static void run_ended(struct pst_node *node, uint32_t index)
 static void runs_step(struct pst_node *node)
 {
     for (uint32_t i = 0; i < node->hosted_count; i++) {
-        attach(node, node->hosted[i]);
-        if (atomic_load_explicit(&node->hosted[i]->workers_left, memory_order_acquire) == 0)
+        struct hosted *hosted = node->hosted[i];
+        attach(node, hosted);
+        if (!hosted->superseded)
+            part_tell(node, hosted);
+        pst_mover_step(node, hosted);
+        if (!pst_mover_busy(hosted->mover) && pst_run_finished(&hosted->run))
+            pst_run_finish(&hosted->run);
+        if (atomic_load_explicit(&hosted->workers_left, memory_order_acquire) != 0)
+            continue;
+        if (pst_checkpoint_busy(&hosted->run)) /* its job wakes a worker that has nothing to do with it any more */
+            (void)node->world->alarm(node->world->self, 0, node->world->now_ns(node->world->self) + JOB_NS);
+        else
             run_ended(node, i--);
     }
+    for (uint32_t i = 0; i < node->beginning_count; i++)
+        if (atomic_load_explicit(&node->beginning[i]->begin_done, memory_order_acquire))
+            begin_ended(node, i--);
     for (uint32_t i = 0; i < node->start_count; i++) {
-        if (hosted_find(node, node->start[i]->graph) != NULL)
+        if (hosted_find(node, node->start[i]->graph) != NULL || beginning_find(node, node->start[i]->graph) != NULL)
             continue; /* K2: not yet */
         struct pst_arena arena = node->start_arena[i];
         Pst__Control *message = node->start[i];
         node->start[i] = node->start[--node->start_count];
         node->start_arena[i] = node->start_arena[node->start_count];
         i--;
-        start_now(node, message);
-        pst_arena_fini(&arena);
+        start_now(node, message, &arena);
     }
 }
 
@@ -420,9 +552,11 @@ static bool must_stop(struct pst_node *node)
     }
     for (uint32_t i = 0; i < node->hosted_count; i++)
         supersede(node->hosted[i]);
+    for (uint32_t i = 0; i < node->beginning_count; i++)
+        node->beginning[i]->superseded = true;
     while (node->start_count != 0)
         pst_arena_fini(&node->start_arena[--node->start_count]);
-    return node->hosted_count == 0;
+    return node->hosted_count == 0 && node->beginning_count == 0;
 }
 
 static void listen_on(struct pst_node *node, uint32_t index, const char *address)
@@ -453,7 +587,8 @@ static void open_up(struct pst_node *node)
     (void)snprintf(node->address, sizeof node->address, "%s",
                    node->options.advertise != NULL ? node->options.advertise : address);
     pst_node_log(node, "node %s listens on %s%s", node->options.name, address,
-                 node->options.insecure ? ", without TLS: whoever reaches this machine's loopback may do anything" : "");
+                 node->options.insecure ? ", without TLS: whoever reaches this machine's loopback may do anything"
+                                        : "");
     if (node->duty != NULL)
         pst_coordinator_opens(node);
     if (node->options.listens != NULL)
@@ -496,6 +631,7 @@ int pst_node_new(struct pst_world *world, const struct pst_node_options *options
         return PST_ENOMEM;
     node->world = world;
     node->options = *options;
+    (void)pst_engine_host(); /* filled before there are threads */
     if (node->options.dead_ns == 0)
         node->options.dead_ns = (uint64_t)DEAD_SECONDS * 1000 * 1000 * 1000;
     node->worker_count = options->worker_count != 0 ? options->worker_count : world->cores(world->self);
@@ -527,6 +663,12 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
         node->hosted[i]->run.discard = false;
         (void)pst_run_end(&node->hosted[i]->run);
         hosted_free(node->hosted[i]);
+    }
+    for (uint32_t i = 0; i < node->beginning_count; i++) {
+        struct hosted *hosted = node->beginning[i];
+        if (atomic_load(&hosted->begin_done) && hosted->begin_rc == PST_OK)
+            (void)pst_run_end(&hosted->run);
+        hosted_free(hosted);
     }
     while (node->start_count != 0)
         pst_arena_fini(&node->start_arena[--node->start_count]);

@@ -9,7 +9,7 @@
  *
  * Thread:   the keeper's, unless said otherwise.
  * Holds true:
- *   K1  a run is begun and ended by the keeper; between, a worker steps it from when it was attached until it has said DONE, and never
+ *   K1  a run is begun by a job and ended by the keeper; between, a worker steps it from when it was attached until it has said DONE, and never
  *       touches it again
  *   K2  of one graph a node hosts one incarnation at a time, and never a lower one after a higher one
  *   K3  what the coordinator decides is in the store before anybody is told
@@ -49,7 +49,7 @@ struct peer {
     uint32_t role; /* Pst__Role of the other side, once it is UP */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1];
     char certificate[PST_PEER_BYTES]; /* the name there; "": there is none */
-    uint64_t since_ns; /* it was made; 0: both sides know each other */
+    uint64_t since_ns;                /* it was made; 0: both sides know each other */
     uint64_t heard_ns;
     struct message *first, *last;
     size_t waiting_bytes;
@@ -71,11 +71,21 @@ struct hosted { /* a graph's run, or one that is to be begun */
     atomic_int interrupts;
     atomic_uint workers_left; /* the last touch of each worker is to count itself out */
     uint64_t attached;        /* workers that have got it */
+    struct mover *mover;      /* mover.h; NULL: it was never told of a move */
     bool begun, superseded;
+    /* while it is begun, by a job: a state is read back, and that takes its time */
+    struct pst_arena start_arena;
+    const Pst__Start *start; /* in it */
+    int begin_rc;
+    struct pst_text begin_why;
+    atomic_bool begin_done;            /* the job's last touch */
     bool ended_told[NODE_MEMBERS_MAX]; /* nodes of the site that have ended well */
+    uint64_t part;                     /* the last checkpoint that this node has a part of, or failed to; 0: none */
+    int part_error;
+    uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
 };
 
-struct passed { /* a command that the coordinator has been given, for a peer that waits */
+struct passed {       /* a command that the coordinator has been given, for a peer that waits */
     uint64_t request; /* ours; 0: none */
     uint64_t peer, peer_request;
 };
@@ -106,9 +116,12 @@ struct pst_node {
     struct passed passed[NODE_PASSED_MAX];
     uint64_t passed_requests;
     uint64_t refusal_ns; /* of the last line about somebody who was not let in */
-    uint32_t refusals;   /* since then, without a line */
+    uint32_t refusals;   /* since then, without a line; of the last one */
+    char refusal_why[200];
     struct hosted *hosted[NODE_GRAPHS_MAX];
     uint32_t hosted_count;
+    struct hosted *beginning[NODE_GRAPHS_MAX]; /* not in `hosted` yet */
+    uint32_t beginning_count;
     Pst__Control *start[NODE_GRAPHS_MAX]; /* to be begun when the graph's run of before has ended; in start_arena */
     struct pst_arena start_arena[NODE_GRAPHS_MAX];
     uint32_t start_count;
@@ -123,7 +136,7 @@ struct pst_node {
 void pst_peers_step(struct pst_node *node);
 void pst_peers_fini(struct pst_node *node);
 /* Packs and sends, or lets it wait. A peer that does not take what it is sent is closed. */
-void pst_peer_send(struct pst_node *node, struct peer *peer, Pst__Control *message);
+void pst_peer_send(struct pst_node *node, struct peer *peer, Pst__Control *body);
 void pst_peer_refuse(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 struct peer *pst_peer_find(const struct pst_node *node, const char *name); /* a node's, that is up */
@@ -138,6 +151,7 @@ void pst_node_log(struct pst_node *node, const char *format, ...) __attribute__(
 void pst_node_on_start(struct pst_node *node, const Pst__Control *message);
 void pst_node_on_stop(struct pst_node *node, const Pst__Control *message);
 void pst_node_on_ended(struct pst_node *node, const Pst__Control *message); /* another node's run */
+void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message);
 /* A data connection whose hello has been read. False: it is not wanted now, but may be in a moment. */
 bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,
                       struct peer *peer, bool *ret_stale);
@@ -160,12 +174,23 @@ struct graph_record {
     enum graph_state state;
     bool begins; /* its members are to be told as soon as the store has it */
     bool started[NODE_MEMBERS_MAX], ended[NODE_MEMBERS_MAX]; /* by index of start->nodes */
+    bool told[NODE_MEMBERS_MAX]; /* the Start was sent: whether it was heard is not known before it is answered */
     uint64_t rows, rows_out;
     char why[400];
-    uint64_t asked_by, request; /* the peer that submitted it and waits for an answer; 0: nobody does */
-    bool asked_json;
-    bool restored; /* of the store: its nodes are waited for, as long as they are not dead */
-    int error;     /* of one that has failed */
+    uint64_t asked_by, request;  /* the peer that submitted it and waits for an answer; 0: nobody does */
+    bool asked_json, asked_wait; /* wait: it is answered when the graph has ended, and not when it runs */
+    bool restored;               /* of the store: its nodes are waited for, as long as they are not dead */
+    int error;                   /* of one that has failed */
+    /* Checkpoints. The store has the last complete one in the record's Start; `start` has the one that this incarnation goes on from. */
+    uint64_t complete;
+    char **complete_nodes,
+        **part_nodes; /* part_nodes: of this incarnation, those that have a place; NULL: not counted yet */
+    size_t complete_node_count, part_node_count;
+    uint64_t part;                /* the one whose parts are counted; 0: none */
+    bool parts[NODE_MEMBERS_MAX]; /* by index of start->nodes */
+    int part_error;
+    uint64_t settling, settled; /* settling: it is complete when the store has it; settled: its nodes were told */
+    int settled_error;
     /* The commit on its way: graphs/NAME, and of one that has ended the Ended that says how, ended/NAME. */
     struct pst_store_request commit;
     struct pst_store_change changes[2];
@@ -173,6 +198,7 @@ struct graph_record {
     char path[PST_STORE_PATH_BYTES], ended_path[PST_STORE_PATH_BYTES];
     uint64_t version, ended_version;
     bool committing, again;
+    struct moving *moving; /* mover.h; NULL: nothing has moved in this incarnation */
 };
 
 struct coordinator {
@@ -180,7 +206,7 @@ struct coordinator {
     /* What was decided before is read back before anybody is listened to. */
     enum restore { RESTORE_LIST = 1, RESTORE_GRAPH, RESTORE_ENDED, RESTORE_DONE } restore;
     struct pst_store_request reading;
-    bool begun; /* `reading` is on its way */
+    bool begun, graphs_listed; /* begun: `reading` is on its way */
     struct pst_text paths;
     size_t paths_at;
     char path[PST_STORE_PATH_BYTES];
@@ -188,6 +214,7 @@ struct coordinator {
     uint32_t member_count;
     struct graph_record *graphs[NODE_GRAPHS_MAX];
     uint32_t graph_count;
+    uint64_t move_ids;
 };
 
 int pst_coordinator_new(struct pst_node *node, struct pst_store *store);
@@ -197,10 +224,11 @@ int pst_coordinator_restore(struct pst_node *node);
 void pst_coordinator_opens(struct pst_node *node); /* the node's own address is known */
 void pst_coordinator_step(struct pst_node *node);
 /* From a member, the node itself too. */
-void pst_coordinator_on(struct pst_node *node, const char *member, const Pst__Control *message);
+void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Control *message);
+/* Whether a node of this name may come in; else it has been told why not. */
+bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst__Hello *hello);
 void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hello *hello);
-void pst_coordinator_down(struct pst_node *node, const char *member, const char *why);
-void pst_coordinator_leaves(struct pst_node *node, const char *member); /* it has said that it ends */
+void pst_coordinator_down(struct pst_node *node, const char *name, const char *why);
 /* A graph's text is to be run. Borrows nothing. Errors: *why says it; PST_EGRAPH with the diagnostics. */
 struct submission {
     const char *file;
@@ -212,15 +240,21 @@ struct submission {
     const char *input;  /* its file; NULL: the graph's own */
     bool strict;
     uint64_t asked_by, request;
-    bool json;
+    bool json, wait;
 };
-/* Both are answered later, with PST_OK, when it has happened. */
+/* Both are answered later, with PST_OK, when it has happened: it runs (`wait`: it has ended), it is cancelled. */
 int pst_coordinator_submit(struct pst_node *node, const struct submission *submission, struct pst_text *why);
 int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked, const char *graph,
                            struct pst_text *why);
 extern const char *const pst_graph_state_names[]; /* by enum graph_state */
 
+/* To a member, the node itself too; who has no connection is told nothing. */
+void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message);
+void pst_moves_end(struct graph_record *record); /* moves.c: of this incarnation nothing moves any more */
+
 /* admin.c */
+void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *out,
+                     const char *err);
 void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);
 /* The coordinator has answered what was passed on to it. */
 void pst_admin_back(struct pst_node *node, const Pst__Control *message);

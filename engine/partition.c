@@ -9,6 +9,7 @@
  * Sinks (PST_ORDER_ANY) take all rows below the watermark at once. Total order takes them merged by (time, producer, number),
  * one call for each time. */
 #include "engine/checkpoint.h"
+#include "engine/lane.h"
 #include "engine/spill.h"
 
 #include <stdlib.h>
@@ -218,9 +219,12 @@ static int64_t watermark_in(const struct pst_ctx *ctx, enum end *ret_end)
     int64_t low = INT64_MAX, high = INT64_MIN;
     enum end end = END_INPUT;
     for (uint32_t c = 0; c < ctx->channel_count; c++) {
+        if (ctx->channels[c]->standby)
+            continue;
         /* the end first: what it says about the watermark must be there when it is seen */
         enum end this_end = pst_channel_read_end(ctx->channels[c], &ctx->run->input);
         int64_t watermark = pst_channel_read_watermark(ctx->channels[c], &ctx->run->input);
+        watermark = watermark > ctx->channels[c]->floor ? watermark : ctx->channels[c]->floor;
         low = watermark < low ? watermark : low;
         high = watermark > high ? watermark : high;
         if (this_end == END_NOT)
@@ -368,6 +372,10 @@ static int step_total(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
 static bool publish(struct pst_ctx *ctx, int64_t watermark, enum end end)
 {
     bool news = false;
+    if (pst_is_muted(ctx)) {
+        ctx->watermark_out = watermark > ctx->watermark_out ? watermark : ctx->watermark_out;
+        return false;
+    }
     ctx->watermark_out = watermark > ctx->watermark_out ? watermark : ctx->watermark_out;
     for (uint32_t i = 0; i < ctx->channel_out_count; i++) {
         struct channel *channel = ctx->channels_out[i];
@@ -399,6 +407,8 @@ static int hold_back(struct pst_ctx *ctx, bool *ret_any)
         held += channel->held_count * channel->edge->frame_bytes;
     }
     ctx->held_bytes = held;
+    if (pst_is_muted(ctx) && held > LANE_HELD_BYTES_MAX)
+        ctx->lane->overflow = true; /* M5: the move will be given up */
     if (held <= HELD_BYTES_MAX)
         return PST_OK;
     (void)snprintf(
@@ -414,6 +424,11 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
     if (ctx->node->order == PST_ORDER_ANY)
         return step_any(ctx, watermark, ret_any);
     for (bool more = true; more;) {
+        if ((ctx->giving != NULL || ctx->lane != NULL) && know_now(ctx, watermark, ctx->node->epoch)) {
+            int rc = pst_partition_turn(ctx);
+            if (rc != PST_OK)
+                return rc;
+        }
         if (watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut)
             bring_image(ctx, ret_any);
         int rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
@@ -440,21 +455,44 @@ static int step_end(struct pst_ctx *ctx, int64_t watermark, enum end end)
     if (ctx->sink != NULL && rc == PST_OK)
         rc = pst_sink_flush(ctx->run, ctx->sink);
     ctx->ended = true;
+    if (ctx->giving != NULL)
+        atomic_store_explicit(&ctx->giving->ended, true, memory_order_release);
     ctx->watermark_out = end == END_INPUT && last > ctx->watermark_out ? last : ctx->watermark_out;
     return rc;
+}
+
+/* Behind the end there is nothing but what came from another owner before: M4. */
+static void discard(struct pst_ctx *ctx)
+{
+    for (uint32_t c = 0; c < ctx->channel_count; c++)
+        while (pst_channel_head(ctx->channels[c]) != NULL)
+            pst_channel_pop(ctx->channels[c]);
+}
+
+/* It has nothing to work with yet: it takes in what comes, to its bound. */
+static bool step_waiting(struct pst_ctx *ctx)
+{
+    bool any = false;
+    if (!ctx->lane->overflow)
+        (void)hold_back(ctx, &any);
+    return any;
 }
 
 bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
     bool any = false;
+    if (pst_lane_waits(ctx))
+        return step_waiting(ctx);
     if (!pst_flush_channels(ctx)) {
         (void)publish(ctx, ctx->watermark_out, END_NOT);
         return false;
     }
     int64_t watermark = watermark_in(ctx, &end); /* before the rings are looked at (E2) */
-    if (ctx->ended)
+    if (ctx->ended) {
+        discard(ctx);
         return publish(ctx, ctx->watermark_out, end);
+    }
     if (end ==
         END_INPUT) /* a timer beyond the end of the input is for on_end(), though rows put out at the end come later */
         ctx->timer_limit = pst_input_end(ctx->run);

@@ -4,7 +4,7 @@
  *   dialed:   DIALING --both know each other--> GREETING (hello sent) --welcome--> UP
  *
  * Whoever breaks the rules is told why and closed; so is who does not take what it is sent, and who stays unknown for too long. */
-#include "engine/node.h"
+#include "engine/mover.h"
 
 #include "engine/wire.h"
 
@@ -193,6 +193,13 @@ static void greet(struct pst_node *node, struct peer *peer)
         running[i].incarnation = node->hosted[i]->incarnation;
         list[hello.n_running++] = &running[i];
     }
+    for (uint32_t i = 0; i < node->beginning_count; i++) {
+        Pst__Running *begins = &running[hello.n_running];
+        pst__running__init(begins);
+        begins->graph = node->beginning[i]->graph_name;
+        begins->incarnation = node->beginning[i]->incarnation;
+        list[hello.n_running++] = begins;
+    }
     message.request = 1;
     message.body_case = PST__CONTROL__BODY_HELLO;
     message.hello = &hello;
@@ -220,6 +227,8 @@ static void on_hello(struct pst_node *node, struct peer *peer, const Pst__Contro
                         peer->certificate, peer->name);
         return;
     }
+    if (node->duty != NULL && !pst_coordinator_admits(node, peer, hello))
+        return;
     peer->state = PEER_UP;
     welcome(node, peer, message->request);
     if (node->duty != NULL)
@@ -234,16 +243,17 @@ static void on_welcome(struct pst_node *node, struct peer *peer, const Pst__Cont
     (void)snprintf(peer->name, sizeof peer->name, "%s", body->node);
     (void)snprintf(node->coordinator, sizeof node->coordinator, "%s", body->coordinator);
     peer->role = PST__ROLE__NODE;
-    if (body->coordinator[0] != '\0' && strcmp(body->node, body->coordinator) == 0) {
+    bool another = peer->certificate[0] != '\0' && strcmp(peer->certificate, body->node) != 0;
+    if (another || strcmp(body->node, node->options.name) == 0) {
+        pst_peer_close(node, peer,
+                       another ? "the node there says that it is another than its certificate's"
+                               : "the node there is this one, or has its name");
+        never_will(node, peer, PST_EREFUSED);
+    } else if (strcmp(body->node, body->coordinator) == 0) {
         peer->state = PEER_UP;
         node->joined = true;
         node->upstream_why[0] = '\0';
         pst_node_log(node, "joined: %s at %s coordinates", node->coordinator, node->coordinator_address);
-        return;
-    }
-    if (strcmp(body->node, node->options.name) == 0) {
-        pst_peer_close(node, peer, "the node there is this one, or has its name");
-        never_will(node, peer, PST_EREFUSED);
     } else if (body->coordinator[0] == '\0' || body->coordinator_address[0] == '\0') {
         pst_peer_close(node, peer, "the node there has not joined a cluster yet");
     } else {
@@ -266,6 +276,12 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
         break;
     case PST__CONTROL__BODY_ENDED:
         pst_node_on_ended(node, message);
+        break;
+    case PST__CONTROL__BODY_CHECKPOINTED:
+        pst_node_on_checkpointed(node, message);
+        break;
+    case PST__CONTROL__BODY_MOVE_STEP:
+        pst_mover_on(node, message);
         break;
     case PST__CONTROL__BODY_BEAT_ACK:
         break;
@@ -314,13 +330,13 @@ static bool on_data(struct pst_node *node, struct peer *peer, const void *bytes,
         rc = pst_wire_hello_read(bytes, byte_count, &hello);
     if (rc == PST_OK && pst_node_on_data(node, &hello, head.incarnation, peer, &stale))
         peer->conn = NULL; /* its worker has it */
-    peer->closing = true; /* who comes too early dials again */
+    peer->closing = true;  /* who comes too early dials again */
     return true;
 }
 
 static const char *unpack_sentence(int error)
 {
-    return error == PST_EABI   ? "its version is more than one away from this one's"
+    return error == PST_EABI    ? "its version is more than one away from this one's"
            : error == PST_EFULL ? "it is longer than one of its kind may be"
                                 : pst_error_sentence(error);
 }
@@ -355,7 +371,6 @@ static void receive(struct pst_node *node, struct peer *peer)
         pst_arena_fini(&arena);
     }
 }
-
 
 static void introduce(struct pst_node *node, struct peer *peer)
 {
@@ -398,13 +413,22 @@ static void refusal_log(struct pst_node *node, const char *why)
     uint64_t now = now_ns(node);
     if (node->refusal_ns != 0 && now < node->refusal_ns + REFUSAL_NS) {
         node->refusals++;
+        (void)snprintf(node->refusal_why, sizeof node->refusal_why, "%s", why);
         return;
     }
-    if (node->refusals != 0)
-        pst_node_log(node, "%u more connections were refused", node->refusals);
-    node->refusals = 0;
     node->refusal_ns = now;
     pst_node_log(node, "a connection was refused: %s", why);
+}
+
+/* Those that had no line of their own. */
+static void refusals_log(struct pst_node *node)
+{
+    uint64_t now = now_ns(node);
+    if (node->refusals == 0 || now < node->refusal_ns + REFUSAL_NS)
+        return;
+    pst_node_log(node, "%u more connections were refused, the last one: %s", node->refusals, node->refusal_why);
+    node->refusals = 0;
+    node->refusal_ns = now;
 }
 
 /* Once for each reason: it is tried again all the time. */
@@ -414,8 +438,9 @@ static void upstream_log(struct pst_node *node, const struct peer *peer)
     if (peer->why[0] == '\0' || strcmp(node->upstream_why, peer->why) == 0 || node->left)
         return;
     (void)snprintf(node->upstream_why, sizeof node->upstream_why, "%s", peer->why);
-    pst_node_log(node, "%s %s: %s; tries again", up ? "lost the connection to the coordinator at" : "cannot reach a node at",
-                 node->coordinator_address, peer->why);
+    pst_node_log(node, "%s %s: %s; tries again",
+                 up ? "lost the connection to the coordinator at" : "cannot reach a node at", node->coordinator_address,
+                 peer->why);
 }
 
 static void peer_drop(struct pst_node *node, uint32_t index)
@@ -478,6 +503,7 @@ static void upstream_step(struct pst_node *node)
 void pst_peers_step(struct pst_node *node)
 {
     accept_all(node);
+    refusals_log(node);
     if (node->duty == NULL)
         upstream_step(node);
     for (uint32_t i = 0; i < node->peer_count; i++)

@@ -1,6 +1,6 @@
 /* route.c - rows on their way out of an instance: through its stateless stages, then hashed by key, dealt to partitions and
  * copied into the frames of their channels. All work is per column over up to ROUTE_ROWS rows; nothing is per row. */
-#include "engine/runtime.h"
+#include "engine/lane.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -320,6 +320,24 @@ static int append(struct channel *channel, const struct view *view, const struct
     return PST_OK;
 }
 
+/* The rows that a lane gets, too. All of them where there are no buckets, or to all. */
+static int append_branch(const struct route *route, const struct view *view, const uint32_t *rows, uint32_t n,
+                         const struct scratch *scratch)
+{
+    const struct branch *branch = route->branch;
+    uint32_t places[ROUTE_ROWS], wanted[ROUTE_ROWS], count = 0;
+    if (branch->channel->overflow)
+        return PST_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        if (route->edge->keyed && branch->wanted[scratch->bucket[i]] == 0)
+            continue;
+        places[count] = i;
+        wanted[count++] = rows[i];
+    }
+    struct part part = {places, wanted, count, false};
+    return count != 0 ? append(branch->channel, view, &part, scratch) : PST_OK;
+}
+
 /* Deals the piece's places to targets by counting; each target's rows keep their order (E1). */
 static int deal(const struct route *route, const struct view *view, const uint32_t *rows, uint32_t n,
                 struct scratch *scratch)
@@ -337,6 +355,11 @@ static int deal(const struct route *route, const struct view *view, const uint32
         uint32_t place = count[scratch->target[i]]++;
         scratch->order[place] = i;
         ordered_rows[place] = rows[i];
+    }
+    if (route->branch != NULL) {
+        int rc = append_branch(route, view, rows, n, scratch);
+        if (rc != PST_OK)
+            return rc;
     }
     uint32_t from = 0;
     for (uint32_t t = 0; t < route->target_count; t++) { /* count[t] is now the end of target t */
@@ -362,8 +385,13 @@ static int route_rows(const struct route *route, const struct pst_schema *schema
         if (route->target_count > 1)
             return deal(route, view, rows, n, scratch);
     }
+    if (route->branch != NULL) {
+        int rc = append_branch(route, view, rows, n, scratch);
+        if (rc != PST_OK)
+            return rc;
+    }
     for (uint32_t t = 0; t < route->target_count; t++) { /* one target, or a broadcast */
-        int rc = append(route->targets[t], view, &all, scratch);
+        int rc = route->targets[t] != NULL ? append(route->targets[t], view, &all, scratch) : PST_OK;
         if (rc != PST_OK)
             return rc;
     }
@@ -375,7 +403,7 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
     const struct output *out = &ctx->outputs[output];
     struct run *run = ctx->run;
     struct scratch *scratch = run->workers[ctx->worker].scratch;
-    if (view->row_count == 0)
+    if (view->row_count == 0 || pst_is_the_givers(ctx))
         return PST_OK;
     for (uint32_t i = 0; i < out->stage_count; i++) {
         int rc = stage_run(out->stages[i], &out->plan->schema, view);
@@ -398,18 +426,34 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
 
 bool pst_any_pending(const struct pst_ctx *ctx)
 {
-    for (uint32_t i = 0; i < ctx->channel_out_count; i++)
-        if (pst_channel_pending(ctx->channels_out[i]))
+    for (uint32_t i = 0; i < ctx->channel_out_count && !pst_is_muted(ctx); i++)
+        if (pst_channel_pending(ctx->channels_out[i]) && !ctx->channels_out[i]->branch)
             return true;
     return false;
+}
+
+/* What waits for a lane waits in memory; beyond the bound the lane has lost its use: M5. */
+static void branch_bound(struct channel *channel)
+{
+    uint64_t frames = 0;
+    for (const struct frame *frame = channel->pending_first; frame != NULL; frame = frame->next)
+        frames++;
+    if (frames * channel->edge->frame_bytes > LANE_HELD_BYTES_MAX)
+        channel->overflow = true;
 }
 
 bool pst_flush_channels(struct pst_ctx *ctx)
 {
     bool free_of_pending = true;
+    if (pst_is_muted(ctx))
+        return true; /* M3 */
     for (uint32_t i = 0; i < ctx->channel_out_count; i++) {
-        pst_channel_flush(ctx->channels_out[i]);
-        free_of_pending &= !pst_channel_pending(ctx->channels_out[i]);
+        struct channel *channel = ctx->channels_out[i];
+        pst_channel_flush(channel);
+        if (channel->branch && pst_channel_pending(channel))
+            branch_bound(channel);
+        else
+            free_of_pending &= !pst_channel_pending(channel);
     }
     return free_of_pending;
 }

@@ -1,6 +1,7 @@
 /* run.c - opens, steps and ends a graph whose instances and channels build.c has made, and says how it ended. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/lane.h"
 #include "engine/link.h"
 #include "engine/spill.h"
 
@@ -100,7 +101,7 @@ static int dead_letter_open(struct run *run)
 }
 
 /* ---- workers ---- */
-static bool run_finished(const struct worker *worker)
+static bool worker_finished(const struct worker *worker)
 {
     for (uint32_t p = 0; p < worker->partition_count; p++) {
         const struct pst_ctx *ctx = worker->partitions[p];
@@ -173,6 +174,53 @@ static pst_step worker_done(struct worker *worker)
     return PST_STEP_DONE;
 }
 
+bool pst_run_finished(const struct run *run)
+{
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        if (!atomic_load_explicit(&run->workers[w].finished, memory_order_acquire))
+            return false;
+    return true;
+}
+
+void pst_run_finish(struct run *run)
+{
+    atomic_store_explicit(&run->finish, true, memory_order_release);
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        pst_run_wake(run, w);
+}
+
+/* ---- standing still (lane.h) ---- */
+
+void pst_run_hold(struct run *run)
+{
+    atomic_store_explicit(&run->held_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&run->hold, ++run->holds, memory_order_release);
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        pst_run_wake(run, w);
+}
+
+void pst_run_release(struct run *run)
+{
+    atomic_store_explicit(&run->hold, 0, memory_order_release);
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        pst_run_wake(run, w);
+}
+
+/* True: this worker does. */
+static bool stands_still(struct worker *worker)
+{
+    struct run *run = worker->run;
+    uint32_t hold = atomic_load_explicit(&run->hold, memory_order_acquire);
+    if (hold == 0)
+        return false;
+    if (worker->held != hold) {
+        worker->held = hold;
+        if (atomic_fetch_add_explicit(&run->held_count, 1, memory_order_acq_rel) + 1 == run->worker_count)
+            run->world->wake(run->world->self, 0);
+    }
+    return true;
+}
+
 /* Partitions first, in topological order: a worker reads on only when there is nothing else to do, so that the one with the
  * heavier partitions parses less. */
 pst_step pst_run_step(void *argument, uint32_t index)
@@ -184,6 +232,8 @@ pst_step pst_run_step(void *argument, uint32_t index)
         look_around(worker);
     if (atomic_load_explicit(&run->stopped, memory_order_relaxed))
         return worker_done(worker);
+    if (run->site != NULL && stands_still(worker))
+        return PST_STEP_IDLE;
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_receive(worker->links[l]);
     any |= pst_source_step(worker, false);
@@ -199,7 +249,13 @@ pst_step pst_run_step(void *argument, uint32_t index)
     for (uint32_t p = 0; p < worker->partition_count; p++) /* the stream pauses: what is written becomes visible */
         if (worker->partitions[p]->sink != NULL && pst_sink_flush(run, worker->partitions[p]->sink) != PST_OK)
             return worker_done(worker);
-    return run_finished(worker) ? worker_done(worker) : PST_STEP_IDLE;
+    if (!worker_finished(worker))
+        return PST_STEP_IDLE;
+    if (run->site == NULL || atomic_load_explicit(&run->finish, memory_order_acquire))
+        return worker_done(worker);
+    if (!atomic_exchange_explicit(&worker->finished, true, memory_order_acq_rel))
+        run->world->wake(run->world->self, 0); /* the keeper's: partitions may still come */
+    return PST_STEP_IDLE;
 }
 
 static int workers_build(struct run *run)
@@ -361,9 +417,10 @@ static void report_end(struct run *run, int outcome)
         pst_sink_close(run, run->sinks[i], run->error != PST_OK ? run->error : outcome);
     if (run->checkpoint != NULL)
         report->checkpoint = run->checkpoint->report;
-    bool resumed = run->checkpoint != NULL && run->checkpoint->previous != NULL;
-    bool nothing_left = (run->begun_ns == 0 && !resumed) || run->discard; /* it never began, or might as well not have */
-    for (uint32_t i = 0; i < run->sink_count && nothing_left; i++)
+    bool resumed = pst_checkpoint_resumes(run);
+    bool nothing_left =
+        (run->begun_ns == 0 && !resumed) || run->discard; /* it never began, or might as well not have */
+    for (uint32_t i = 0; i < run->sink_count && nothing_left && !pst_checkpoint_shared(run); i++)
         (void)run->world->unlink(run->world->self, run->sinks[i]->path_part);
     for (uint32_t i = 0; i < run->sink_count && run->begun_ns != 0 && !nothing_left; i++) {
         struct sink *sink = run->sinks[i];
@@ -389,8 +446,7 @@ void pst_run_report_fini(struct pst_run_report *report)
 }
 
 int pst_run_begin(struct run *run, struct pst_graph *graph, const struct pst_run_options *options,
-                  struct pst_world *world, const struct site *site, uint32_t worker_base,
-                  struct pst_run_report *report)
+                  struct pst_world *world, const struct site *site, uint32_t worker_base, struct pst_run_report *report)
 {
     *run = (struct run){.graph = graph, .world = world, .report = report, .site = site, .worker_base = worker_base};
     *report = (struct pst_run_report){.watermark = INT64_MIN};

@@ -50,11 +50,16 @@ struct link;
 struct site {
     uint32_t node_count, this_node;
     uint64_t incarnation;
-    const uint32_t *worker_count;             /* by node, PST_WORKERS_MAX at most */
-    const bool *reads;                        /* by node: it has a part of the input */
-    const uint16_t *const *node_of_partition; /* [operator][partition]; NULL: of sources and stages */
-    const char *const *address;               /* by node: where it listens */
-    const char *const *name;                  /* by node */
+    const uint32_t *worker_count; /* by node, PST_WORKERS_MAX at most */
+    const bool *reads;            /* by node: it has a part of the input */
+    uint16_t *const
+        *node_of_partition; /* [operator][partition], room for bucket_count; NULL: of sources and stages. The run's to
+                                         * change, when a partition comes later */
+    const char *const *address; /* by node: where it listens */
+    const char *const *name;    /* by node */
+    uint64_t checkpoint;        /* to go on from; 0: from the beginning */
+    const char *const *folders; /* where its parts are */
+    uint32_t folder_count;
 };
 
 /* What an edge's frames look like: the fields the consumer reads, and what the engine adds. One for each input of a node. */
@@ -87,7 +92,7 @@ struct frame {
 struct channel {
     const struct edge *edge;
     struct run *run;
-    struct pst_ctx *consumer;
+    struct pst_ctx *producer, *consumer; /* NULL: on another node */
     uint32_t producer_worker, consumer_worker;
     /* producer's side */
     struct frame *open, *pending_first, *pending_last;
@@ -105,7 +110,11 @@ struct channel {
     uint64_t held_count;
     uint32_t frame_rows;
     bool from_source;
-    struct far *far; /* the link's; NULL: both ends are here */
+    atomic_bool overflow; /* of a branch: its bound was reached, and rows are missing */
+    bool branch;          /* to a lane that is not an owner yet: it holds nobody up (E3 does not count it) */
+    bool standby;         /* from a lane that is not an owner yet: its time does not count */
+    int64_t floor;        /* up to here another channel's promise holds for this one, too */
+    struct far *far;      /* the link's; NULL: both ends are here */
 };
 enum end { END_NOT = 0, END_INPUT = 1, END_CUT = 2 };
 
@@ -123,9 +132,11 @@ struct view {
 
 struct route { /* from one instance to all partitions of a consumer */
     const struct edge *edge;
-    struct channel **targets;
+    uint64_t number;          /* of the channel to partition 0 */
+    struct channel **targets; /* room for bucket_count; below target_count, NULL: it is no more */
     uint32_t target_count;
     const uint16_t *partition_of_bucket;
+    struct branch *branch; /* rows of some buckets go to a lane as well; NULL: none do */
 };
 
 struct batch {
@@ -160,9 +171,12 @@ struct pst_ctx {
     int64_t emit_time;
     /* partitions */
     struct channel **channels; /* inputs */
-    uint32_t channel_count;
+    uint32_t channel_count, channel_capacity;
     struct channel **channels_out;
-    uint32_t channel_out_count;
+    uint32_t channel_out_count, channel_out_capacity;
+    struct lane *lane;     /* it is taking buckets over; NULL: it serves what it has */
+    struct giving *giving; /* it is giving some away; NULL: it is not */
+    struct filter *filter; /* what is not wanted of the rows that come; NULL: all is */
     uint32_t *buckets, *due;
     uint32_t owned_count, due_count;
     uint8_t *marked;   /* by bucket */
@@ -258,6 +272,9 @@ struct worker {
     uint32_t partition_count;
     struct link **links;
     uint32_t link_count;
+    uint32_t partition_capacity;
+    uint32_t held;        /* `hold` as it stood still for */
+    atomic_bool finished; /* on several nodes: it has nothing left to do, unless the keeper gives it something */
     struct source source;
     struct scratch *scratch;
     uint64_t wake_mask;
@@ -275,7 +292,7 @@ struct run {
     uint16_t **partition_of_bucket; /* [node] */
     struct worker *workers;
     uint32_t worker_count;
-    uint32_t worker_base; /* the world's index of this run's worker 0 */
+    uint32_t worker_base;       /* the world's index of this run's worker 0 */
     struct pst_ctx **instances; /* all, stages included */
     uint32_t instance_count, instance_capacity;
     struct channel **channels;
@@ -286,9 +303,17 @@ struct run {
     struct input input;
     const struct site *site; /* NULL: all is here */
     struct link **links;     /* by node; NULL: to this one, and where nothing goes */
-    struct far **fars;       /* by number of the channel; NULL: no part of it is here, or both are */
-    uint32_t far_count;
-    _Atomic int64_t input_end; /* the highest time of all nodes' inputs that ended, + 1; known before any partition has all ends */
+    struct far **fars;       /* those of all links, hashed by the channel's number */
+    uint32_t far_count, far_capacity;
+    struct parcel *_Atomic parcel; /* buckets that have come, for the keeper */
+    uint64_t *route_number;        /* by operator: of its first route's first channel */
+    uint32_t *partition_count;     /* by operator: one above the highest that there is, or was */
+    atomic_uint hold; /* not 0: workers are to stand still, the keeper changes what they work on; another each time */
+    uint32_t holds;   /* how often so far */
+    atomic_uint held_count; /* workers that stand still */
+    atomic_bool finish; /* on several nodes: the keeper has seen that all are finished, and nothing more will come */
+    _Atomic int64_t
+        input_end; /* the highest time of all nodes' inputs that ended, + 1; known before any partition has all ends */
     struct paging *paging;         /* spill.c; NULL: no budget */
     struct checkpoint *checkpoint; /* NULL: none are made, none is resumed */
     _Atomic int64_t cut; /* event time at which every partition hands over its image; INT64_MAX: none is wanted */
@@ -320,7 +345,10 @@ static inline int64_t pst_floor_to(int64_t t, int64_t step)
 int pst_run_begin(struct run *run, struct pst_graph *graph, const struct pst_run_options *options,
                   struct pst_world *world, const struct site *site, uint32_t worker_base,
                   struct pst_run_report *report);
-pst_step pst_run_step(void *run, uint32_t worker);
+pst_step pst_run_step(void *argument, uint32_t index); /* of the run; of its worker */
+/* On several nodes: all workers have nothing left to do, and are done when the keeper has called finish(). */
+bool pst_run_finished(const struct run *run);
+void pst_run_finish(struct run *run);
 int pst_run_end(struct run *run); /* what pst_run() returns */
 static inline void pst_run_wake(struct run *run, uint32_t worker)
 {
@@ -341,6 +369,9 @@ struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32
 void pst_channel_free(struct channel *channel);
 struct frame *pst_channel_take(struct channel *channel);                /* consumer: keeps the head for now */
 void pst_channel_recycle(struct channel *channel, struct frame *frame); /* consumer: gives back what it took */
+/* Frames that have lost all their rows go: of the producer's side, of the consumer's. */
+void pst_channel_tidy_out(struct channel *channel);
+void pst_channel_tidy_in(struct channel *channel);
 struct frame *
 pst_channel_open_frame(struct channel *channel); /* the frame being filled, with room; NULL: out of memory */
 void pst_channel_flush(struct channel *channel); /* what is open becomes pending, what is pending goes as room allows */
@@ -397,6 +428,8 @@ int pst_sink_flush(struct run *run, struct sink *sink);
 void pst_sink_close(struct run *run, struct sink *sink, int outcome); /* frees nothing; an error ends the run with it */
 void pst_sink_name(struct run *run, struct sink *sink,
                    int outcome); /* renames after the outcome, once all are closed */
+/* On several nodes: what earlier incarnations have left of it is not wanted any more. By a job, too. */
+void pst_sink_clear(struct run *run, const struct sink *sink);
 void pst_sink_free(struct sink *sink);
 
 #endif

@@ -70,14 +70,39 @@ static void logs_visit(const struct pst_state *state, uint32_t bucket, struct wa
     }
 }
 
-static void walk_all(struct pst_state *state, struct walk *walk)
+/* Buckets first .. end - 1. */
+static void walk_buckets(struct pst_state *state, struct walk *walk, uint32_t first, uint32_t end)
 {
     walk->image->page_count = walk->image->log_count = 0;
     walk->image->bytes_copied = 0;
-    for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
+    for (uint32_t bucket = first; bucket < end; bucket++) {
         (void)pst_state_words(state, bucket, visit, walk); /* cannot fail: visit() does not */
         logs_visit(state, bucket, walk);
     }
+}
+
+static int image_fill(struct pst_state *state, struct walk *walk, uint32_t first, uint32_t end)
+{
+    struct pst_image *image = walk->image;
+    walk_buckets(state, walk, first, end);
+    image->pages = pst_malloc((image->page_count + 1) * sizeof *image->pages);
+    image->logs = pst_malloc((image->log_count + 1) * sizeof *image->logs);
+    image->copies = pst_malloc(image->bytes_copied + 1);
+    if (image->pages == NULL || image->logs == NULL || image->copies == NULL) {
+        pst_image_fini(image);
+        return PST_ENOMEM;
+    }
+    walk->fill = true;
+    walk_buckets(state, walk, first, end);
+    return PST_OK;
+}
+
+int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, struct pst_image *ret_image)
+{
+    PST_ASSERT(state->pager == NULL && bucket < state->bucket_count);
+    *ret_image = (struct pst_image){.generation = state->generation};
+    struct walk walk = {0, ret_image, false};
+    return image_fill(state, &walk, bucket, bucket + 1);
 }
 
 int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image)
@@ -87,17 +112,13 @@ int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *r
     int rc = state->pager != NULL ? pst_pager_flush(state) : PST_OK;
     if (rc != PST_OK)
         return rc;
-    walk_all(state, &walk);
-    ret_image->pages = pst_malloc((ret_image->page_count + 1) * sizeof *ret_image->pages);
-    ret_image->logs = pst_malloc((ret_image->log_count + 1) * sizeof *ret_image->logs);
-    ret_image->copies = pst_malloc(ret_image->bytes_copied + 1);
-    if (ret_image->pages == NULL || ret_image->logs == NULL || ret_image->copies == NULL ||
-        state->generation == UINT32_MAX) {
+    rc = image_fill(state, &walk, 0, state->bucket_count);
+    if (rc == PST_OK && state->generation == UINT32_MAX) {
         pst_image_fini(ret_image);
-        return PST_ENOMEM;
+        rc = PST_ENOMEM;
     }
-    walk.fill = true;
-    walk_all(state, &walk);
+    if (rc != PST_OK)
+        return rc;
     if (state->pager != NULL)
         rc = pst_pager_image(state, ret_image);
     if (rc != PST_OK)

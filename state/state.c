@@ -264,3 +264,19 @@ int pst_state_check(struct pst_state *state)
         pst_pager_check(state);
     return PST_OK;
 }
+
+int pst_state_drop(struct pst_state *state, uint32_t bucket)
+{
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < state->structure_count && rc == PST_OK; i++) {
+        struct pst_structure *structure = state->structures[i];
+        struct pst_table *table = (struct pst_table *)structure;
+        struct pst_log *log = (struct pst_log *)structure;
+        if (structure->kind == PST_PAGE_LOG)
+            rc = pst_state_log_trim(log, bucket, pst_state_log_head(log, bucket));
+        else
+            for (uint32_t left; rc == PST_OK && (left = pst_state_table_count(table, bucket)) != 0;)
+                rc = pst_state_table_remove(table, bucket, left - 1);
+    }
+    return rc;
+}

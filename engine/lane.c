@@ -1,0 +1,617 @@
+/* lane.c - see lane.h: how a run takes part in a move. What is done at an epoch's end stands in lane_turn.c. */
+#include "engine/lane.h"
+
+#include "engine/build.h"
+
+#include <string.h>
+
+/* ---- who has to do with it ---- */
+
+struct walk { /* of the routes that lead to the operator, or come from it */
+    struct run *run;
+    const struct move *move;
+    struct pst_ctx *producer; /* NULL: on far_node */
+    uint32_t far_node;
+    pst_link_end end;
+};
+
+static struct route *route_of(struct pst_ctx *ctx, uint32_t consumer, uint32_t input)
+{
+    struct route *found = NULL;
+    for (uint32_t o = 0; o < ctx->node->output_count && found == NULL; o++) {
+        for (uint32_t r = 0; r < ctx->outputs[o].route_count; r++) {
+            const struct edge *edge = ctx->outputs[o].routes[r].edge;
+            if (edge->node == consumer && edge->input == input)
+                found = &ctx->outputs[o].routes[r];
+        }
+        for (uint32_t s = 0; s < ctx->outputs[o].stage_count && found == NULL; s++)
+            found = route_of(ctx->outputs[o].stages[s], consumer, input);
+    }
+    return found;
+}
+
+static bool is_stage(const struct pst_graph_node *node) { return node->op->role == PST_ROLE_STATELESS; }
+
+typedef int (*instance_visit)(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot);
+
+/* All instances of an operator, here and elsewhere. */
+static int instances_visit(struct run *run, const struct move *move, uint32_t node_index, instance_visit visit,
+                           void *argument)
+{
+    const struct site *site = run->site;
+    struct walk walk = {.run = run, .move = move};
+    int rc = PST_OK;
+    if (run->graph->nodes[node_index].op->role == PST_ROLE_SOURCE) {
+        walk.end = PST_LINK_IN_SOURCE;
+        for (uint32_t k = 0; k < site->node_count; k++) {
+            for (uint32_t w = 0; site->reads[k] && w < site->worker_count[k] && rc == PST_OK; w++) {
+                walk.far_node = k;
+                walk.producer = k == site->this_node ? run->partitions[node_index][w] : NULL;
+                rc = visit(argument, &walk, node_index, k * PST_WORKERS_MAX + w);
+            }
+        }
+        return rc;
+    }
+    walk.end = PST_LINK_IN;
+    for (uint32_t p = 0; p < run->partition_count[node_index] && rc == PST_OK; p++) {
+        walk.far_node = site->node_of_partition[node_index][p];
+        walk.producer = run->partitions[node_index][p];
+        if (walk.far_node != UINT16_MAX)
+            rc = visit(argument, &walk, node_index, p);
+    }
+    return rc;
+}
+
+/* ---- opening ---- */
+
+static struct pst_ctx *lane_here(const struct run *run, const struct move *move)
+{
+    return run->partitions[move->operator_index][move->to];
+}
+
+static int branch_make(struct walk *walk, struct route *route, uint64_t number)
+{
+    struct run *run = walk->run;
+    const struct move *move = walk->move;
+    struct branch *branch = pst_arena_alloc(&run->arena, sizeof *branch);
+    if (branch == NULL)
+        return PST_ENOMEM;
+    branch->move = move;
+    branch->wanted = pst_arena_alloc(&run->arena, run->graph->nodes[move->operator_index].bucket_count);
+    if (branch->wanted == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < move->bucket_count; i++)
+        branch->wanted[move->buckets[i]] = 1;
+    int rc = pst_channel_out_build(run, walk->producer, route->edge, move->to, number + move->to, &branch->channel);
+    if (rc != PST_OK)
+        return rc;
+    branch->channel->branch = true;
+    route->branch = branch;
+    return PST_OK;
+}
+
+static int upstream_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    struct run *run = walk->run;
+    struct channel *channel;
+    if (consumer != walk->move->operator_index)
+        return PST_OK;
+    if (walk->producer != NULL)
+        return branch_make(walk, route_of(walk->producer, consumer, input), number);
+    struct pst_ctx *lane = lane_here(run, walk->move);
+    return lane == NULL ? PST_OK
+                        : pst_channel_in_build(run, walk->far_node, walk->end, &run->edges[consumer][input], lane,
+                                               number + walk->move->to, &channel);
+}
+
+static int upstream_open(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+{
+    (void)argument;
+    return pst_routes_visit(walk->run, node_index, slot, upstream_route, walk);
+}
+
+/* From now on downstream counts what it takes of every bucket, so that a row that comes twice is known: M4. */
+static int taken_begin(struct run *run, struct pst_ctx *consumer)
+{
+    struct filter *filter = consumer->filter;
+    if (filter == NULL) {
+        filter = consumer->filter = pst_arena_alloc(&run->arena, sizeof *filter);
+        if (filter == NULL)
+            return PST_ENOMEM;
+        filter->from = INT64_MIN;
+    }
+    if (filter->taken == NULL) {
+        struct taken **taken = pst_arena_alloc(&run->arena, consumer->node->input_count * sizeof *taken);
+        for (uint32_t i = 0; taken != NULL && i < consumer->node->input_count; i++) {
+            uint32_t producer = run->graph->nodes[consumer->node->inputs[i].producer].host;
+            uint32_t bucket_count = run->graph->nodes[producer].bucket_count;
+            taken[i] = pst_arena_alloc(&run->arena, bucket_count * sizeof **taken);
+            if (taken[i] == NULL)
+                return PST_ENOMEM;
+            for (uint32_t b = 0; b < bucket_count; b++)
+                taken[i][b].cut = INT64_MIN;
+        }
+        filter->taken = taken;
+    }
+    filter->open_moves++;
+    return filter->taken != NULL ? PST_OK : PST_ENOMEM;
+}
+
+static int downstream_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    struct run *run = walk->run;
+    int rc = PST_OK;
+    for (uint32_t t = 0; t < run->partition_count[consumer] && rc == PST_OK; t++) {
+        struct pst_ctx *target = run->partitions[consumer][t];
+        struct channel *channel = NULL;
+        if (target == NULL)
+            continue;
+        rc = taken_begin(run, target);
+        if (rc == PST_OK && lane_here(run, walk->move) == NULL)
+            rc = pst_channel_in_build(run, walk->move->to_node, PST_LINK_IN, &run->edges[consumer][input], target,
+                                      number + t, &channel);
+        if (channel != NULL)
+            channel->standby = true;
+    }
+    return rc;
+}
+
+static int partition_into(struct run *run, struct pst_ctx *ctx)
+{
+    struct worker *worker = &run->workers[ctx->worker];
+    struct pst_ctx **partitions =
+        pst_arena_alloc(&run->arena, (worker->partition_count + 2) * sizeof(struct pst_ctx *));
+    if (partitions == NULL)
+        return PST_ENOMEM;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < worker->partition_count; i++) { /* in topological order */
+        if (count == i && worker->partitions[i]->node_index > ctx->node_index)
+            partitions[count++] = ctx;
+        partitions[count++] = worker->partitions[i];
+    }
+    if (count == worker->partition_count)
+        partitions[count++] = ctx;
+    worker->partitions = partitions;
+    worker->partition_count = count;
+    return PST_OK;
+}
+
+static int opened(struct run *run, uint32_t first_instance)
+{
+    for (uint32_t i = first_instance; i < run->instance_count; i++) {
+        struct pst_ctx *ctx = run->instances[i];
+        int rc = ctx->node->op->open != NULL ? ctx->node->op->open(ctx) : PST_OK;
+        if (rc != PST_OK)
+            return pst_ctx_failed(ctx, rc, "open");
+        ctx->opened = true;
+    }
+    return PST_OK;
+}
+
+static int lane_make(struct run *run, const struct move *move)
+{
+    uint32_t first = run->instance_count;
+    struct pst_ctx *ctx = NULL;
+    int rc = pst_instance_later(run, move->operator_index, move->to, move->to % run->worker_count, &ctx);
+    if (rc != PST_OK)
+        return rc;
+    ctx->lane = pst_arena_alloc(&run->arena, sizeof *ctx->lane);
+    ctx->filter = pst_arena_alloc(&run->arena, sizeof *ctx->filter);
+    if (ctx->lane == NULL || ctx->filter == NULL)
+        return PST_ENOMEM;
+    memcpy(ctx->buckets, move->buckets,
+           move->bucket_count * sizeof *ctx->buckets); /* operators look at them when opened */
+    ctx->owned_count = move->bucket_count;
+    atomic_init(&ctx->lane->state, LANE_WAITING);
+    atomic_init(&ctx->lane->blob, NULL);
+    ctx->lane->from = INT64_MIN;
+    ctx->lane->cut = INT64_MAX;
+    ctx->filter->from = INT64_MIN;
+    rc = pst_channels_later(run, ctx);
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++)
+        ctx->channels_out[i]->standby = true;
+    if (rc == PST_OK)
+        rc = opened(run, first);
+    return rc == PST_OK ? partition_into(run, ctx) : rc;
+}
+
+static bool leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index)
+{
+    const struct pst_graph_node *node = &graph->nodes[node_index];
+    for (uint32_t o = 0; o < node->output_count; o++) {
+        for (uint32_t c = 0; c < node->outputs[o].consumer_count; c++) {
+            uint32_t consumer = node->outputs[o].consumers[c].node;
+            if (consumer == operator_index ||
+                (is_stage(&graph->nodes[consumer]) && leads_to(graph, consumer, operator_index)))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void workers_unfinished(struct run *run)
+{
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
+}
+
+int pst_lane_open(struct run *run, const struct move *move)
+{
+    const struct site *site = run->site;
+    uint32_t from_node = site->node_of_partition[move->operator_index][move->from];
+    int rc = PST_OK;
+    if (from_node != move->to_node && (from_node == site->this_node || move->to_node == site->this_node))
+        rc = pst_link_need(run, from_node == site->this_node ? move->to_node : from_node);
+    site->node_of_partition[move->operator_index][move->to] = (uint16_t)move->to_node;
+    if (run->partition_count[move->operator_index] <= move->to)
+        run->partition_count[move->operator_index] = move->to + 1;
+    if (rc == PST_OK && move->to_node == site->this_node)
+        rc = lane_make(run, move);
+    for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
+        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+            rc = instances_visit(run, move, n, upstream_open, NULL);
+    struct walk walk = {.run = run, .move = move};
+    if (rc == PST_OK)
+        rc = pst_routes_visit(run, move->operator_index, move->to, downstream_route, &walk);
+    workers_unfinished(run);
+    return rc;
+}
+
+/* ---- what became of it ---- */
+
+static int branched_route(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+{
+    int64_t *from = argument;
+    (void)node_index;
+    (void)slot;
+    if (walk->producer == NULL)
+        return PST_OK;
+    bool source = walk->producer->node->op->role == PST_ROLE_SOURCE;
+    int64_t sent =
+        source ? atomic_load_explicit(&walk->run->input.max, memory_order_acquire) : walk->producer->emit_time;
+    if (sent != INT64_MIN && sent + 1 > *from)
+        *from = sent + 1;
+    return PST_OK;
+}
+
+int64_t pst_lane_branched(const struct run *run, const struct move *move)
+{
+    int64_t from = INT64_MIN;
+    for (uint32_t n = 0; n < move->operator_index; n++)
+        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+            (void)instances_visit((struct run *)(uintptr_t)run, move, n, branched_route, &from);
+    return from;
+}
+
+int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
+{
+    struct pst_ctx *ctx = run->partitions[move->operator_index][move->from];
+    if (ctx == NULL)
+        return PST_OK; /* the giver is on another node */
+    struct giving *giving = pst_arena_alloc(&run->arena, sizeof *giving);
+    if (giving == NULL)
+        return PST_ENOMEM;
+    giving->move = move;
+    giving->after = after;
+    giving->digest_at = giving->cut = INT64_MAX;
+    ctx->giving = giving;
+    return PST_OK;
+}
+
+struct giving *pst_lane_giving(const struct run *run, const struct move *move)
+{
+    struct pst_ctx *ctx = run->partitions[move->operator_index][move->from];
+    return ctx != NULL ? ctx->giving : NULL;
+}
+
+struct lane *pst_lane_of(const struct run *run, const struct move *move)
+{
+    struct pst_ctx *ctx = lane_here(run, move);
+    return ctx != NULL ? ctx->lane : NULL;
+}
+
+void pst_lane_hand(struct run *run, const struct move *move, struct blob *blob)
+{
+    struct pst_ctx *ctx = lane_here(run, move);
+    struct blob *older = atomic_exchange_explicit(&ctx->lane->blob, blob, memory_order_acq_rel);
+    PST_ASSERT(older == NULL);
+    pst_run_wake(run, ctx->worker);
+}
+
+static int overflow_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    (void)number;
+    const struct route *route = consumer == walk->move->operator_index && walk->producer != NULL
+                                    ? route_of(walk->producer, consumer, input)
+                                    : NULL;
+    bool full = route != NULL && route->branch != NULL && atomic_load(&route->branch->channel->overflow);
+    return full ? PST_EFULL : PST_OK;
+}
+
+static int overflow_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+{
+    (void)argument;
+    return pst_routes_visit(walk->run, node_index, slot, overflow_route, walk);
+}
+
+bool pst_lane_overflows(const struct run *run, const struct move *move)
+{
+    const struct lane *lane = pst_lane_of(run, move);
+    int rc = lane != NULL && atomic_load(&lane->overflow) ? PST_EFULL : PST_OK;
+    for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
+        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+            rc = instances_visit((struct run *)(uintptr_t)run, move, n, overflow_instance, NULL);
+    return rc == PST_EFULL;
+}
+
+int64_t pst_lane_now(const struct run *run, const struct move *move)
+{
+    const struct pst_ctx *ctx = lane_here(run, move);
+    return ctx != NULL && ctx->now_known ? ctx->now : INT64_MIN;
+}
+
+/* ---- it is decided ---- */
+
+static int commit_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    const struct run *run = walk->run;
+    struct pst_ctx *lane = lane_here(run, walk->move);
+    for (uint32_t t = 0; t < run->partition_count[consumer]; t++) {
+        struct pst_ctx *target = run->partitions[consumer][t];
+        for (uint32_t i = 0; target != NULL && i < walk->move->bucket_count; i++)
+            target->filter->taken[input][walk->move->buckets[i]].cut = walk->move->cut;
+        for (uint32_t c = 0; target != NULL && c < target->channel_count; c++) {
+            struct channel *channel = target->channels[c];
+            bool local = channel->far == NULL && lane != NULL && channel->producer == lane;
+            if (!channel->standby || !(local || pst_link_is(channel, number + t)))
+                continue;
+            channel->standby = false;
+            channel->floor = walk->move->cut;
+            if (target->now_known && target->now > channel->floor)
+                channel->floor = target->now; /* what is below has come from the giver */
+        }
+    }
+    return PST_OK;
+}
+
+void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_t cut)
+{
+    struct move decided = *move;
+    struct walk walk = {.run = run, .move = &decided};
+    decided.cut = cut;
+    (void)pst_routes_visit(run, move->operator_index, move->to, commit_route, &walk);
+}
+
+/* Rows below the cut are the giver's. */
+static void cut_below(struct channel *channel, int64_t cut)
+{
+    struct frame *all[2] = {channel->pending_first, channel->open};
+    for (int i = 0; i < 2; i++) {
+        for (struct frame *frame = all[i]; frame != NULL; frame = i == 0 ? frame->next : NULL) {
+            uint32_t first = 0;
+            while (first < frame->row_count && frame->time[first] < cut)
+                first++;
+            pst_frame_keep(channel->edge, frame, first);
+        }
+    }
+    pst_channel_tidy_out(channel);
+}
+
+void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut)
+{
+    struct pst_ctx *ctx = lane_here(run, move);
+    if (ctx == NULL)
+        return;
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++)
+        cut_below(ctx->channels_out[i], cut);
+    ctx->lane->cut = cut;
+    ctx->lane->state = LANE_SERVING;
+}
+
+void pst_lane_commit_giver(struct run *run, const struct move *move, int64_t cut)
+{
+    struct giving *giving = pst_lane_giving(run, move);
+    if (giving == NULL)
+        return;
+    giving->cut = cut;
+    giving->stop = true;
+}
+
+/* ---- one way again ---- */
+
+static int release_route(struct walk *walk, struct route *route)
+{
+    struct run *run = walk->run;
+    const struct move *move = walk->move;
+    const struct pst_graph_node *node = &run->graph->nodes[move->operator_index];
+    uint16_t *of = pst_arena_alloc(&run->arena, node->bucket_count * sizeof *of);
+    if (of == NULL || route->branch == NULL || route->branch->move != move)
+        return of == NULL ? PST_ENOMEM : PST_OK;
+    memcpy(of, route->partition_of_bucket, node->bucket_count * sizeof *of);
+    for (uint32_t i = 0; i < move->bucket_count; i++)
+        of[move->buckets[i]] = (uint16_t)move->to;
+    route->partition_of_bucket = of;
+    route->targets[move->to] = route->branch->channel;
+    if (route->target_count <= move->to)
+        route->target_count = move->to + 1;
+    route->branch->channel->branch = false;
+    route->branch = NULL;
+    return PST_OK;
+}
+
+static int release_visit(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    (void)number;
+    return consumer == walk->move->operator_index && walk->producer != NULL
+               ? release_route(walk, route_of(walk->producer, consumer, input))
+               : PST_OK;
+}
+
+static int release_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+{
+    (void)argument;
+    return pst_routes_visit(walk->run, node_index, slot, release_visit, walk);
+}
+
+int pst_lane_release_upstream(struct run *run, const struct move *move)
+{
+    int rc = PST_OK;
+    for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
+        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+            rc = instances_visit(run, move, n, release_instance, NULL);
+    for (uint32_t i = 0; i < move->bucket_count; i++)
+        run->partition_of_bucket[move->operator_index][move->buckets[i]] = (uint16_t)move->to;
+    return rc;
+}
+
+static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    (void)number;
+    for (uint32_t t = 0; t < walk->run->partition_count[consumer]; t++) {
+        struct pst_ctx *target = walk->run->partitions[consumer][t];
+        struct filter *filter = target != NULL ? target->filter : NULL;
+        if (filter == NULL || filter->taken == NULL)
+            continue;
+        for (uint32_t i = 0; i < walk->move->bucket_count; i++)
+            filter->taken[input][walk->move->buckets[i]].cut = INT64_MIN;
+        if (--filter->open_moves == 0)
+            filter->taken = NULL;
+    }
+    return PST_OK;
+}
+
+static void giving_end(struct pst_ctx *giver)
+{
+    if (giver == NULL || giver->giving == NULL)
+        return;
+    pst_blob_free(giver->giving->blob);
+    giver->giving = NULL;
+}
+
+void pst_lane_release_downstream(struct run *run, const struct move *move)
+{
+    struct walk walk = {.run = run, .move = move};
+    struct pst_ctx *giver = run->partitions[move->operator_index][move->from];
+    (void)pst_routes_visit(run, move->operator_index, move->to, taken_end, &walk);
+    pst_link_blob_drop(run, move->id);
+    giving_end(giver);
+}
+
+struct settling {
+    struct walk walk;
+    int64_t until;
+    bool settled;
+};
+
+static bool has_come(const struct channel *channel, int64_t until)
+{
+    return atomic_load_explicit(&channel->ended, memory_order_acquire) != END_NOT ||
+           atomic_load_explicit(&channel->watermark, memory_order_acquire) >= until;
+}
+
+static int settled_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct settling *settling = argument;
+    const struct run *run = settling->walk.run;
+    const struct move *move = settling->walk.move;
+    struct pst_ctx *lane = lane_here(run, move);
+    (void)input;
+    for (uint32_t t = 0; t < run->partition_count[consumer]; t++) {
+        const struct pst_ctx *target = run->partitions[consumer][t];
+        if (target == NULL || target->ended || pst_is_muted(target))
+            continue;
+        settling->settled &= target->now_known && target->now >= settling->until;
+        for (uint32_t c = 0; c < target->channel_count; c++) {
+            const struct channel *channel = target->channels[c];
+            if ((channel->far == NULL && lane != NULL && channel->producer == lane) || pst_link_is(channel, number + t))
+                settling->settled &= has_come(channel, settling->until);
+        }
+    }
+    return PST_OK;
+}
+
+bool pst_lane_settled(const struct run *run, const struct move *move, int64_t until)
+{
+    struct settling settling = {
+        .walk = {.run = (struct run *)(uintptr_t)run, .move = move}, .until = until, .settled = true};
+    (void)pst_routes_visit(run, move->operator_index, move->to, settled_route, &settling);
+    return settling.settled;
+}
+
+/* ---- it was given up ---- */
+
+static int drop_visit(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    (void)number;
+    struct route *route = consumer == walk->move->operator_index && walk->producer != NULL
+                              ? route_of(walk->producer, consumer, input)
+                              : NULL;
+    if (route == NULL || route->branch == NULL || route->branch->move != walk->move)
+        return PST_OK;
+    struct channel *channel = route->branch->channel;
+    route->branch = NULL;
+    pst_channel_drop(walk->run, channel);
+    return PST_OK;
+}
+
+static int drop_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+{
+    (void)argument;
+    return pst_routes_visit(walk->run, node_index, slot, drop_visit, walk);
+}
+
+static int drop_standby(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    for (uint32_t t = 0; t < walk->run->partition_count[consumer]; t++) {
+        struct pst_ctx *target = walk->run->partitions[consumer][t];
+        for (uint32_t c = 0; target != NULL && c < target->channel_count; c++) {
+            if (!target->channels[c]->standby || !pst_link_is(target->channels[c], number + t))
+                continue;
+            pst_channel_drop(walk->run, target->channels[c]);
+            break;
+        }
+    }
+    return taken_end(walk, consumer, input, number);
+}
+
+static void lane_drop(struct run *run, struct pst_ctx *ctx)
+{
+    struct worker *worker = &run->workers[ctx->worker];
+    while (ctx->channel_count != 0)
+        pst_channel_drop(run, ctx->channels[0]);
+    while (ctx->channel_out_count != 0)
+        pst_channel_drop(run, ctx->channels_out[0]);
+    pst_blob_free(atomic_exchange(&ctx->lane->blob, NULL));
+    for (uint32_t i = 0; i < worker->partition_count; i++) {
+        if (worker->partitions[i] != ctx)
+            continue;
+        memmove(&worker->partitions[i], &worker->partitions[i + 1],
+                (worker->partition_count - i - 1) * sizeof *worker->partitions);
+        worker->partition_count--;
+    }
+}
+
+void pst_lane_drop(struct run *run, const struct move *move)
+{
+    struct walk walk = {.run = run, .move = move};
+    struct pst_ctx *lane = lane_here(run, move), *giver = run->partitions[move->operator_index][move->from];
+    for (uint32_t n = 0; n < move->operator_index; n++)
+        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+            (void)instances_visit(run, move, n, drop_instance, NULL);
+    (void)pst_routes_visit(run, move->operator_index, move->to, drop_standby, &walk);
+    if (lane != NULL)
+        lane_drop(run, lane);
+    pst_link_blob_drop(run, move->id);
+    giving_end(giver);
+    run->partitions[move->operator_index][move->to] = NULL;
+    run->site->node_of_partition[move->operator_index][move->to] = UINT16_MAX;
+    workers_unfinished(run);
+}

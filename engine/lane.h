@@ -1,0 +1,133 @@
+/* engine/lane.h - buckets of a running operator go to another partition while the stream runs: what docs/cluster.md calls giver, lane,
+ * upstream and downstream, as far as a run is concerned. Inside the room: nobody else includes it.
+ *
+ * The keeper decides what happens when; here is how. While workers stand still (pst_run_hold()) the keeper changes what they work on:
+ * instances, channels, routes. What has to happen at an epoch's end the worker of the partition does in its step: it looks at what the
+ * keeper has asked for, and says in the same struct what came of it.
+ *
+ * Thread:   pst_lane_...(): the keeper, while all workers of the run stand still. pst_partition_...(): the instance's worker.
+ * Holds true:
+ *   M1  a row goes to the lane from when its producer has said so; to the giver as before, until it is released
+ *   M2  an image is taken when the open epoch has had no row, so it is the state at `now`; the lane takes no row below that
+ *   M3  what a lane puts out stays with it until it is an owner, then only what is at or above the cut goes out
+ *   M4  downstream a row of (bucket, number) is taken once while two may send it
+ *   M5  a lane holds nobody up: what waits for it and in it is bounded, and beyond the bound the move is given up
+ */
+#ifndef PST_LANE_H
+#define PST_LANE_H
+
+#include "engine/runtime.h"
+
+#define LANE_HELD_BYTES_MAX (UINT64_C(256) << 20)
+#define LANE_MUTED_BYTES_MAX (UINT64_C(256) << 20)
+
+/* ---- standing still (run.c) ---- */
+void pst_run_hold(struct run *run); /* asks for it; the keeper is woken when it is so */
+static inline bool pst_run_held(const struct run *run)
+{
+    return atomic_load_explicit(&run->held_count, memory_order_acquire) == run->worker_count;
+}
+void pst_run_release(struct run *run);
+
+/* ---- a move, as every node of the graph knows it ---- */
+struct move {
+    uint64_t id;
+    uint32_t operator_index, from, to, to_node; /* partitions; a node of the site */
+    const uint32_t *buckets;                    /* ascending */
+    uint32_t bucket_count;
+    int64_t cut; /* once it is decided */
+};
+
+/* Buckets as bytes, at one moment. */
+struct blob {
+    int64_t t;
+    struct pst_text bytes;
+};
+
+enum lane_state { LANE_WAITING = 1, LANE_FAILED, LANE_INSTALLED, LANE_SERVING };
+struct lane { /* the taker's. Written by its worker, but for what the keeper gives it, and while workers stand still */
+    _Atomic int state;         /* enum lane_state */
+    struct blob *_Atomic blob; /* to be installed, then freed; NULL: none yet, or it is in */
+    int64_t from;              /* the state's time: rows below it are in it already */
+    int64_t cut;               /* SERVING: what is below it the giver puts out */
+    atomic_bool overflow;      /* M5 */
+    int error;                 /* FAILED: of the install */
+};
+
+struct giving { /* the giver's */
+    const struct move *move;
+    int64_t after; /* the image is taken at the first end of an epoch that is not below it */
+    struct blob *blob;
+    int64_t digest_at; /* INT64_MAX: none is wanted */
+    bool stop;         /* it is an owner no more from the first end of an epoch at or above `cut` on */
+    int64_t cut, stopped_at;
+    atomic_bool imaged, stopped, ended; /* ended: before it has come to the one or the other */
+    int error;
+};
+
+struct branch { /* of a route: rows of these buckets go to a lane, too */
+    const struct move *move;
+    uint8_t *wanted; /* by bucket */
+    struct channel *channel;
+};
+
+struct taken {     /* of a producer's bucket */
+    uint64_t next; /* the number above the highest that was taken at or above the cut */
+    int64_t cut;   /* below it the giver alone puts out, be it after what the lane has put out above it */
+};
+
+struct filter {           /* of what comes to an instance */
+    int64_t from;         /* nothing below it */
+    uint8_t *gone;        /* by bucket of the row: not its own any more; NULL: all are */
+    struct taken **taken; /* by input, then by producer's bucket; NULL: not looked at */
+    uint32_t open_moves;  /* `taken` is kept while there is one */
+};
+
+/* Makes what this node has of the move: branches of upstreams, the lane, channels that are on standby downstream. */
+int pst_lane_open(struct run *run, const struct move *move);
+/* All of it goes again: the move was given up. */
+void pst_lane_drop(struct run *run, const struct move *move);
+/* From which event time on all rows of the buckets go both ways, as far as this node's producers are concerned. */
+int64_t pst_lane_branched(const struct run *run, const struct move *move);
+/* The giver is to take the image; it is here. */
+int pst_lane_copy(struct run *run, const struct move *move, int64_t after);
+struct giving *pst_lane_giving(const struct run *run, const struct move *move); /* NULL: the giver is not here */
+struct lane *pst_lane_of(const struct run *run, const struct move *move);       /* NULL: the lane is not here */
+/* The lane is to install it; it owns it. At any time. */
+void pst_lane_hand(struct run *run, const struct move *move, struct blob *blob);
+bool pst_lane_overflows(const struct run *run, const struct move *move); /* M5, of what is here. At any time */
+void pst_blob_free(struct blob *blob);
+/* How far it is: the lane's `now`, and whether all that waits for it has been worked off. */
+int64_t pst_lane_now(const struct run *run, const struct move *move);
+/* It is decided: on every node. Downstreams first, then the lane, then the giver: by three calls of the keeper. */
+void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_t cut);
+void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut);
+void pst_lane_commit_giver(struct run *run, const struct move *move, int64_t cut);
+/* The giver has stopped: rows go one way, and what came twice has come. */
+int pst_lane_release_upstream(struct run *run, const struct move *move); /* PST_ENOMEM: the run cannot go on */
+void pst_lane_release_downstream(struct run *run, const struct move *move);
+/* What giver and lane have put out below `until` has come to all consumers on this node; INT64_MAX: all they ever will. */
+bool pst_lane_settled(const struct run *run, const struct move *move, int64_t until);
+
+/* ---- in a worker's step ---- */
+/* At the beginning of an epoch, before any of its rows. PST_OK, or why the run ends. */
+int pst_partition_turn(struct pst_ctx *ctx);
+/* The buckets as they are now, as bytes. PST_ENOMEM. */
+int pst_lane_image(struct pst_ctx *ctx, const struct move *move, struct blob *blob);
+/* Fuzzed: the bytes come from another node. PST_EDATA, PST_EABI, PST_ENOMEM: the lane is of no use. */
+int pst_lane_install(struct pst_ctx *ctx, const struct blob *blob);
+void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first); /* rows below `first` go */
+/* Takes out of a frame what is not wanted, behind what has been delivered of it. */
+void pst_frame_filter(struct pst_ctx *ctx, const struct channel *channel, struct frame *frame);
+static inline bool pst_is_muted(const struct pst_ctx *ctx)
+{
+    return ctx->lane != NULL && ctx->lane->state != LANE_SERVING;
+}
+/* What is put out now, the giver puts out: M3. */
+static inline bool pst_is_the_givers(const struct pst_ctx *ctx)
+{
+    return ctx->lane != NULL && ctx->lane->state == LANE_SERVING && ctx->emit_time < ctx->lane->cut;
+}
+bool pst_lane_waits(struct pst_ctx *ctx); /* it has no state yet: it takes in what comes */
+
+#endif
