@@ -6,9 +6,14 @@
 
 enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30 };
 
-#define NODE_FLAG \
-    {"node", 0, "ADDRESS", false, "HOST:PORT or unix:PATH of a node; else what PENSTOCK_NODE says.", NULL}
-#define TLS_FLAG {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them; for HOST:PORT.", "dir"}
+#define NODE_FLAG                                                                                            \
+    {                                                                                                        \
+        "node", 0, "ADDRESS", false, "HOST:PORT or unix:PATH of a node; else what PENSTOCK_NODE says.", NULL \
+    }
+#define TLS_FLAG                                                                                             \
+    {                                                                                                        \
+        "tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them; for HOST:PORT.", "dir" \
+    }
 
 struct asked {
     const char *arguments[ARGUMENTS_MAX];
@@ -27,8 +32,12 @@ static int answer_show(const struct pst_call *call, int rc, const struct pst_ans
         pst_print(answer->out.bytes, answer->out.count);
     if (answer->error == PST_OK)
         return PST_EXIT_OK;
-    int exit_code = answer->error == PST_ENOENT ? PST_EXIT_REFUSED : pst_exit_of_error(answer->error);
-    pst_complain(call, exit_code, "%s", why);
+    int exit_code = pst_exit_of_error(answer->error);
+    size_t bytes = strlen(why);
+    while (bytes != 0 && why[bytes - 1] == '\n')
+        bytes--;
+    pst_complain(call, exit_code, "%s%.*s", answer->error == PST_EGRAPH ? "the graph is not valid:\n" : "", (int)bytes,
+                 why);
     return exit_code;
 }
 
@@ -47,7 +56,7 @@ static int ask(const struct pst_call *call, struct asked *asked)
         return PST_EXIT_FAILED;
     int rc = folder != NULL ? pst_world_uv_tls(world, folder, why) : PST_OK;
     if (rc != PST_OK) {
-        pst_complain(call, pst_exit_of_error(rc), "%s", why);
+        pst_complain(call, pst_exit_of_error(rc), "--tls %s: %s", folder, why);
         pst_world_uv_free(world);
         return pst_exit_of_error(rc);
     }
@@ -97,13 +106,13 @@ static int submit_run(const struct pst_call *call)
 {
     struct asked asked = {0};
     struct pst_text text = {0};
-    const char *source = pst_call_flag(call, "source");
+    const char *source = pst_call_flag(call, "source"), *input = pst_call_flag(call, "input");
     asked.arguments[asked.question.argument_count++] = "submit";
     asked.arguments[asked.question.argument_count++] = call->operands[0];
     for (uint32_t i = 0; i < call->flag_count; i++) {
         if (strcmp(call->flags[i].flag->name, "set") != 0)
             continue;
-        if (asked.question.argument_count + 3 > ARGUMENTS_MAX) {
+        if (asked.question.argument_count + 7 > ARGUMENTS_MAX) {
             pst_complain(call, PST_EXIT_USAGE, "too many --set");
             return PST_EXIT_USAGE;
         }
@@ -113,6 +122,14 @@ static int submit_run(const struct pst_call *call)
         asked.arguments[asked.question.argument_count++] = "--source";
         asked.arguments[asked.question.argument_count++] = source;
     }
+    if (input != NULL) {
+        asked.arguments[asked.question.argument_count++] = "--input";
+        asked.arguments[asked.question.argument_count++] = input;
+    }
+    if (pst_call_flag(call, "strict") != NULL)
+        asked.arguments[asked.question.argument_count++] = "--strict";
+    if (pst_call_flag(call, "wait") != NULL)
+        asked.arguments[asked.question.argument_count++] = "--wait";
     int exit_code = file_read(call, call->operands[0], &text);
     if (exit_code == PST_EXIT_OK) {
         asked.question.body = text.bytes;
@@ -128,6 +145,9 @@ static const struct pst_flag submit_flags[] = {
     TLS_FLAG,
     {"set", 0, "NAME=VALUE", true, "Sets a parameter of the graph.", NULL},
     {"source", 0, "NODE", false, "The node that reads the input; the coordinator where nothing is said.", NULL},
+    {"input", 'i', "FILE", false, "Read FILE, a path on that node, instead of the source's file.", NULL},
+    {"strict", 0, NULL, false, "Stop at the first malformed line.", NULL},
+    {"wait", 0, NULL, false, "End when the graph has ended, and not when it runs.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
 };
 
@@ -137,11 +157,16 @@ const struct pst_verb pst_verb_submit = {
     .operand_count_min = 1,
     .operand_count_max = 1,
     .summary = "Run a graph on a cluster.",
-    .text = "The graph is checked by the coordinator, which deals its partitions to the nodes and starts them; the command "
-            "ends when all run. The source reads its file on the node that --source names. Each sink writes below its "
-            "node's folder, DIR/results/GRAPH/: as NAME.part while it runs, as NAME when it is complete.",
+    .text =
+        "The graph is checked by the coordinator, which deals its partitions to the nodes and starts them; the command "
+        "ends when all run. The source reads its file on the node that --source names; a path that does not begin with "
+        "a slash is below the folder that node was started in. Each sink writes below its node's folder, "
+        "DIR/results/GRAPH/: as NAME.part while it runs, as NAME when it is complete; `penstock status` says which "
+        "node "
+        "that is.\n\n"
+        "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
-                "penstock submit load.yaml --node unix:n1/admin.sock --source n2",
+                "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv",
     .flags = submit_flags,
     .run = submit_run,
 };
@@ -155,8 +180,9 @@ const struct pst_verb pst_verb_status = {
     .operands = "[GRAPH]",
     .operand_count_max = 1,
     .summary = "Show the graphs of a cluster, and where their partitions are.",
-    .text = "A graph is waiting (for a node that it cannot do without), starting, running, done, failed or cancelled. Its "
-            "incarnation grows by one each time it is started again, as after the death of a node.",
+    .text =
+        "A graph is waiting (for a node that it cannot do without), starting, running, done, failed or cancelled. Its "
+        "incarnation grows by one each time it is started again, as after the death of a node.",
     .examples = "penstock status --node unix:n1/admin.sock\n"
                 "penstock status load --node 127.0.0.1:7001 --tls authority/me --json",
     .flags = ask_flags,
@@ -169,6 +195,37 @@ const struct pst_verb pst_verb_ls = {
     .summary = "List the nodes of a cluster.",
     .text = "A node is alive, silent (its connection is lost, and it may come back), or dead.",
     .examples = "penstock ls --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_scale = {
+    .name = "scale",
+    .operands = "OPERATOR N",
+    .operand_count_min = 2,
+    .operand_count_max = 2,
+    .summary = "Give an operator of a running graph more partitions.",
+    .text =
+        "The largest partitions are halved, one after the other, until there are N: half of a partition's buckets go, "
+        "with their state, to the node that has least to do, while the stream runs on. Both compute what the other "
+        "does "
+        "until the new one has caught up; then results come from the new one, each of them once. The command ends when "
+        "all is done.",
+    .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_move = {
+    .name = "move",
+    .operands = "OPERATOR/PARTITION NODE",
+    .operand_count_min = 2,
+    .operand_count_max = 2,
+    .summary = "Move a partition of a running graph to another node.",
+    .text = "All buckets of the partition go to the node, with their state, while the stream runs on, as with `scale`. "
+            "There "
+            "they are a partition with a number of its own: `status` shows it.",
+    .examples = "penstock move plug_load/0 n2 --node unix:n1/admin.sock",
     .flags = ask_flags,
     .run = plain_run,
 };

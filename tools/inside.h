@@ -51,6 +51,11 @@ const char *pst_role_name(pst_role role);
 void pst_signals_take(void);
 atomic_int *pst_interrupts(void); /* how many there were: 1 drains, 2 stops at once */
 
+/* ---- the service manager that has started this process, if one has (notify.c) ---- */
+void pst_notify(const char *state); /* "READY=1"; lines of NAME=VALUE. Nothing happens where nobody listens */
+/* It wants to hear "WATCHDOG=1" at least this often; 0: it does not. */
+uint64_t pst_notify_watchdog_ns(void);
+
 /* ---- graphs for `run` and `check` (load.c) ---- */
 struct pst_loaded {
     struct pst_diagnostics diagnostics;

@@ -6,20 +6,31 @@
 
 #include <string.h>
 
+enum { PATIENCE_SECONDS = 30, PATIENCE_SECONDS_MAX = 1000 * 1000, EVERY_SECONDS = 10, EVERY_SECONDS_MAX = 86400 };
+
 struct parts { /* what a node stands on */
+    const struct pst_call *call;
+    const char *name;
+    struct pst_node *node;
+    struct pst_file *lock;
+    uint64_t watchdog_ns, watchdog_told_ns;
+    bool listens, stops; /* it was said that it does */
     struct pst_world *world;
     struct pst_store *stored, *store; /* store: what is stored, authenticated */
-    struct pst_keyring_keys keys;
+    struct pst_keyring_keys keys, checkpoint_keys;
     struct pst_text directory_store, key_path, admin;
 };
 
 static void parts_fini(struct parts *parts)
 {
+    if (parts->lock != NULL)
+        (void)parts->world->file_close(parts->world->self, parts->lock);
     if (parts->store != NULL)
         parts->store->close(parts->store->self);
     else if (parts->stored != NULL)
         parts->stored->close(parts->stored->self);
     pst_keyring_keys_fini(&parts->keys);
+    pst_keyring_keys_fini(&parts->checkpoint_keys);
     pst_text_fini(&parts->directory_store);
     pst_text_fini(&parts->key_path);
     pst_text_fini(&parts->admin);
@@ -28,26 +39,51 @@ static void parts_fini(struct parts *parts)
 
 static void log_line(void *argument, const char *line)
 {
-    (void)argument;
-    fprintf(stderr, "penstock: %s\n", line);
+    const struct parts *parts = argument;
+    if (!parts->call->quiet)
+        fprintf(stderr, "penstock: %s\n", line);
 }
 
 static void listens(void *argument, const char *address)
 {
-    (void)argument;
-    printf("listens on %s\n", address);
+    struct parts *parts = argument;
+    struct pst_text text = {0};
+    if (parts->call->json) {
+        pst_text_printf(&text, "{\"schema_version\":%d,\"node\":", PST_JSON_SCHEMA_VERSION);
+        pst_text_json(&text, parts->name);
+        pst_text_printf(&text, ",\"listens_on\":");
+        pst_text_json(&text, address);
+        pst_text_printf(&text, ",\"error\":null}\n");
+    } else {
+        pst_text_printf(&text, "listens on %s\n", address);
+    }
+    (void)pst_text_show(parts->call, &text);
     (void)fflush(stdout); /* whoever waits for it reads this line */
+    parts->listens = true;
+    pst_notify("READY=1");
 }
 
+/* With --json there is one object on standard output: where it listens, or why it does not. */
+static void complain(const struct parts *parts, int exit_code, const char *text)
+{
+    if (parts->listens)
+        pst_complain_text(parts->call, exit_code, text);
+    else
+        pst_complain(parts->call, exit_code, "%s", text);
+}
+
+/* 127.0.0.1, and not 127.0.0.1.example.com. */
 static bool is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0 ||
-           strncmp(address, "localhost:", 10) == 0;
+    size_t count = strcspn(address, ":");
+    return (strncmp(address, "127.", 4) == 0 && strspn(address, "0123456789.") == count) ||
+           strncmp(address, "[::1]:", 6) == 0 || strncmp(address, "localhost:", 10) == 0;
 }
 
 /* TLS, or the one address where it may be left away, and that said aloud. */
-static int protection(const struct pst_call *call, struct parts *parts, const char *listen)
+static int protection(const struct pst_call *call, struct parts *parts, const struct pst_node_options *options)
 {
+    const char *listen = options->listen, *advertise = options->advertise;
     const char *folder = pst_call_flag(call, "tls");
     bool insecure = pst_call_flag(call, "insecure-loopback") != NULL;
     char why[200] = "";
@@ -61,14 +97,15 @@ static int protection(const struct pst_call *call, struct parts *parts, const ch
                      "there is --insecure-loopback");
         return PST_EXIT_USAGE;
     }
-    if (insecure && !is_loopback(listen)) {
+    if (insecure && (!is_loopback(listen) || (advertise != NULL && !is_loopback(advertise)))) {
         pst_complain(call, PST_EXIT_REFUSED, "%s is no loopback address: without TLS nobody is listened to there",
-                     listen);
+                     is_loopback(listen) ? advertise : listen);
         return PST_EXIT_REFUSED;
     }
     int rc = folder != NULL ? pst_world_uv_tls(parts->world, folder, why) : PST_OK;
     if (rc != PST_OK) {
-        pst_complain(call, pst_exit_of_error(rc), "%s", why[0] != '\0' ? why : pst_error_sentence(rc));
+        pst_complain(call, pst_exit_of_error(rc), "--tls %s: %s", folder,
+                     why[0] != '\0' ? why : pst_error_sentence(rc));
         return pst_exit_of_error(rc);
     }
     return PST_EXIT_OK;
@@ -88,8 +125,8 @@ static int store_open(const struct pst_call *call, struct parts *parts, const ch
                           : pst_keyfile_make(call, parts->world, parts->key_path.bytes, &parts->keys);
     if (exit_code != PST_EXIT_OK)
         return exit_code;
-    int rc = pst_store_embedded(parts->world, 0, parts->directory_store.bytes, parts->keys.secrets[0], why,
-                                &parts->stored);
+    int rc =
+        pst_store_embedded(parts->world, 0, parts->directory_store.bytes, parts->keys.secrets[0], why, &parts->stored);
     if (rc == PST_OK)
         rc = pst_store_sealed(parts->stored, parts->keys.secrets[0], &parts->store);
     if (rc != PST_OK)
@@ -97,22 +134,83 @@ static int store_open(const struct pst_call *call, struct parts *parts, const ch
     return pst_exit_of_error(rc);
 }
 
-static int node_serve(const struct pst_call *call, struct parts *parts, const struct pst_node_options *options)
+/* A key that all nodes have: each opens what another has sealed. */
+static int checkpoints_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
+{
+    const char *key = pst_call_flag(call, "key");
+    uint64_t seconds;
+    options->checkpoints = pst_call_flag(call, "checkpoints");
+    if (!pst_call_number(call, "every-seconds", 1, EVERY_SECONDS_MAX, EVERY_SECONDS, &seconds))
+        return PST_EXIT_USAGE;
+    if ((options->checkpoints == NULL) != (key == NULL)) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--checkpoints DIR and --key FILE belong together, the same ones for every node of the cluster");
+        return PST_EXIT_USAGE;
+    }
+    if (key == NULL)
+        return PST_EXIT_OK;
+    int exit_code = pst_keyfile_read(call, key, &parts->checkpoint_keys);
+    options->every_ns = seconds * 1000 * 1000 * 1000;
+    options->keys = parts->checkpoint_keys.secrets;
+    options->key_count = parts->checkpoint_keys.count;
+    return exit_code;
+}
+
+/* One process at a time: two would write the same results. */
+static int folder_take(const struct pst_call *call, struct parts *parts, const char *directory)
+{
+    const struct pst_world *world = parts->world;
+    struct pst_text path = {0};
+    if (world->mkdir(world->self, directory) != PST_OK) {
+        pst_complain(call, PST_EXIT_IO, "cannot make the folder %s: %s", directory, pst_system_error());
+        return PST_EXIT_IO;
+    }
+    int rc = pst_text_printf(&path, "%s/node.lock", directory);
+    if (rc == PST_OK)
+        rc = world->file_open(world->self, path.bytes, PST_OPEN_CREATE, &parts->lock);
+    bool opened = rc == PST_OK;
+    if (opened)
+        rc = world->file_lock(world->self, parts->lock);
+    if (opened && rc == PST_EREFUSED)
+        pst_complain(call, PST_EXIT_REFUSED, "another process has the folder %s", directory);
+    else if (rc != PST_OK)
+        pst_complain(call, pst_exit_of_error(rc), "cannot write into the folder %s: %s", directory, pst_system_error());
+    pst_text_fini(&path);
+    return pst_exit_of_error(rc);
+}
+
+/* The keeper's steps are what a watchdog watches: a node whose keeper does not step is no use to anybody. */
+static pst_step serve_step(void *argument, uint32_t worker)
+{
+    struct parts *parts = argument;
+    if (worker != 0)
+        return pst_node_step(parts->node, worker);
+    uint64_t now_ns = parts->world->now_ns(parts->world->self);
+    if (parts->watchdog_ns != 0 && now_ns >= parts->watchdog_told_ns + parts->watchdog_ns / 4) {
+        parts->watchdog_told_ns = now_ns;
+        pst_notify("WATCHDOG=1");
+    }
+    if (!parts->stops && atomic_load(pst_interrupts()) != 0) {
+        parts->stops = true;
+        pst_notify("STOPPING=1");
+    }
+    return pst_node_step(parts->node, worker);
+}
+
+static int node_serve(struct parts *parts, const struct pst_node_options *options)
 {
     char why[240] = "";
-    struct pst_node *node = NULL;
-    int rc = pst_node_new(parts->world, options, &node);
-    if (rc != PST_OK) {
-        pst_complain(call, pst_exit_of_error(rc), "%s", pst_error_sentence(rc));
-        return pst_exit_of_error(rc);
+    int rc = pst_node_new(parts->world, options, &parts->node);
+    if (rc == PST_OK) {
+        rc = parts->world->run(parts->world->self, pst_node_workers(parts->node), serve_step, parts);
+        int ended = pst_node_free(parts->node, why);
+        rc = rc == PST_OK ? ended : rc;
     }
-    rc = parts->world->run(parts->world->self, pst_node_workers(node), pst_node_step, node);
-    int ended = pst_node_free(node, why);
-    rc = rc == PST_OK ? ended : rc;
     if (rc == PST_OK || rc == PST_ESTOPPED) /* it was told to */
         return PST_EXIT_OK;
-    pst_complain(call, pst_exit_of_error(rc), "%s", why[0] != '\0' ? why : pst_error_sentence(rc));
-    return pst_exit_of_error(rc);
+    int exit_code = rc == PST_ETIMEOUT ? PST_EXIT_UNREACHABLE : pst_exit_of_error(rc);
+    complain(parts, exit_code, why[0] != '\0' ? why : pst_error_sentence(rc));
+    return exit_code;
 }
 
 static bool name_is_good(const char *name)
@@ -124,11 +222,13 @@ static bool name_is_good(const char *name)
 
 static int options_read(const struct pst_call *call, struct pst_node_options *options)
 {
-    uint64_t workers;
+    uint64_t workers, patience;
     options->name = pst_call_flag(call, "name");
     options->directory = pst_call_flag(call, "dir");
     options->listen = pst_call_flag(call, "listen");
     options->join = pst_call_flag(call, "join");
+    options->advertise = pst_call_flag(call, "advertise");
+    options->insecure = pst_call_flag(call, "insecure-loopback") != NULL;
     const char *missing = options->name == NULL        ? "--name"
                           : options->directory == NULL ? "--dir"
                           : options->listen == NULL    ? "--listen"
@@ -142,9 +242,11 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
                      options->name);
         return PST_EXIT_USAGE;
     }
-    if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX - 1, 0, &workers))
+    if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX - 1, 0, &workers) ||
+        !pst_call_number(call, "patience", 0, PATIENCE_SECONDS_MAX, PATIENCE_SECONDS, &patience))
         return PST_EXIT_USAGE;
     options->worker_count = (uint32_t)workers;
+    options->join_ns = patience * 1000 * 1000 * 1000;
     options->registry = pst_registry_all;
     options->listens = listens;
     options->log = log_line;
@@ -154,40 +256,49 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
 
 static int node_run(const struct pst_call *call)
 {
-    struct parts parts = {0};
-    struct pst_node_options options = {0};
+    struct parts parts = {.call = call, .watchdog_ns = pst_notify_watchdog_ns()};
+    struct pst_node_options options = {.log_argument = &parts};
     int exit_code = options_read(call, &options);
     if (exit_code != PST_EXIT_OK)
         return exit_code;
+    parts.name = options.name;
     parts.world = pst_world_uv();
     if (parts.world == NULL)
         return PST_EXIT_FAILED;
     pst_signals_take();
-    exit_code = protection(call, &parts, options.listen);
-    if (exit_code == PST_EXIT_OK && parts.world->mkdir(parts.world->self, options.directory) != PST_OK) {
-        pst_complain(call, PST_EXIT_IO, "cannot make the folder %s: %s", options.directory, pst_system_error());
-        exit_code = PST_EXIT_IO;
-    }
+    exit_code = protection(call, &parts, &options);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = checkpoints_read(call, &parts, &options);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = folder_take(call, &parts, options.directory);
     if (exit_code == PST_EXIT_OK && options.join == NULL)
         exit_code = store_open(call, &parts, options.directory);
     if (exit_code == PST_EXIT_OK) {
         pst_text_printf(&parts.admin, "unix:%s/admin.sock", options.directory);
         options.admin = parts.admin.bytes;
         options.store = parts.store;
-        exit_code = node_serve(call, &parts, &options);
+        exit_code = node_serve(&parts, &options);
     }
     parts_fini(&parts);
     return exit_code;
 }
 
 static const struct pst_flag node_flags[] = {
-    {"name", 'n', "NAME", false, "What the node is called in its cluster; with TLS, the name in its certificate.", NULL},
+    {"name", 'n', "NAME", false, "What the node is called in its cluster; with TLS, the name in its certificate.",
+     NULL},
     {"listen", 'l', "HOST:PORT", false, "Where other nodes and commands reach it; port 0: any that is free.", NULL},
     {"dir", 'd', "DIR", false, "The node's folder: results, and on the first node what the cluster decides.", "dir"},
     {"join", 'j', "HOST:PORT", false, "A node of the cluster that this one joins; without it, it is the first one.",
      NULL},
+    {"advertise", 0, "HOST:PORT", false, "Where others reach it, when that is not where it listens.", NULL},
+    {"patience", 0, "SECONDS", false, "Give up when it has not joined after so long; 30, and 0 is never.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them.", "dir"},
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
+    {"checkpoints", 0, "DIR", false, "A folder that all nodes reach: their checkpoints and the results are there.",
+     "dir"},
+    {"key", 0, "FILE", false, "What checkpoints are sealed with, as `penstock key init` makes it.", "file"},
+    {"every-seconds", 0, "N", false, "Of the first node: how often graphs are checkpointed; 10 where nothing is said.",
+     NULL},
     {"workers", 'w', "N", false, "Threads that run graphs; one a core where nothing is said.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
 };
@@ -197,11 +308,14 @@ const struct pst_verb pst_verb_node = {
     .operands = "",
     .summary = "Run a node of a cluster.",
     .text =
-        "A node hosts partitions of the graphs that are submitted to its cluster. It runs in the foreground, prints where "
+        "A node hosts partitions of the graphs that are submitted to its cluster. It runs in the foreground, prints "
+        "where "
         "it listens, and ends when it is told to by SIGTERM or SIGINT. The first node of a cluster is started without "
         "--join, and coordinates; the others join it.\n\n"
         "When a node dies, its partitions are started again on others, and the graphs' results are as if nothing had "
-        "happened. The first node's folder holds what the cluster has decided, sealed under DIR/store.key.\n\n"
+        "happened: they go on from the last checkpoint that all nodes have completed, or, without --checkpoints, from "
+        "the beginning of their input. The first node's folder holds what the cluster has decided, sealed under "
+        "DIR/store.key.\n\n"
         "Commands reach a node at its address, or on its own machine at `unix:DIR/admin.sock`.",
     .examples = "penstock node --name n1 --listen 127.0.0.1:7001 --dir n1 --tls authority/n1\n"
                 "penstock node --name n2 --listen 127.0.0.1:7002 --dir n2 --tls authority/n2 --join 127.0.0.1:7001",
