@@ -16,8 +16,7 @@ declare -A may=(
     [base]='operators/operator.h'
     [state]='operators/operator.h base/base.h'
     [migration]='operators/operator.h base/base.h state/seal.h'
-    [engine]='operators/operator.h base/base.h state/state.h state/pager.h state/image.h state/seal.h state/manifest.h
-        migration/store.h'
+    [engine]='operators/operator.h base/base.h state/state.h state/pager.h state/image.h state/seal.h state/manifest.h migration/store.h'
     [operators]='operators/operator.h'
     [debs14]='operators/operator.h'
     [tools]='operators/operator.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
@@ -83,11 +82,9 @@ for room in base state migration engine operators debs14 tools; do
     done
 done
 
-# Doors of rooms that have no code yet have to compile too.
-for room in enclave_shim; do
-    flags=(gcc -std=c17 -Wall -Wextra -Werror -I.)
-    if builds "$room/$room.h"; then verdict yes ''; else verdict no "$room/$room.h does not compile"; fi
-done
+# The door of the room that has no code yet has to compile too.
+flags=(gcc -std=c17 -Wall -Wextra -Werror -I.)
+if builds enclave_shim/enclave_shim.h; then verdict yes ''; else verdict no 'enclave_shim/enclave_shim.h does not compile'; fi
 
 # A way round the link farms.
 around=$(grep -nE '#[[:space:]]*include[[:space:]]*"(\.\.?/|/)' -r base state migration enclave_shim engine operators debs14 tools \

@@ -45,7 +45,7 @@ static void checkpointed(struct scene *scene, uint64_t every_rows)
 /* Runs with checkpoints until the power goes at a step of the disk; 0: to the end. */
 static void killed_run(struct scene *scene, uint64_t cut_step)
 {
-    scene_few(scene, 3);
+    scene_few(scene, 21);
     scene_put_meters(scene, &few);
     checkpointed(scene, EVERY_ROWS);
     scene->sim.cut_step = cut_step;
