@@ -4,7 +4,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
 . "$(dirname "$(realpath "$0")")/lib.sh"
 
-"$P" gen --houses 4 --plugs 60 --rows 120000 --late 50 --malformed 20 --seed 5 --output meters.csv --quiet
+"$P" gen --houses 4 --plugs 60 --rows 300000 --late 50 --malformed 20 --seed 5 --output meters.csv --quiet
 sets=(--set 'slices=60,300') windows=(--set 'windows=100,3600')
 LOAD=$ROOT/debs14/load.yaml OUTLIERS=$ROOT/debs14/outliers.yaml
 "$P" run "$LOAD" --input meters.csv --output wanted/load "${sets[@]}" --quiet
