@@ -141,6 +141,7 @@ static void pend_open(struct channel *channel)
     else
         channel->pending_first = frame;
     channel->pending_last = frame;
+    channel->pending_count++;
     channel->sequence += frame->row_count;
 }
 
@@ -172,6 +173,7 @@ static bool send_pending(struct channel *channel)
             break;
         }
         channel->pending_first = next;
+        channel->pending_count--;
         sent = true;
     }
     if (channel->pending_first == NULL)
@@ -265,8 +267,10 @@ void pst_channel_recycle(struct channel *channel, struct frame *frame)
         pst_free(frame);
 }
 
-static void list_tidy(struct frame **first, struct frame **last)
+/* Returns how many are left. */
+static uint32_t list_tidy(struct frame **first, struct frame **last)
 {
+    uint32_t count = 0;
     *last = NULL;
     for (struct frame **at = first; *at != NULL;) {
         struct frame *frame = *at;
@@ -275,14 +279,16 @@ static void list_tidy(struct frame **first, struct frame **last)
             pst_free(frame);
             continue;
         }
+        count++;
         *last = frame;
         at = &frame->next;
     }
+    return count;
 }
 
 void pst_channel_tidy_out(struct channel *channel)
 {
-    list_tidy(&channel->pending_first, &channel->pending_last);
+    channel->pending_count = list_tidy(&channel->pending_first, &channel->pending_last);
     if (channel->open != NULL && channel->open->row_count == 0) {
         pst_free(channel->open);
         channel->open = NULL;
@@ -291,10 +297,7 @@ void pst_channel_tidy_out(struct channel *channel)
 
 void pst_channel_tidy_in(struct channel *channel)
 {
-    list_tidy(&channel->held_first, &channel->held_last);
-    channel->held_count = 0;
-    for (const struct frame *frame = channel->held_first; frame != NULL; frame = frame->next)
-        channel->held_count++;
+    channel->held_count = list_tidy(&channel->held_first, &channel->held_last);
 }
 
 void pst_channel_pop(struct channel *channel) { pst_channel_recycle(channel, pst_channel_take(channel)); }

@@ -295,7 +295,7 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
         return PST_ENOMEM;
     giving->move = move;
     giving->after = after;
-    giving->digest_at = giving->cut = INT64_MAX;
+    giving->cut = INT64_MAX;
     ctx->giving = giving;
     return PST_OK;
 }
@@ -345,12 +345,6 @@ bool pst_lane_overflows(const struct run *run, const struct move *move)
         if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
             rc = instances_visit((struct run *)(uintptr_t)run, move, n, overflow_instance, NULL);
     return rc == PST_EFULL;
-}
-
-int64_t pst_lane_now(const struct run *run, const struct move *move)
-{
-    const struct pst_ctx *ctx = lane_here(run, move);
-    return ctx != NULL && ctx->now_known ? ctx->now : INT64_MIN;
 }
 
 /* ---- it is decided ---- */
@@ -482,6 +476,7 @@ static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t
             filter->taken[input][walk->move->buckets[i]].cut = INT64_MIN;
         if (--filter->open_moves == 0)
             filter->taken = NULL;
+        pst_filter_tidy(target);
     }
     return PST_OK;
 }

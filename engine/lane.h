@@ -11,15 +11,15 @@
  *   M2  an image is taken when the open epoch has had no row, so it is the state at `now`; the lane takes no row below that
  *   M3  what a lane puts out stays with it until it is an owner, then only what is at or above the cut goes out
  *   M4  downstream a row of (bucket, number) is taken once while two may send it
- *   M5  a lane holds nobody up: what waits for it and in it is bounded, and beyond the bound the move is given up
+ *   M5  a lane holds nobody up before its bounds are reached: of what waits for it, and of what it keeps. Then it stands still, who sends
+ *       to it waits, and the keeper gives the move up if that can still be; nothing is ever left out, for it may be decided
  */
 #ifndef PST_LANE_H
 #define PST_LANE_H
 
 #include "engine/runtime.h"
 
-#define LANE_HELD_BYTES_MAX (UINT64_C(256) << 20)
-#define LANE_MUTED_BYTES_MAX (UINT64_C(256) << 20)
+#define LANE_BYTES_MAX (UINT64_C(256) << 20)
 
 /* ---- standing still (run.c) ---- */
 void pst_run_hold(struct run *run); /* asks for it; the keeper is woken when it is so */
@@ -58,8 +58,7 @@ struct giving { /* the giver's */
     const struct move *move;
     int64_t after; /* the image is taken at the first end of an epoch that is not below it */
     struct blob *blob;
-    int64_t digest_at; /* INT64_MAX: none is wanted */
-    bool stop;         /* it is an owner no more from the first end of an epoch at or above `cut` on */
+    bool stop; /* it is an owner no more from the first end of an epoch at or above `cut` on */
     int64_t cut, stopped_at;
     atomic_bool imaged, stopped, ended; /* ended: before it has come to the one or the other */
     int error;
@@ -97,8 +96,6 @@ struct lane *pst_lane_of(const struct run *run, const struct move *move);       
 void pst_lane_hand(struct run *run, const struct move *move, struct blob *blob);
 bool pst_lane_overflows(const struct run *run, const struct move *move); /* M5, of what is here. At any time */
 void pst_blob_free(struct blob *blob);
-/* How far it is: the lane's `now`, and whether all that waits for it has been worked off. */
-int64_t pst_lane_now(const struct run *run, const struct move *move);
 /* It is decided: on every node. Downstreams first, then the lane, then the giver: by three calls of the keeper. */
 void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_t cut);
 void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut);
@@ -116,6 +113,7 @@ int pst_partition_turn(struct pst_ctx *ctx);
 int pst_lane_image(struct pst_ctx *ctx, const struct move *move, struct blob *blob);
 /* Fuzzed: the bytes come from another node. PST_EDATA, PST_EABI, PST_ENOMEM: the lane is of no use. */
 int pst_lane_install(struct pst_ctx *ctx, const struct blob *blob);
+void pst_filter_tidy(struct pst_ctx *ctx);                                         /* one that keeps nothing out goes */
 void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first); /* rows below `first` go */
 /* Takes out of a frame what is not wanted, behind what has been delivered of it. */
 void pst_frame_filter(struct pst_ctx *ctx, const struct channel *channel, struct frame *frame);

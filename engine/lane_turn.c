@@ -232,10 +232,21 @@ static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
     return rc;
 }
 
+void pst_filter_tidy(struct pst_ctx *ctx)
+{
+    const struct filter *filter = ctx->filter;
+    if (filter != NULL && filter->from == INT64_MIN && filter->gone == NULL && filter->taken == NULL)
+        ctx->filter = NULL;
+}
+
 int pst_partition_turn(struct pst_ctx *ctx)
 {
     struct giving *giving = ctx->giving;
     int rc = PST_OK;
+    if (ctx->filter != NULL && ctx->now > ctx->filter->from) { /* every producer is past it */
+        ctx->filter->from = INT64_MIN;
+        pst_filter_tidy(ctx);
+    }
     if (giving == NULL || ctx->had_rows)
         return PST_OK;
     if (!giving->imaged && ctx->now >= giving->after) {
@@ -253,46 +264,29 @@ int pst_partition_turn(struct pst_ctx *ctx)
 
 /* ---- what is not wanted ---- */
 
-/* Rows rows[0..count) of a frame, ascending, move to its beginning behind `to`. */
-static void column_keep(void *column, size_t bytes, uint32_t to, const uint32_t *rows, uint32_t count)
+static void rows_move(const struct edge *edge, struct frame *frame, uint32_t to, uint32_t from, uint32_t n)
 {
-    char *at = column;
-    for (uint32_t i = 0; i < count; i++)
-        memmove(at + (size_t)(to + i) * bytes, at + (size_t)rows[i] * bytes, bytes);
-}
-
-static void frame_keep_rows(const struct edge *edge, struct frame *frame, uint32_t to, const uint32_t *rows,
-                            uint32_t count)
-{
-    column_keep(frame->time, sizeof *frame->time, to, rows, count);
+#define MOVE(column, bytes) \
+    memmove((char *)(column) + (size_t)to * (bytes), (char *)(column) + (size_t)from * (bytes), (size_t)n * (bytes))
+    MOVE(frame->time, sizeof *frame->time);
     if (edge->keyed) {
-        column_keep(frame->hash, sizeof *frame->hash, to, rows, count);
-        column_keep(frame->bucket, sizeof *frame->bucket, to, rows, count);
+        MOVE(frame->hash, sizeof *frame->hash);
+        MOVE(frame->bucket, sizeof *frame->bucket);
     }
     if (edge->total) {
-        column_keep(frame->producer, sizeof *frame->producer, to, rows, count);
-        column_keep(frame->number, sizeof *frame->number, to, rows, count);
+        MOVE(frame->producer, sizeof *frame->producer);
+        MOVE(frame->number, sizeof *frame->number);
     }
     for (uint32_t c = 0; c < edge->column_count; c++)
-        column_keep(frame->columns[c], edge->column_bytes[c], to, rows, count);
-    frame->row_count = to + count;
+        MOVE(frame->columns[c], edge->column_bytes[c]);
+#undef MOVE
 }
-
-enum { FILTER_ROWS = 256 };
 
 void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first)
 {
-    uint32_t rows[FILTER_ROWS], to = 0, row_count = frame->row_count;
-    if (first == 0)
-        return;
-    for (uint32_t row = first; row < row_count;) {
-        uint32_t n = 0;
-        for (; n < FILTER_ROWS && row < row_count; n++)
-            rows[n] = row++;
-        frame_keep_rows(edge, frame, to, rows, n);
-        to += n;
-    }
-    frame->row_count = to;
+    if (first != 0)
+        rows_move(edge, frame, 0, first, frame->row_count - first);
+    frame->row_count -= first;
 }
 
 static bool wanted(struct filter *filter, const struct edge *edge, const struct frame *frame, uint32_t row)
@@ -314,14 +308,14 @@ static bool wanted(struct filter *filter, const struct edge *edge, const struct 
 
 void pst_frame_filter(struct pst_ctx *ctx, const struct channel *channel, struct frame *frame)
 {
-    uint32_t rows[FILTER_ROWS], to = frame->cursor, row_count = frame->row_count;
-    for (uint32_t row = frame->cursor; row < row_count;) {
-        uint32_t n = 0;
-        for (; n < FILTER_ROWS && row < row_count; row++)
-            if (wanted(ctx->filter, channel->edge, frame, row))
-                rows[n++] = row;
-        frame_keep_rows(channel->edge, frame, to, rows, n);
-        to += n;
+    uint32_t to = frame->cursor, row_count = frame->row_count, from = to;
+    for (uint32_t row = to; row <= row_count; row++) {
+        if (row < row_count && wanted(ctx->filter, channel->edge, frame, row)) /* asked once a row: it counts */
+            continue;
+        if (from != to)
+            rows_move(channel->edge, frame, to, from, row - from);
+        to += row - from;
+        from = row + 1;
     }
     frame->row_count = to;
 }

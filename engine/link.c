@@ -95,9 +95,12 @@ static int link_new(struct run *run, uint32_t far_node)
 
 /* ---- all channels of all links, by number: open addressing, at most half full ---- */
 
+/* 2^32 over the golden ratio; its high bits are the good ones. */
+static uint32_t far_home(uint32_t number, uint32_t mask) { return (number * 0x9E3779B1u) >> 7 & mask; }
+
 static struct far **far_place(struct far **fars, uint32_t capacity, uint32_t number)
 {
-    uint32_t i = number * 0x9E3779B1u & (capacity - 1); /* 2^32 over the golden ratio */
+    uint32_t i = far_home(number, capacity - 1);
     while (fars[i] != NULL && fars[i]->number != number)
         i = (i + 1) & (capacity - 1);
     return &fars[i];
@@ -134,12 +137,19 @@ static int far_put(struct run *run, struct far *far)
     return PST_OK;
 }
 
+/* What stands behind it moves up to where it is looked for (Knuth, TAOCP 3, 6.4, algorithm R). */
 static void far_take(struct run *run, struct far *far)
 {
-    *far_place(run->fars, run->far_capacity, far->number) = NULL;
+    uint32_t mask = run->far_capacity - 1, hole = (uint32_t)(far_place(run->fars, mask + 1, far->number) - run->fars);
+    for (uint32_t i = (hole + 1) & mask; run->fars[i] != NULL; i = (i + 1) & mask) {
+        uint32_t home = far_home(run->fars[i]->number, mask);
+        if (((i - home) & mask) < ((i - hole) & mask))
+            continue; /* it stands between its home and here: the hole is before that */
+        run->fars[hole] = run->fars[i];
+        hole = i;
+    }
+    run->fars[hole] = NULL;
     run->far_count--;
-    (void)fars_rehash(
-        run, run->far_capacity); /* what stood behind it moves up; without memory it stands where it stood, unfound */
 }
 
 static int link_fars_grow(struct link *link)
@@ -387,8 +397,9 @@ static bool conn_bring_up(struct link *link)
 {
     struct run *run = link->run;
     const struct pst_world *world = run->world;
-    struct pst_conn *given = atomic_exchange_explicit(&link->given, NULL, memory_order_acq_rel);
+    struct pst_conn *given = atomic_load_explicit(&link->given, memory_order_acquire);
     if (given != NULL) {
+        atomic_store_explicit(&link->given, NULL, memory_order_release); /* its giver waits for that */
         conn_drop(link);
         link->conn = given;
         link->state = LINK_UP;
@@ -749,14 +760,6 @@ static int on_message(struct link *link, const void *bytes, size_t byte_count)
     }
 }
 
-static uint32_t pending_count(const struct channel *channel)
-{
-    uint32_t count = 0;
-    for (const struct frame *frame = channel->pending_first; frame != NULL; frame = frame->next)
-        count++;
-    return count;
-}
-
 static void raise(_Atomic int64_t *at, int64_t value)
 {
     int64_t now = atomic_load_explicit(at, memory_order_relaxed);
@@ -771,9 +774,8 @@ static int hand_over(struct link *link, struct far *far)
     struct run *run = link->run;
     if (pst_channel_pending(channel))
         pst_channel_flush(channel);
-    uint32_t pending = pending_count(channel);
-    uint64_t taken = far->received - pending;
-    if (pending == 0) {
+    uint64_t taken = far->received - channel->pending_count;
+    if (channel->pending_count == 0) {
         pst_channel_watermark(channel, far->watermark);
         if (far->end != END_NOT && atomic_load_explicit(&channel->ended, memory_order_relaxed) == END_NOT) {
             if (far->source)

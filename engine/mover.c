@@ -107,7 +107,7 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
         }
         return;
     }
-    mover->todo = body->step;
+    mover->told = body->step;
     mover->time = body->time;
     node->any = true;
 }
@@ -119,10 +119,10 @@ static void act(struct pst_node *node, struct hosted *hosted)
 {
     struct mover *mover = hosted->mover;
     struct run *run = &hosted->run;
-    Pst__Step step = mover->todo;
+    Pst__Step step = mover->told;
     int64_t time = mover->time;
     int rc = PST_OK;
-    mover->todo = PST__STEP__STEP_UNSAID;
+    mover->told = PST__STEP__STEP_UNSAID;
     switch (step) {
     case PST__STEP__PREPARE:
         rc = pst_lane_open(run, &mover->move);
@@ -229,12 +229,12 @@ void pst_mover_step(struct pst_node *node, struct hosted *hosted)
         return;
     /* Settled is looked at again with every news of the run; who waits for it stands still but for that moment. */
     bool waits = mover->waits_ns > node->world->now_ns(node->world->self);
-    if (mover->todo != PST__STEP__STEP_UNSAID && run->hold == 0 && !waits) {
+    if (mover->told != PST__STEP__STEP_UNSAID && run->hold == 0 && !waits) {
         pst_run_hold(run);
         return;
     }
     if (run->hold != 0 && pst_run_held(run)) {
-        bool ready = mover->todo != PST__STEP__SETTLE || pst_lane_settled(run, &mover->move, mover->time);
+        bool ready = mover->told != PST__STEP__SETTLE || pst_lane_settled(run, &mover->move, mover->time);
         if (ready)
             act(node, hosted);
         pst_run_release(run);

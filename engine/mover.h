@@ -27,7 +27,7 @@ struct mover { /* of a hosted run: the move that it takes part in */
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
     bool open;
-    Pst__Step todo;    /* told, and still to be done; 0: nothing is */
+    Pst__Step told;    /* and still to be done; 0: nothing is */
     int64_t time;      /* of it */
     uint64_t waits_ns; /* SETTLE: when it is looked at again */
     bool handed, caught_up, left, refused;

@@ -252,8 +252,8 @@ static bool scale_on(struct pst_node *node, struct graph_record *record)
     struct moving *moving = record->moving;
     uint32_t n = moving->operator_index, bucket_count = record->graph->nodes[n].bucket_count, largest = 0;
     struct layout *layout = moving->layouts[n];
-    if (serving(layout, bucket_count) >= moving->scale_to)
-        return false;
+    if (serving(layout, bucket_count) >= moving->scale_to || layout->partition_count == bucket_count)
+        return false; /* it has all, or there is no number left */
     for (uint32_t p = 1; p < layout->partition_count; p++)
         largest = owned(layout, bucket_count, p) > owned(layout, bucket_count, largest) ? p : largest;
     begin(node, record, n, largest, least_loaded(record, moving), true);

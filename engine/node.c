@@ -26,9 +26,10 @@ void pst_node_log(struct pst_node *node, const char *format, ...)
 static pst_step worker_step(struct pst_node *node, uint32_t worker)
 {
     struct attachment *own = &node->attachments[worker];
-    struct hosted *mail = atomic_exchange_explicit(&own->mail, NULL, memory_order_acq_rel);
+    struct hosted *mail = atomic_load_explicit(&own->mail, memory_order_acquire);
     bool any = mail != NULL;
     if (mail != NULL) {
+        atomic_store_explicit(&own->mail, NULL, memory_order_release); /* the keeper puts nothing on top of it */
         own->runs[own->run_count++] = mail;
         node->world->wake(node->world->self, 0); /* there may be more mail */
     }

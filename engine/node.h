@@ -78,9 +78,8 @@ struct hosted { /* a graph's run, or one that is to be begun */
     const Pst__Start *start; /* in it */
     int begin_rc;
     struct pst_text begin_why;
-    atomic_bool begin_done;            /* the job's last touch */
-    bool ended_told[NODE_MEMBERS_MAX]; /* nodes of the site that have ended well */
-    uint64_t part;                     /* the last checkpoint that this node has a part of, or failed to; 0: none */
+    atomic_bool begin_done; /* the job's last touch */
+    uint64_t part;          /* the last checkpoint that this node has a part of, or failed to; 0: none */
     int part_error;
     uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
 };

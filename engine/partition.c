@@ -407,8 +407,8 @@ static int hold_back(struct pst_ctx *ctx, bool *ret_any)
         held += channel->held_count * channel->edge->frame_bytes;
     }
     ctx->held_bytes = held;
-    if (pst_is_muted(ctx) && held > LANE_HELD_BYTES_MAX)
-        ctx->lane->overflow = true; /* M5: the move will be given up */
+    if (pst_is_muted(ctx) && held > ctx->run->lane_bytes_max)
+        atomic_store_explicit(&ctx->lane->overflow, true, memory_order_release);
     if (held <= HELD_BYTES_MAX)
         return PST_OK;
     (void)snprintf(
@@ -469,21 +469,23 @@ static void discard(struct pst_ctx *ctx)
             pst_channel_pop(ctx->channels[c]);
 }
 
-/* It has nothing to work with yet: it takes in what comes, to its bound. */
-static bool step_waiting(struct pst_ctx *ctx)
+/* A lane takes in what comes before it has anything to work with, and stands still at its bound: M5. */
+static bool lane_stands(struct pst_ctx *ctx, bool *ret_any)
 {
-    bool any = false;
-    if (!ctx->lane->overflow)
-        (void)hold_back(ctx, &any);
-    return any;
+    bool waits = pst_lane_waits(ctx);
+    if (pst_is_muted(ctx) && atomic_load_explicit(&ctx->lane->overflow, memory_order_relaxed))
+        return true;
+    if (waits)
+        (void)hold_back(ctx, ret_any);
+    return waits;
 }
 
 bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
     bool any = false;
-    if (pst_lane_waits(ctx))
-        return step_waiting(ctx);
+    if (lane_stands(ctx, &any))
+        return any;
     if (!pst_flush_channels(ctx)) {
         (void)publish(ctx, ctx->watermark_out, END_NOT);
         return false;

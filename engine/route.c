@@ -326,8 +326,6 @@ static int append_branch(const struct route *route, const struct view *view, con
 {
     const struct branch *branch = route->branch;
     uint32_t places[ROUTE_ROWS], wanted[ROUTE_ROWS], count = 0;
-    if (branch->channel->overflow)
-        return PST_OK;
     for (uint32_t i = 0; i < n; i++) {
         if (route->edge->keyed && branch->wanted[scratch->bucket[i]] == 0)
             continue;
@@ -424,36 +422,49 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
     return PST_OK;
 }
 
+/* A lane that is no owner yet holds up nobody before its bound is reached: E3, M5. */
+static bool holds_up(const struct channel *channel)
+{
+    return pst_channel_pending(channel) &&
+           (!channel->branch || atomic_load_explicit(&channel->overflow, memory_order_relaxed));
+}
+
 bool pst_any_pending(const struct pst_ctx *ctx)
 {
     for (uint32_t i = 0; i < ctx->channel_out_count && !pst_is_muted(ctx); i++)
-        if (pst_channel_pending(ctx->channels_out[i]) && !ctx->channels_out[i]->branch)
+        if (holds_up(ctx->channels_out[i]))
             return true;
     return false;
 }
 
-/* What waits for a lane waits in memory; beyond the bound the lane has lost its use: M5. */
-static void branch_bound(struct channel *channel)
+static uint64_t pending_bytes(const struct channel *channel)
 {
-    uint64_t frames = 0;
-    for (const struct frame *frame = channel->pending_first; frame != NULL; frame = frame->next)
-        frames++;
-    if (frames * channel->edge->frame_bytes > LANE_HELD_BYTES_MAX)
-        channel->overflow = true;
+    return channel->pending_count * (uint64_t)channel->edge->frame_bytes;
+}
+
+/* What a muted lane puts out stays with it: M3. */
+static void muted_bound(struct pst_ctx *ctx)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < ctx->channel_out_count; i++)
+        bytes += pending_bytes(ctx->channels_out[i]);
+    if (bytes > ctx->run->lane_bytes_max)
+        atomic_store_explicit(&ctx->lane->overflow, true, memory_order_release);
 }
 
 bool pst_flush_channels(struct pst_ctx *ctx)
 {
     bool free_of_pending = true;
-    if (pst_is_muted(ctx))
-        return true; /* M3 */
+    if (pst_is_muted(ctx)) {
+        muted_bound(ctx);
+        return true;
+    }
     for (uint32_t i = 0; i < ctx->channel_out_count; i++) {
         struct channel *channel = ctx->channels_out[i];
         pst_channel_flush(channel);
-        if (channel->branch && pst_channel_pending(channel))
-            branch_bound(channel);
-        else
-            free_of_pending &= !pst_channel_pending(channel);
+        if (channel->branch && pending_bytes(channel) > ctx->run->lane_bytes_max)
+            atomic_store_explicit(&channel->overflow, true, memory_order_release);
+        free_of_pending &= !holds_up(channel);
     }
     return free_of_pending;
 }

@@ -184,6 +184,8 @@ bool pst_run_finished(const struct run *run)
 
 void pst_run_finish(struct run *run)
 {
+    if (atomic_load_explicit(&run->finish, memory_order_relaxed))
+        return;
     atomic_store_explicit(&run->finish, true, memory_order_release);
     for (uint32_t w = 0; w < run->worker_count; w++)
         pst_run_wake(run, w);
@@ -319,6 +321,7 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
     run->worker_count = options->worker_count == 0 ? run->world->cores(run->world->self) : options->worker_count;
     if (run->site != NULL)
         run->worker_count = run->site->worker_count[run->site->this_node];
+    run->lane_bytes_max = LANE_BYTES_MAX;
     if (run->worker_count > PST_WORKERS_MAX)
         run->worker_count = PST_WORKERS_MAX;
 }

@@ -96,6 +96,7 @@ struct channel {
     uint32_t producer_worker, consumer_worker;
     /* producer's side */
     struct frame *open, *pending_first, *pending_last;
+    uint32_t pending_count;
     uint64_t sequence;
     /* both */
     _Alignas(64) _Atomic int64_t watermark;
@@ -110,7 +111,7 @@ struct channel {
     uint64_t held_count;
     uint32_t frame_rows;
     bool from_source;
-    atomic_bool overflow; /* of a branch: its bound was reached, and rows are missing */
+    atomic_bool overflow; /* of a branch: its bound is reached, and it holds up as others do */
     bool branch;          /* to a lane that is not an owner yet: it holds nobody up (E3 does not count it) */
     bool standby;         /* from a lane that is not an owner yet: its time does not count */
     int64_t floor;        /* up to here another channel's promise holds for this one, too */
@@ -305,6 +306,7 @@ struct run {
     struct link **links;     /* by node; NULL: to this one, and where nothing goes */
     struct far **fars;       /* those of all links, hashed by the channel's number */
     uint32_t far_count, far_capacity;
+    uint64_t lane_bytes_max;       /* that wait for a lane, on each side of a channel, and that a muted one keeps */
     struct parcel *_Atomic parcel; /* buckets that have come, for the keeper */
     uint64_t *route_number;        /* by operator: of its first route's first channel */
     uint32_t *partition_count;     /* by operator: one above the highest that there is, or was */
@@ -367,7 +369,7 @@ static inline void pst_wake_later(struct run *run, uint32_t from_worker, uint32_
 struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32_t producer_worker,
                                 uint32_t consumer_worker);
 void pst_channel_free(struct channel *channel);
-struct frame *pst_channel_take(struct channel *channel);                /* consumer: keeps the head for now */
+struct frame *pst_channel_take(struct channel *channel);                /* consumer: the head, to be given back later */
 void pst_channel_recycle(struct channel *channel, struct frame *frame); /* consumer: gives back what it took */
 /* Frames that have lost all their rows go: of the producer's side, of the consumer's. */
 void pst_channel_tidy_out(struct channel *channel);

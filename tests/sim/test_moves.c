@@ -39,7 +39,8 @@ struct conductor {
     uint32_t buckets[PST_BUCKETS_MAX];
     bool done_on[MESH_NODES_MAX]; /* this step */
     int64_t after;
-    uint32_t moves, aborted, overshot;
+    uint32_t moves, aborted, overshot, full, full_after;
+    uint64_t lane_bytes_max; /* 0: as it is */
     const char *seed;
 };
 
@@ -141,6 +142,15 @@ static bool settled(struct mesh *mesh, const struct conductor *c, const struct p
     return true;
 }
 
+/* M5: a bound is reached somewhere. */
+static bool overflows(struct mesh *mesh, const struct conductor *c)
+{
+    for (uint32_t i = 0; i < mesh->node_count; i++)
+        if (pst_lane_overflows(&mesh->nodes[i]->run, &c->move))
+            return true;
+    return false;
+}
+
 static void next(struct conductor *c, enum step step)
 {
     c->step = step;
@@ -153,6 +163,10 @@ static void conduct(struct mesh *mesh, void *argument)
     struct pst_ctx *giver = c->step != REST ? partition_of(mesh, c->move.operator_index, c->move.from) : NULL;
     struct lane *lane = NULL;
     struct blob *blob;
+    bool tight =
+        c->lane_bytes_max != 0 && (c->move.id % 2 == 1 || c->step >= DOWNSTREAM); /* some from when they are decided */
+    for (uint32_t i = 0; i < mesh->node_count; i++)
+        mesh->nodes[i]->run.lane_bytes_max = tight ? c->lane_bytes_max : LANE_BYTES_MAX;
     if (c->patience != 0 && c->patience-- != 0)
         return;
     for (uint32_t i = 0; i < mesh->node_count && c->step > OPEN; i++)
@@ -185,6 +199,9 @@ static void conduct(struct mesh *mesh, void *argument)
             next(c, HAND_OVER);
         } else if (giver->ended) {
             next(c, DROP);
+        } else if (overflows(mesh, c)) { /* who waits for the lane may be the one that feeds the giver */
+            c->full++;
+            next(c, DROP);
         }
         break;
     case HAND_OVER:
@@ -193,7 +210,7 @@ static void conduct(struct mesh *mesh, void *argument)
         next(c, CATCH_UP);
         break;
     case CATCH_UP:
-        assert_false(lane->overflow);
+        PST_ASSERT(lane != NULL);
         blob = pst_link_blob_take(&mesh->nodes[c->move.to_node]->run, c->move.id);
         if (blob != NULL)
             pst_lane_hand(&mesh->nodes[c->move.to_node]->run, &c->move, blob);
@@ -202,15 +219,20 @@ static void conduct(struct mesh *mesh, void *argument)
             c->move.cut = giver->now + (int64_t)sim_random(&c->random, 4) * epoch - epoch;
             c->move.cut = c->move.cut < lane->from ? lane->from : c->move.cut;
             next(c, sim_random(&c->random, 6) == 0 ? DROP : DOWNSTREAM);
+        } else if (overflows(mesh, c)) {
+            c->full++;
+            next(c, DROP);
         }
         break;
     case DOWNSTREAM:
         if (on_each(mesh, c, do_downstream))
-            next(c, TAKER);
+            next(c, TAKER); /* decided: full or not, it goes on */
         break;
     case TAKER:
-        if (on_each(mesh, c, do_taker))
+        if (on_each(mesh, c, do_taker)) {
+            c->full_after += overflows(mesh, c);
             next(c, GIVER);
+        }
         break;
     case GIVER:
         if (on_each(mesh, c, do_giver))
@@ -249,10 +271,10 @@ static void conduct(struct mesh *mesh, void *argument)
 /* ---- tests ---- */
 
 static void moves_change_nothing(const char *graph, void (*input)(struct scene *scene, const char *graph),
-                                 uint32_t break_every, uint64_t seeds)
+                                 uint32_t break_every, uint64_t lane_bytes_max, uint64_t seeds)
 {
     struct scene wanted;
-    uint64_t moves = 0, aborted = 0, overshot = 0;
+    uint64_t moves = 0, aborted = 0, overshot = 0, full = 0, full_after = 0;
     scene_init(&wanted, 1);
     input(&wanted, graph);
     scene_set(&wanted, "partitions", "1");
@@ -267,44 +289,60 @@ static void moves_change_nothing(const char *graph, void (*input)(struct scene *
         mesh.busy = true;
         conductor->random.random = seed * 31;
         conductor->moves_wanted = 1 + (uint32_t)sim_random(&conductor->random, 4);
+        conductor->lane_bytes_max = lane_bytes_max;
         mesh_run(&mesh, conduct, conductor, what);
         mesh_same(&wanted, &mesh, what);
         moves += conductor->moves;
         aborted += conductor->aborted;
         overshot += conductor->overshot;
+        full += conductor->full;
+        full_after += conductor->full_after;
         mesh_fini(&mesh);
         free(conductor);
     }
     print_message("%llu moves, %llu given up, in %llu the giver went beyond the cut\n", (unsigned long long)moves,
                   (unsigned long long)aborted, (unsigned long long)overshot);
     assert_true(moves > seeds / 2 && aborted > 0);
+    if (lane_bytes_max != 0) {
+        print_message("%llu full before they were decided, %llu after\n", (unsigned long long)full,
+                      (unsigned long long)full_after);
+        assert_true(full > 0 && full_after > 0);
+    }
     scene_fini(&wanted);
 }
 
 static void query_1_moves(void **state)
 {
     (void)state;
-    moves_change_nothing(LOAD, mesh_query_input, 0, scene_seeds(100));
+    moves_change_nothing(LOAD, mesh_query_input, 0, 0, scene_seeds(100));
 }
 
 static void query_2_moves(void **state)
 {
     (void)state;
-    moves_change_nothing(OUTLIERS, mesh_query_input, 0, scene_seeds(100));
+    moves_change_nothing(OUTLIERS, mesh_query_input, 0, 0, scene_seeds(100));
 }
 
 static void diamonds_and_total_orders_move(void **state)
 {
     (void)state;
-    moves_change_nothing(diamonds, mesh_rows_input, 0, scene_seeds(60));
-    moves_change_nothing(totals, mesh_rows_input, 0, scene_seeds(60));
+    moves_change_nothing(diamonds, mesh_rows_input, 0, 0, scene_seeds(60));
+    moves_change_nothing(totals, mesh_rows_input, 0, 0, scene_seeds(60));
 }
 
 static void they_move_while_connections_break(void **state)
 {
     (void)state;
-    moves_change_nothing(LOAD, mesh_query_input, 500, scene_seeds(50));
-    moves_change_nothing(OUTLIERS, mesh_query_input, 500, scene_seeds(50));
+    moves_change_nothing(LOAD, mesh_query_input, 500, 0, scene_seeds(50));
+    moves_change_nothing(OUTLIERS, mesh_query_input, 500, 0, scene_seeds(50));
+}
+
+/* The bound is a few frames: a lane that is given up for it, and one that is full when it is decided (P2). */
+static void a_full_lane_loses_nothing(void **state)
+{
+    (void)state;
+    moves_change_nothing(OUTLIERS, mesh_query_input, 0, 4000, scene_seeds(100));
+    moves_change_nothing(diamonds, mesh_rows_input, 0, 4000, scene_seeds(100));
 }
 
 int main(void)
@@ -314,6 +352,7 @@ int main(void)
         cmocka_unit_test(query_2_moves),
         cmocka_unit_test(diamonds_and_total_orders_move),
         cmocka_unit_test(they_move_while_connections_break),
+        cmocka_unit_test(a_full_lane_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
