@@ -90,6 +90,20 @@ void pst_print(const char *bytes, size_t count)
 
 int pst_print_errno(void) { return print_errno; }
 
+bool pst_fd_write(int fd, const char *bytes, size_t count)
+{
+    while (count != 0) {
+        ssize_t written = write(fd, bytes, count);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return false;
+        bytes += written;
+        count -= (size_t)written;
+    }
+    return true;
+}
+
 void pst_complain_text(const struct pst_call *call, int exit_code, const char *text)
 {
     fflush(stdout);

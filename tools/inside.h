@@ -30,6 +30,8 @@ void pst_json_error(struct pst_text *json, int exit_code, const char *text);
 /* Writes to stdout; main() tells the reason of the first failure at the end. */
 void pst_print(const char *bytes, size_t count);
 int pst_print_errno(void); /* 0: nothing failed */
+/* All of it, or false: errno says why. */
+bool pst_fd_write(int fd, const char *bytes, size_t count);
 /* Prints `text` on stdout and frees it. PST_EXIT_OK, or PST_EXIT_FAILED where memory ran out while it was made. */
 int pst_text_show(const struct pst_call *call, struct pst_text *text);
 

@@ -4,6 +4,7 @@
  * open are questions that struct pst_world does not know, and no other file of penstock has to ask. Randomness comes from the
  * world. Every buffer that has held digits of a key is wiped. */
 #include "tools/keyfile.h"
+#include "tools/inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -270,20 +271,6 @@ static void change_fini(struct change *change)
     pst_text_fini(&change->part);
 }
 
-static bool bytes_write(int fd, const char *bytes, size_t count)
-{
-    while (count != 0) {
-        ssize_t written = write(fd, bytes, count);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return false;
-        bytes += written;
-        count -= (size_t)written;
-    }
-    return true;
-}
-
 static bool keys_write(int fd, const struct pst_keyring_keys *keys)
 {
     char line[LINE_BYTES];
@@ -292,7 +279,7 @@ static bool keys_write(int fd, const struct pst_keyring_keys *keys)
     line[sizeof line - 1] = '\n';
     for (uint32_t i = 0; i < keys->count && good; i++) {
         hex_write(pst_secret_bytes(keys->secrets[i]), PST_SECRET_BYTES, line + sizeof line - KEY_DIGITS - 1);
-        good = bytes_write(fd, line, sizeof line);
+        good = pst_fd_write(fd, line, sizeof line);
     }
     explicit_bzero(line, sizeof line);
     return good;

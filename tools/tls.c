@@ -64,20 +64,6 @@ static void making_add(struct making *making, const char *name, BIO *bytes, mode
     making->files[making->file_count++] = (struct made){.name = name, .bytes = bytes, .mode = mode};
 }
 
-static bool bytes_write(int fd, const char *bytes, size_t count)
-{
-    while (count != 0) {
-        ssize_t written = write(fd, bytes, count);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return false;
-        bytes += written;
-        count -= (size_t)written;
-    }
-    return true;
-}
-
 /* Has the part to itself, so that of two commands one is refused; what has the name already is seen after that. */
 static int part_open(struct making *making, struct made *file, int *ret_fd)
 {
@@ -115,7 +101,7 @@ static int part_write(struct making *making, struct made *file)
     if (exit_code != PST_EXIT_OK)
         return exit_code;
     /* The mode once more, for a umask may have taken bits away. */
-    bool good = bytes_write(fd, bytes, (size_t)count) && fchmod(fd, file->mode) == 0 && fsync(fd) == 0;
+    bool good = pst_fd_write(fd, bytes, (size_t)count) && fchmod(fd, file->mode) == 0 && fsync(fd) == 0;
     int reason = errno;
     (void)close(fd);
     return good ? PST_EXIT_OK : complain_errno(making->call, file->part.bytes, "written", reason);
