@@ -1,7 +1,7 @@
 /* migration/migration.h - moving buckets from one owner to another while the stream runs on (P6).
  *
- * The room has three doors: migration/store.h, the coordination store; migration/move.h, the protocol alone, one table of states for each
- * role; and this one, which will hold what the engine needs beside them.
+ * The room has three doors: migration/store.h, the coordination store, which the engine uses; migration/move.h, the protocol that survives
+ * deaths, proven alone, one table of states for each role; and this one, empty until the engine is driven by it (docs/cluster.md).
  *
  * Refuses:    sockets, files, graphs, and what rows mean. It is given messages and gives messages back; state it sees as the
  *             pages of a bucket (pst_state_pages()).

@@ -11,17 +11,10 @@ static const char *const why_names[] = {PST_MOVE_REASONS(NAME)};
 static const char *const act_names[] = {PST_MOVE_ACTIONS(NAME)};
 static const char *const event_names[] = {PST_MOVE_STEPS(NAME) PST_MOVE_EVENTS(NAME)};
 #undef NAME
-#define SENTENCE(name, sentence) sentence,
-static const char *const why_sentences[] = {PST_MOVE_REASONS(SENTENCE)};
-#undef SENTENCE
 static_assert(PST_MOVE_EVENT_COUNT == TABLE_COUNT(event_names), "the first events are the orders");
 
 const char *pst_move_step_name(pst_move_step step) { return step < PST_MOVE_STEP_COUNT ? step_names[step] : "unknown"; }
 const char *pst_move_why_name(pst_move_why why) { return why < PST_MOVE_WHY_COUNT ? why_names[why] : "unknown"; }
-const char *pst_move_why_sentence(pst_move_why why)
-{
-    return why < PST_MOVE_WHY_COUNT ? why_sentences[why] : "unknown";
-}
 const char *pst_move_act_name(pst_move_act act) { return act < PST_MOVE_ACT_COUNT ? act_names[act] : "unknown"; }
 const char *pst_move_event_name(uint32_t event)
 {
@@ -44,14 +37,6 @@ void pst_move_set_remove(struct pst_move_set *set, uint32_t bucket)
 {
     PST_ASSERT(bucket < PST_MOVE_BUCKETS_MAX);
     set->bits[bucket / 64] &= ~((uint64_t)1 << (bucket % 64));
-}
-
-uint32_t pst_move_set_count(const struct pst_move_set *set)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < PST_MOVE_BUCKETS_MAX / 64; i++)
-        count += (uint32_t)__builtin_popcountll(set->bits[i]);
-    return count;
 }
 
 bool pst_move_set_equal(const struct pst_move_set *one, const struct pst_move_set *other)

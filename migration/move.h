@@ -68,7 +68,6 @@ typedef enum pst_move_why { PST_MOVE_REASONS(PST_MOVE_X) PST_MOVE_WHY_COUNT } ps
 
 const char *pst_move_step_name(pst_move_step step);
 const char *pst_move_why_name(pst_move_why why);
-const char *pst_move_why_sentence(pst_move_why why);
 
 /* ---- sets of buckets ---- */
 struct pst_move_set {
@@ -77,7 +76,6 @@ struct pst_move_set {
 bool pst_move_set_has(const struct pst_move_set *set, uint32_t bucket);
 void pst_move_set_add(struct pst_move_set *set, uint32_t bucket);
 void pst_move_set_remove(struct pst_move_set *set, uint32_t bucket);
-uint32_t pst_move_set_count(const struct pst_move_set *set);
 bool pst_move_set_equal(const struct pst_move_set *one, const struct pst_move_set *other);
 /* The first bucket from `bucket` on; PST_MOVE_BUCKETS_MAX: none. */
 uint32_t pst_move_set_next(const struct pst_move_set *set, uint32_t bucket);
