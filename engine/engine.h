@@ -1,6 +1,7 @@
-/* engine/engine.h - graphs of operators, checked and run on workers of this process.
+/* engine/engine.h - graphs of operators, checked, and run on workers of this process or on the nodes of a cluster.
  *
- * Holds:    the graph (YAML -> operators, edges, parameters), frames, channels, watermarks, partitions, workers.
+ * Holds:    the graph (YAML -> operators, edges, parameters), frames, channels, watermarks, partitions, workers; nodes, the links between
+ *           them, the coordinator, and lanes, by which partitions move while the stream runs.
  * Refuses:  what rows mean; the command line; printing. It fills structs and diagnostics, its caller shows them.
  * Thread:   all calls of this door from one thread; pst_run() starts the workers and returns when they are done.
  *           The count behind `interrupts` alone may be raised by a signal handler.
