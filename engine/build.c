@@ -1,5 +1,7 @@
 /* build.c - the instances and channels of a graph, and what a partition that comes later needs of them (lane.c). */
 #include "engine/build.h"
+#include "engine/checkpoint.h"
+#include "engine/spill.h"
 
 #include <string.h>
 
@@ -52,20 +54,24 @@ int pst_edges_build(struct run *run)
     return PST_OK;
 }
 
-/* Buckets are dealt to partitions in runs of like length: partition p of n owns those with bucket * n / buckets == p. */
+/* Where nothing else is said buckets are dealt to partitions in runs of like length: partition p of n owns those with
+ * bucket * n / buckets == p. */
 int pst_ownership_build(struct run *run)
 {
+    const struct site *site = run->site;
     run->partition_of_bucket = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partition_of_bucket);
-    if (run->partition_of_bucket == NULL)
+    run->partition_count = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partition_count);
+    if (run->partition_of_bucket == NULL || run->partition_count == NULL)
         return PST_ENOMEM;
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];
-        run->partition_of_bucket[n] =
-            pst_arena_alloc(&run->arena, node->bucket_count * sizeof **run->partition_of_bucket);
-        if (run->partition_of_bucket[n] == NULL)
+        const uint16_t *said = site != NULL && site->partition_of_bucket != NULL ? site->partition_of_bucket[n] : NULL;
+        uint16_t *of = run->partition_of_bucket[n] = pst_arena_alloc(&run->arena, node->bucket_count * sizeof *of);
+        if (of == NULL)
             return PST_ENOMEM;
+        run->partition_count[n] = said != NULL ? site->partition_count[n] : node->partition_count;
         for (uint32_t b = 0; b < node->bucket_count; b++)
-            run->partition_of_bucket[n][b] = (uint16_t)((uint64_t)b * node->partition_count / node->bucket_count);
+            of[b] = said != NULL ? said[b] : (uint16_t)((uint64_t)b * node->partition_count / node->bucket_count);
     }
     return PST_OK;
 }
@@ -95,6 +101,7 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
     ctx->cut_done = INT64_MIN;
     ctx->watermark_out = INT64_MIN;
     pst_arena_init(&ctx->arena);
+    pst_arena_init(&ctx->user_arena);
     run->instances[run->instance_count++] = ctx;
     return ctx;
 }
@@ -102,11 +109,11 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
 static int instance_buckets(struct run *run, struct pst_ctx *ctx)
 {
     uint32_t bucket_count = ctx->node->bucket_count;
-    ctx->buckets = pst_arena_alloc(&run->arena, bucket_count * sizeof *ctx->buckets);
-    ctx->due = pst_arena_alloc(&run->arena, bucket_count * sizeof *ctx->due);
-    ctx->marked = pst_arena_alloc(&run->arena, bucket_count * sizeof *ctx->marked);
-    ctx->timers = pst_arena_alloc(&run->arena, bucket_count * sizeof *ctx->timers);
-    ctx->numbers = pst_arena_alloc(&run->arena, bucket_count * sizeof *ctx->numbers);
+    ctx->buckets = pst_arena_alloc(&ctx->arena, bucket_count * sizeof *ctx->buckets);
+    ctx->due = pst_arena_alloc(&ctx->arena, bucket_count * sizeof *ctx->due);
+    ctx->marked = pst_arena_alloc(&ctx->arena, bucket_count * sizeof *ctx->marked);
+    ctx->timers = pst_arena_alloc(&ctx->arena, bucket_count * sizeof *ctx->timers);
+    ctx->numbers = pst_arena_alloc(&ctx->arena, bucket_count * sizeof *ctx->numbers);
     if (ctx->buckets == NULL || ctx->due == NULL || ctx->marked == NULL || ctx->timers == NULL || ctx->numbers == NULL)
         return PST_ENOMEM;
     for (uint32_t b = 0; b < bucket_count; b++) {
@@ -125,7 +132,7 @@ static int stage_build(struct run *run, struct pst_ctx *before, uint32_t node_in
     struct pst_ctx *stage = instance_new(run, node_index, before->partition, before->worker);
     if (stage == NULL)
         return PST_ENOMEM;
-    stage->gathered = pst_arena_alloc(&run->arena, (stage->node->inputs[0].used_count + 1) * sizeof *stage->gathered);
+    stage->gathered = pst_arena_alloc(&stage->arena, (stage->node->inputs[0].used_count + 1) * sizeof *stage->gathered);
     if (stage->gathered == NULL)
         return PST_ENOMEM;
     *ret_stage = stage;
@@ -136,19 +143,18 @@ static int route_build(struct run *run, struct pst_ctx *ctx, const struct pst_gr
                        struct route *route)
 {
     const struct pst_graph_node *node = &run->graph->nodes[consumer->node];
-    (void)ctx;
     route->edge = &run->edges[consumer->node][consumer->input];
     route->target_count = run->partition_count[consumer->node];
     route->partition_of_bucket = run->partition_of_bucket[consumer->node];
-    route->targets = pst_arena_alloc(&run->arena, node->bucket_count * sizeof(struct channel *));
+    route->targets = pst_arena_alloc(&ctx->arena, node->bucket_count * sizeof(struct channel *));
     return route->targets != NULL ? PST_OK : PST_ENOMEM;
 }
 
 static int output_build(struct run *run, struct pst_ctx *ctx, struct output *output)
 {
     const struct pst_graph_output *plan = output->plan;
-    output->stages = pst_arena_alloc(&run->arena, (plan->consumer_count + 1) * sizeof(struct pst_ctx *));
-    output->routes = pst_arena_alloc(&run->arena, (plan->consumer_count + 1) * sizeof *output->routes);
+    output->stages = pst_arena_alloc(&ctx->arena, (plan->consumer_count + 1) * sizeof(struct pst_ctx *));
+    output->routes = pst_arena_alloc(&ctx->arena, (plan->consumer_count + 1) * sizeof *output->routes);
     if (output->stages == NULL || output->routes == NULL)
         return PST_ENOMEM;
     for (uint32_t c = 0; c < plan->consumer_count; c++) {
@@ -174,7 +180,7 @@ static int output_build(struct run *run, struct pst_ctx *ctx, struct output *out
 
 static int outputs_build(struct run *run, struct pst_ctx *ctx, bool batches)
 {
-    ctx->outputs = pst_arena_alloc(&run->arena, (ctx->node->output_count + 1) * sizeof *ctx->outputs);
+    ctx->outputs = pst_arena_alloc(&ctx->arena, (ctx->node->output_count + 1) * sizeof *ctx->outputs);
     if (ctx->outputs == NULL)
         return PST_ENOMEM;
     for (uint32_t o = 0; o < ctx->node->output_count; o++) {
@@ -201,21 +207,20 @@ int pst_instances_build(struct run *run)
 {
     uint32_t next_worker = 0;
     run->partitions = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partitions);
-    run->partition_count = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partition_count);
+    run->born = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->born);
     run->route_number = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->route_number);
-    if (run->partitions == NULL || run->partition_count == NULL || run->route_number == NULL)
+    if (run->partitions == NULL || run->born == NULL || run->route_number == NULL)
         return PST_ENOMEM;
-    for (uint32_t n = 0; n < run->graph->node_count; n++)
-        run->partition_count[n] = run->graph->nodes[n].partition_count;
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];
         bool source = node->op->role == PST_ROLE_SOURCE;
         if (is_stage(node))
             continue;
-        uint32_t count = source ? run->worker_count : node->partition_count;
+        uint32_t count = source ? run->worker_count : run->partition_count[n];
         uint32_t room = source ? count : node->bucket_count;
         run->partitions[n] = pst_arena_alloc(&run->arena, room * sizeof **run->partitions);
-        if (run->partitions[n] == NULL)
+        run->born[n] = pst_arena_alloc(&run->arena, room * sizeof **run->born);
+        if (run->partitions[n] == NULL || run->born[n] == NULL)
             return PST_ENOMEM;
         for (uint32_t p = 0; p < count; p++) {
             if (source ? !pst_reads(run) : !pst_is_here(run, n, p))
@@ -302,12 +307,20 @@ static int list_grow(struct run *run, void *list_of_pointers, uint32_t count, ui
     return PST_OK;
 }
 
-static int channel_into(struct run *run, struct pst_ctx *consumer, struct channel *channel)
+int pst_channel_into(struct run *run, struct pst_ctx *consumer, struct channel *channel)
 {
     int rc = list_grow(run, &consumer->channels, consumer->channel_count, &consumer->channel_capacity);
     if (rc == PST_OK)
         consumer->channels[consumer->channel_count++] = channel;
     return rc;
+}
+
+/* Which of all that its number has named a channel is: the youngest. */
+static uint32_t epoch_of(const struct run *run, uint32_t producer, uint32_t slot, uint32_t consumer, uint32_t partition)
+{
+    bool source = run->graph->nodes[producer].op->role == PST_ROLE_SOURCE;
+    uint32_t from = source ? 0 : run->born[producer][slot], to = run->born[consumer][partition];
+    return from > to ? from : to;
 }
 
 /* From `owner` to a partition here or on another node. */
@@ -325,25 +338,36 @@ int pst_channel_out_build(struct run *run, struct pst_ctx *owner, const struct e
         return rc;
     channel->producer = owner;
     channel->consumer = target;
+    channel->producer_index = owner->node_index;
+    channel->from = owner->partition;
+    channel->to = partition;
     channel->from_source = owner->node->op->role == PST_ROLE_SOURCE;
     owner->channels_out[owner->channel_out_count++] = channel;
     *ret_channel = channel;
-    return target != NULL ? channel_into(run, target, channel)
-                          : pst_link_add(run, far_node, channel, number, PST_LINK_OUT);
+    return target != NULL
+               ? pst_channel_into(run, target, channel)
+               : pst_link_add(run, far_node, channel, number,
+                              epoch_of(run, owner->node_index, owner->partition, edge->node, partition), PST_LINK_OUT);
 }
 
 /* From an instance on another node to a partition here. */
-int pst_channel_in_build(struct run *run, uint32_t far_node, pst_link_end end, const struct edge *edge,
-                         struct pst_ctx *target, uint64_t number, struct channel **ret_channel)
+int pst_channel_in_build(struct run *run, const struct origin *from, const struct edge *edge, struct pst_ctx *target,
+                         uint64_t number, struct channel **ret_channel)
 {
-    struct channel *channel = pst_channel_new(run, edge, pst_link_worker(run, far_node), target->worker);
+    struct channel *channel = pst_channel_new(run, edge, pst_link_worker(run, from->far_node), target->worker);
     int rc = channel_add(run, channel);
     if (rc != PST_OK)
         return rc;
     channel->consumer = target;
+    channel->producer_index = from->operator_index;
+    channel->from = from->slot;
+    channel->to = target->partition;
     *ret_channel = channel;
-    rc = channel_into(run, target, channel);
-    return rc == PST_OK ? pst_link_add(run, far_node, channel, number, end) : rc;
+    rc = pst_channel_into(run, target, channel);
+    if (rc != PST_OK)
+        return rc;
+    uint32_t epoch = epoch_of(run, from->operator_index, from->slot, edge->node, target->partition);
+    return pst_link_add(run, from->far_node, channel, number, epoch, from->end);
 }
 
 /* Lanes that were given up have left a hole. */
@@ -375,8 +399,7 @@ static int channels_of(struct run *run, struct pst_ctx *owner, struct pst_ctx *c
 
 /* An instance on another node. */
 struct far_instance {
-    uint32_t node; /* of the cluster */
-    pst_link_end end;
+    struct origin origin;
     struct numbers numbers;
 };
 
@@ -385,12 +408,11 @@ static int channels_in_build(struct run *run, struct far_instance *from, const s
     const struct edge *edge = &run->edges[consumer->node][consumer->input];
     const struct pst_graph_node *to = &run->graph->nodes[consumer->node];
     int rc = PST_OK;
-    for (uint32_t t = 0; t < to->partition_count && rc == PST_OK; t++) {
+    for (uint32_t t = 0; t < run->partition_count[consumer->node] && rc == PST_OK; t++) {
         struct pst_ctx *target = run->partitions[consumer->node][t];
         struct channel *channel;
         if (target != NULL)
-            rc = pst_channel_in_build(run, from->node, from->end, edge, target, number_of(&from->numbers, to, t),
-                                      &channel);
+            rc = pst_channel_in_build(run, &from->origin, edge, target, number_of(&from->numbers, to, t), &channel);
     }
     next_route(&from->numbers, to);
     return rc;
@@ -435,7 +457,8 @@ static int channels_of_instance(struct run *run, uint32_t node_index, uint32_t f
     bool source = run->graph->nodes[node_index].op->role == PST_ROLE_SOURCE;
     if (ctx != NULL)
         return channels_of(run, ctx, ctx, &numbers);
-    struct far_instance from = {far_node, source ? PST_LINK_IN_SOURCE : PST_LINK_IN, numbers};
+    struct far_instance from = {{far_node, source ? PST_LINK_IN_SOURCE : PST_LINK_IN, node_index, numbers.slot},
+                                numbers};
     return channels_from(run, &from, node_index);
 }
 
@@ -470,7 +493,7 @@ int pst_channels_build(struct run *run)
             rc = channels_of_source(run, n, numbers);
             continue;
         }
-        for (; numbers.slot < node->partition_count && rc == PST_OK; numbers.slot++)
+        for (; numbers.slot < run->partition_count[n] && rc == PST_OK; numbers.slot++)
             rc = channels_of_instance(run, n, site != NULL ? site->node_of_partition[n][numbers.slot] : 0,
                                       run->partitions[n][numbers.slot], numbers);
     }
@@ -492,7 +515,7 @@ int pst_instance_later(struct run *run, uint32_t node_index, uint32_t partition,
     if (run->partition_count[node_index] <= partition)
         run->partition_count[node_index] = partition + 1;
     *ret_ctx = ctx;
-    return PST_OK;
+    return pst_checkpoint_grow(run);
 }
 
 int pst_channels_later(struct run *run, struct pst_ctx *ctx)
@@ -537,6 +560,63 @@ static void list_drop(struct channel **list, uint32_t *count, const struct chann
     for (uint32_t i = 0; i < *count; i++)
         if (list[i] == channel)
             list[i--] = list[--*count];
+}
+
+void pst_instance_free(struct pst_ctx *ctx)
+{
+    if (ctx->opened && ctx->node->op->close != NULL)
+        ctx->node->op->close(ctx);
+    for (uint32_t o = 0; ctx->outputs != NULL && o < ctx->node->output_count; o++)
+        pst_batch_fini(&ctx->outputs[o].batch, &ctx->node->outputs[o].schema);
+    for (uint32_t i = 0; ctx->gathered != NULL && i <= ctx->node->inputs[0].used_count; i++)
+        pst_free(ctx->gathered[i]);
+    pst_free(ctx->composed);
+    if (!ctx->borrows) {
+        pst_state_free(ctx->state);
+        pst_paging_detach(ctx);
+    }
+    pst_arena_fini(&ctx->user_arena);
+    pst_arena_fini(&ctx->arena);
+}
+
+static void stages_retire(struct pst_ctx *ctx)
+{
+    for (uint32_t o = 0; o < ctx->node->output_count; o++) {
+        for (uint32_t s = 0; s < ctx->outputs[o].stage_count; s++) {
+            struct pst_ctx *stage = ctx->outputs[o].stages[s];
+            stages_retire(stage);
+            pst_instance_free(stage);
+            stage->retired = true;
+            stage->outputs = NULL;
+            stage->gathered = NULL;
+        }
+    }
+}
+
+void pst_instance_retire(struct run *run, struct pst_ctx *ctx)
+{
+    struct worker *worker = &run->workers[ctx->worker];
+    for (uint32_t i = 0; i < worker->partition_count; i++) {
+        if (worker->partitions[i] != ctx)
+            continue;
+        memmove(&worker->partitions[i], &worker->partitions[i + 1],
+                (worker->partition_count - i - 1) * sizeof *worker->partitions);
+        worker->partition_count--;
+    }
+    run->partitions[ctx->node_index][ctx->partition] = NULL;
+    pst_checkpoint_forget(ctx);
+    stages_retire(ctx);
+    pst_instance_free(ctx);
+    *ctx = (struct pst_ctx){.head = ctx->head,
+                            .run = run,
+                            .node = ctx->node,
+                            .index = ctx->index,
+                            .node_index = ctx->node_index,
+                            .partition = ctx->partition,
+                            .worker = ctx->worker,
+                            .retired = true};
+    pst_arena_init(&ctx->arena);
+    pst_arena_init(&ctx->user_arena);
 }
 
 void pst_channel_drop(struct run *run, struct channel *channel)

@@ -23,12 +23,22 @@ int pst_instance_later(struct run *run, uint32_t node_index, uint32_t partition,
 int pst_channels_later(struct run *run, struct pst_ctx *ctx);
 int pst_channel_out_build(struct run *run, struct pst_ctx *owner, const struct edge *edge, uint32_t partition,
                           uint64_t number, struct channel **ret_channel);
-int pst_channel_in_build(struct run *run, uint32_t far_node, pst_link_end end, const struct edge *edge,
-                         struct pst_ctx *target, uint64_t number, struct channel **ret_channel);
+struct origin { /* an instance on another node, from which a channel comes */
+    uint32_t far_node;
+    pst_link_end end;
+    uint32_t operator_index, slot; /* slot: its partition; of a source the node and its worker */
+};
+int pst_channel_in_build(struct run *run, const struct origin *from, const struct edge *edge, struct pst_ctx *target,
+                         uint64_t number, struct channel **ret_channel);
+/* One more input. PST_ENOMEM. */
+int pst_channel_into(struct run *run, struct pst_ctx *consumer, struct channel *channel);
 /* Calls visit() for each route from an operator, through its stages, to a node that is none; with the number of the channel from its
  * slot to partition 0 there. Stops at the first error. */
 typedef int (*pst_route_visit)(void *argument, uint32_t consumer, uint32_t input, uint64_t number);
 int pst_routes_visit(const struct run *run, uint32_t node_index, uint32_t slot, pst_route_visit visit, void *argument);
 void pst_channel_drop(struct run *run, struct channel *channel); /* out of its instances' lists, and freed */
+void pst_instance_free(struct pst_ctx *ctx);                     /* all but the struct */
+/* It is no partition any more, and has no channel. What numbers instances (checkpoints) goes on doing so. */
+void pst_instance_retire(struct run *run, struct pst_ctx *ctx);
 
 #endif

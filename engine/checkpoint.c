@@ -31,14 +31,14 @@ static int64_t common_epoch(const struct pst_graph *graph)
 const struct pst_state *pst_checkpoint_state(const struct run *run, uint32_t node)
 {
     const struct pst_state *state = NULL;
-    for (uint32_t p = 0; p < run->graph->nodes[node].partition_count && state == NULL; p++)
+    for (uint32_t p = 0; p < run->partition_count[node] && state == NULL; p++)
         state = run->partitions[node][p] != NULL ? run->partitions[node][p]->state : NULL;
     return state;
 }
 
-static bool brings_image(const struct pst_graph_node *node)
+static bool brings_image(const struct pst_ctx *ctx)
 {
-    return node->op->role == PST_ROLE_PLAIN || node->op->role == PST_ROLE_SINK;
+    return !ctx->retired && (ctx->node->op->role == PST_ROLE_PLAIN || ctx->node->op->role == PST_ROLE_SINK);
 }
 
 int pst_checkpoint_init(struct run *run)
@@ -74,9 +74,35 @@ int pst_checkpoint_init(struct run *run)
     return pst_manifest_graph(run->graph->name, checkpoint->graph);
 }
 
+int pst_checkpoint_grow(struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    uint32_t count = run->instance_count;
+    if (checkpoint == NULL || checkpoint->part_count >= count)
+        return PST_OK;
+    struct part *parts = pst_realloc(checkpoint->parts, count * sizeof *parts);
+    if (parts == NULL)
+        return PST_ENOMEM;
+    memset(parts + checkpoint->part_count, 0, (count - checkpoint->part_count) * sizeof *parts);
+    checkpoint->parts = parts;
+    checkpoint->part_count = count;
+    return PST_OK;
+}
+
+void pst_checkpoint_forget(struct pst_ctx *ctx)
+{
+    struct checkpoint *checkpoint = ctx->run->checkpoint;
+    if (checkpoint == NULL || ctx->index >= checkpoint->part_count)
+        return;
+    struct part *part = &checkpoint->parts[ctx->index];
+    pst_free(part->timers);
+    pst_free(part->numbers);
+    *part = (struct part){0};
+}
+
 static void parts_drop(struct checkpoint *checkpoint)
 {
-    for (uint32_t i = 0; checkpoint->parts != NULL && i < checkpoint->run->instance_count; i++) {
+    for (uint32_t i = 0; checkpoint->parts != NULL && i < checkpoint->part_count; i++) {
         if (checkpoint->parts[i].imaged)
             pst_image_fini(&checkpoint->parts[i].image);
         checkpoint->parts[i].imaged = false;
@@ -97,7 +123,7 @@ void pst_checkpoint_fini(struct run *run)
     if (checkpoint == NULL)
         return;
     parts_drop(checkpoint);
-    for (uint32_t i = 0; checkpoint->parts != NULL && i < run->instance_count; i++) {
+    for (uint32_t i = 0; checkpoint->parts != NULL && i < checkpoint->part_count; i++) {
         pst_free(checkpoint->parts[i].timers);
         pst_free(checkpoint->parts[i].numbers);
     }
@@ -131,7 +157,7 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
                        checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
     uint32_t missing = pst_reads(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
-        missing += brings_image(run->instances[i]->node);
+        missing += brings_image(run->instances[i]);
     atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
     atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
@@ -142,7 +168,6 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
 /* What has become of the part that this node has written: C4. The lock held. */
 static void settle(struct checkpoint *checkpoint, bool complete)
 {
-    struct run *run = checkpoint->run;
     if (complete)
         checkpoint->complete = checkpoint->id;
     if (complete && checkpoint->written != NULL) {
@@ -151,7 +176,7 @@ static void settle(struct checkpoint *checkpoint, bool complete)
         checkpoint->written = NULL;
         checkpoint->full_next = false;
         pst_checkpoint_count(checkpoint);
-        for (uint32_t i = 0; i < run->instance_count; i++)
+        for (uint32_t i = 0; i < checkpoint->part_count; i++)
             checkpoint->parts[i].since = checkpoint->parts[i].since_written;
     }
     pst_checkpoint_drop(&checkpoint->written);
@@ -181,7 +206,7 @@ void pst_checkpoint_turn(struct worker *worker)
         input->newest == INT64_MIN || !is_idle(checkpoint))
         return;
     uint64_t now_ns = run->world->now_ns(run->world->self);
-    if (!is_due(checkpoint, input, now_ns))
+    if (!is_due(checkpoint, input, now_ns) || atomic_load_explicit(&checkpoint->rests, memory_order_relaxed))
         return;
     if (input->newest > INT64_MAX - 2 * checkpoint->epoch)
         return; /* no cut above it */
@@ -191,7 +216,34 @@ void pst_checkpoint_turn(struct worker *worker)
     checkpoint->rows_at = atomic_load_explicit(&input->rows, memory_order_relaxed);
     checkpoint->ns_at = now_ns;
     pst_lock_take(&checkpoint->lock);
-    begin(checkpoint, checkpoint->id + 1, cut);
+    if (!atomic_load_explicit(&checkpoint->rests, memory_order_relaxed)) /* under the lock it is certain */
+        begin(checkpoint, checkpoint->id + 1, cut);
+    pst_lock_give(&checkpoint->lock);
+}
+
+/* ---- while buckets move ---- */
+
+bool pst_checkpoint_rest(struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL)
+        return true;
+    pst_lock_take(&checkpoint->lock);
+    atomic_store_explicit(&checkpoint->rests, true, memory_order_relaxed);
+    int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
+    bool settled = atomic_load_explicit(&checkpoint->settled, memory_order_acquire) == checkpoint->id;
+    pst_lock_give(&checkpoint->lock);
+    return phase == CHECKPOINT_IDLE || (phase == CHECKPOINT_WRITTEN && (!pst_reads(run) || settled));
+}
+
+void pst_checkpoint_go_on(struct run *run, bool changed)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL)
+        return;
+    pst_lock_take(&checkpoint->lock);
+    checkpoint->full_next |= changed;
+    atomic_store_explicit(&checkpoint->rests, false, memory_order_relaxed);
     pst_lock_give(&checkpoint->lock);
 }
 
@@ -202,8 +254,7 @@ bool pst_checkpoint_writes(const struct run *run, uint32_t node)
     const struct site *site = run->site;
     bool writes = site->reads[node];
     for (uint32_t n = 0; n < run->graph->node_count && !writes; n++)
-        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->graph->nodes[n].partition_count && !writes;
-             p++)
+        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->partition_count[n] && !writes; p++)
             writes = site->node_of_partition[n][p] == node;
     return writes;
 }

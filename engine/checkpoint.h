@@ -52,6 +52,7 @@ struct checkpoint {
     int64_t cut;
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
     bool full, full_next; /* full_next: what `previous` names is sealed under an older key, or must not be built on */
+    atomic_bool rests;    /* buckets move: no cut is chosen. Set by the keeper, under the lock */
     bool positioned;
     struct pst_manifest_source source;
     uint64_t dead_letter_bytes;
@@ -59,6 +60,7 @@ struct checkpoint {
     atomic_uint missing; /* images and the position */
     atomic_bool dropped; /* one of them could not be had */
     struct part *parts;  /* by instance */
+    uint32_t part_count;
     /* the job's, and the turn's when all is idle */
     struct pst_manifest *previous; /* NULL: none that this run may build on */
     bool folders_synced;
@@ -96,6 +98,14 @@ void pst_checkpoint_fini(struct run *run);
 int pst_checkpoint_find(struct run *run);
 /* Puts state, input and counts back, when the operators have been opened. */
 int pst_checkpoint_load(struct run *run);
+/* An instance came later. While workers stand still, and checkpoints rest. */
+int pst_checkpoint_grow(struct run *run);
+void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more */
+/* The keeper's, while buckets move: from now on no cut is chosen here; true: and none is under way. Of a graph that rests where its
+ * input is read, and then everywhere, nothing is. */
+bool pst_checkpoint_rest(struct run *run);
+/* changed: what is here is not what it was: the next one is whole. */
+void pst_checkpoint_go_on(struct run *run, bool changed);
 /* A checkpoint was found that this run goes on from. */
 static inline bool pst_checkpoint_resumes(const struct run *run)
 {

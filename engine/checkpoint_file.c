@@ -159,7 +159,7 @@ static int manifest_begin(struct writer *writer)
     for (uint32_t i = 0; i < run->instance_count; i++) {
         pages += checkpoint->parts[i].imaged ? checkpoint->parts[i].image.page_count : 0;
         logs += checkpoint->parts[i].imaged ? checkpoint->parts[i].image.log_count : 0;
-        buckets += plain(run->instances[i]->node) ? run->instances[i]->owned_count : 0;
+        buckets += plain(run->instances[i]->node) ? run->instances[i]->owned_count : 0; /* of one that is no more: 0 */
     }
     manifest->id = checkpoint->id;
     memcpy(manifest->graph, checkpoint->graph, sizeof manifest->graph);
@@ -313,7 +313,7 @@ static int pages_write(struct writer *writer)
     struct pst_manifest *manifest = &writer->manifest;
     int rc = PST_OK;
     for (uint32_t i = 0; i < run->instance_count && rc == PST_OK; i++)
-        if (plain(run->instances[i]->node))
+        if (plain(run->instances[i]->node) && !run->instances[i]->retired)
             rc = part_write(writer, run->instances[i]);
     if (rc == PST_OK && manifest->page_count != 0)
         qsort(manifest->pages, manifest->page_count, sizeof *manifest->pages, page_order); /* M1 */

@@ -416,7 +416,7 @@ static void generations_back(struct load *load)
     const struct pst_manifest *from = &load->found->manifest;
     for (uint32_t m = 0; m < from->node_count; m++) {
         int32_t node = load->node_of[m];
-        for (uint32_t p = 0; node >= 0 && p < run->graph->nodes[node].partition_count; p++) {
+        for (uint32_t p = 0; node >= 0 && p < run->partition_count[node]; p++) {
             struct pst_ctx *ctx = run->partitions[node][p];
             if (ctx == NULL)
                 continue;
@@ -536,6 +536,7 @@ int pst_checkpoint_load(struct run *run)
     checkpoint->parts = pst_calloc(run->instance_count + 1, sizeof *checkpoint->parts);
     if (checkpoint->parts == NULL)
         return PST_ENOMEM;
+    checkpoint->part_count = run->instance_count;
     checkpoint->ns_at = run->world->now_ns(run->world->self);
     if (checkpoint->found_count == 0)
         return PST_OK;

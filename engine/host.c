@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const void *host_planned(struct pst_ctx *ctx) { return ctx->node->user; }
-static void *host_alloc(struct pst_ctx *ctx, size_t bytes) { return pst_arena_alloc(&ctx->arena, bytes); }
+static void *host_alloc(struct pst_ctx *ctx, size_t bytes) { return pst_arena_alloc(&ctx->user_arena, bytes); }
 static void host_set_user(struct pst_ctx *ctx, void *user) { ctx->user = user; }
 static void *host_user(struct pst_ctx *ctx) { return ctx->user; }
 

@@ -10,9 +10,9 @@
 struct walk { /* of the routes that lead to the operator, or come from it */
     struct run *run;
     const struct move *move;
-    struct pst_ctx *producer; /* NULL: on far_node */
-    uint32_t far_node;
-    pst_link_end end;
+    struct pst_ctx *producer; /* NULL: on another node */
+    struct origin origin;
+    void *argument;
 };
 
 static struct route *route_of(struct pst_ctx *ctx, uint32_t consumer, uint32_t input)
@@ -39,24 +39,26 @@ static int instances_visit(struct run *run, const struct move *move, uint32_t no
                            void *argument)
 {
     const struct site *site = run->site;
-    struct walk walk = {.run = run, .move = move};
+    struct walk walk = {.run = run, .move = move, .origin = {.operator_index = node_index}};
     int rc = PST_OK;
     if (run->graph->nodes[node_index].op->role == PST_ROLE_SOURCE) {
-        walk.end = PST_LINK_IN_SOURCE;
+        walk.origin.end = PST_LINK_IN_SOURCE;
         for (uint32_t k = 0; k < site->node_count; k++) {
             for (uint32_t w = 0; site->reads[k] && w < site->worker_count[k] && rc == PST_OK; w++) {
-                walk.far_node = k;
+                walk.origin.far_node = k;
+                walk.origin.slot = k * PST_WORKERS_MAX + w;
                 walk.producer = k == site->this_node ? run->partitions[node_index][w] : NULL;
-                rc = visit(argument, &walk, node_index, k * PST_WORKERS_MAX + w);
+                rc = visit(argument, &walk, node_index, walk.origin.slot);
             }
         }
         return rc;
     }
-    walk.end = PST_LINK_IN;
+    walk.origin.end = PST_LINK_IN;
     for (uint32_t p = 0; p < run->partition_count[node_index] && rc == PST_OK; p++) {
-        walk.far_node = site->node_of_partition[node_index][p];
+        walk.origin.far_node = site->node_of_partition[node_index][p];
+        walk.origin.slot = p;
         walk.producer = run->partitions[node_index][p];
-        if (walk.far_node != UINT16_MAX)
+        if (walk.origin.far_node != UINT16_MAX)
             rc = visit(argument, &walk, node_index, p);
     }
     return rc;
@@ -73,11 +75,11 @@ static int branch_make(struct walk *walk, struct route *route, uint64_t number)
 {
     struct run *run = walk->run;
     const struct move *move = walk->move;
-    struct branch *branch = pst_arena_alloc(&run->arena, sizeof *branch);
+    struct branch *branch = pst_arena_alloc(&walk->producer->arena, sizeof *branch);
     if (branch == NULL)
         return PST_ENOMEM;
     branch->move = move;
-    branch->wanted = pst_arena_alloc(&run->arena, run->graph->nodes[move->operator_index].bucket_count);
+    branch->wanted = pst_arena_alloc(&walk->producer->arena, run->graph->nodes[move->operator_index].bucket_count);
     if (branch->wanted == NULL)
         return PST_ENOMEM;
     for (uint32_t i = 0; i < move->bucket_count; i++)
@@ -101,7 +103,7 @@ static int upstream_route(void *argument, uint32_t consumer, uint32_t input, uin
         return branch_make(walk, route_of(walk->producer, consumer, input), number);
     struct pst_ctx *lane = lane_here(run, walk->move);
     return lane == NULL ? PST_OK
-                        : pst_channel_in_build(run, walk->far_node, walk->end, &run->edges[consumer][input], lane,
+                        : pst_channel_in_build(run, &walk->origin, &run->edges[consumer][input], lane,
                                                number + walk->move->to, &channel);
 }
 
@@ -116,7 +118,7 @@ static int taken_begin(struct run *run, struct pst_ctx *consumer)
 {
     struct filter *filter = consumer->filter;
     if (filter == NULL) {
-        filter = consumer->filter = pst_arena_alloc(&run->arena, sizeof *filter);
+        filter = consumer->filter = pst_arena_alloc(&consumer->arena, sizeof *filter);
         if (filter == NULL)
             return PST_ENOMEM;
         filter->from = INT64_MIN;
@@ -142,6 +144,7 @@ static int downstream_route(void *argument, uint32_t consumer, uint32_t input, u
 {
     struct walk *walk = argument;
     struct run *run = walk->run;
+    struct origin lane = {walk->move->to_node, PST_LINK_IN, walk->move->operator_index, walk->move->to};
     int rc = PST_OK;
     for (uint32_t t = 0; t < run->partition_count[consumer] && rc == PST_OK; t++) {
         struct pst_ctx *target = run->partitions[consumer][t];
@@ -150,8 +153,7 @@ static int downstream_route(void *argument, uint32_t consumer, uint32_t input, u
             continue;
         rc = taken_begin(run, target);
         if (rc == PST_OK && lane_here(run, walk->move) == NULL)
-            rc = pst_channel_in_build(run, walk->move->to_node, PST_LINK_IN, &run->edges[consumer][input], target,
-                                      number + t, &channel);
+            rc = pst_channel_in_build(run, &lane, &run->edges[consumer][input], target, number + t, &channel);
         if (channel != NULL)
             channel->standby = true;
     }
@@ -190,20 +192,44 @@ static int opened(struct run *run, uint32_t first_instance)
     return PST_OK;
 }
 
+/* The worker with the fewest partitions of the operator, then of all. */
+static uint32_t least_busy(const struct run *run, uint32_t operator_index)
+{
+    uint32_t best = 0, best_count = UINT32_MAX;
+    for (uint32_t w = 0; w < run->worker_count; w++) {
+        const struct worker *worker = &run->workers[w];
+        uint32_t count = worker->partition_count;
+        for (uint32_t i = 0; i < worker->partition_count; i++)
+            count += worker->partitions[i]->node_index == operator_index ? PST_BUCKETS_MAX : 0;
+        if (count < best_count) {
+            best = w;
+            best_count = count;
+        }
+    }
+    return best;
+}
+
 static int lane_make(struct run *run, const struct move *move)
 {
     uint32_t first = run->instance_count;
     struct pst_ctx *ctx = NULL;
-    int rc = pst_instance_later(run, move->operator_index, move->to, move->to % run->worker_count, &ctx);
+    struct pst_ctx *into = move->into != NO_PARTITION ? run->partitions[move->operator_index][move->into] : NULL;
+    uint32_t worker = into != NULL ? into->worker : least_busy(run, move->operator_index);
+    int rc = pst_instance_later(run, move->operator_index, move->to, worker, &ctx);
     if (rc != PST_OK)
         return rc;
-    ctx->lane = pst_arena_alloc(&run->arena, sizeof *ctx->lane);
-    ctx->filter = pst_arena_alloc(&run->arena, sizeof *ctx->filter);
+    ctx->lane = pst_arena_alloc(&ctx->arena, sizeof *ctx->lane);
+    ctx->filter = pst_arena_alloc(&ctx->arena, sizeof *ctx->filter);
     if (ctx->lane == NULL || ctx->filter == NULL)
         return PST_ENOMEM;
     memcpy(ctx->buckets, move->buckets,
            move->bucket_count * sizeof *ctx->buckets); /* operators look at them when opened */
     ctx->owned_count = move->bucket_count;
+    if (into != NULL) {
+        ctx->borrows = true;
+        ctx->state = into->state;
+        ctx->spill = into->spill;
+    }
     atomic_init(&ctx->lane->state, LANE_WAITING);
     atomic_init(&ctx->lane->blob, NULL);
     ctx->lane->from = INT64_MIN;
@@ -245,6 +271,7 @@ int pst_lane_open(struct run *run, const struct move *move)
     if (from_node != move->to_node && (from_node == site->this_node || move->to_node == site->this_node))
         rc = pst_link_need(run, from_node == site->this_node ? move->to_node : from_node);
     site->node_of_partition[move->operator_index][move->to] = (uint16_t)move->to_node;
+    run->born[move->operator_index][move->to] = (uint32_t)move->id;
     if (run->partition_count[move->operator_index] <= move->to)
         run->partition_count[move->operator_index] = move->to + 1;
     if (rc == PST_OK && move->to_node == site->this_node)
@@ -261,27 +288,20 @@ int pst_lane_open(struct run *run, const struct move *move)
 
 /* ---- what became of it ---- */
 
-static int branched_route(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+static void branched_route(void *argument, struct pst_ctx *producer, struct route *route)
 {
     int64_t *from = argument;
-    (void)node_index;
-    (void)slot;
-    if (walk->producer == NULL)
-        return PST_OK;
-    bool source = walk->producer->node->op->role == PST_ROLE_SOURCE;
-    int64_t sent =
-        source ? atomic_load_explicit(&walk->run->input.max, memory_order_acquire) : walk->producer->emit_time;
+    bool source = producer->node->op->role == PST_ROLE_SOURCE;
+    int64_t sent = source ? atomic_load_explicit(&producer->run->input.max, memory_order_acquire) : producer->emit_time;
+    (void)route;
     if (sent != INT64_MIN && sent + 1 > *from)
         *from = sent + 1;
-    return PST_OK;
 }
 
 int64_t pst_lane_branched(const struct run *run, const struct move *move)
 {
     int64_t from = INT64_MIN;
-    for (uint32_t n = 0; n < move->operator_index; n++)
-        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
-            (void)instances_visit((struct run *)(uintptr_t)run, move, n, branched_route, &from);
+    pst_upstreams_visit(run, move, branched_route, &from);
     return from;
 }
 
@@ -290,7 +310,7 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     struct pst_ctx *ctx = run->partitions[move->operator_index][move->from];
     if (ctx == NULL)
         return PST_OK; /* the giver is on another node */
-    struct giving *giving = pst_arena_alloc(&run->arena, sizeof *giving);
+    struct giving *giving = pst_arena_alloc(&ctx->arena, sizeof *giving);
     if (giving == NULL)
         return PST_ENOMEM;
     giving->move = move;
@@ -320,31 +340,19 @@ void pst_lane_hand(struct run *run, const struct move *move, struct blob *blob)
     pst_run_wake(run, ctx->worker);
 }
 
-static int overflow_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+static void overflow_route(void *argument, struct pst_ctx *producer, struct route *route)
 {
-    struct walk *walk = argument;
-    (void)number;
-    const struct route *route = consumer == walk->move->operator_index && walk->producer != NULL
-                                    ? route_of(walk->producer, consumer, input)
-                                    : NULL;
-    bool full = route != NULL && route->branch != NULL && atomic_load(&route->branch->channel->overflow);
-    return full ? PST_EFULL : PST_OK;
-}
-
-static int overflow_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
-{
-    (void)argument;
-    return pst_routes_visit(walk->run, node_index, slot, overflow_route, walk);
+    bool *full = argument;
+    (void)producer;
+    *full |= route->branch != NULL && atomic_load(&route->branch->channel->overflow);
 }
 
 bool pst_lane_overflows(const struct run *run, const struct move *move)
 {
     const struct lane *lane = pst_lane_of(run, move);
-    int rc = lane != NULL && atomic_load(&lane->overflow) ? PST_EFULL : PST_OK;
-    for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
-        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
-            rc = instances_visit((struct run *)(uintptr_t)run, move, n, overflow_instance, NULL);
-    return rc == PST_EFULL;
+    bool full = lane != NULL && atomic_load(&lane->overflow);
+    pst_upstreams_visit(run, move, overflow_route, &full);
+    return full;
 }
 
 /* ---- it is decided ---- */
@@ -417,50 +425,55 @@ void pst_lane_commit_giver(struct run *run, const struct move *move, int64_t cut
 
 /* ---- one way again ---- */
 
-static int release_route(struct walk *walk, struct route *route)
+struct upstreams {
+    pst_upstream_visit visit;
+    void *argument;
+};
+
+static int upstream_visit(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
 {
-    struct run *run = walk->run;
-    const struct move *move = walk->move;
-    const struct pst_graph_node *node = &run->graph->nodes[move->operator_index];
-    uint16_t *of = pst_arena_alloc(&run->arena, node->bucket_count * sizeof *of);
-    if (of == NULL || route->branch == NULL || route->branch->move != move)
-        return of == NULL ? PST_ENOMEM : PST_OK;
-    memcpy(of, route->partition_of_bucket, node->bucket_count * sizeof *of);
-    for (uint32_t i = 0; i < move->bucket_count; i++)
-        of[move->buckets[i]] = (uint16_t)move->to;
-    route->partition_of_bucket = of;
+    struct walk *walk = argument;
+    const struct upstreams *upstreams = walk->argument;
+    (void)number;
+    if (consumer == walk->move->operator_index && walk->producer != NULL)
+        upstreams->visit(upstreams->argument, walk->producer, route_of(walk->producer, consumer, input));
+    return PST_OK;
+}
+
+static int upstream_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
+{
+    walk->argument = argument;
+    return pst_routes_visit(walk->run, node_index, slot, upstream_visit, walk);
+}
+
+/* Every route to the operator from an instance that is here. */
+void pst_upstreams_visit(const struct run *run, const struct move *move, pst_upstream_visit visit, void *argument)
+{
+    struct upstreams upstreams = {visit, argument};
+    for (uint32_t n = 0; n < move->operator_index; n++)
+        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+            (void)instances_visit((struct run *)(uintptr_t)run, move, n, upstream_instance, &upstreams);
+}
+
+static void release_route(void *argument, struct pst_ctx *producer, struct route *route)
+{
+    const struct move *move = argument;
+    (void)producer;
+    if (route->branch == NULL || route->branch->move != move)
+        return;
     route->targets[move->to] = route->branch->channel;
     if (route->target_count <= move->to)
         route->target_count = move->to + 1;
     route->branch->channel->branch = false;
     route->branch = NULL;
-    return PST_OK;
 }
 
-static int release_visit(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+/* All routes to an operator on a node look into one table. */
+void pst_lane_release_upstream(struct run *run, const struct move *move)
 {
-    struct walk *walk = argument;
-    (void)number;
-    return consumer == walk->move->operator_index && walk->producer != NULL
-               ? release_route(walk, route_of(walk->producer, consumer, input))
-               : PST_OK;
-}
-
-static int release_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
-{
-    (void)argument;
-    return pst_routes_visit(walk->run, node_index, slot, release_visit, walk);
-}
-
-int pst_lane_release_upstream(struct run *run, const struct move *move)
-{
-    int rc = PST_OK;
-    for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
-        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
-            rc = instances_visit(run, move, n, release_instance, NULL);
+    pst_upstreams_visit(run, move, release_route, (void *)(uintptr_t)move);
     for (uint32_t i = 0; i < move->bucket_count; i++)
         run->partition_of_bucket[move->operator_index][move->buckets[i]] = (uint16_t)move->to;
-    return rc;
 }
 
 static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
@@ -541,25 +554,14 @@ bool pst_lane_settled(const struct run *run, const struct move *move, int64_t un
 
 /* ---- it was given up ---- */
 
-static int drop_visit(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+static void drop_route(void *argument, struct pst_ctx *producer, struct route *route)
 {
-    struct walk *walk = argument;
-    (void)number;
-    struct route *route = consumer == walk->move->operator_index && walk->producer != NULL
-                              ? route_of(walk->producer, consumer, input)
-                              : NULL;
-    if (route == NULL || route->branch == NULL || route->branch->move != walk->move)
-        return PST_OK;
+    const struct move *move = argument;
+    if (route->branch == NULL || route->branch->move != move)
+        return;
     struct channel *channel = route->branch->channel;
     route->branch = NULL;
-    pst_channel_drop(walk->run, channel);
-    return PST_OK;
-}
-
-static int drop_instance(void *argument, struct walk *walk, uint32_t node_index, uint32_t slot)
-{
-    (void)argument;
-    return pst_routes_visit(walk->run, node_index, slot, drop_visit, walk);
+    pst_channel_drop(producer->run, channel);
 }
 
 static int drop_standby(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
@@ -579,28 +581,25 @@ static int drop_standby(void *argument, uint32_t consumer, uint32_t input, uint6
 
 static void lane_drop(struct run *run, struct pst_ctx *ctx)
 {
-    struct worker *worker = &run->workers[ctx->worker];
+    int rc = PST_OK;
     while (ctx->channel_count != 0)
         pst_channel_drop(run, ctx->channels[0]);
     while (ctx->channel_out_count != 0)
         pst_channel_drop(run, ctx->channels_out[0]);
     pst_blob_free(atomic_exchange(&ctx->lane->blob, NULL));
-    for (uint32_t i = 0; i < worker->partition_count; i++) {
-        if (worker->partitions[i] != ctx)
-            continue;
-        memmove(&worker->partitions[i], &worker->partitions[i + 1],
-                (worker->partition_count - i - 1) * sizeof *worker->partitions);
-        worker->partition_count--;
-    }
+    for (uint32_t i = 0; i < ctx->owned_count && ctx->borrows && ctx->state != NULL && rc == PST_OK; i++)
+        rc = pst_state_drop(ctx->state, ctx->buckets[i]);
+    if (rc != PST_OK)
+        pst_run_fail(run, rc, "what a move of operator %s has brought cannot be thrown away: %s", ctx->node->id,
+                     pst_error_sentence(rc));
+    pst_instance_retire(run, ctx);
 }
 
 void pst_lane_drop(struct run *run, const struct move *move)
 {
     struct walk walk = {.run = run, .move = move};
     struct pst_ctx *lane = lane_here(run, move), *giver = run->partitions[move->operator_index][move->from];
-    for (uint32_t n = 0; n < move->operator_index; n++)
-        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
-            (void)instances_visit(run, move, n, drop_instance, NULL);
+    pst_upstreams_visit(run, move, drop_route, (void *)(uintptr_t)move);
     (void)pst_routes_visit(run, move->operator_index, move->to, drop_standby, &walk);
     if (lane != NULL)
         lane_drop(run, lane);

@@ -36,7 +36,11 @@ struct move {
     const uint32_t *buckets;                    /* ascending */
     uint32_t bucket_count;
     int64_t cut; /* once it is decided */
+    /* A partition of that node of which the lane will be a part, in the end; NO_PARTITION: it stays one by itself. Its state is there
+     * from the beginning: a join copies nothing. */
+    uint32_t into;
 };
+#define NO_PARTITION UINT32_MAX
 
 /* Buckets as bytes, at one moment. */
 struct blob {
@@ -62,6 +66,17 @@ struct giving { /* the giver's */
     int64_t cut, stopped_at;
     atomic_bool imaged, stopped, ended; /* ended: before it has come to the one or the other */
     int error;
+};
+
+/* The lane and the partition that it joins. Of one worker, which alone touches it but for `done`. Whoever comes to `at` first stands
+ * still there: what is sent to all partitions is a part of every bucket's past, so their times must be one. Then the lane's buckets and
+ * its channels are those of `into`; the lane puts out nothing any more, and promises in its channels what `into` promises. */
+struct join {
+    struct pst_ctx *lane, *into;
+    int64_t at;       /* an end of an epoch; while it is not `agreed`: not before */
+    bool agreed;      /* `at` is ahead of both */
+    bool joined;      /* false when done: one of them has come to its end before */
+    atomic_bool done; /* the keeper is told */
 };
 
 struct branch { /* of a route: rows of these buckets go to a lane, too */
@@ -101,8 +116,17 @@ void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_
 void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut);
 void pst_lane_commit_giver(struct run *run, const struct move *move, int64_t cut);
 /* The giver has stopped: rows go one way, and what came twice has come. */
-int pst_lane_release_upstream(struct run *run, const struct move *move); /* PST_ENOMEM: the run cannot go on */
+void pst_lane_release_upstream(struct run *run, const struct move *move);
 void pst_lane_release_downstream(struct run *run, const struct move *move);
+/* join.c: the lane becomes a part of another partition; where it is. PST_ENOMEM. */
+int pst_lane_join(struct run *run, const struct move *move, int64_t at);
+const struct join *pst_lane_joining(const struct run *run, const struct move *move); /* NULL: the lane is not here */
+/* It has: its buckets' rows go there by themselves from now on. From which event time on, as far as this node is concerned. */
+int64_t pst_lane_reroute(struct run *run, const struct move *move);
+/* All that is below `until` has come to where it goes: nothing more comes in the lane's channels, and in those from it. */
+bool pst_lane_drained(const struct run *run, const struct move *move, int64_t until);
+/* Partitions of the move that own nothing any more are forgotten, with their channels: their numbers may be used again. */
+void pst_lane_retire(struct run *run, const struct move *move);
 /* What giver and lane have put out below `until` has come to all consumers on this node; INT64_MAX: all they ever will. */
 bool pst_lane_settled(const struct run *run, const struct move *move, int64_t until);
 
@@ -127,5 +151,28 @@ static inline bool pst_is_the_givers(const struct pst_ctx *ctx)
     return ctx->lane != NULL && ctx->lane->state == LANE_SERVING && ctx->emit_time < ctx->lane->cut;
 }
 bool pst_lane_waits(struct pst_ctx *ctx); /* it has no state yet: it takes in what comes */
+/* join.c */
+int pst_join_turn(struct pst_ctx *ctx);
+void pst_join_ended(struct pst_ctx *ctx); /* it is at the end of its input */
+static inline bool pst_stands(const struct pst_ctx *ctx)
+{
+    const struct join *join = ctx->join;
+    return join != NULL && join->agreed && ctx->now >= join->at && !ctx->had_rows &&
+           !atomic_load_explicit(&join->done, memory_order_relaxed);
+}
+/* No jump of time goes beyond it. */
+static inline int64_t pst_join_limit(const struct pst_ctx *ctx)
+{
+    const struct join *join = ctx->join;
+    return join != NULL && join->agreed && ctx->now < join->at ? join->at : INT64_MAX;
+}
+static inline bool pst_is_joined(const struct pst_ctx *ctx)
+{
+    return ctx->join != NULL && ctx->join->lane == ctx && ctx->join->joined;
+}
+
+/* ---- between lane.c and join.c ---- */
+typedef void (*pst_upstream_visit)(void *argument, struct pst_ctx *producer, struct route *route);
+void pst_upstreams_visit(const struct run *run, const struct move *move, pst_upstream_visit visit, void *argument);
 
 #endif

@@ -102,7 +102,8 @@ static int get_page(struct pst_ctx *ctx, struct reader *reader, uint32_t bucket)
     if (bytes == NULL || ctx->state == NULL)
         return PST_EDATA;
     memcpy(page, bytes, byte_count);
-    const struct pst_page_header *header = (const struct pst_page_header *)(const void *)page;
+    struct pst_page_header *header = (struct pst_page_header *)(void *)page;
+    header->changed = pst_state_generation(ctx->state); /* here it has come now */
     return header->bucket == bucket ? pst_state_restore_page(ctx->state, header, byte_count) : PST_EDATA;
 }
 
@@ -149,8 +150,6 @@ int pst_lane_install(struct pst_ctx *ctx, const struct blob *blob)
         rc = get_bucket(ctx, &reader, ctx->buckets[i]);
     if (rc == PST_OK && (reader.failed || reader.at != reader.end))
         rc = PST_EDATA;
-    if (rc == PST_OK && ctx->state != NULL)
-        pst_state_restore_end(ctx->state, 1);
     return rc;
 }
 
@@ -242,7 +241,9 @@ void pst_filter_tidy(struct pst_ctx *ctx)
 int pst_partition_turn(struct pst_ctx *ctx)
 {
     struct giving *giving = ctx->giving;
-    int rc = PST_OK;
+    int rc = ctx->join != NULL ? pst_join_turn(ctx) : PST_OK;
+    if (rc != PST_OK)
+        return rc;
     if (ctx->filter != NULL && ctx->now > ctx->filter->from) { /* every producer is past it */
         ctx->filter->from = INT64_MIN;
         pst_filter_tidy(ctx);

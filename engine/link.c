@@ -14,6 +14,7 @@ struct far {
     struct channel *channel;
     struct pst_wire_shape shape;
     uint32_t number;  /* of the channel */
+    uint32_t epoch;   /* of the later born of its two ends: a number may come again, this does not */
     bool out, source; /* source: its producer is one */
     bool later;       /* it was made while the run was going on */
     /* out: frames kept, numbered kept_end - count + 1 to kept_end; `next` is the first that this connection has not been given */
@@ -190,7 +191,8 @@ static int link_room(struct link *link, const struct far *far)
     return PST_OK;
 }
 
-int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint64_t number, pst_link_end end)
+int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint64_t number, uint32_t epoch,
+                 pst_link_end end)
 {
     int rc = number <= UINT32_MAX ? PST_OK : PST_EGRAPH;
     if (rc != PST_OK)
@@ -206,6 +208,7 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
     const struct edge *edge = channel->edge;
     *far = (struct far){.channel = channel,
                         .number = (uint32_t)number,
+                        .epoch = epoch,
                         .out = end == PST_LINK_OUT,
                         .source = end == PST_LINK_IN_SOURCE,
                         .later = run->workers != NULL,
@@ -346,9 +349,15 @@ void pst_link_peer_ended(struct run *run, uint32_t far_node)
     pst_run_wake(run, link->worker);
 }
 
-static struct pst_wire_head head_of(const struct link *link, uint32_t channel, uint64_t number)
+/* far: NULL: it is about no channel. */
+static struct pst_wire_head head_of(const struct link *link, const struct far *far, uint64_t number)
 {
-    return (struct pst_wire_head){.channel = channel, .number = number, .incarnation = link->run->site->incarnation};
+    struct pst_wire_head head = {.number = number, .incarnation = link->run->site->incarnation};
+    if (far != NULL) {
+        head.channel = far->number;
+        head.owner_epoch = far->epoch;
+    }
+    return head;
 }
 
 /* Sends what stands in link->message. */
@@ -360,7 +369,7 @@ static int message_send(struct link *link, int rc, size_t byte_count)
 
 static int hello_send(struct link *link)
 {
-    struct pst_wire_head head = head_of(link, 0, 0);
+    struct pst_wire_head head = head_of(link, NULL, 0);
     struct pst_wire_hello hello = {.node = link->run->site->this_node, .worker = link->worker};
     size_t bytes = 0;
     (void)snprintf(hello.graph_name, sizeof hello.graph_name, "%s", pst_graph_name(link->run->graph));
@@ -370,7 +379,7 @@ static int hello_send(struct link *link)
 
 static int grant_send(struct link *link, struct far *far, uint64_t taken)
 {
-    struct pst_wire_head head = head_of(link, far->number, 0);
+    struct pst_wire_head head = head_of(link, far, 0);
     struct pst_wire_grant grant = {.taken = taken, .frame_count = LINK_FRAMES};
     size_t bytes = 0;
     int rc = pst_wire_grant_write(&head, &grant, link->message, link->message_bytes, &bytes);
@@ -384,7 +393,7 @@ static int grant_send(struct link *link, struct far *far, uint64_t taken)
 
 static int resume_send(struct link *link, struct far *far)
 {
-    struct pst_wire_head head = head_of(link, far->number, 0);
+    struct pst_wire_head head = head_of(link, far, 0);
     size_t bytes = 0;
     int rc = pst_wire_resume_write(&head, far->received, link->message, link->message_bytes, &bytes);
     rc = message_send(link, rc, bytes);
@@ -566,7 +575,7 @@ static int on_chunk_ack(struct link *link, const struct pst_wire_head *head, con
 
 static int thanks_send(struct link *link)
 {
-    struct pst_wire_head head = head_of(link, 0, 0);
+    struct pst_wire_head head = head_of(link, NULL, 0);
     size_t bytes = 0;
     head.move = link->thanks;
     int rc = pst_wire_chunk_ack_write(&head, 0, link->thanks_chunk, link->message, link->message_bytes, &bytes);
@@ -593,7 +602,7 @@ static int parcel_send(struct link *link, bool *ret_any)
         link->message_bytes = wanted;
     }
     size_t from = (size_t)link->out_next * CHUNK_BYTES, left = out->blob->bytes.count - from;
-    struct pst_wire_head head = head_of(link, 0, 0);
+    struct pst_wire_head head = head_of(link, NULL, 0);
     struct pst_wire_chunk chunk = {.t = out->blob->t,
                                    .index = link->out_next,
                                    .count = out->chunk_count,
@@ -737,7 +746,7 @@ static int on_message(struct link *link, const void *bytes, size_t byte_count)
         return on_chunk_ack(link, &head, bytes, byte_count);
     struct far *far = far_find(run, head.channel);
     bool to_producer = head.kind == PST_WIRE_RESUME || head.kind == PST_WIRE_GRANT;
-    if (far == NULL)
+    if (far == NULL || far->epoch != head.owner_epoch)
         return PST_OK; /* of a lane that is not there yet, or no more */
     if (head.kind == PST_WIRE_RESUME && !far->out) {
         far->resumed = false; /* its producer has come later, and asks how far this side is */
@@ -834,7 +843,7 @@ bool pst_link_receive(struct link *link)
 static int frame_send(struct link *link, struct far *far, int64_t watermark)
 {
     const struct frame *frame = far->next;
-    struct pst_wire_head head = head_of(link, far->number, far->sent + 1);
+    struct pst_wire_head head = head_of(link, far, far->sent + 1);
     struct pst_wire_columns columns = {.time = frame->time,
                                        .hash = frame->hash,
                                        .bucket = frame->bucket,
@@ -867,7 +876,7 @@ static bool frame_take(struct far *far)
 
 static int time_send(struct link *link, struct far *far, int64_t watermark, enum end end)
 {
-    struct pst_wire_head head = head_of(link, far->number, far->sent + 1);
+    struct pst_wire_head head = head_of(link, far, far->sent + 1);
     size_t bytes = 0;
     int rc = PST_OK;
     if (watermark > far->watermark_told) {
@@ -890,7 +899,7 @@ static int cut_send(struct link *link)
 {
     if (pst_checkpoint_announced(link->run) == link->cut_told)
         return PST_OK;
-    struct pst_wire_head head = head_of(link, 0, 0);
+    struct pst_wire_head head = head_of(link, NULL, 0);
     struct cut said = pst_checkpoint_said(link->run);
     struct pst_wire_cut cut = {.checkpoint = said.id, .complete = said.complete, .time = said.time};
     size_t bytes = 0;

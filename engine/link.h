@@ -21,13 +21,14 @@ bool pst_links_cut(const struct run *run);                  /* some input elsewh
 
 /* The worker that a channel to or from this node ends at. */
 uint32_t pst_link_worker(const struct run *run, uint32_t far_node);
-/* Gives the link one more channel; `number` names it on both nodes. */
+/* Gives the link one more channel; `number` and `epoch` name it on both nodes. */
 typedef enum pst_link_end {
     PST_LINK_OUT = 1,
     PST_LINK_IN,
     PST_LINK_IN_SOURCE
 } pst_link_end; /* its producer is a source */
-int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint64_t number, pst_link_end end);
+int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, uint64_t number, uint32_t epoch,
+                 pst_link_end end);
 bool pst_link_is(const struct channel *channel, uint64_t number);
 /* The channel is no more; what it kept goes. */
 void pst_link_remove(struct run *run, struct channel *channel);

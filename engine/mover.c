@@ -142,7 +142,7 @@ static void act(struct pst_node *node, struct hosted *hosted)
         mover->left = pst_lane_giving(run, &mover->move) != NULL;
         break;
     case PST__STEP__RELEASE:
-        rc = pst_lane_release_upstream(run, &mover->move);
+        pst_lane_release_upstream(run, &mover->move);
         break;
     case PST__STEP__SETTLE:
         pst_lane_release_downstream(run, &mover->move);

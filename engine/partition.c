@@ -286,7 +286,9 @@ static int64_t next_epoch(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
     jump = row < jump ? row : jump;
     jump = timer < jump ? timer : jump;
     jump = jump > next ? jump : next;
-    return jump > ctx->cut ? ctx->cut : jump; /* a cut is an epoch's end, and above the one that was open: C1 */
+    int64_t limit = pst_join_limit(ctx);
+    limit = ctx->cut < limit ? ctx->cut : limit;
+    return jump > limit ? limit : jump; /* a cut is an epoch's end, and above the one that was open: C1 */
 }
 
 static bool know_now(struct pst_ctx *ctx, int64_t watermark, int64_t epoch)
@@ -424,10 +426,16 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
     if (ctx->node->order == PST_ORDER_ANY)
         return step_any(ctx, watermark, ret_any);
     for (bool more = true; more;) {
-        if ((ctx->giving != NULL || ctx->lane != NULL) && know_now(ctx, watermark, ctx->node->epoch)) {
+        bool looks = ctx->giving != NULL || ctx->lane != NULL || ctx->join != NULL;
+        if (looks && know_now(ctx, watermark, ctx->node->epoch)) {
+            uint32_t inputs = ctx->channel_count;
             int rc = pst_partition_turn(ctx);
-            if (rc != PST_OK)
+            if (rc != PST_OK || pst_stands(ctx) || pst_is_joined(ctx))
                 return rc;
+            if (ctx->channel_count != inputs) { /* it has some more since the watermark was read */
+                *ret_any = true;
+                return PST_EAGAIN;
+            }
         }
         if (watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut)
             bring_image(ctx, ret_any);
@@ -457,16 +465,9 @@ static int step_end(struct pst_ctx *ctx, int64_t watermark, enum end end)
     ctx->ended = true;
     if (ctx->giving != NULL)
         atomic_store_explicit(&ctx->giving->ended, true, memory_order_release);
+    pst_join_ended(ctx);
     ctx->watermark_out = end == END_INPUT && last > ctx->watermark_out ? last : ctx->watermark_out;
     return rc;
-}
-
-/* Behind the end there is nothing but what came from another owner before: M4. */
-static void discard(struct pst_ctx *ctx)
-{
-    for (uint32_t c = 0; c < ctx->channel_count; c++)
-        while (pst_channel_head(ctx->channels[c]) != NULL)
-            pst_channel_pop(ctx->channels[c]);
 }
 
 /* A lane takes in what comes before it has anything to work with, and stands still at its bound: M5. */
@@ -480,12 +481,35 @@ static bool lane_stands(struct pst_ctx *ctx, bool *ret_any)
     return waits;
 }
 
+/* Behind the end there is nothing but what came from another owner before: M4. */
+static void discard(struct pst_ctx *ctx)
+{
+    for (uint32_t c = 0; c < ctx->channel_count; c++)
+        while (pst_channel_head(ctx->channels[c]) != NULL)
+            pst_channel_pop(ctx->channels[c]);
+}
+
+/* It has become a part of another, whose promises are its own. */
+static bool step_joined(struct pst_ctx *ctx)
+{
+    const struct pst_ctx *into = ctx->join->into;
+    bool flushed = pst_flush_channels(ctx);
+    enum end end = END_NOT;
+    discard(ctx);
+    if (into->ended)
+        (void)watermark_in(into, &end);
+    ctx->ended = into->ended;
+    return publish(ctx, into->watermark_out, into->ended && flushed ? end : END_NOT);
+}
+
 bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
     bool any = false;
     if (lane_stands(ctx, &any))
         return any;
+    if (pst_is_joined(ctx))
+        return step_joined(ctx);
     if (!pst_flush_channels(ctx)) {
         (void)publish(ctx, ctx->watermark_out, END_NOT);
         return false;
@@ -500,8 +524,10 @@ bool pst_partition_step(struct pst_ctx *ctx)
         ctx->timer_limit = pst_input_end(ctx->run);
     ctx->cut = pst_checkpoint_cut(ctx);
     int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, &any);
+    if (rc == PST_OK && pst_is_joined(ctx))
+        return true;
     bool blocked = rc == PST_EAGAIN;
-    if (rc == PST_OK && end != END_NOT)
+    if (rc == PST_OK && end != END_NOT && !pst_stands(ctx))
         rc = step_end(ctx, watermark, end);
     else if (rc == PST_OK)
         rc = hold_back(ctx, &any);

@@ -284,7 +284,7 @@ static int workers_build(struct run *run)
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];
         for (uint32_t p = 0;
-             run->partitions[n] != NULL && node->op->role != PST_ROLE_SOURCE && p < node->partition_count; p++) {
+             run->partitions[n] != NULL && node->op->role != PST_ROLE_SOURCE && p < run->partition_count[n]; p++) {
             if (run->partitions[n][p] == NULL)
                 continue;
             struct worker *worker = &run->workers[run->partitions[n][p]->worker];
@@ -336,9 +336,9 @@ static int build(struct run *run)
     if (!pst_reads(run))
         pst_input_none(&run->input);
     if (rc == PST_OK)
-        rc = pst_checkpoint_find(run);
-    if (rc == PST_OK)
         rc = pst_ownership_build(run);
+    if (rc == PST_OK)
+        rc = pst_checkpoint_find(run);
     if (rc == PST_OK)
         rc = pst_edges_build(run);
     if (rc == PST_OK)
@@ -366,25 +366,12 @@ static int build(struct run *run)
     return rc;
 }
 
-static void instance_free(struct pst_ctx *ctx)
-{
-    if (ctx->opened && ctx->node->op->close != NULL)
-        ctx->node->op->close(ctx);
-    for (uint32_t o = 0; ctx->outputs != NULL && o < ctx->node->output_count; o++)
-        pst_batch_fini(&ctx->outputs[o].batch, &ctx->node->outputs[o].schema);
-    for (uint32_t i = 0; ctx->gathered != NULL && i <= ctx->node->inputs[0].used_count; i++)
-        pst_free(ctx->gathered[i]);
-    pst_free(ctx->composed);
-    pst_state_free(ctx->state);
-    pst_paging_detach(ctx);
-    pst_arena_fini(&ctx->arena);
-}
-
 static void run_fini(struct run *run)
 {
     pst_checkpoint_fini(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
-        instance_free(run->instances[i]);
+        if (!run->instances[i]->retired)
+            pst_instance_free(run->instances[i]);
     pst_paging_fini(run);
     pst_links_fini(run);
     for (uint32_t i = 0; i < run->channel_count; i++)

@@ -55,6 +55,9 @@ struct site {
     uint16_t *const
         *node_of_partition; /* [operator][partition], room for bucket_count; NULL: of sources and stages. The run's to
                                          * change, when a partition comes later */
+    /* By operator; NULL: of all as the graph says. Of an operator NULL, 0: as the graph says */
+    const uint16_t *const *partition_of_bucket;
+    const uint32_t *partition_count;
     const char *const *address; /* by node: where it listens */
     const char *const *name;    /* by node */
     uint64_t checkpoint;        /* to go on from; 0: from the beginning */
@@ -116,6 +119,7 @@ struct channel {
     bool standby;         /* from a lane that is not an owner yet: its time does not count */
     int64_t floor;        /* up to here another channel's promise holds for this one, too */
     struct far *far;      /* the link's; NULL: both ends are here */
+    uint32_t producer_index, from, to; /* from which operator, from which of its partitions, to which */
 };
 enum end { END_NOT = 0, END_INPUT = 1, END_CUT = 2 };
 
@@ -163,8 +167,10 @@ struct pst_ctx {
     const struct pst_graph_node *node;
     uint32_t index, node_index, partition, worker; /* index: in run->instances */
     void *user;
-    struct pst_arena arena;
+    struct pst_arena arena, user_arena; /* user_arena: what the operator has allocated */
     struct pst_state *state;
+    bool borrows;        /* the state is that of the partition that this lane will be a part of */
+    bool retired;        /* it is no more: but for this struct all of it is freed */
     struct spill *spill; /* where its pages lie outside; NULL: no budget */
     struct output *outputs;
     bool opened;
@@ -177,6 +183,7 @@ struct pst_ctx {
     uint32_t channel_out_count, channel_out_capacity;
     struct lane *lane;     /* it is taking buckets over; NULL: it serves what it has */
     struct giving *giving; /* it is giving some away; NULL: it is not */
+    struct join *join;     /* it becomes a part of another, or another one a part of it; NULL: it does not */
     struct filter *filter; /* what is not wanted of the rows that come; NULL: all is */
     uint32_t *buckets, *due;
     uint32_t owned_count, due_count;
@@ -310,6 +317,7 @@ struct run {
     struct parcel *_Atomic parcel; /* buckets that have come, for the keeper */
     uint64_t *route_number;        /* by operator: of its first route's first channel */
     uint32_t *partition_count;     /* by operator: one above the highest that there is, or was */
+    uint32_t **born;               /* [operator][partition]: by the move of this number; 0: with the run */
     atomic_uint hold; /* not 0: workers are to stand still, the keeper changes what they work on; another each time */
     uint32_t holds;   /* how often so far */
     atomic_uint held_count; /* workers that stand still */

@@ -188,6 +188,8 @@ int pst_state_restore_log(struct pst_state *state, const struct pst_image_log *l
     return pst_log_restore_ends((struct pst_log *)state->structures[log->structure], log->bucket, log->tail, log->head);
 }
 
+uint32_t pst_state_generation(const struct pst_state *state) { return state->generation; }
+
 void pst_state_restore_end(struct pst_state *state, uint32_t generation)
 {
     PST_ASSERT(generation >= 1);

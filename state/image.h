@@ -71,5 +71,6 @@ int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *bu
 int pst_state_restore_page(struct pst_state *state, const struct pst_page_header *page, uint32_t byte_count);
 int pst_state_restore_log(struct pst_state *state, const struct pst_image_log *log);
 void pst_state_restore_end(struct pst_state *state, uint32_t generation);
+uint32_t pst_state_generation(const struct pst_state *state); /* that a change would get now */
 
 #endif

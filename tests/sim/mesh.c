@@ -80,29 +80,65 @@ static pst_step node_step(void *argument, uint32_t worker)
 
 /* ---- a mesh ---- */
 
+/* As moves may have left it: any bucket with any partition, some with none; of some operators as the graph says. */
+static void ownership(struct mesh *mesh, const struct pst_graph_node *node, uint32_t n, struct sim *random)
+{
+    uint32_t bucket_count = node->bucket_count;
+    if (node->op->role != PST_ROLE_PLAIN || sim_random(random, 2) == 0)
+        return;
+    uint16_t *of = mesh->partition_of_bucket[n] = calloc(bucket_count, sizeof *of);
+    mesh->partition_count[n] = 1 + (uint32_t)sim_random(random, bucket_count < 5 ? bucket_count : 5);
+    for (uint32_t b = 0; b < bucket_count; b++)
+        of[b] = (uint16_t)sim_random(random, mesh->partition_count[n]);
+}
+
 static void placement(struct mesh *mesh, const struct pst_graph *graph, struct sim *random)
 {
     mesh->operator_count = graph->node_count;
     mesh->node_of_partition = calloc(graph->node_count, sizeof(uint16_t *));
+    mesh->partition_of_bucket = calloc(graph->node_count, sizeof(uint16_t *));
+    mesh->partition_count = calloc(graph->node_count, sizeof *mesh->partition_count);
     for (uint32_t n = 0; n < graph->node_count; n++) {
-        uint32_t count = graph->nodes[n].partition_count;
+        mesh->partition_count[n] = graph->nodes[n].partition_count;
+        ownership(mesh, &graph->nodes[n], n, random);
         uint16_t *nodes = calloc(graph->nodes[n].bucket_count + 1, sizeof *nodes);
-        for (uint32_t p = 0; p < count; p++)
+        for (uint32_t p = 0; p < mesh->partition_count[n]; p++)
             nodes[p] = (uint16_t)sim_random(random, mesh->node_count);
         mesh->node_of_partition[n] = nodes;
     }
+}
+
+static uint16_t **nodes_copy(const struct mesh *mesh, const struct pst_graph *graph)
+{
+    uint16_t **copy = calloc(mesh->operator_count, sizeof(uint16_t *));
+    for (uint32_t n = 0; n < mesh->operator_count; n++) {
+        size_t bytes = (graph->nodes[n].bucket_count + 1) * sizeof **copy;
+        copy[n] = malloc(bytes);
+        memcpy(copy[n], mesh->node_of_partition[n], bytes);
+    }
+    return copy;
+}
+
+static void table_free(uint16_t **table, uint32_t count)
+{
+    for (uint32_t n = 0; n < count; n++)
+        free(table[n]);
+    free(table);
 }
 
 static void node_begin(struct mesh *mesh, uint32_t index)
 {
     struct mesh_node *node = mesh->nodes[index];
     struct sim *sim = &node->scene.sim;
+    node->node_of_partition = nodes_copy(mesh, node->graph);
     node->site = (struct site){.node_count = mesh->node_count,
                                .this_node = index,
                                .incarnation = 7,
                                .worker_count = mesh->worker_count,
                                .reads = mesh->reads,
-                               .node_of_partition = mesh->node_of_partition,
+                               .node_of_partition = node->node_of_partition,
+                               .partition_of_bucket = (const uint16_t *const *)mesh->partition_of_bucket,
+                               .partition_count = mesh->partition_count,
                                .address = addresses,
                                .name = names};
     assert_int_equal(sim->world.net_listen(sim, 0, addresses[index], &node->listener), PST_OK);
@@ -173,8 +209,9 @@ static void mesh_show(const struct mesh *mesh, const char *what, uint64_t turns)
                         (long long)ctx->now, (long long)ctx->watermark_out,
                         ctx->lane != NULL ? (int)ctx->lane->state : 0, (unsigned long long)ctx->held_bytes);
             for (uint32_t c = 0; c < ctx->channel_count; c++)
-                print_error(" %lld%s%s", (long long)ctx->channels[c]->watermark, ctx->channels[c]->standby ? "s" : "",
-                            ctx->channels[c]->ended ? "e" : "");
+                print_error(" %u/%u%s:%lld%s%s", ctx->channels[c]->producer_index, ctx->channels[c]->from,
+                            ctx->channels[c]->far != NULL ? "@" : "", (long long)ctx->channels[c]->watermark,
+                            ctx->channels[c]->standby ? "s" : "", ctx->channels[c]->ended ? "e" : "");
             print_error("\n");
         }
     }
@@ -204,11 +241,12 @@ void mesh_fini(struct mesh *mesh)
     for (uint32_t i = 0; i < mesh->node_count; i++) {
         pst_graph_free(mesh->nodes[i]->graph);
         scene_fini(&mesh->nodes[i]->scene);
+        table_free(mesh->nodes[i]->node_of_partition, mesh->operator_count);
         free(mesh->nodes[i]);
     }
-    for (uint32_t n = 0; n < mesh->operator_count; n++)
-        free(mesh->node_of_partition[n]);
-    free(mesh->node_of_partition);
+    table_free(mesh->node_of_partition, mesh->operator_count);
+    table_free(mesh->partition_of_bucket, mesh->operator_count);
+    free(mesh->partition_count);
 }
 
 /* Every file of `wanted` is on one node, with the same bytes. */

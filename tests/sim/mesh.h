@@ -18,6 +18,7 @@ struct mesh_node {
     struct pst_graph *graph;
     struct run run;
     struct site site;
+    uint16_t **node_of_partition; /* its own: the run changes it */
     struct pst_listener *listener;
     struct pst_conn *unknown[16]; /* accepted, not introduced yet */
     bool worker_done[PST_WORKERS_MAX];
@@ -29,7 +30,8 @@ struct mesh {
     uint32_t node_count;
     uint32_t worker_count[MESH_NODES_MAX];
     bool reads[MESH_NODES_MAX];
-    uint16_t **node_of_partition;
+    uint16_t **node_of_partition, **partition_of_bucket; /* as each node's run begins */
+    uint32_t *partition_count;
     uint32_t operator_count;
     bool busy; /* partitions may still come: no run is to finish */
 };

@@ -28,6 +28,11 @@ enum step {
     UPSTREAM,
     SETTLE,
     ENDING,
+    JOIN,
+    JOINING,
+    REROUTE,
+    DRAINED,
+    RETIRE,
     DROP
 };
 
@@ -38,8 +43,9 @@ struct conductor {
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
     bool done_on[MESH_NODES_MAX]; /* this step */
-    int64_t after;
-    uint32_t moves, aborted, overshot, full, full_after;
+    int64_t after, stopped;
+    uint32_t moves, aborted, overshot, full, full_after, joins, used_again;
+    uint64_t number;         /* of the moves so far */
     uint64_t lane_bytes_max; /* 0: as it is */
     const char *seed;
 };
@@ -60,18 +66,28 @@ static bool choose(struct mesh *mesh, struct conductor *c)
     const struct run *run = &mesh->nodes[0]->run;
     uint32_t n = (uint32_t)sim_random(&c->random, run->graph->node_count);
     const struct pst_graph_node *node = &run->graph->nodes[n];
-    if (node->op->role != PST_ROLE_PLAIN || run->partition_count[n] == node->bucket_count)
+    uint32_t to = 0; /* the lowest number that is free: it may have been used before */
+    while (node->op->role == PST_ROLE_PLAIN && to < node->bucket_count && partition_of(mesh, n, to) != NULL)
+        to++;
+    if (node->op->role != PST_ROLE_PLAIN || to == node->bucket_count)
         return false;
     uint32_t p = (uint32_t)sim_random(&c->random, run->partition_count[n]);
     struct pst_ctx *giver = partition_of(mesh, n, p);
     if (giver == NULL || giver->owned_count == 0 || giver->ended)
         return false;
-    c->move = (struct move){.id = c->moves + c->aborted + 1,
+    c->move = (struct move){.id = ++c->number,
                             .operator_index = n,
                             .from = p,
-                            .to = run->partition_count[n],
+                            .to = to,
                             .to_node = (uint32_t)sim_random(&c->random, mesh->node_count),
+                            .into = NO_PARTITION,
                             .buckets = c->buckets};
+    uint32_t into = (uint32_t)sim_random(&c->random, run->partition_count[n]);
+    for (uint32_t i = 0; i < run->partition_count[n] && c->number % 2 == 0;
+         i++, into = (into + 1) % run->partition_count[n])
+        if (into != p && mesh->nodes[c->move.to_node]->run.partitions[n][into] != NULL)
+            c->move.into = into;
+    c->used_again += run->born[n][to] != 0;
     bool all = sim_random(&c->random, 2) == 0;
     for (uint32_t i = 0; i < giver->owned_count; i++)
         if (all || sim_random(&c->random, 2) == 0)
@@ -124,12 +140,22 @@ static void do_giver(struct mesh_node *node, struct conductor *c)
 }
 static void do_upstream(struct mesh_node *node, struct conductor *c)
 {
-    assert_int_equal(pst_lane_release_upstream(&node->run, &c->move), PST_OK);
+    pst_lane_release_upstream(&node->run, &c->move);
 }
 static void do_settle(struct mesh_node *node, struct conductor *c)
 {
     pst_lane_release_downstream(&node->run, &c->move);
 }
+static void do_join(struct mesh_node *node, struct conductor *c)
+{
+    assert_int_equal(pst_lane_join(&node->run, &c->move, c->after), PST_OK);
+}
+static void do_reroute(struct mesh_node *node, struct conductor *c)
+{
+    int64_t from = pst_lane_reroute(&node->run, &c->move);
+    c->after = from > c->after ? from : c->after;
+}
+static void do_retire(struct mesh_node *node, struct conductor *c) { pst_lane_retire(&node->run, &c->move); }
 static void do_drop(struct mesh_node *node, struct conductor *c) { pst_lane_drop(&node->run, &c->move); }
 
 /* Every consumer of the operator has what came twice. */
@@ -162,6 +188,7 @@ static void conduct(struct mesh *mesh, void *argument)
     struct conductor *c = argument;
     struct pst_ctx *giver = c->step != REST ? partition_of(mesh, c->move.operator_index, c->move.from) : NULL;
     struct lane *lane = NULL;
+    const struct join *join;
     struct blob *blob;
     bool tight =
         c->lane_bytes_max != 0 && (c->move.id % 2 == 1 || c->step >= DOWNSTREAM); /* some from when they are decided */
@@ -240,6 +267,7 @@ static void conduct(struct mesh *mesh, void *argument)
         break;
     case DRAIN:
         if (giver->giving->stopped || giver->ended) {
+            c->stopped = giver->giving->stopped ? giver->giving->stopped_at : INT64_MAX;
             c->overshot += giver->giving->stopped && giver->giving->stopped_at > c->move.cut;
             next(c, UPSTREAM);
         }
@@ -254,6 +282,34 @@ static void conduct(struct mesh *mesh, void *argument)
         break;
     case ENDING:
         if (on_each(mesh, c, do_settle)) {
+            c->after = c->stopped;
+            next(c, c->move.into != NO_PARTITION ? JOIN : RETIRE);
+        }
+        break;
+    case JOIN:
+        if (on_each(mesh, c, do_join))
+            next(c, JOINING);
+        break;
+    case JOINING:
+        join = pst_lane_joining(&mesh->nodes[c->move.to_node]->run, &c->move);
+        if (join->done) {
+            c->after = join->joined ? join->at : INT64_MAX;
+            c->joins += join->joined;
+            next(c, REROUTE);
+        }
+        break;
+    case REROUTE:
+        if (on_each(mesh, c, do_reroute))
+            next(c, DRAINED);
+        break;
+    case DRAINED:
+        for (uint32_t i = 0; i < mesh->node_count; i++)
+            if (!pst_lane_drained(&mesh->nodes[i]->run, &c->move, c->after))
+                return;
+        next(c, RETIRE);
+        break;
+    case RETIRE:
+        if (on_each(mesh, c, do_retire)) {
             c->moves++;
             c->move = (struct move){0};
             next(c, REST);
@@ -274,7 +330,7 @@ static void moves_change_nothing(const char *graph, void (*input)(struct scene *
                                  uint32_t break_every, uint64_t lane_bytes_max, uint64_t seeds)
 {
     struct scene wanted;
-    uint64_t moves = 0, aborted = 0, overshot = 0, full = 0, full_after = 0;
+    uint64_t moves = 0, aborted = 0, overshot = 0, full = 0, full_after = 0, joins = 0, used_again = 0;
     scene_init(&wanted, 1);
     input(&wanted, graph);
     scene_set(&wanted, "partitions", "1");
@@ -288,7 +344,7 @@ static void moves_change_nothing(const char *graph, void (*input)(struct scene *
         mesh.net.break_every = break_every;
         mesh.busy = true;
         conductor->random.random = seed * 31;
-        conductor->moves_wanted = 1 + (uint32_t)sim_random(&conductor->random, 4);
+        conductor->moves_wanted = 1 + (uint32_t)sim_random(&conductor->random, 6);
         conductor->lane_bytes_max = lane_bytes_max;
         mesh_run(&mesh, conduct, conductor, what);
         mesh_same(&wanted, &mesh, what);
@@ -297,12 +353,16 @@ static void moves_change_nothing(const char *graph, void (*input)(struct scene *
         overshot += conductor->overshot;
         full += conductor->full;
         full_after += conductor->full_after;
+        joins += conductor->joins;
+        used_again += conductor->used_again;
         mesh_fini(&mesh);
         free(conductor);
     }
-    print_message("%llu moves, %llu given up, in %llu the giver went beyond the cut\n", (unsigned long long)moves,
-                  (unsigned long long)aborted, (unsigned long long)overshot);
-    assert_true(moves > seeds / 2 && aborted > 0);
+    print_message(
+        "%llu moves, %llu given up, in %llu the giver went beyond the cut; %llu joins, %llu numbers used again\n",
+        (unsigned long long)moves, (unsigned long long)aborted, (unsigned long long)overshot, (unsigned long long)joins,
+        (unsigned long long)used_again);
+    assert_true(moves > seeds / 2 && aborted > 0 && joins > 0 && used_again > 0);
     if (lane_bytes_max != 0) {
         print_message("%llu full before they were decided, %llu after\n", (unsigned long long)full,
                       (unsigned long long)full_after);
