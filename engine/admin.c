@@ -72,22 +72,38 @@ void pst_admin_answer(struct pst_node *node, const struct graph_record *record, 
     pst_text_fini(&out);
 }
 
-/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--strict] [--wait]; the body is the graph's text */
+/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--strict] [--wait]; the body is the graph's text */
 static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
     const Pst__Admin *admin = message->admin;
-    struct pst_setting settings[64];
+    struct pst_setting settings[64], sources[NODE_MEMBERS_MAX];
     struct submission submission = {.file = admin->n_arguments > 1 ? admin->arguments[1] : "graph",
                                     .text = admin->body.data,
                                     .text_bytes = admin->body.len,
                                     .settings = settings,
+                                    .sources = sources,
                                     .asked_by = peer->id,
                                     .request = message->request,
                                     .json = admin->json};
     for (size_t i = 2; i < admin->n_arguments; i++) {
         char *value = strchr(admin->arguments[i], '=');
         if (strcmp(admin->arguments[i], "--source") == 0 && i + 1 < admin->n_arguments) {
-            submission.source = admin->arguments[++i];
+            char *node_name = admin->arguments[++i], *file = strchr(node_name, '=');
+            if (file == NULL && submission.source == NULL) {
+                submission.source = node_name;
+                continue;
+            }
+            if (file == NULL) {
+                (void)pst_text_printf(why, "--source is given twice: say what each node reads, as in `%.64s=FILE`",
+                                      node_name);
+                return PST_EINVAL;
+            }
+            if (submission.source_count == NODE_MEMBERS_MAX) {
+                (void)pst_text_printf(why, "more inputs than a cluster can have nodes, %d", NODE_MEMBERS_MAX);
+                return PST_EFULL;
+            }
+            *file = '\0';
+            sources[submission.source_count++] = (struct pst_setting){node_name, file + 1};
         } else if (strcmp(admin->arguments[i], "--input") == 0 && i + 1 < admin->n_arguments) {
             submission.input = admin->arguments[++i];
         } else if (strcmp(admin->arguments[i], "--strict") == 0) {

@@ -342,6 +342,7 @@ int pst_channel_out_build(struct run *run, struct pst_ctx *owner, const struct e
     channel->from = owner->partition;
     channel->to = partition;
     channel->from_source = owner->node->op->role == PST_ROLE_SOURCE;
+    channel->reader = channel->from_source ? 1 + (run->site != NULL ? run->site->this_node : 0) : 0;
     owner->channels_out[owner->channel_out_count++] = channel;
     *ret_channel = channel;
     return target != NULL
@@ -362,6 +363,7 @@ int pst_channel_in_build(struct run *run, const struct origin *from, const struc
     channel->producer_index = from->operator_index;
     channel->from = from->slot;
     channel->to = target->partition;
+    channel->reader = from->end == PST_LINK_IN_SOURCE ? 1 + from->far_node : 0;
     *ret_channel = channel;
     rc = pst_channel_into(run, target, channel);
     if (rc != PST_OK)

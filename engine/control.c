@@ -192,6 +192,9 @@ static int start_holds(const Pst__Start *start)
     }
     for (size_t i = 0; good && i < start->n_nodes; i++)
         good = is_name(start->nodes[i]) && is_short(start->addresses[i]);
+    good = good && start->n_source_nodes <= PST_CONTROL_NODES_MAX && start->n_source_inputs == start->n_source_nodes;
+    for (size_t i = 0; good && i < start->n_source_nodes; i++)
+        good = is_name(start->source_nodes[i]) && is_sentence(start->source_inputs[i]);
     good = good && start->n_checkpoint_nodes <= PST_CONTROL_NODES_MAX &&
            (start->checkpoint != 0) == (start->n_checkpoint_nodes != 0);
     for (size_t i = 0; good && i < start->n_checkpoint_nodes; i++)

@@ -109,6 +109,15 @@ static const Pst__Place *place_before(const Pst__Start *before, const char *oper
     return NULL;
 }
 
+/* Which of the inputs this node reads; UINT32_MAX: none. */
+static uint32_t input_of(const Pst__Start *start, const char *source, const char *name)
+{
+    for (size_t i = 0; i < start->n_source_nodes; i++)
+        if (strcmp(start->source_nodes[i], name) == 0)
+            return (uint32_t)i;
+    return start->n_source_nodes == 0 && strcmp(source, name) == 0 ? 0 : UINT32_MAX;
+}
+
 static int place_add(struct place_list *places, const char *operator_id, uint32_t partition, uint32_t index)
 {
     Pst__Place *place = &places->items[places->count];
@@ -130,6 +139,7 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
         usable[i] = is_alive(duty, start->nodes[i]);
     for (uint32_t n = 0; n < graph->node_count; n++)
         total += graph->nodes[n].partition_count;
+    total += (uint32_t)start->n_source_nodes;
     struct place_list places = {pst_arena_alloc(arena, total * sizeof *places.items),
                                 pst_arena_alloc(arena, total * sizeof *places.list), 0};
     if (places.items == NULL || places.list == NULL)
@@ -138,8 +148,8 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
         const struct pst_graph_node *node = &graph->nodes[n];
         if (node->op->role == PST_ROLE_SOURCE) {
             for (uint32_t i = 0; i < start->n_nodes; i++)
-                if (strcmp(start->nodes[i], source) == 0)
-                    (void)place_add(&places, node->id, 0, i);
+                if (input_of(start, source, start->nodes[i]) != UINT32_MAX)
+                    (void)place_add(&places, node->id, input_of(start, source, start->nodes[i]), i);
             continue;
         }
         for (uint32_t p = 0; node->op->role != PST_ROLE_STATELESS && p < node->partition_count; p++) {
@@ -183,10 +193,14 @@ static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, Pst__
     return PST_OK;
 }
 
-static const char *source_of(const struct graph_record *record)
+/* Of several inputs: the node of one that is not there, or else of any. */
+static const char *source_of(struct coordinator *duty, const struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
     const char *id = record->graph->nodes[record->graph->source].id;
+    for (size_t i = 0; i < start->n_source_nodes; i++)
+        if (i + 1 == start->n_source_nodes || !is_alive(duty, start->source_nodes[i]))
+            return start->source_nodes[i];
     for (size_t i = 0; i < start->n_places; i++)
         if (strcmp(start->places[i]->operator_id, id) == 0)
             return start->nodes[start->places[i]->node];
@@ -385,7 +399,7 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     struct coordinator *duty = node->duty;
     Pst__Control *control = record->start;
     Pst__Start before = *control->start;
-    const char *source = source_of(record);
+    const char *source = source_of(duty, record);
     memset(record->started, 0, sizeof record->started);
     memset(record->ended, 0, sizeof record->ended);
     memset(record->told, 0, sizeof record->told);
@@ -429,6 +443,23 @@ static void record_free(struct graph_record *record)
     pst_free(record);
 }
 
+static int sources_fill(const struct submission *submission, struct pst_arena *arena, Pst__Start *start)
+{
+    size_t count = submission->source_count;
+    start->source_nodes = pst_arena_alloc(arena, (count + 1) * sizeof *start->source_nodes);
+    start->source_inputs = pst_arena_alloc(arena, (count + 1) * sizeof *start->source_inputs);
+    if (start->source_nodes == NULL || start->source_inputs == NULL)
+        return PST_ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        start->source_nodes[i] = pst_arena_strdup(arena, submission->sources[i].name);
+        start->source_inputs[i] = pst_arena_strdup(arena, submission->sources[i].value);
+        if (start->source_nodes[i] == NULL || start->source_inputs[i] == NULL)
+            return PST_ENOMEM;
+    }
+    start->n_source_nodes = start->n_source_inputs = count;
+    return PST_OK;
+}
+
 static int start_fill(struct pst_node *node, const struct submission *submission, struct graph_record *record)
 {
     struct pst_arena *arena = &record->arena;
@@ -464,7 +495,9 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     control->start = start;
     if (start->file == NULL || start->input == NULL || control->graph == NULL)
         return PST_ENOMEM;
-    int rc = nodes_choose(node->duty, arena, start);
+    int rc = sources_fill(submission, arena, start);
+    if (rc == PST_OK)
+        rc = nodes_choose(node->duty, arena, start);
     const char *source = submission->source != NULL ? submission->source : node->options.name;
     return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, arena, start) : rc;
 }
@@ -510,9 +543,31 @@ static int record_replace(struct coordinator *duty, struct graph_record *record,
     return PST_OK;
 }
 
+/* Of several inputs. */
+static int sources_good(const struct pst_node *node, const struct submission *submission, struct pst_text *why)
+{
+    if (submission->source_count != 0 && (submission->source != NULL || submission->input != NULL))
+        (void)pst_text_printf(why, "--source NODE=FILE says what is read: no --input, and no --source without a file");
+    else if (submission->source_count > 1 && node->options.checkpoints != NULL)
+        (void)pst_text_printf(why,
+                              "graphs of this cluster have checkpoints, and with several inputs they have none yet: "
+                              "read one input, or start the nodes without --checkpoints");
+    for (uint32_t i = 0; i < submission->source_count && why->count == 0; i++) {
+        const struct pst_setting *source = &submission->sources[i];
+        if (!is_alive(node->duty, source->name))
+            (void)pst_text_printf(why, "there is no node `%s` that could read the input", source->name);
+        for (uint32_t k = 0; k < i && why->count == 0; k++)
+            if (strcmp(source->name, submission->sources[k].name) == 0)
+                (void)pst_text_printf(why, "--source names node `%s` twice: a node reads one input", source->name);
+    }
+    return why->count == 0 ? PST_OK : PST_EREFUSED;
+}
+
 int pst_coordinator_submit(struct pst_node *node, const struct submission *submission, struct pst_text *why)
 {
     struct coordinator *duty = node->duty;
+    if (sources_good(node, submission, why) != PST_OK)
+        return PST_EREFUSED;
     if (submission->source != NULL && !is_alive(duty, submission->source)) {
         (void)pst_text_printf(why, "there is no node `%s` that could read the input", submission->source);
         return PST_EREFUSED;
@@ -535,7 +590,8 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     record->asked_json = submission->json;
     record->asked_wait = submission->wait;
     record->begins = true;
-    pst_node_log(node, "graph %s is submitted, its input is read by node %s", record->start->graph, source_of(record));
+    pst_node_log(node, "graph %s is submitted, its input is read by node %s", record->start->graph,
+                 source_of(duty, record));
     record_move(node, record, GRAPH_WAITING, "");
     record_commit(node, record);
     return PST_OK;

@@ -47,6 +47,7 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
     *input =
         (struct input){.name = strcmp(path, "-") == 0 ? "standard input" : path, .path = path, .newest = INT64_MIN};
     input->block_bytes = run->options.block_bytes;
+    input->number_base = run->site != NULL ? (uint64_t)run->site->input_index << INPUT_NUMBER_BITS : 0;
     atomic_flag_clear(&input->lock);
     atomic_init(&input->max, INT64_MIN);
     int rc = world->file_open(world->self, path, PST_OPEN_READ, &input->file);
@@ -689,7 +690,7 @@ static int send_batches(struct worker *worker)
                             .time = batch->time,
                             .selection = source->late_count[b] != 0 ? source->late[b] : NULL,
                             .row_count = batch->out.row_count - source->late_count[b],
-                            .number_first = source->number_first[b],
+                            .number_first = ctx->run->input.number_base + source->number_first[b],
                             .from_source = true};
         int rc = pst_deliver(ctx, 0, &view);
         if (rc != PST_OK)

@@ -212,6 +212,20 @@ static int checkpoint_options(struct pst_node *node, struct hosted *hosted, cons
     return room ? PST_OK : PST_ENOMEM;
 }
 
+/* What this node reads: the one input, or its own of several. PST_ENOMEM. */
+static int input_choose(struct hosted *hosted, const Pst__Start *start)
+{
+    const char *input = start->input;
+    for (size_t i = 0; i < start->n_source_nodes; i++) {
+        if (strcmp(start->source_nodes[i], start->nodes[start->this_node]) != 0)
+            continue;
+        input = start->source_inputs[i];
+        hosted->site.input_index = (uint32_t)i;
+    }
+    hosted->options.input = input[0] != '\0' ? pst_arena_strdup(&hosted->arena, input) : NULL;
+    return input[0] == '\0' || hosted->options.input != NULL ? PST_OK : PST_ENOMEM;
+}
+
 static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst__Start *start, struct pst_text *why)
 {
     int rc = graph_parse(node, hosted, start, why);
@@ -222,17 +236,18 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
     if (rc != PST_OK)
         return rc;
     hosted->options = (struct pst_run_options){
-        .input = start->input[0] != '\0' ? pst_arena_strdup(&hosted->arena, start->input) : NULL,
         .output_dir = pst_arena_printf(&hosted->arena, "%s/results/%s", node->options.directory, hosted->graph_name),
         .strict = start->strict,
         .frame_rows = start->frame_rows != 0 ? start->frame_rows : node->options.frame_rows,
         .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,
         .block_bytes = node->options.block_bytes,
         .interrupts = &hosted->interrupts};
-    rc = start->checkpoint_every_ns != 0 ? checkpoint_options(node, hosted, start, why) : PST_OK;
+    rc = input_choose(hosted, start);
+    if (rc == PST_OK && start->checkpoint_every_ns != 0)
+        rc = checkpoint_options(node, hosted, start, why);
     if (rc != PST_OK)
         return rc;
-    if (hosted->options.output_dir == NULL || (start->input[0] != '\0' && hosted->options.input == NULL))
+    if (hosted->options.output_dir == NULL)
         return PST_ENOMEM;
     atomic_init(&hosted->workers_left, node->worker_count);
     rc = pst_run_begin(&hosted->run, hosted->graph, &hosted->options, node->world, &hosted->site, 1, &hosted->report);

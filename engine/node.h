@@ -235,8 +235,10 @@ struct submission {
     size_t text_bytes;
     const struct pst_setting *settings;
     uint32_t setting_count;
-    const char *source; /* the node that reads the input; NULL: this one */
-    const char *input;  /* its file; NULL: the graph's own */
+    const char *source;                /* the node that reads the input; NULL: this one */
+    const char *input;                 /* its file; NULL: the graph's own */
+    const struct pst_setting *sources; /* where several nodes read: node and file of each, instead of the two above */
+    uint32_t source_count;
     bool strict;
     uint64_t asked_by, request;
     bool json, wait;

@@ -216,7 +216,9 @@ static int deliver_total(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
 /* ---- time ---- */
 static int64_t watermark_in(const struct pst_ctx *ctx, enum end *ret_end)
 {
-    int64_t low = INT64_MAX, high = INT64_MIN;
+    int64_t low = INT64_MAX, high = INT64_MIN, inputs_end = INT64_MIN;
+    bool input_ended = false,
+         input_lasts = false; /* where all have ended, time goes no further than the last of them */
     enum end end = END_INPUT;
     for (uint32_t c = 0; c < ctx->channel_count; c++) {
         if (ctx->channels[c]->standby)
@@ -225,13 +227,21 @@ static int64_t watermark_in(const struct pst_ctx *ctx, enum end *ret_end)
         enum end this_end = pst_channel_read_end(ctx->channels[c], &ctx->run->input);
         int64_t watermark = pst_channel_read_watermark(ctx->channels[c], &ctx->run->input);
         watermark = watermark > ctx->channels[c]->floor ? watermark : ctx->channels[c]->floor;
-        low = watermark < low ? watermark : low;
         high = watermark > high ? watermark : high;
+        if (this_end == END_INPUT && ctx->channels[c]->reader != 0) { /* the inputs of other nodes may last longer */
+            inputs_end = watermark > inputs_end ? watermark : inputs_end;
+            input_ended = true;
+            continue;
+        }
+        input_lasts |= ctx->channels[c]->reader != 0;
+        low = watermark < low ? watermark : low;
         if (this_end == END_NOT)
             end = END_NOT;
         else if (this_end == END_CUT && end == END_INPUT)
             end = END_CUT;
     }
+    if (input_ended && !input_lasts && inputs_end < low)
+        low = inputs_end;
     *ret_end = end;
     return end == END_INPUT ? high
                             : low; /* at an end every producer is through with its last epoch, longer or shorter */
@@ -396,15 +406,48 @@ static bool publish(struct pst_ctx *ctx, int64_t watermark, enum end end)
     return news;
 }
 
+/* Of the inputs that several nodes read, the one that is furthest behind, as `reader` of a channel; 0: they are one. */
+static uint32_t reader_behind(const struct pst_ctx *ctx)
+{
+    int64_t low = INT64_MAX;
+    uint32_t behind = 0, first = 0;
+    bool several = false;
+    for (uint32_t c = 0; c < ctx->channel_count; c++) {
+        const struct channel *channel = ctx->channels[c];
+        if (channel->reader == 0 || channel->standby)
+            continue;
+        several |= first != 0 && channel->reader != first;
+        first = channel->reader;
+        bool ended = pst_channel_read_end(channel, &ctx->run->input) != END_NOT;
+        int64_t watermark = pst_channel_read_watermark(channel, &ctx->run->input);
+        if (ended || watermark >= low)
+            continue;
+        low = watermark;
+        behind = channel->reader;
+    }
+    return several ? behind : 0;
+}
+
+/* The rows of this channel that are held wait for another node's input, and there are more of them than of a block (a line has two
+ * bytes at least): so each is ahead of the other's block that is under way, and of two inputs only one can be. */
+static bool is_ahead(const struct channel *channel, uint32_t behind, int64_t limit)
+{
+    const struct frame *last = channel->held_last;
+    return behind != 0 && channel->reader != 0 && channel->reader != behind && last != NULL &&
+           last->time[last->row_count - 1] >= limit &&
+           channel->held_count * channel->frame_rows > channel->run->options.block_bytes / 2;
+}
+
 /* E5: what cannot be delivered before the watermark rises is taken in, so that its producer, and whoever feeds both it and the
  * producer that is waited for, can go on. How far producers get ahead of each other is bounded by the rings of the slower one's
  * own inputs; HELD_BYTES_MAX ends a graph in which nothing else bounds it. */
 static int hold_back(struct pst_ctx *ctx, bool *ret_any)
 {
     uint64_t held = 0;
+    uint32_t behind = pst_is_muted(ctx) ? 0 : reader_behind(ctx);
     for (uint32_t c = 0; c < ctx->channel_count; c++) {
         struct channel *channel = ctx->channels[c];
-        if (pst_channel_hold(channel) != 0)
+        if (!is_ahead(channel, behind, ctx->now) && pst_channel_hold(channel) != 0)
             *ret_any = true;
         held += channel->held_count * channel->edge->frame_bytes;
     }

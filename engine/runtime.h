@@ -12,6 +12,8 @@
  *   E3  an instance takes no new step while any of its channels has frames pending, so what waits is what one step put out
  *   E4  channels of one instance are flushed apart: one that is full never holds up another (no deadlock in diamonds)
  *   E5  a partition that waits for one input takes in the frames of its others, up to HELD_BYTES_MAX: no deadlock at any ring size
+ *       An input that is ahead of another node's is not taken in beyond more rows than a block has: nothing that the other one
+ *       needs comes from it, and neither holds up the other's block that is under way
  *   E6  a channel to or from another node ends at a link (link.h), which stands where the other instance would: the same rules hold
  */
 #ifndef PST_ENGINE_RUNTIME_H
@@ -36,7 +38,8 @@ enum {
     SINK_BUFFER_BYTES = 256 * 1024,
     BLOCKS_AHEAD = 4, /* beyond one a worker: how many blocks may be claimed above the lowest that is not sent yet */
 };
-enum { CHANNELS_MAX = 100000 }; /* each costs some kilobytes before a row has come */
+enum { INPUT_NUMBER_BITS = 48 }; /* of a row's number, where several nodes have inputs */
+enum { CHANNELS_MAX = 100000 };  /* each costs some kilobytes before a row has come */
 #define HELD_BYTES_MAX ((uint64_t)1 << 30)
 #define STATE_BYTES_MAX ((uint64_t)1 << 40)
 
@@ -51,7 +54,8 @@ struct site {
     uint32_t node_count, this_node;
     uint64_t incarnation;
     const uint32_t *worker_count; /* by node, PST_WORKERS_MAX at most */
-    const bool *reads;            /* by node: it has a part of the input */
+    const bool *reads;            /* by node: it has an input, or the only one */
+    uint32_t input_index;         /* of this node's input: rows of one time are numbered input by input */
     uint16_t *const
         *node_of_partition; /* [operator][partition], room for bucket_count; NULL: of sources and stages. The run's to
                                          * change, when a partition comes later */
@@ -118,6 +122,7 @@ struct channel {
     bool branch;          /* to a lane that is not an owner yet: it holds nobody up (E3 does not count it) */
     bool standby;         /* from a lane that is not an owner yet: its time does not count */
     int64_t floor;        /* up to here another channel's promise holds for this one, too */
+    uint32_t reader;      /* of a source's: 1 + the node whose input it is; 0: of another operator's */
     struct far *far;      /* the link's; NULL: both ends are here */
     uint32_t producer_index, from, to; /* from which operator, from which of its partitions, to which */
 };
@@ -259,6 +264,7 @@ struct input {
     _Atomic int64_t max; /* M: no row below it comes after the blocks sequenced so far; at the end, the last time + 1 */
     _Atomic int end;     /* enum end, set when the last block has been sequenced */
     int64_t newest;
+    uint64_t number_base; /* of its rows: input_index << INPUT_NUMBER_BITS */
     uint64_t lines;
     _Atomic uint64_t rows, rows_late, lines_malformed, bytes_sequenced;
     uint64_t malformed_line[PST_BAD_LINES_KEPT];

@@ -106,21 +106,20 @@ static int submit_run(const struct pst_call *call)
 {
     struct asked asked = {0};
     struct pst_text text = {0};
-    const char *source = pst_call_flag(call, "source"), *input = pst_call_flag(call, "input");
+    const char *input = pst_call_flag(call, "input");
     asked.arguments[asked.question.argument_count++] = "submit";
     asked.arguments[asked.question.argument_count++] = call->operands[0];
     for (uint32_t i = 0; i < call->flag_count; i++) {
-        if (strcmp(call->flags[i].flag->name, "set") != 0)
+        bool source = strcmp(call->flags[i].flag->name, "source") == 0;
+        if (!source && strcmp(call->flags[i].flag->name, "set") != 0)
             continue;
-        if (asked.question.argument_count + 7 > ARGUMENTS_MAX) {
-            pst_complain(call, PST_EXIT_USAGE, "too many --set");
+        if (asked.question.argument_count + 6 > ARGUMENTS_MAX) {
+            pst_complain(call, PST_EXIT_USAGE, "too many --set or --source");
             return PST_EXIT_USAGE;
         }
+        if (source)
+            asked.arguments[asked.question.argument_count++] = "--source";
         asked.arguments[asked.question.argument_count++] = call->flags[i].value;
-    }
-    if (source != NULL) {
-        asked.arguments[asked.question.argument_count++] = "--source";
-        asked.arguments[asked.question.argument_count++] = source;
     }
     if (input != NULL) {
         asked.arguments[asked.question.argument_count++] = "--input";
@@ -144,7 +143,10 @@ static const struct pst_flag submit_flags[] = {
     NODE_FLAG,
     TLS_FLAG,
     {"set", 0, "NAME=VALUE", true, "Sets a parameter of the graph.", NULL},
-    {"source", 0, "NODE", false, "The node that reads the input; the coordinator where nothing is said.", NULL},
+    {"source", 0, "NODE[=FILE]", true,
+     "The node that reads the input; the coordinator where nothing is said. Given again, each with a file: all of them "
+     "read.",
+     NULL},
     {"input", 'i', "FILE", false, "Read FILE, a path on that node, instead of the source's file.", NULL},
     {"strict", 0, NULL, false, "Stop at the first malformed line.", NULL},
     {"wait", 0, NULL, false, "End when the graph has ended, and not when it runs.", NULL},
@@ -160,13 +162,17 @@ const struct pst_verb pst_verb_submit = {
     .text =
         "The graph is checked by the coordinator, which deals its partitions to the nodes and starts them; the command "
         "ends when all run. The source reads its file on the node that --source names; a path that does not begin with "
-        "a slash is below the folder that node was started in. Each sink writes below its node's folder, "
+        "a slash is below the folder that node was started in. Several nodes read where --source is given for each, "
+        "with "
+        "a file of its own in order of time: a row is late by the rows before it in its own file. Each sink writes "
+        "below its node's folder, "
         "DIR/results/GRAPH/: as NAME.part while it runs, as NAME when it is complete; `penstock status` says which "
         "node "
         "that is.\n\n"
         "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
-                "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv",
+                "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"
+                "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv",
     .flags = submit_flags,
     .run = submit_run,
 };

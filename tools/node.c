@@ -102,6 +102,11 @@ static int protection(const struct pst_call *call, struct parts *parts, const st
                      is_loopback(listen) ? advertise : listen);
         return PST_EXIT_REFUSED;
     }
+    if (insecure && options->join != NULL && !is_loopback(options->join)) {
+        pst_complain(call, PST_EXIT_REFUSED, "%s is no loopback address: without TLS nobody is joined there",
+                     options->join);
+        return PST_EXIT_REFUSED;
+    }
     int rc = folder != NULL ? pst_world_uv_tls(parts->world, folder, why) : PST_OK;
     if (rc != PST_OK) {
         pst_complain(call, pst_exit_of_error(rc), "--tls %s: %s", folder,

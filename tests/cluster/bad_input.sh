@@ -53,6 +53,8 @@ for public in 0.0.0.0:0 192.0.2.1:7001 '[::]:0' example.com:7001 127.0.0.1.examp
     err 'is no loopback address: without TLS nobody is listened to there'
 done
 spec "nor advertised" 77 node --name n3 --dir n3 --listen 127.0.0.1:0 --advertise 192.0.2.1:7001 --insecure-loopback
+spec "nor joined" 77 node --name n3 --dir n3 --listen 127.0.0.1:0 --join 192.0.2.1:7001 --insecure-loopback
+err 'is no loopback address: without TLS nobody is joined there'
 spec "an address that somebody has" 77 node --name n3 --dir n3 --listen "${address[n1]}" --tls authority/n3
 err 'cannot listen on .*: Address already in use'
 not_there n3/results

@@ -192,8 +192,9 @@ static void client_ask(struct cluster *cluster)
     struct cluster_client *client = &cluster->client;
     Pst__Admin admin = PST__ADMIN__INIT;
     Pst__Control message = PST__CONTROL__INIT;
-    char settings[SCENE_SETTINGS_MAX][100],
-        *arguments[SCENE_SETTINGS_MAX + 4] = {(char *)(uintptr_t) "submit", (char *)(uintptr_t) "graph"};
+    char settings[SCENE_SETTINGS_MAX][100], readers[CLUSTER_NODES_MAX][20],
+        *arguments[SCENE_SETTINGS_MAX + 2 + 2 * CLUSTER_NODES_MAX] = {(char *)(uintptr_t) "submit",
+                                                                      (char *)(uintptr_t) "graph"};
     admin.arguments = arguments;
     admin.n_arguments = 2;
     for (uint32_t i = 0; i < cluster->like.setting_count; i++) {
@@ -201,8 +202,15 @@ static void client_ask(struct cluster *cluster)
                        cluster->like.settings[i].value);
         arguments[admin.n_arguments++] = settings[i];
     }
-    arguments[admin.n_arguments++] = (char *)(uintptr_t) "--source";
-    arguments[admin.n_arguments++] = (char *)(uintptr_t)names[cluster->source];
+    for (uint32_t i = 0; i < cluster->reader_count; i++) {
+        (void)snprintf(readers[i], sizeof readers[i], "%s=meters.csv", names[i]);
+        arguments[admin.n_arguments++] = (char *)(uintptr_t) "--source";
+        arguments[admin.n_arguments++] = readers[i];
+    }
+    if (cluster->reader_count == 0) {
+        arguments[admin.n_arguments++] = (char *)(uintptr_t) "--source";
+        arguments[admin.n_arguments++] = (char *)(uintptr_t)names[cluster->source];
+    }
     char what[100], number[20];
     client->moving = 0;
     if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) == 0) {
@@ -332,12 +340,31 @@ void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text 
     sim_init(&cluster->client.sim, seed);
 }
 
+/* The header, and the rows whose last field, the house, is this one's. */
+static void houses_put(struct cluster *cluster, uint32_t reader)
+{
+    const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
+    struct pst_text own = {0};
+    for (const char *line = rows->bytes, *end; line < rows->bytes + rows->count; line = end) {
+        const char *newline = memchr(line, '\n', (size_t)(rows->bytes + rows->count - line)), *house = newline;
+        end = newline + 1;
+        while (house > line && house[-1] != ',')
+            house--;
+        if (line == rows->bytes || strtoul(house, NULL, 10) % cluster->reader_count == reader)
+            assert_int_equal(pst_text_add(&own, line, (size_t)(end - line)), PST_OK);
+    }
+    sim_put(&cluster->nodes[reader].sim, "meters.csv", own.bytes, own.count);
+    pst_text_fini(&own);
+}
+
 void cluster_begin(struct cluster *cluster)
 {
     const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
     struct sim *source = &cluster->nodes[cluster->source].sim;
     sim_put(source, "in.csv", rows->bytes, rows->count);
     sim_put(source, "meters.csv", rows->bytes, rows->count);
+    for (uint32_t i = 0; i < cluster->reader_count; i++)
+        houses_put(cluster, i);
     sim_net_add(&cluster->net, &cluster->client.sim);
     cluster_up(cluster, 0);
     while (cluster->listening == 0)

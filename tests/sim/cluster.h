@@ -56,6 +56,7 @@ struct cluster {
     struct pst_secret *key;
     uint64_t every_ns;
     uint32_t source;            /* the node that reads the input */
+    uint32_t reader_count;      /* above 1: so many nodes from the first on read, each the houses that are its own */
     uint32_t listening, joined; /* as the logs say */
     uint32_t completed, given_up,
         resumed; /* checkpoints that were complete, or could not be; runs that went on from one */

@@ -31,10 +31,13 @@ static const struct query load = {LOAD, "load", {"plug_load", "house_load", NULL
 static const struct query outliers = {OUTLIERS, "outliers", {"plug_above", "house_share", NULL}};
 
 static const char *graph_path;
+static bool several; /* nodes read: then no row is late, as it would be so by other rows */
 static void query_input(struct scene *scene)
 {
+    struct scene_meters meters = scene_small;
+    meters.dirt = !several;
     scene_query(scene, graph_path);
-    scene_put_meters(scene, &scene_small);
+    scene_put_meters(scene, &meters);
 }
 
 static void query_for_all_seeds(const struct query *query, bool moves, uint32_t kills, uint64_t seeds)
@@ -54,6 +57,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
         (void)snprintf(what, sizeof what, "%s, seed %llu", query->name, (unsigned long long)seed);
         cluster_init(cluster, seed, &text, query_input);
         cluster->client.movable = moves ? query->movable : NULL;
+        cluster->reader_count = several ? 2 + (uint32_t)seed % (cluster->node_count - 1) : 0;
         cluster_begin(cluster);
         cluster_run(cluster, kills, kills != 0, what);
         cluster_same(&wanted, cluster, query->name, what);
@@ -101,6 +105,18 @@ static void nodes_are_killed_while_partitions_move(void **state)
     query_for_all_seeds(&outliers, true, 3, scene_seeds(60));
 }
 
+/* The houses of a stream in one file for each of several nodes. */
+static void nodes_that_all_read_give_the_bytes_of_one_input(void **state)
+{
+    (void)state;
+    several = true;
+    query_for_all_seeds(&load, false, 0, scene_seeds(30));
+    query_for_all_seeds(&outliers, false, 0, scene_seeds(30));
+    query_for_all_seeds(&load, true, 3, scene_seeds(30));
+    query_for_all_seeds(&outliers, true, 3, scene_seeds(30));
+    several = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +124,7 @@ int main(void)
         cmocka_unit_test(nodes_that_are_killed_lose_and_repeat_nothing),
         cmocka_unit_test(graphs_are_scaled_and_moved_while_they_run),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
+        cmocka_unit_test(nodes_that_all_read_give_the_bytes_of_one_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,69 @@
+#!/bin/bash
+# inputs.sh - a stream that is divided by houses into a file for each of two nodes: both read, and the bytes are those of `penstock run` on
+# the whole of it; also where one input comes later than the other, and where one is empty. What cannot be gets a sentence.
+# shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+"$P" gen --houses 4 --plugs 60 --rows 300000 --seed 5 --output meters.csv --quiet
+sets=(--set 'slices=60,300') windows=(--set 'windows=100,3600')
+LOAD=$ROOT/debs14/load.yaml OUTLIERS=$ROOT/debs14/outliers.yaml
+"$P" run "$LOAD" --input meters.csv --output wanted/load "${sets[@]}" --quiet
+"$P" run "$OUTLIERS" --input meters.csv --output wanted/outliers "${windows[@]}" --quiet
+awk -F, 'NR == 1 || $NF % 2 == 0' meters.csv >even.csv
+awk -F, 'NR == 1 || $NF % 2 == 1' meters.csv >odd.csv
+head -n 1 meters.csv >none.csv
+protect=(--insecure-loopback)
+cluster n1 n2 n3
+
+spec "Query 1" 0 submit "$LOAD" --source n1=even.csv --source n2=odd.csv "${sets[@]}" --wait
+same load
+spec "status says who reads" 0 status load --json
+json '[(p["partition"], p["node"]) for p in d["graphs"][0]["places"] if p["operator"] == "meters"] == [(0, "n1"), (1, "n2")]'
+json 'd["graphs"][0]["rows"] == 300000'
+spec "Query 2, by other nodes" 0 submit "$OUTLIERS" --source n3=odd.csv --source n2=even.csv "${windows[@]}" --wait
+same outliers
+
+# ---- one of them is far ahead, and waits ----
+mkfifo late.csv
+rm -rf n?/results
+python3 "$HERE/feed.py" odd.csv late.csv enough &
+feeder=$!
+spec "an input that comes later" 0 submit "$LOAD" --source n1=even.csv --source n2=late.csv "${sets[@]}"
+touch enough
+await n1.err 'graph load, incarnation 2: done'
+wait $feeder
+same load
+rm -rf n?/results
+spec "one that is empty" 0 submit "$LOAD" --source n1=none.csv --source n2=meters.csv "${sets[@]}" --wait
+same load
+
+# ---- a node that reads is killed, and comes back ----
+rm -rf n?/results
+spec "Query 2 again" 0 submit "$OUTLIERS" --source n1=even.csv --source n3=odd.csv "${windows[@]}"
+kill_node n3 KILL
+up n3 --workers 1 --join "$(reach n1)"
+await n1.err 'graph outliers, incarnation [0-9]+: done' 2
+same outliers
+
+# ---- what cannot be ----
+spec "a file, and another way to say it" 77 submit "$LOAD" --source n1=even.csv --input odd.csv
+err '--source NODE=FILE says what is read: no --input'
+spec "one of them without a file" 77 submit "$LOAD" --source n1=even.csv --source n2
+err 'no --source without a file'
+spec "two nodes without files" 78 submit "$LOAD" --source n1 --source n2
+err 'say what each node reads'
+spec "a node that reads twice" 77 submit "$LOAD" --source n1=even.csv --source n1=odd.csv
+err '--source names node `n1` twice'
+spec "a node that there is not" 77 submit "$LOAD" --source n1=even.csv --source n9=odd.csv
+err 'there is no node `n9` that could read the input'
+spec "a file that there is not" 74 submit "$LOAD" --source n1=even.csv --source n2=odder.csv --wait
+err 'cannot open the input odder.csv'
+down
+
+"$P" key init key --quiet
+every_node=(--checkpoints points --key key)
+cluster n1 n2
+spec "with checkpoints" 77 submit "$LOAD" --source n1=even.csv --source n2=odd.csv
+err 'graphs of this cluster have checkpoints, and with several inputs they have none yet'
+down
+finish
