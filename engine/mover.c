@@ -72,6 +72,7 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
                                 .from = body->from_partition,
                                 .to = body->to_partition,
                                 .to_node = to_node,
+                                .into = NO_PARTITION,
                                 .buckets = mover->buckets,
                                 .bucket_count = (uint32_t)body->n_buckets};
     return true;
