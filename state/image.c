@@ -56,35 +56,42 @@ static int visit(void *argument, struct pst_structure *structure, uint32_t bucke
     return PST_OK;
 }
 
-static void logs_visit(const struct pst_state *state, uint32_t bucket, struct walk *walk)
+uint32_t pst_state_logs(const struct pst_state *state, uint32_t bucket, struct pst_image_log ret[PST_STRUCTURES_MAX])
 {
+    uint32_t count = 0;
+    PST_ASSERT(bucket < state->bucket_count);
     for (uint32_t i = 0; i < state->structure_count; i++) {
         const struct pst_log *log = (const struct pst_log *)state->structures[i];
-        if (state->structures[i]->kind != PST_PAGE_LOG || log->buckets[bucket] == NULL)
-            continue;
-        const struct pst_log_bucket *entries = log->buckets[bucket];
-        if (walk->fill)
-            walk->image->logs[walk->image->log_count] =
-                (struct pst_image_log){bucket, (uint16_t)i, entries->tail, entries->head};
-        walk->image->log_count++;
+        if (state->structures[i]->kind == PST_PAGE_LOG && log->buckets[bucket] != NULL)
+            ret[count++] =
+                (struct pst_image_log){bucket, (uint16_t)i, log->buckets[bucket]->tail, log->buckets[bucket]->head};
     }
+    return count;
 }
 
-/* Buckets first .. end - 1. */
-static void walk_buckets(struct pst_state *state, struct walk *walk, uint32_t first, uint32_t end)
+static void logs_visit(const struct pst_state *state, uint32_t bucket, struct walk *walk)
+{
+    struct pst_image_log logs[PST_STRUCTURES_MAX];
+    uint32_t count = pst_state_logs(state, bucket, logs);
+    if (walk->fill && count != 0)
+        memcpy(&walk->image->logs[walk->image->log_count], logs, count * sizeof *logs);
+    walk->image->log_count += count;
+}
+
+static void walk_buckets(struct pst_state *state, struct walk *walk)
 {
     walk->image->page_count = walk->image->log_count = 0;
     walk->image->bytes_copied = 0;
-    for (uint32_t bucket = first; bucket < end; bucket++) {
+    for (uint32_t bucket = 0; bucket < state->bucket_count; bucket++) {
         (void)pst_state_words(state, bucket, visit, walk); /* cannot fail: visit() does not */
         logs_visit(state, bucket, walk);
     }
 }
 
-static int image_fill(struct pst_state *state, struct walk *walk, uint32_t first, uint32_t end)
+static int image_fill(struct pst_state *state, struct walk *walk)
 {
     struct pst_image *image = walk->image;
-    walk_buckets(state, walk, first, end);
+    walk_buckets(state, walk);
     image->pages = pst_malloc((image->page_count + 1) * sizeof *image->pages);
     image->logs = pst_malloc((image->log_count + 1) * sizeof *image->logs);
     image->copies = pst_malloc(image->bytes_copied + 1);
@@ -93,16 +100,8 @@ static int image_fill(struct pst_state *state, struct walk *walk, uint32_t first
         return PST_ENOMEM;
     }
     walk->fill = true;
-    walk_buckets(state, walk, first, end);
+    walk_buckets(state, walk);
     return PST_OK;
-}
-
-int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, struct pst_image *ret_image)
-{
-    PST_ASSERT(state->pager == NULL && bucket < state->bucket_count);
-    *ret_image = (struct pst_image){.generation = state->generation};
-    struct walk walk = {0, ret_image, false};
-    return image_fill(state, &walk, bucket, bucket + 1);
 }
 
 int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image)
@@ -112,7 +111,7 @@ int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *r
     int rc = state->pager != NULL ? pst_pager_flush(state) : PST_OK;
     if (rc != PST_OK)
         return rc;
-    rc = image_fill(state, &walk, 0, state->bucket_count);
+    rc = image_fill(state, &walk);
     if (rc == PST_OK && state->generation == UINT32_MAX) {
         pst_image_fini(ret_image);
         rc = PST_ENOMEM;

@@ -56,8 +56,8 @@ uint32_t pst_state_structures(const struct pst_state *state, struct pst_structur
 /* since 0: everything. PST_ENOMEM: the state is as it was, its generation too. Errors of a pager (pst_state_error()) are the state's.
  * Of a state with a pager there is one image at a time, and pst_image_fini() comes before the state is freed. */
 int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *ret_image);
-/* Of one bucket, all of it; of a state without a pager. The state's generation stays. PST_ENOMEM. */
-int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, struct pst_image *ret_image);
+/* The ends of one bucket's logs, in order of structure; how many. With pst_state_pages() it is all of a bucket, without a copy. */
+uint32_t pst_state_logs(const struct pst_state *state, uint32_t bucket, struct pst_image_log ret[PST_STRUCTURES_MAX]);
 void pst_image_fini(struct pst_image *image);
 
 /* Header and used bytes of a page that changed; in `buffer` (PST_PAGE_BYTES, 8-byte aligned) where it had to be opened. By whoever

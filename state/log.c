@@ -241,6 +241,19 @@ int pst_state_log_trim(struct pst_log *log, uint32_t bucket, uint64_t position)
     return PST_OK;
 }
 
+void pst_log_drop(struct pst_log *log, uint32_t number)
+{
+    struct pst_log_bucket *entries = log->buckets[number];
+    if (entries == NULL)
+        return;
+    (void)pst_state_log_trim(log, number, entries->head); /* cannot fail: up to the head */
+    pst_state_account(log->structure.state,
+                      -(int64_t)(PST_CACHE_LINE_BYTES + (entries->ring_mask + 1) * sizeof *entries->ring));
+    log->buckets[number] = NULL;
+    pst_free(entries->ring);
+    pst_free(entries);
+}
+
 /* ---- back from a page ---- */
 
 /* Entries within the page's used bytes, one behind the other: what a position may point at. */

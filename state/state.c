@@ -265,18 +265,27 @@ int pst_state_check(struct pst_state *state)
     return PST_OK;
 }
 
-int pst_state_drop(struct pst_state *state, uint32_t bucket)
+static int bytes_visit(void *argument, struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t *word)
 {
-    int rc = PST_OK;
-    for (uint32_t i = 0; i < state->structure_count && rc == PST_OK; i++) {
-        struct pst_structure *structure = state->structures[i];
-        struct pst_table *table = (struct pst_table *)structure;
-        struct pst_log *log = (struct pst_log *)structure;
-        if (structure->kind == PST_PAGE_LOG)
-            rc = pst_state_log_trim(log, bucket, pst_state_log_head(log, bucket));
+    (void)bucket;
+    (void)number;
+    *(uint64_t *)argument += PST_PAGE_HEADER_BYTES + (uint64_t)pst_used_bytes(structure->state, word);
+    return PST_OK;
+}
+
+uint64_t pst_state_bucket_bytes(struct pst_state *state, uint32_t bucket)
+{
+    uint64_t bytes = 0;
+    (void)pst_state_words(state, bucket, bytes_visit, &bytes); /* cannot fail: bytes_visit() does not */
+    return bytes;
+}
+
+void pst_state_drop(struct pst_state *state, uint32_t bucket)
+{
+    for (uint32_t i = 0; i < state->structure_count; i++) {
+        if (state->structures[i]->kind == PST_PAGE_LOG)
+            pst_log_drop((struct pst_log *)state->structures[i], bucket);
         else
-            for (uint32_t left; rc == PST_OK && (left = pst_state_table_count(table, bucket)) != 0;)
-                rc = pst_state_table_remove(table, bucket, left - 1);
+            pst_table_drop((struct pst_table *)state->structures[i], bucket);
     }
-    return rc;
 }

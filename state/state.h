@@ -50,8 +50,11 @@ int pst_state_check(struct pst_state *state); /* PST_OK, or asserts; for tests *
 typedef int (*pst_page_visit)(void *argument, const struct pst_page_header *page);
 int pst_state_pages(struct pst_state *state, uint32_t bucket, pst_page_visit visit, void *argument);
 
-/* Everything of a bucket goes. PST_ENOMEM: it is as it was, or some of it has gone. */
-int pst_state_drop(struct pst_state *state, uint32_t bucket);
+/* Headers and used bytes of a bucket's pages: what an image of it takes, and what to drop it costs. Cost: a look at each page. */
+uint64_t pst_state_bucket_bytes(struct pst_state *state, uint32_t bucket);
+
+/* Everything of a bucket goes, page by page. */
+void pst_state_drop(struct pst_state *state, uint32_t bucket);
 
 /* A digest of the bucket's logical contents (records in order of key, log entries in order), whatever its pages: XXH3-128 low. */
 uint64_t pst_state_digest(struct pst_state *state, uint32_t bucket);

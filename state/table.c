@@ -135,16 +135,20 @@ undo_table:
     return NULL;
 }
 
+static void bucket_free(struct pst_table_bucket *bucket)
+{
+    if (bucket->pages != &bucket->page_first)
+        pst_free(bucket->pages);
+    pst_free(bucket->slots);
+    pst_free(bucket);
+}
+
 void pst_table_free(struct pst_table *table)
 {
     for (uint32_t i = 0; i < table->structure.state->bucket_count; i++) {
         struct pst_table_bucket *bucket = table->buckets[i];
-        if (bucket == NULL)
-            continue;
-        if (bucket->pages != &bucket->page_first)
-            pst_free(bucket->pages);
-        pst_free(bucket->slots);
-        pst_free(bucket);
+        if (bucket != NULL)
+            bucket_free(bucket);
     }
     pst_free(table->buckets);
     pst_free(table->structure.name);
@@ -167,6 +171,23 @@ static struct pst_table_bucket *bucket_new(struct pst_table *table, uint32_t num
     pst_state_account(table->structure.state, PST_CACHE_LINE_BYTES + INDEX_SLOTS_FIRST * sizeof *bucket->slots);
     table->buckets[number] = bucket;
     return bucket;
+}
+
+/* Page by page: record by record each page would be written again and again, and the index probed for each. */
+void pst_table_drop(struct pst_table *table, uint32_t number)
+{
+    struct pst_table_bucket *bucket = table->buckets[number];
+    if (bucket == NULL)
+        return;
+    bool inside = bucket->pages == &bucket->page_first;
+    uint64_t index_bytes = PST_CACHE_LINE_BYTES + ((uint64_t)bucket->mask + 1) * sizeof *bucket->slots +
+                           (inside ? 0 : bucket->page_capacity * sizeof *bucket->pages);
+    while (bucket->page_count != 0)
+        pst_page_give(table->structure.state, bucket->pages[--bucket->page_count]);
+    table->record_count -= bucket->count;
+    table->buckets[number] = NULL;
+    pst_state_account(table->structure.state, -(int64_t)index_bytes);
+    bucket_free(bucket);
 }
 
 static struct pst_table_bucket *bucket_of(const struct pst_table *table, uint32_t bucket)

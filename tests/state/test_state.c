@@ -1,5 +1,6 @@
 /* test_state.c - tables, logs and pages, one promise at a time. */
 #include "base/base.h"
+#include "state/image.h"
 #include "state/state.h"
 
 #include <setjmp.h>
@@ -564,6 +565,43 @@ static void the_digest_knows_contents_and_not_their_places(void **unused)
     pst_state_free(states[1]);
 }
 
+/* Many pages of both kinds, of a bucket that others stand beside. */
+static void a_dropped_bucket_leaves_nothing(void **unused)
+{
+    (void)unused;
+    struct pst_state *state = pst_state_new(BUCKETS, UINT64_MAX);
+    struct pst_table *table = pst_state_table_open(state, "t", 4, 4000);
+    struct pst_log *log = pst_state_log_open(state, "l");
+    struct pst_image_log logs[PST_STRUCTURES_MAX];
+    uint64_t empty = pst_state_bytes(state);
+    assert_int_equal(pst_state_bucket_bytes(state, 1), 0);
+    assert_int_equal(pst_state_logs(state, 1, logs), 0);
+    pst_state_drop(state, 1);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < 500; i++) {
+            *(uint32_t *)put(table, 1, i) = i;
+            (void)append_bytes(log, 1, 3000, (uint8_t)i);
+        }
+        assert_int_equal(pst_state_bucket_bytes(state, 2), round == 0 ? 0 : PST_PAGE_HEADER_BYTES + 4008);
+        (void)put(table, 2, 7);
+        assert_true(pst_state_bucket_bytes(state, 1) > 500 * 7000 && pst_state_bucket_bytes(state, 1) < 500 * 7100);
+        assert_int_equal(pst_state_logs(state, 1, logs), 1);
+        assert_int_equal(logs[0].head, pst_state_log_head(log, 1));
+        pst_state_check(state);
+        pst_state_drop(state, 1);
+        pst_state_check(state);
+        assert_int_equal(pst_state_bucket_bytes(state, 1), 0);
+        assert_int_equal(pst_state_logs(state, 1, logs), 0);
+        assert_int_equal(pst_state_table_count(table, 1), 0);
+        assert_int_equal(pst_state_table_count(table, 2), 1);
+        assert_int_equal(find(table, 1, 7), -1);
+        assert_int_equal(find(table, 2, 7), 0);
+    }
+    pst_state_drop(state, 2);
+    assert_int_equal(pst_state_bytes(state), empty);
+    pst_state_free(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -587,6 +625,7 @@ int main(void)
         cmocka_unit_test(the_page_header_is_laid_out_as_written),
         cmocka_unit_test(the_bytes_of_pages_are_pinned),
         cmocka_unit_test(the_digest_knows_contents_and_not_their_places),
+        cmocka_unit_test(a_dropped_bucket_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
