@@ -124,17 +124,20 @@ static int taken_begin(struct run *run, struct pst_ctx *consumer)
         filter->from = INT64_MIN;
     }
     if (filter->taken == NULL) {
-        struct taken **taken = pst_arena_alloc(&run->arena, consumer->node->input_count * sizeof *taken);
+        struct taken **taken = filter->taken_room;
+        if (taken == NULL)
+            taken = pst_arena_alloc(&consumer->arena, consumer->node->input_count * sizeof *taken);
         for (uint32_t i = 0; taken != NULL && i < consumer->node->input_count; i++) {
             uint32_t producer = run->graph->nodes[consumer->node->inputs[i].producer].host;
             uint32_t bucket_count = run->graph->nodes[producer].bucket_count;
-            taken[i] = pst_arena_alloc(&run->arena, bucket_count * sizeof **taken);
+            if (taken[i] == NULL)
+                taken[i] = pst_arena_alloc(&consumer->arena, bucket_count * sizeof **taken);
             if (taken[i] == NULL)
                 return PST_ENOMEM;
             for (uint32_t b = 0; b < bucket_count; b++)
-                taken[i][b].cut = INT64_MIN;
+                taken[i][b] = (struct taken){.cut = INT64_MIN};
         }
-        filter->taken = taken;
+        filter->taken = filter->taken_room = taken;
     }
     filter->open_moves++;
     return filter->taken != NULL ? PST_OK : PST_ENOMEM;
@@ -209,6 +212,36 @@ static uint32_t least_busy(const struct run *run, uint32_t operator_index)
     return best;
 }
 
+static int lane_init(struct run *run, const struct move *move, struct pst_ctx *ctx)
+{
+    uint32_t from_node = run->site->node_of_partition[move->operator_index][move->from];
+    bool far = from_node != run->site->this_node;
+    struct pst_arena *arena = &ctx->arena;
+    struct lane *lane = ctx->lane = pst_arena_alloc(arena, sizeof *ctx->lane);
+    ctx->filter = pst_arena_alloc(arena, sizeof *ctx->filter);
+    if (ctx->lane == NULL || ctx->filter == NULL)
+        return PST_ENOMEM;
+    uint32_t giver_worker =
+        far ? pst_link_worker(run, from_node) : run->partitions[move->operator_index][move->from]->worker;
+    pst_way_init(&lane->way, move->id, giver_worker, ctx->worker);
+    lane->of = pst_arena_alloc(arena, ctx->node->bucket_count);
+    lane->joining = pst_arena_alloc(arena, move->bucket_count * sizeof *lane->joining);
+    lane->digests = pst_arena_alloc(arena, move->bucket_count * sizeof *lane->digests);
+    ctx->sums = pst_sums_new(arena, ctx->node);
+    if (lane->of == NULL || lane->joining == NULL || lane->digests == NULL || ctx->sums == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < move->bucket_count; i++)
+        lane->of[move->buckets[i]] = LANE_WANTS;
+    lane->wanted_count = move->bucket_count;
+    lane->from = INT64_MIN;
+    lane->cut = INT64_MAX;
+    ctx->filter->from = INT64_MIN;
+    atomic_init(&lane->state, LANE_WAITING);
+    if (far)
+        pst_link_way(run, from_node, &lane->way, PST_LINK_IN);
+    return PST_OK;
+}
+
 static int lane_make(struct run *run, const struct move *move)
 {
     uint32_t first = run->instance_count;
@@ -216,12 +249,10 @@ static int lane_make(struct run *run, const struct move *move)
     struct pst_ctx *into = move->into != NO_PARTITION ? run->partitions[move->operator_index][move->into] : NULL;
     uint32_t worker = into != NULL ? into->worker : least_busy(run, move->operator_index);
     int rc = pst_instance_later(run, move->operator_index, move->to, worker, &ctx);
+    if (rc == PST_OK)
+        rc = lane_init(run, move, ctx);
     if (rc != PST_OK)
         return rc;
-    ctx->lane = pst_arena_alloc(&ctx->arena, sizeof *ctx->lane);
-    ctx->filter = pst_arena_alloc(&ctx->arena, sizeof *ctx->filter);
-    if (ctx->lane == NULL || ctx->filter == NULL)
-        return PST_ENOMEM;
     memcpy(ctx->buckets, move->buckets,
            move->bucket_count * sizeof *ctx->buckets); /* operators look at them when opened */
     ctx->owned_count = move->bucket_count;
@@ -230,16 +261,12 @@ static int lane_make(struct run *run, const struct move *move)
         ctx->state = into->state;
         ctx->spill = into->spill;
     }
-    atomic_init(&ctx->lane->state, LANE_WAITING);
-    atomic_init(&ctx->lane->blob, NULL);
-    ctx->lane->from = INT64_MIN;
-    ctx->lane->cut = INT64_MAX;
-    ctx->filter->from = INT64_MIN;
     rc = pst_channels_later(run, ctx);
     for (uint32_t i = 0; i < ctx->channel_out_count; i++)
         ctx->channels_out[i]->standby = true;
     if (rc == PST_OK)
         rc = opened(run, first);
+    ctx->owned_count = 0; /* they join one by one */
     return rc == PST_OK ? partition_into(run, ctx) : rc;
 }
 
@@ -311,8 +338,18 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     if (ctx == NULL)
         return PST_OK; /* the giver is on another node */
     struct giving *giving = pst_arena_alloc(&ctx->arena, sizeof *giving);
-    if (giving == NULL)
+    int64_t *taken_at = pst_arena_alloc(&ctx->arena, move->bucket_count * sizeof *taken_at);
+    ctx->sums = pst_sums_new(&ctx->arena, ctx->node);
+    if (giving == NULL || taken_at == NULL || ctx->sums == NULL)
         return PST_ENOMEM;
+    giving->taken_at = taken_at;
+    giving->way = &giving->own_way;
+    if (move->to_node == run->site->this_node) {
+        giving->way = &lane_here(run, move)->lane->way;
+    } else {
+        pst_way_init(giving->way, move->id, ctx->worker, pst_link_worker(run, move->to_node));
+        pst_link_way(run, move->to_node, giving->way, PST_LINK_OUT);
+    }
     giving->move = move;
     giving->after = after;
     giving->cut = INT64_MAX;
@@ -330,14 +367,6 @@ struct lane *pst_lane_of(const struct run *run, const struct move *move)
 {
     struct pst_ctx *ctx = lane_here(run, move);
     return ctx != NULL ? ctx->lane : NULL;
-}
-
-void pst_lane_hand(struct run *run, const struct move *move, struct blob *blob)
-{
-    struct pst_ctx *ctx = lane_here(run, move);
-    struct blob *older = atomic_exchange_explicit(&ctx->lane->blob, blob, memory_order_acq_rel);
-    PST_ASSERT(older == NULL);
-    pst_run_wake(run, ctx->worker);
 }
 
 static void overflow_route(void *argument, struct pst_ctx *producer, struct route *route)
@@ -498,8 +527,10 @@ static void giving_end(struct pst_ctx *giver)
 {
     if (giver == NULL || giver->giving == NULL)
         return;
-    pst_blob_free(giver->giving->blob);
+    (void)pst_giver_drop(giver, UINT64_MAX); /* what is left */
+    pst_way_empty(&giver->giving->own_way);
     giver->giving = NULL;
+    giver->sums = NULL;
 }
 
 void pst_lane_release_downstream(struct run *run, const struct move *move)
@@ -507,7 +538,7 @@ void pst_lane_release_downstream(struct run *run, const struct move *move)
     struct walk walk = {.run = run, .move = move};
     struct pst_ctx *giver = run->partitions[move->operator_index][move->from];
     (void)pst_routes_visit(run, move->operator_index, move->to, taken_end, &walk);
-    pst_link_blob_drop(run, move->id);
+    pst_link_way_end(run, move->id);
     giving_end(giver);
 }
 
@@ -579,19 +610,15 @@ static int drop_standby(void *argument, uint32_t consumer, uint32_t input, uint6
     return taken_end(walk, consumer, input, number);
 }
 
-static void lane_drop(struct run *run, struct pst_ctx *ctx)
+static void lane_drop(struct run *run, const struct move *move, struct pst_ctx *ctx)
 {
-    int rc = PST_OK;
     while (ctx->channel_count != 0)
         pst_channel_drop(run, ctx->channels[0]);
     while (ctx->channel_out_count != 0)
         pst_channel_drop(run, ctx->channels_out[0]);
-    pst_blob_free(atomic_exchange(&ctx->lane->blob, NULL));
-    for (uint32_t i = 0; i < ctx->owned_count && ctx->borrows && ctx->state != NULL && rc == PST_OK; i++)
-        rc = pst_state_drop(ctx->state, ctx->buckets[i]);
-    if (rc != PST_OK)
-        pst_run_fail(run, rc, "what a move of operator %s has brought cannot be thrown away: %s", ctx->node->id,
-                     pst_error_sentence(rc));
+    pst_way_empty(&ctx->lane->way);
+    for (uint32_t i = 0; i < move->bucket_count && ctx->borrows && ctx->state != NULL; i++)
+        pst_state_drop(ctx->state, move->buckets[i]);
     pst_instance_retire(run, ctx);
 }
 
@@ -601,10 +628,10 @@ void pst_lane_drop(struct run *run, const struct move *move)
     struct pst_ctx *lane = lane_here(run, move), *giver = run->partitions[move->operator_index][move->from];
     pst_upstreams_visit(run, move, drop_route, (void *)(uintptr_t)move);
     (void)pst_routes_visit(run, move->operator_index, move->to, drop_standby, &walk);
-    if (lane != NULL)
-        lane_drop(run, lane);
-    pst_link_blob_drop(run, move->id);
+    pst_link_way_end(run, move->id);
     giving_end(giver);
+    if (lane != NULL)
+        lane_drop(run, move, lane);
     run->partitions[move->operator_index][move->to] = NULL;
     run->site->node_of_partition[move->operator_index][move->to] = UINT16_MAX;
     workers_unfinished(run);

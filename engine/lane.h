@@ -8,7 +8,8 @@
  * Thread:   pst_lane_...(): the keeper, while all workers of the run stand still. pst_partition_...(): the instance's worker.
  * Holds true:
  *   M1  a row goes to the lane from when its producer has said so; to the giver as before, until it is released
- *   M2  an image is taken when the open epoch has had no row, so it is the state at `now`; the lane takes no row below that
+ *   M2  a bucket's image is taken when the open epoch has had no row, so it is the state at `now`; the lane gives the bucket no row, timer
+ *       or end of an epoch below that, and every one from there on
  *   M3  what a lane puts out stays with it until it is an owner, then only what is at or above the cut goes out
  *   M4  downstream a row of (bucket, number) is taken once while two may send it
  *   M5  a lane holds nobody up before its bounds are reached: of what waits for it, and of what it keeps. Then it stands still, who sends
@@ -20,6 +21,20 @@
 #include "engine/runtime.h"
 
 #define LANE_BYTES_MAX (UINT64_C(256) << 20)
+/* What the giver does in one step: some milliseconds' work. */
+#define TURN_BYTES_MAX (UINT64_C(4) << 20)
+/* A parcel ends where it has passed this; so it is longer by one bucket at most. */
+#define PARCEL_BYTES_MAX (UINT64_C(1) << 20)
+/* Images that are taken and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
+#define WAY_BYTES_MAX (UINT64_C(8) << 20)
+enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
+/* Joining may cost the operator a look at all of it (scratch that is made again) in one call at the next end of an epoch. So many buckets
+ * join at one time that this takes no longer; at first so many bytes as a turn gives. */
+#define JOIN_NS_MAX (UINT64_C(10) * 1000 * 1000)
+/* While the giver stays at the end of an epoch to hand more over: rows of the next one that may wait, some milliseconds' work. */
+#define STAND_ROWS_MAX UINT64_C(16384)
+/* When all images are taken: how long digests wait for the next end of an epoch. Then the move goes on without. */
+#define DIGEST_WAIT_NS (UINT64_C(2) * 1000 * 1000 * 1000)
 
 /* ---- standing still (run.c) ---- */
 void pst_run_hold(struct run *run); /* asks for it; the keeper is woken when it is so */
@@ -42,29 +57,90 @@ struct move {
 };
 #define NO_PARTITION UINT32_MAX
 
-/* Buckets as bytes, at one moment. */
-struct blob {
+/* ---- parcels: images of some buckets, and digests of some ---- */
+struct parcel { /* what one is made of */
+    const uint32_t *digests, *buckets;
+    uint32_t digest_count, bucket_count;
+    bool last;
+};
+
+struct blob { /* and as bytes, at one moment. lane_copy.c has the layout */
     int64_t t;
+    uint32_t number; /* of the parcel in its move, from 1 */
     struct pst_text bytes;
 };
 
+/* From the giver to the lane, or to the link that leads there; and over there from the link to the lane. One puts in, one takes out. */
+struct way {
+    uint64_t move;
+    uint32_t giver_worker, taker_worker; /* of this run: who is woken when room is made, when something comes */
+    ck_ring_t ring;
+    ck_ring_buffer_t buffer[WAY_PARCELS];
+    _Atomic uint32_t arrived;       /* the number of the last parcel that is in the lane, and freed */
+    _Atomic uint64_t bytes_arrived; /* of all up to it */
+    _Atomic uint32_t cost;          /* of their joining: microseconds a MiB, + 1; 0: not known yet */
+};
+void pst_way_init(struct way *way, uint64_t move, uint32_t giver_worker, uint32_t taker_worker);
+/* False: there is no room, the blob is still the caller's. */
+bool pst_way_put(struct run *run, struct way *way, struct blob *blob);
+struct blob *pst_way_take(struct way *way); /* the caller's; NULL: none */
+void pst_way_arrived(struct run *run, struct way *way, const struct blob *blob);
+void pst_way_empty(struct way *way); /* frees what is in it. NULL is nothing */
+void pst_blob_free(struct blob *blob);
+
 enum lane_state { LANE_WAITING = 1, LANE_FAILED, LANE_INSTALLED, LANE_SERVING };
-struct lane { /* the taker's. Written by its worker, but for what the keeper gives it, and while workers stand still */
-    _Atomic int state;         /* enum lane_state */
-    struct blob *_Atomic blob; /* to be installed, then freed; NULL: none yet, or it is in */
-    int64_t from;              /* the state's time: rows below it are in it already */
-    int64_t cut;               /* SERVING: what is below it the giver puts out */
-    atomic_bool overflow;      /* M5 */
-    int error;                 /* FAILED: of the install */
+enum lane_has {
+    LANE_NOTHING,
+    LANE_WANTS,
+    LANE_HAS,
+    LANE_JOINED
+}; /* HAS: its state is of a time that the lane has not reached */
+enum lane_mistake { LANE_CORRECT, LANE_TAKES_TWICE, LANE_LOSES_ONE, LANE_LOST_ONE }; /* planted by tests: M2 */
+
+struct lane_digest {
+    uint32_t bucket;
+    uint64_t digest;
+};
+struct
+    lane { /* the taker's. Written by its worker, but for what others put on the way, and while workers stand still */
+    _Atomic int state; /* enum lane_state */
+    struct way way;
+    uint8_t *of; /* by bucket: enum lane_has */
+    uint32_t wanted_count;
+    /* the parcel that is in */
+    bool stops, last; /* stops: its time, `t`, is not reached yet */
+    int64_t t;
+    uint32_t *joining; /* at `t` */
+    uint32_t joining_count;
+    struct lane_digest *digests; /* of the giver, at `t` */
+    uint32_t digest_count, compared_count;
+    uint64_t joined_bytes; /* since the last on_time() */
+    int64_t from;          /* INSTALLED: from here on it has all that its buckets put out */
+    int64_t cut;           /* SERVING: what is below it the giver puts out */
+    atomic_bool overflow;  /* M5 */
+    int error;             /* FAILED: why */
+    char why[100];
+    enum lane_mistake mistake;
 };
 
 struct giving { /* the giver's */
     const struct move *move;
-    int64_t after; /* the image is taken at the first end of an epoch that is not below it */
-    struct blob *blob;
+    int64_t after; /* images are taken at ends of epochs that are not below it */
+    struct way own_way, *way;
+    int64_t *taken_at;     /* by place in the move's buckets */
+    uint32_t imaged_count; /* of the move's buckets, in their order */
+    int64_t at;            /* when it handed over last */
+    uint64_t at_bytes;     /* at that time */
+    uint64_t rest_ns;      /* not before that again: others of its worker, and of the lane's, have a turn as long */
+    uint32_t parcel_count;
+    uint64_t bytes_put, late_ns;              /* late: when digests are not waited for any more */
+    _Atomic uint64_t bytes_done, bytes_total; /* of images. For whoever wants to know */
+    _Atomic uint64_t pause_ns_max;            /* of a step, for images and digests */
     bool stop; /* it is an owner no more from the first end of an epoch at or above `cut` on */
     int64_t cut, stopped_at;
-    atomic_bool imaged, stopped, ended; /* ended: before it has come to the one or the other */
+    uint32_t dropped_count; /* of the move's buckets, after that */
+    atomic_bool given, stopped,
+        ended; /* given: all of it is on the way. ended: before it has come to the one or the other */
     int error;
 };
 
@@ -90,11 +166,12 @@ struct taken {     /* of a producer's bucket */
     int64_t cut;   /* below it the giver alone puts out, be it after what the lane has put out above it */
 };
 
-struct filter {           /* of what comes to an instance */
-    int64_t from;         /* nothing below it */
-    uint8_t *gone;        /* by bucket of the row: not its own any more; NULL: all are */
-    struct taken **taken; /* by input, then by producer's bucket; NULL: not looked at */
-    uint32_t open_moves;  /* `taken` is kept while there is one */
+struct filter {                /* of what comes to an instance */
+    int64_t from;              /* nothing below it */
+    uint8_t *gone;             /* by bucket of the row: not its own any more; NULL: all are */
+    struct taken **taken;      /* by input, then by producer's bucket; NULL: not looked at */
+    struct taken **taken_room; /* kept for the next time; NULL: there was none */
+    uint32_t open_moves;       /* `taken` is kept while there is one */
 };
 
 /* Makes what this node has of the move: branches of upstreams, the lane, channels that are on standby downstream. */
@@ -103,14 +180,11 @@ int pst_lane_open(struct run *run, const struct move *move);
 void pst_lane_drop(struct run *run, const struct move *move);
 /* From which event time on all rows of the buckets go both ways, as far as this node's producers are concerned. */
 int64_t pst_lane_branched(const struct run *run, const struct move *move);
-/* The giver is to take the image; it is here. */
+/* The giver is to hand over, where it is here. */
 int pst_lane_copy(struct run *run, const struct move *move, int64_t after);
 struct giving *pst_lane_giving(const struct run *run, const struct move *move); /* NULL: the giver is not here */
 struct lane *pst_lane_of(const struct run *run, const struct move *move);       /* NULL: the lane is not here */
-/* The lane is to install it; it owns it. At any time. */
-void pst_lane_hand(struct run *run, const struct move *move, struct blob *blob);
-bool pst_lane_overflows(const struct run *run, const struct move *move); /* M5, of what is here. At any time */
-void pst_blob_free(struct blob *blob);
+bool pst_lane_overflows(const struct run *run, const struct move *move);        /* M5, of what is here. At any time */
 /* It is decided: on every node. Downstreams first, then the lane, then the giver: by three calls of the keeper. */
 void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_t cut);
 void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut);
@@ -131,12 +205,36 @@ void pst_lane_retire(struct run *run, const struct move *move);
 bool pst_lane_settled(const struct run *run, const struct move *move, int64_t until);
 
 /* ---- in a worker's step ---- */
-/* At the beginning of an epoch, before any of its rows. PST_OK, or why the run ends. */
-int pst_partition_turn(struct pst_ctx *ctx);
-/* The buckets as they are now, as bytes. PST_ENOMEM. */
-int pst_lane_image(struct pst_ctx *ctx, const struct move *move, struct blob *blob);
+/* Before rows of the open epoch are delivered. PST_OK, or why the run ends. */
+int pst_partition_turn(struct pst_ctx *ctx, bool *ret_any);
+/* A giver that has stopped forgets some of its buckets; true: it did. */
+bool pst_giver_drop(struct pst_ctx *ctx, uint64_t bytes_max);
+/* The giver hands over what there is room for; true: it did. */
+bool pst_giver_copy(struct pst_ctx *ctx);
+/* It has more to hand over here, where the open epoch has had no row; `closed`: it will have none beyond those that are here. */
+bool pst_giver_stands(const struct pst_ctx *ctx, bool closed);
+/* What a parcel is made of, as bytes. PST_ENOMEM. */
+int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, struct pst_text *bytes);
 /* Fuzzed: the bytes come from another node. PST_EDATA, PST_EABI, PST_ENOMEM: the lane is of no use. */
-int pst_lane_install(struct pst_ctx *ctx, const struct blob *blob);
+int pst_parcel_read(struct pst_ctx *ctx, const struct blob *blob);
+/* Sums of an instance, while it gives or takes buckets: NULL without memory; in `arena`. begin: the bucket's image is taken; join: it is
+ * the lane's, and whatever the lane took for it before counts, too. */
+struct sums *pst_sums_new(struct pst_arena *arena, const struct pst_graph_node *node);
+void pst_sums_begin(struct sums *sums, uint32_t bucket);
+void pst_sums_join(struct sums *sums, uint32_t bucket);
+void pst_sums_in(struct sums *sums, const struct edge *edge, const struct pst_rows *rows);
+void pst_sums_out(struct sums *sums, uint32_t output_index, const struct output *output, uint32_t row_count);
+/* At an epoch's end: the same on both sides of a move. */
+uint64_t pst_bucket_digest(const struct pst_ctx *ctx, uint32_t bucket);
+/* The lane takes the next parcel in, where it may; true: it did. */
+bool pst_lane_take(struct pst_ctx *ctx);
+void pst_lane_begin(struct pst_ctx *ctx, int64_t t); /* with its first one */
+bool pst_lane_turn(struct pst_ctx *ctx); /* at an epoch's end: buckets join if it is their time; true: it was */
+/* An on_time() has taken so long. */
+void pst_lane_took(struct pst_ctx *ctx, uint64_t ns);
+bool pst_lane_wants_row(struct pst_ctx *ctx, const struct edge *edge, const struct frame *frame, uint32_t row);
+/* Of rows cursor .. end - 1 those of buckets that have not joined go; the others stand before `end`. The new cursor. */
+uint32_t pst_lane_skip(struct pst_ctx *ctx, const struct edge *edge, struct frame *frame, uint32_t end);
 void pst_filter_tidy(struct pst_ctx *ctx);                                         /* one that keeps nothing out goes */
 void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first); /* rows below `first` go */
 /* Takes out of a frame what is not wanted, behind what has been delivered of it. */
@@ -150,7 +248,11 @@ static inline bool pst_is_the_givers(const struct pst_ctx *ctx)
 {
     return ctx->lane != NULL && ctx->lane->state == LANE_SERVING && ctx->emit_time < ctx->lane->cut;
 }
-bool pst_lane_waits(struct pst_ctx *ctx); /* it has no state yet: it takes in what comes */
+/* It has not all of its buckets yet: it works up to the time of the parcel that is in, and no further. */
+static inline bool pst_lane_waits(const struct pst_ctx *ctx)
+{
+    return ctx->lane != NULL && ctx->lane->state <= LANE_FAILED;
+}
 /* join.c */
 int pst_join_turn(struct pst_ctx *ctx);
 void pst_join_ended(struct pst_ctx *ctx); /* it is at the end of its input */

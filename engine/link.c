@@ -32,10 +32,19 @@ struct far {
     bool end_granted;
 };
 
-struct parcel { /* a blob on its way */
-    uint64_t move;
-    struct blob *blob;
-    uint32_t chunk_count, chunks; /* in: so many of them are here */
+/* Parcels of a move, in order of their numbers. */
+struct sending {     /* kept until the lane has them, to be sent again when the connection breaks */
+    struct way *way; /* NULL: none are sent */
+    struct blob *kept[WAY_PARCELS];
+    uint32_t kept_count, sent_count; /* of them; of the one behind so many chunks: */
+    uint32_t chunk_count;
+    uint32_t whole_number; /* of the last one that was ever sent whole */
+};
+struct receiving {
+    struct way *way;                   /* NULL: none are wanted */
+    struct blob *blob;                 /* of which so many chunks are here; NULL: the next one begins with its first */
+    uint32_t chunk_count, whole_count; /* of parcels, the latter */
+    uint32_t told, cost_told;          /* the sender: the last one that is in the lane, what that costs */
 };
 
 enum link_state { LINK_DOWN, LINK_OPENING, LINK_UP };
@@ -53,24 +62,27 @@ struct link {
     uint64_t cut_heard;
     struct far **fars;
     uint32_t far_count, far_capacity, first;
-    struct parcel *_Atomic out; /* being sent, from chunk out_next on */
-    uint32_t out_next;
-    struct parcel *in; /* being received */
-    uint64_t thanks;   /* the move whose parcel has come, and the sender is to be told; 0: none */
-    uint32_t thanks_chunk;
+    struct sending sending;
+    struct receiving receiving;
     uint8_t *message, *scratch;
     size_t message_bytes, scratch_bytes;
 };
 
-static void parcel_free(struct parcel *parcel);
+static void sending_end(struct link *link);
+static void receiving_end(struct link *link);
 
 /* ---- life ---- */
 
 uint32_t pst_link_worker(const struct run *run, uint32_t far_node) { return far_node % run->worker_count; }
 
+static uint32_t node_room(const struct site *site)
+{
+    return site->node_capacity > site->node_count ? site->node_capacity : site->node_count;
+}
+
 int pst_links_init(struct run *run)
 {
-    run->links = pst_arena_alloc(&run->arena, run->site->node_count * sizeof(struct link *));
+    run->links = pst_arena_alloc(&run->arena, node_room(run->site) * sizeof(struct link *));
     return run->links != NULL ? PST_OK : PST_ENOMEM;
 }
 
@@ -258,7 +270,8 @@ void pst_link_remove(struct run *run, struct channel *channel)
 int pst_links_deal(struct run *run, struct worker *worker)
 {
     uint32_t node_count = run->site != NULL ? run->site->node_count : 0;
-    worker->links = pst_arena_alloc(&run->arena, (node_count + 1) * sizeof(struct link *));
+    uint32_t room = run->site != NULL ? node_room(run->site) : 0;
+    worker->links = pst_arena_alloc(&run->arena, (room + 1) * sizeof(struct link *));
     if (worker->links == NULL)
         return PST_ENOMEM;
     for (uint32_t n = 0; n < node_count; n++) {
@@ -277,15 +290,14 @@ void pst_links_fini(struct run *run)
         if (link == NULL)
             continue;
         pst_link_close(link); /* of a run whose workers were stopped before they were done */
-        parcel_free(link->in);
-        parcel_free(atomic_load(&link->out));
+        sending_end(link);
+        receiving_end(link);
         for (uint32_t i = 0; i < link->far_count; i++)
             kept_free(link->fars[i]);
         pst_free(link->fars);
         pst_free(link->message);
         pst_free(link->scratch);
     }
-    parcel_free(atomic_load(&run->parcel));
     pst_free(run->fars);
 }
 
@@ -308,7 +320,8 @@ static void conn_drop(struct link *link)
     link->state = LINK_DOWN;
     link->retry_ns = run->world->now_ns(run->world->self) + RETRY_NS;
     link->cut_told = 0;
-    link->out_next = 0; /* a parcel begins again */
+    link->sending.sent_count = link->sending.chunk_count = link->receiving.told = 0; /* parcels begin again */
+    link->receiving.cost_told = 0;
     for (uint32_t i = 0; i < link->far_count; i++) {
         struct far *far = link->fars[i];
         far->resumed = far->asked = false;
@@ -449,19 +462,37 @@ static bool conn_bring_up(struct link *link)
 
 /* ---- parcels ---- */
 
-enum { CHUNK_BYTES = 256 * 1024 };
+enum { CHUNK_BYTES = 256 * 1024, CHUNKS_MAX = 64 * 1024 };
 
-static void parcel_free(struct parcel *parcel)
+static void sending_end(struct link *link)
 {
-    if (parcel != NULL)
-        pst_blob_free(parcel->blob);
-    pst_free(parcel);
+    for (uint32_t i = 0; i < link->sending.kept_count; i++)
+        pst_blob_free(link->sending.kept[i]);
+    link->sending = (struct sending){0};
 }
 
-static void parcel_arrived(struct run *run, struct parcel *parcel)
+static void receiving_end(struct link *link)
 {
-    parcel_free(atomic_exchange_explicit(&run->parcel, parcel, memory_order_acq_rel));
-    run->world->wake(run->world->self, 0);
+    pst_blob_free(link->receiving.blob);
+    link->receiving = (struct receiving){0};
+}
+
+void pst_link_way(struct run *run, uint32_t far_node, struct way *way, pst_link_end end)
+{
+    struct link *link = run->links[far_node]; /* pst_link_need() */
+    PST_ASSERT(end == PST_LINK_OUT ? link->sending.way == NULL : link->receiving.way == NULL);
+    *(end == PST_LINK_OUT ? &link->sending.way : &link->receiving.way) = way;
+}
+
+void pst_link_way_end(struct run *run, uint64_t move)
+{
+    for (uint32_t n = 0; n < run->site->node_count; n++) {
+        struct link *link = run->links[n];
+        if (link != NULL && link->sending.way != NULL && link->sending.way->move == move)
+            sending_end(link);
+        if (link != NULL && link->receiving.way != NULL && link->receiving.way->move == move)
+            receiving_end(link);
+    }
 }
 
 int pst_link_need(struct run *run, uint32_t far_node)
@@ -477,145 +508,131 @@ int pst_link_need(struct run *run, uint32_t far_node)
     return rc;
 }
 
-void pst_link_blob(struct run *run, uint32_t far_node, uint64_t move, struct blob *blob)
-{
-    struct parcel *parcel = pst_calloc(1, sizeof *parcel);
-    if (parcel == NULL) {
-        pst_blob_free(blob);
-        pst_run_fail(run, PST_ENOMEM, "no memory to hand buckets over");
-        return;
-    }
-    *parcel = (struct parcel){
-        .move = move, .blob = blob, .chunk_count = (uint32_t)((blob->bytes.count + CHUNK_BYTES - 1) / CHUNK_BYTES)};
-    if (far_node == run->site->this_node) {
-        parcel_arrived(run, parcel);
-        return;
-    }
-    struct link *link = run->links[far_node];
-    struct parcel *older = atomic_exchange_explicit(&link->out, parcel, memory_order_acq_rel);
-    PST_ASSERT(older == NULL); /* pst_link_blob_drop() */
-    pst_run_wake(run, link->worker);
-}
-
-void pst_link_blob_drop(struct run *run, uint64_t move)
-{
-    for (uint32_t n = 0; n < run->site->node_count; n++) {
-        struct link *link = run->links[n];
-        struct parcel *out = link != NULL ? atomic_load_explicit(&link->out, memory_order_acquire) : NULL;
-        if (out != NULL && out->move == move) {
-            atomic_store_explicit(&link->out, NULL, memory_order_release);
-            parcel_free(out);
-            link->out_next = 0;
-        }
-        if (link != NULL && link->in != NULL && link->in->move == move) {
-            parcel_free(link->in);
-            link->in = NULL;
-        }
-    }
-    pst_blob_free(pst_link_blob_take(run, move));
-}
-
-struct blob *pst_link_blob_take(struct run *run, uint64_t move)
-{
-    struct parcel *parcel = atomic_exchange_explicit(&run->parcel, NULL, memory_order_acq_rel);
-    struct blob *blob = NULL;
-    if (parcel != NULL && parcel->move == move) {
-        blob = parcel->blob;
-        parcel->blob = NULL;
-    }
-    parcel_free(parcel);
-    return blob;
-}
-
 static int on_chunk(struct link *link, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
 {
+    struct receiving *in = &link->receiving;
     struct pst_wire_chunk chunk;
     int rc = pst_wire_chunk_read(bytes, byte_count, &chunk);
     if (rc != PST_OK)
         return rc;
+    if (in->way == NULL || in->way->move != head->move || chunk.parcel <= in->whole_count)
+        return PST_OK; /* of a move that was given up, or sent again */
     if (chunk.index == 0) {
-        parcel_free(link->in);
-        link->in = pst_calloc(1, sizeof *link->in);
-        if (link->in == NULL)
+        pst_blob_free(in->blob);
+        in->chunk_count = 0;
+        in->blob = pst_calloc(1, sizeof *in->blob);
+        if (in->blob == NULL)
             return PST_ENOMEM;
-        *link->in = (struct parcel){.move = head->move, .chunk_count = chunk.count};
-        link->in->blob = pst_calloc(1, sizeof *link->in->blob);
-        if (link->in->blob == NULL)
-            return PST_ENOMEM;
-        link->in->blob->t = chunk.t;
+        in->blob->t = chunk.t;
+        in->blob->number = chunk.parcel;
     }
-    struct parcel *in = link->in;
-    if (in == NULL || in->move != head->move)
-        return PST_OK; /* of a move that was given up */
-    if (chunk.index != in->chunks || chunk.count != in->chunk_count)
+    if (in->blob == NULL || chunk.parcel != in->whole_count + 1 || chunk.index != in->chunk_count ||
+        chunk.count > CHUNKS_MAX || chunk.t != in->blob->t)
         return PST_EDATA;
     rc = pst_text_add(&in->blob->bytes, chunk.bytes, chunk.byte_count);
-    if (rc == PST_OK && ++in->chunks == in->chunk_count) {
-        link->in = NULL;
-        link->thanks = head->move;
-        link->thanks_chunk = chunk.index;
-        parcel_arrived(link->run, in);
-    }
-    return rc;
+    if (rc != PST_OK || ++in->chunk_count < chunk.count)
+        return rc;
+    if (!pst_way_put(link->run, in->way, in->blob))
+        return PST_EDATA; /* more than it may send */
+    in->blob = NULL;
+    in->whole_count++;
+    return PST_OK;
 }
 
-/* The whole parcel is there: until then it is kept, to be sent again when the connection breaks. */
+/* The lane has taken in all up to this one. */
 static int on_chunk_ack(struct link *link, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
 {
-    uint32_t bucket, chunk;
-    struct parcel *out = atomic_load_explicit(&link->out, memory_order_acquire);
-    int rc = pst_wire_chunk_ack_read(bytes, byte_count, &bucket, &chunk);
-    if (rc == PST_OK && out != NULL && out->move == head->move && chunk + 1 == out->chunk_count &&
-        atomic_compare_exchange_strong(&link->out, &out, NULL)) {
-        parcel_free(out);
-        link->out_next = 0;
+    struct sending *out = &link->sending;
+    uint32_t parcel, cost;
+    int rc = pst_wire_chunk_ack_read(bytes, byte_count, &parcel, &cost);
+    if (rc != PST_OK || out->way == NULL || out->way->move != head->move)
+        return rc;
+    if (parcel > out->whole_number)
+        return PST_EDATA;
+    atomic_store_explicit(&out->way->cost, cost, memory_order_relaxed);
+    while (out->kept_count != 0 && out->kept[0]->number <= parcel) {
+        struct blob *blob = out->kept[0];
+        memmove(&out->kept[0], &out->kept[1], --out->kept_count * sizeof(struct blob *));
+        if (out->sent_count != 0)
+            out->sent_count--;
+        else
+            out->chunk_count = 0; /* it was being sent again, and had come */
+        pst_way_arrived(link->run, out->way, blob);
+        pst_blob_free(blob);
     }
-    return rc;
+    return PST_OK;
 }
 
-static int thanks_send(struct link *link)
+static int ack_send(struct link *link, uint32_t parcel, uint32_t cost)
 {
     struct pst_wire_head head = head_of(link, NULL, 0);
     size_t bytes = 0;
-    head.move = link->thanks;
-    int rc = pst_wire_chunk_ack_write(&head, 0, link->thanks_chunk, link->message, link->message_bytes, &bytes);
+    head.move = link->receiving.way->move;
+    int rc = pst_wire_chunk_ack_write(&head, parcel, cost, link->message, link->message_bytes, &bytes);
     rc = message_send(link, rc, bytes);
-    if (rc == PST_OK)
-        link->thanks = 0;
+    if (rc == PST_OK) {
+        link->receiving.told = parcel;
+        link->receiving.cost_told = cost;
+    }
     return rc;
+}
+
+static int chunk_room(struct link *link)
+{
+    size_t wanted = pst_wire_chunk_bound(CHUNK_BYTES);
+    if (link->message_bytes >= wanted)
+        return PST_OK;
+    uint8_t *larger = pst_realloc(link->message, wanted);
+    if (larger == NULL)
+        return PST_ENOMEM;
+    link->message = larger;
+    link->message_bytes = wanted;
+    return PST_OK;
+}
+
+/* The next chunk; *ret_any stays where there is none. */
+static int chunk_send(struct link *link, bool *ret_any)
+{
+    struct sending *out = &link->sending;
+    if (out->sent_count == out->kept_count) {
+        struct blob *blob = out->kept_count < WAY_PARCELS ? pst_way_take(out->way) : NULL;
+        if (blob == NULL)
+            return PST_OK;
+        out->kept[out->kept_count++] = blob;
+    }
+    const struct blob *blob = out->kept[out->sent_count];
+    size_t from = (size_t)out->chunk_count * CHUNK_BYTES, left = blob->bytes.count - from, bytes = 0;
+    struct pst_wire_head head = head_of(link, NULL, 0);
+    struct pst_wire_chunk chunk = {.t = blob->t,
+                                   .parcel = blob->number,
+                                   .index = out->chunk_count,
+                                   .count = (uint32_t)((blob->bytes.count + CHUNK_BYTES - 1) / CHUNK_BYTES),
+                                   .byte_count = (uint32_t)(left < CHUNK_BYTES ? left : CHUNK_BYTES),
+                                   .bytes = blob->bytes.bytes + from};
+    head.move = out->way->move;
+    int rc = chunk_room(link);
+    if (rc == PST_OK)
+        rc = pst_wire_chunk_write(&head, &chunk, link->message, link->message_bytes, &bytes);
+    rc = message_send(link, rc, bytes);
+    if (rc != PST_OK)
+        return rc;
+    *ret_any = true;
+    if (++out->chunk_count == chunk.count) {
+        out->chunk_count = 0;
+        out->sent_count++;
+        out->whole_number = blob->number > out->whole_number ? blob->number : out->whole_number;
+    }
+    return PST_OK;
 }
 
 /* One chunk a step, when channels have had their turn. */
 static int parcel_send(struct link *link, bool *ret_any)
 {
-    struct parcel *out = atomic_load_explicit(&link->out, memory_order_acquire);
-    if (link->thanks != 0)
-        return thanks_send(link);
-    if (out == NULL || link->out_next == out->chunk_count)
-        return PST_OK;
-    size_t wanted = pst_wire_chunk_bound(CHUNK_BYTES), bytes = 0;
-    if (link->message_bytes < wanted) {
-        uint8_t *larger = pst_realloc(link->message, wanted);
-        if (larger == NULL)
-            return PST_ENOMEM;
-        link->message = larger;
-        link->message_bytes = wanted;
-    }
-    size_t from = (size_t)link->out_next * CHUNK_BYTES, left = out->blob->bytes.count - from;
-    struct pst_wire_head head = head_of(link, NULL, 0);
-    struct pst_wire_chunk chunk = {.t = out->blob->t,
-                                   .index = link->out_next,
-                                   .count = out->chunk_count,
-                                   .byte_count = (uint32_t)(left < CHUNK_BYTES ? left : CHUNK_BYTES),
-                                   .bytes = out->blob->bytes.bytes + from};
-    head.move = out->move;
-    int rc = pst_wire_chunk_write(&head, &chunk, link->message, link->message_bytes, &bytes);
-    rc = message_send(link, rc, bytes);
-    if (rc != PST_OK)
-        return rc;
-    *ret_any = true;
-    link->out_next++;
-    return PST_OK;
+    const struct receiving *in = &link->receiving;
+    uint32_t arrived = in->way != NULL ? atomic_load_explicit(&in->way->arrived, memory_order_acquire) : 0;
+    uint32_t cost = arrived != 0 ? atomic_load_explicit(&in->way->cost, memory_order_relaxed) : 0;
+    int rc = arrived != in->told || cost != in->cost_told ? ack_send(link, arrived, cost) : PST_OK;
+    return rc == PST_OK && link->sending.way != NULL ? chunk_send(link, ret_any) : rc;
 }
 
 /* ---- in ---- */

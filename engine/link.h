@@ -43,13 +43,11 @@ void pst_link_peer_ended(struct run *run, uint32_t far_node);
 /* There is to be a connection to this node, be it for no channel. While workers stand still. */
 int pst_link_need(struct run *run, uint32_t far_node);
 
-/* Buckets as bytes (lane.h) to the move's lane on another node, or here; the link owns them. The keeper. */
-struct blob;
-void pst_link_blob(struct run *run, uint32_t far_node, uint64_t move, struct blob *blob);
-/* None of this move are wanted any more. While workers stand still. */
-void pst_link_blob_drop(struct run *run, uint64_t move);
-/* The ones that have come for this move, whole; the caller owns them. NULL: not yet. The keeper. */
-struct blob *pst_link_blob_take(struct run *run, uint64_t move);
+/* Parcels (lane.h) of one move: from the giver's way to that node (PST_LINK_OUT), or from there into the lane's (PST_LINK_IN). The way is
+ * borrowed until its end. While workers stand still. */
+struct way;
+void pst_link_way(struct run *run, uint32_t far_node, struct way *way, pst_link_end end);
+void pst_link_way_end(struct run *run, uint64_t move);
 
 /* A worker's step: true if something was done. */
 bool pst_link_receive(struct link *link);

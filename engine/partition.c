@@ -89,6 +89,8 @@ static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const str
                             .hash = edge->keyed ? frame->hash + from : NULL,
                             .bucket = edge->keyed ? frame->bucket + from : NULL};
     mark(ctx, edge, &rows);
+    if (ctx->sums != NULL)
+        pst_sums_in(ctx->sums, edge, &rows);
     ctx->had_rows = true;
     if (ctx->sink != NULL)
         ctx->sink->rows += n;
@@ -121,7 +123,11 @@ static int deliver_below(struct pst_ctx *ctx, struct channel *channel, int64_t l
     struct frame *frame;
     while ((frame = pst_channel_head(channel)) != NULL && frame->time[frame->cursor] < limit) {
         uint32_t end = rows_below(frame, limit);
-        int rc = deliver_slice(ctx, channel->edge, frame, frame->cursor, end - frame->cursor);
+        int rc = PST_OK;
+        if (pst_lane_waits(ctx))
+            frame->cursor = pst_lane_skip(ctx, channel->edge, frame, end);
+        if (frame->cursor < end)
+            rc = deliver_slice(ctx, channel->edge, frame, frame->cursor, end - frame->cursor);
         *ret_any = true;
         if (rc != PST_OK)
             return rc;
@@ -160,10 +166,14 @@ static uint32_t rank_below(struct pst_ctx *ctx, int64_t limit, struct ranked *re
     for (uint32_t c = 0; c < ctx->channel_count; c++) {
         struct channel *channel = ctx->channels[c];
         for (struct frame *frame = channel->held_first; frame != NULL; frame = frame->next) {
-            for (uint32_t row = frame->cursor; row < frame->row_count && frame->time[row] < limit; row++, count++)
+            for (uint32_t row = frame->cursor; row < frame->row_count && frame->time[row] < limit; row++) {
+                if (pst_lane_waits(ctx) && !pst_lane_wants_row(ctx, channel->edge, frame, row))
+                    continue;
                 if (ret_ranked != NULL)
                     ret_ranked[count] = (struct ranked){
                         frame->time[row], frame->producer[row], row, frame->number[row], frame, channel->edge};
+                count++;
+            }
         }
     }
     return count;
@@ -191,13 +201,13 @@ static int deliver_total(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
     for (uint32_t c = 0; c < ctx->channel_count; c++)
         (void)pst_channel_hold(ctx->channels[c]);
     uint32_t count = rank_below(ctx, limit, NULL);
-    if (count == 0)
+    if (count == 0 && !pst_lane_waits(ctx))
         return PST_OK;
-    struct ranked *ranked = pst_malloc(count * sizeof *ranked);
+    struct ranked *ranked = pst_malloc((count + 1) * sizeof *ranked);
     if (ranked == NULL)
         return PST_ENOMEM;
-    *ret_any = true;
-    PST_ASSERT(rank_below(ctx, limit, ranked) == count);
+    *ret_any |= count != 0;
+    count = rank_below(ctx, limit, ranked);
     qsort(ranked, count, sizeof *ranked, compare_ranked);
     int rc = deliver_ranked(ctx, ranked, count);
     pst_free(ranked);
@@ -258,14 +268,19 @@ static int64_t first_waiting(struct pst_ctx *ctx)
     return first;
 }
 
+static uint64_t now_ns(const struct run *run) { return run->world->now_ns(run->world->self); }
+
 static int call_on_time(struct pst_ctx *ctx, int64_t t)
 {
     find_due(ctx, t);
     ctx->had_rows = false;
     ctx->emit_time = t - 1;
     pst_paging_begins(ctx, t);
+    uint64_t begun_ns = pst_lane_waits(ctx) ? now_ns(ctx->run) : 0;
     int rc = ctx->node->op->on_time != NULL ? ctx->node->op->on_time(ctx, t) : PST_OK;
     rc = pst_paging_ends(ctx, rc);
+    if (pst_lane_waits(ctx))
+        pst_lane_took(ctx, now_ns(ctx->run) - begun_ns);
     if (rc != PST_OK)
         return pst_ctx_failed(ctx, rc, "on_time");
     return pst_batches_flush(ctx);
@@ -464,7 +479,7 @@ static int hold_back(struct pst_ctx *ctx, bool *ret_any)
     return pst_ctx_failed(ctx, PST_EFULL, "its inputs");
 }
 
-static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
+static int step_inputs(struct pst_ctx *ctx, int64_t watermark, enum end end, bool *ret_any)
 {
     if (ctx->node->order == PST_ORDER_ANY)
         return step_any(ctx, watermark, ret_any);
@@ -472,8 +487,8 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
         bool looks = ctx->giving != NULL || ctx->lane != NULL || ctx->join != NULL;
         if (looks && know_now(ctx, watermark, ctx->node->epoch)) {
             uint32_t inputs = ctx->channel_count;
-            int rc = pst_partition_turn(ctx);
-            if (rc != PST_OK || pst_stands(ctx) || pst_is_joined(ctx))
+            int rc = pst_partition_turn(ctx, ret_any);
+            if (rc != PST_OK || pst_stands(ctx) || pst_is_joined(ctx) || (pst_lane_waits(ctx) && !ctx->lane->stops))
                 return rc;
             if (ctx->channel_count != inputs) { /* it has some more since the watermark was read */
                 *ret_any = true;
@@ -482,6 +497,8 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
         }
         if (watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut)
             bring_image(ctx, ret_any);
+        if (pst_giver_stands(ctx, end != END_NOT || watermark >= add_time(ctx->now, ctx->node->epoch)))
+            return PST_OK;
         int rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
                                                      : step_epoch(ctx, watermark, ret_any, &more);
         if (rc != PST_OK)
@@ -513,15 +530,17 @@ static int step_end(struct pst_ctx *ctx, int64_t watermark, enum end end)
     return rc;
 }
 
-/* A lane takes in what comes before it has anything to work with, and stands still at its bound: M5. */
+/* A lane takes in what comes while it has no time to work up to, and stands still at its bound: M5. */
 static bool lane_stands(struct pst_ctx *ctx, bool *ret_any)
 {
-    bool waits = pst_lane_waits(ctx);
+    if (pst_lane_waits(ctx))
+        *ret_any |= pst_lane_take(ctx);
     if (pst_is_muted(ctx) && atomic_load_explicit(&ctx->lane->overflow, memory_order_relaxed))
         return true;
-    if (waits)
+    bool stands = pst_lane_waits(ctx) && !ctx->lane->stops;
+    if (stands)
         (void)hold_back(ctx, ret_any);
-    return waits;
+    return stands;
 }
 
 /* Behind the end there is nothing but what came from another owner before: M4. */
@@ -562,11 +581,15 @@ bool pst_partition_step(struct pst_ctx *ctx)
         discard(ctx);
         return publish(ctx, ctx->watermark_out, end);
     }
+    if (pst_lane_waits(ctx)) {
+        watermark = watermark < ctx->lane->t ? watermark : ctx->lane->t;
+        end = END_NOT;
+    }
     if (end ==
         END_INPUT) /* a timer beyond the end of the input is for on_end(), though rows put out at the end come later */
         ctx->timer_limit = pst_input_end(ctx->run);
     ctx->cut = pst_checkpoint_cut(ctx);
-    int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, &any);
+    int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, end, &any);
     if (rc == PST_OK && pst_is_joined(ctx))
         return true;
     bool blocked = rc == PST_EAGAIN;

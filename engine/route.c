@@ -61,6 +61,8 @@ static int batch_flush(struct pst_ctx *ctx, uint32_t output)
     for (uint32_t i = 0; i < rows; i++)
         batch->time[i] = ctx->emit_time;
     batch->out.row_count = 0;
+    if (ctx->sums != NULL)
+        pst_sums_out(ctx->sums, output, &ctx->outputs[output], rows);
     struct view view = {.columns = (const void *const *)batch->columns,
                         .time = batch->time,
                         .bucket = batch->out.bucket,
@@ -126,6 +128,8 @@ static int batch_number_and_flush(struct pst_ctx *ctx, uint32_t output)
         for (uint32_t i = 0; i < rows; i++)
             number[order[i]] = ctx->numbers[batch->out.bucket[order[i]]]++;
         batch->out.row_count = 0;
+        if (ctx->sums != NULL)
+            pst_sums_out(ctx->sums, output, out, rows);
         struct view view = {.columns = (const void *const *)batch->columns,
                             .time = batch->time,
                             .bucket = batch->out.bucket,

@@ -322,6 +322,10 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
     if (run->site != NULL)
         run->worker_count = run->site->worker_count[run->site->this_node];
     run->lane_bytes_max = LANE_BYTES_MAX;
+    run->turn_bytes_max = TURN_BYTES_MAX;
+    run->way_bytes_max = WAY_BYTES_MAX;
+    run->stand_rows_max = STAND_ROWS_MAX;
+    run->digest_wait_ns = DIGEST_WAIT_NS;
     if (run->worker_count > PST_WORKERS_MAX)
         run->worker_count = PST_WORKERS_MAX;
 }

@@ -52,20 +52,22 @@ struct link;
  * run. Every node has the channels of the whole graph in one order, so that a number names a channel. */
 struct site {
     uint32_t node_count, this_node;
+    uint32_t node_capacity; /* nodes that read nothing may be added, up to this; 0: none */
     uint64_t incarnation;
     const uint32_t *worker_count; /* by node, PST_WORKERS_MAX at most */
     const bool *reads;            /* by node: it has an input, or the only one */
     uint32_t input_index;         /* of this node's input: rows of one time are numbered input by input */
     uint16_t *const
-        *node_of_partition; /* [operator][partition], room for bucket_count; NULL: of sources and stages. The run's to
+        *node_of_partition; /* [operator][partition], room for all numbers; NULL: of sources and stages. The run's to
                                          * change, when a partition comes later */
     /* By operator; NULL: of all as the graph says. Of an operator NULL, 0: as the graph says */
     const uint16_t *const *partition_of_bucket;
     const uint32_t *partition_count;
-    const char *const *address; /* by node: where it listens */
-    const char *const *name;    /* by node */
-    uint64_t checkpoint;        /* to go on from; 0: from the beginning */
-    const char *const *folders; /* where its parts are */
+    const uint32_t *const *born; /* [operator][partition], or NULL */
+    const char *const *address;  /* by node: where it listens */
+    const char *const *name;     /* by node */
+    uint64_t checkpoint;         /* to go on from; 0: from the beginning */
+    const char *const *folders;  /* where its parts are */
     uint32_t folder_count;
 };
 
@@ -143,7 +145,7 @@ struct view {
 struct route { /* from one instance to all partitions of a consumer */
     const struct edge *edge;
     uint64_t number;          /* of the channel to partition 0 */
-    struct channel **targets; /* room for bucket_count; below target_count, NULL: it is no more */
+    struct channel **targets; /* room for all numbers; below target_count, NULL: it is no more */
     uint32_t target_count;
     const uint16_t *partition_of_bucket;
     struct branch *branch; /* rows of some buckets go to a lane as well; NULL: none do */
@@ -189,6 +191,7 @@ struct pst_ctx {
     struct lane *lane;     /* it is taking buckets over; NULL: it serves what it has */
     struct giving *giving; /* it is giving some away; NULL: it is not */
     struct join *join;     /* it becomes a part of another, or another one a part of it; NULL: it does not */
+    struct sums *sums;     /* of what its buckets take and put out while some are handed over; NULL: nobody asks */
     struct filter *filter; /* what is not wanted of the rows that come; NULL: all is */
     uint32_t *buckets, *due;
     uint32_t owned_count, due_count;
@@ -319,11 +322,12 @@ struct run {
     struct link **links;     /* by node; NULL: to this one, and where nothing goes */
     struct far **fars;       /* those of all links, hashed by the channel's number */
     uint32_t far_count, far_capacity;
-    uint64_t lane_bytes_max;       /* that wait for a lane, on each side of a channel, and that a muted one keeps */
-    struct parcel *_Atomic parcel; /* buckets that have come, for the keeper */
-    uint64_t *route_number;        /* by operator: of its first route's first channel */
-    uint32_t *partition_count;     /* by operator: one above the highest that there is, or was */
-    uint32_t **born;               /* [operator][partition]: by the move of this number; 0: with the run */
+    uint64_t lane_bytes_max; /* that wait for a lane, on each side of a channel, and that a muted one keeps */
+    uint64_t turn_bytes_max, way_bytes_max, stand_rows_max,
+        digest_wait_ns;        /* of a giver: lane.h says how much, tests another */
+    uint64_t *route_number;    /* by operator: of its first route's first channel */
+    uint32_t *partition_count; /* by operator: one above the highest that there is, or was */
+    uint32_t **born;           /* [operator][partition]: by the move of this number; 0: with the run */
     atomic_uint hold; /* not 0: workers are to stand still, the keeper changes what they work on; another each time */
     uint32_t holds;   /* how often so far */
     atomic_uint held_count; /* workers that stand still */

@@ -263,7 +263,7 @@ int pst_wire_resume_read(const void *bytes, size_t byte_count, uint64_t *ret_num
 /* ---- CHUNK, CHUNK_ACK ---- */
 static bool chunk_holds(const struct pst_wire_chunk *chunk)
 {
-    return chunk->bucket < PST_BUCKETS_MAX && chunk->index < chunk->count && chunk->byte_count != 0;
+    return chunk->parcel != 0 && chunk->index < chunk->count && chunk->byte_count != 0;
 }
 
 size_t pst_wire_chunk_bound(uint32_t byte_count) { return PST_WIRE_HEAD_BYTES + CHUNK_BYTES + (size_t)byte_count; }
@@ -277,7 +277,7 @@ int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire
     int rc = message_begin(head, PST_WIRE_CHUNK, 0, CHUNK_BYTES + (size_t)chunk->byte_count, out, out_capacity, &at);
     if (rc != PST_OK)
         return rc;
-    at = put_u32(put_i64(at, chunk->t), chunk->bucket);
+    at = put_u32(put_i64(at, chunk->t), chunk->parcel);
     at = put_u32(put_u32(at, chunk->index), chunk->count);
     at = put(at, chunk->bytes, chunk->byte_count);
     *ret_bytes = (size_t)(at - (uint8_t *)out);
@@ -292,7 +292,7 @@ int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_ch
     if (rc != PST_OK)
         return rc;
     struct pst_wire_chunk chunk = {.t = get_i64(body),
-                                   .bucket = get_u32(body + 8),
+                                   .parcel = get_u32(body + 8),
                                    .index = get_u32(body + 12),
                                    .count = get_u32(body + 16),
                                    .byte_count = (uint32_t)(byte_count - PST_WIRE_HEAD_BYTES - CHUNK_BYTES),
@@ -303,28 +303,28 @@ int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_ch
     return PST_OK;
 }
 
-int pst_wire_chunk_ack_write(const struct pst_wire_head *head, uint32_t bucket, uint32_t index, void *out,
+int pst_wire_chunk_ack_write(const struct pst_wire_head *head, uint32_t parcel, uint32_t cost, void *out,
                              size_t out_capacity, size_t *ret_bytes)
 {
     uint8_t *at;
-    if (bucket >= PST_BUCKETS_MAX)
+    if (parcel == 0)
         return PST_EINVAL;
     int rc = message_begin(head, PST_WIRE_CHUNK_ACK, 0, CHUNK_ACK_BYTES, out, out_capacity, &at);
     if (rc == PST_OK)
-        *ret_bytes = (size_t)(put_u32(put_u32(at, bucket), index) - (uint8_t *)out);
+        *ret_bytes = (size_t)(put_u32(put_u32(at, parcel), cost) - (uint8_t *)out);
     return rc;
 }
 
-int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_bucket, uint32_t *ret_index)
+int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_parcel, uint32_t *ret_cost)
 {
     struct pst_wire_head head;
     const uint8_t *body;
     int rc = message_open(bytes, byte_count, PST_WIRE_CHUNK_ACK, &head, &body);
-    if (rc == PST_OK && get_u32(body) >= PST_BUCKETS_MAX)
+    if (rc == PST_OK && get_u32(body) == 0)
         rc = PST_EDATA;
     if (rc == PST_OK) {
-        *ret_bucket = get_u32(body);
-        *ret_index = get_u32(body + 4);
+        *ret_parcel = get_u32(body);
+        *ret_cost = get_u32(body + 4);
     }
     return rc;
 }

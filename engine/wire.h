@@ -25,8 +25,8 @@
  *   4 END          0 u8 1 the input is at its end, 2 cut
  *   5 GRANT        0 u64 number of the last message that the receiver has taken for good    8 u32 frames that may be on the way
  *   6 RESUME       0 u64 number of the last message received in order, 0: none
- *   7 CHUNK        0 i64 t    8 u32 bucket    12 u32 index    16 u32 count of the bucket's chunks    20 sealed bytes, from 1
- *   8 CHUNK_ACK    0 u32 bucket    4 u32 index
+ *   7 CHUNK        0 i64 t    8 u32 parcel of the move, from 1    12 u32 index    16 u32 count of the parcel's chunks    20 bytes, from 1
+ *   8 CHUNK_ACK    0 u32 the parcel that the lane has taken in last    4 u32 what joining costs there, microseconds a MiB, + 1; 0: not known
  *   9 CUT          0 u64 checkpoint, from 1    8 i64 event time of its cut    16 u64 the last complete one, below it; 0: none
  *
  * A frame's columns: time i64; if keyed hash u64, bucket u32; if numbered producer u32, number u64; then the edge's own. Each
@@ -84,8 +84,8 @@ struct pst_wire_grant {
 };
 struct pst_wire_chunk {
     int64_t t;
-    uint32_t bucket, index, count, byte_count;
-    const void *bytes; /* sealed; read: within the message */
+    uint32_t parcel, index, count, byte_count;
+    const void *bytes; /* read: within the message */
 };
 struct pst_wire_cut {
     uint64_t checkpoint, complete;
@@ -106,7 +106,7 @@ int pst_wire_resume_write(const struct pst_wire_head *head, uint64_t number, voi
 size_t pst_wire_chunk_bound(uint32_t byte_count);
 int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
                          size_t out_capacity, size_t *ret_bytes);
-int pst_wire_chunk_ack_write(const struct pst_wire_head *head, uint32_t bucket, uint32_t index, void *out,
+int pst_wire_chunk_ack_write(const struct pst_wire_head *head, uint32_t parcel, uint32_t cost, void *out,
                              size_t out_capacity, size_t *ret_bytes);
 int pst_wire_cut_write(const struct pst_wire_head *head, const struct pst_wire_cut *cut, void *out, size_t out_capacity,
                        size_t *ret_bytes);
@@ -121,9 +121,9 @@ int pst_wire_watermark_read(const void *bytes, size_t byte_count, int64_t *ret_w
 int pst_wire_end_read(const void *bytes, size_t byte_count, uint8_t *ret_end);
 int pst_wire_grant_read(const void *bytes, size_t byte_count, struct pst_wire_grant *ret_grant);
 int pst_wire_resume_read(const void *bytes, size_t byte_count, uint64_t *ret_number);
-/* What is in the piece is for pst_unseal() to judge; its bytes are borrowed from the message. */
+/* What is in the piece is for the lane to judge (lane.h); its bytes are borrowed from the message. */
 int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_chunk *ret_chunk);
-int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_bucket, uint32_t *ret_index);
+int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_parcel, uint32_t *ret_cost);
 int pst_wire_cut_read(const void *bytes, size_t byte_count, struct pst_wire_cut *ret_cut);
 
 /* ---- frames ---- */

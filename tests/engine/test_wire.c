@@ -292,7 +292,7 @@ static void other_messages_come_out_as_they_went_in(void **state)
             0, 0, 0, (uint32_t)random_next(), 0, random_next(), (uint32_t)random_next(), 0, random_next()};
         struct pst_wire_hello hello = {random_below(9), random_below(9), ""};
         struct pst_wire_chunk chunk = {(int64_t)random_next(),
-                                       random_below(PST_BUCKETS_MAX),
+                                       1 + random_below(PST_BUCKETS_MAX),
                                        random_below(9),
                                        9,
                                        1 + random_below(i % 100 == 0 ? sizeof piece : 99),
@@ -440,10 +440,10 @@ enum {
     X("a name with a NUL", PST_EDATA, PST_WIRE_HELLO, message[BODY + 13] = 0)                \
     X("a name with a blank", PST_EDATA, PST_WIRE_HELLO, message[BODY + 13] = ' ')            \
     X("a name beyond ASCII", PST_EDATA, PST_WIRE_HELLO, message[BODY + 13] = 0xe4)           \
-    X("a chunk's bucket", PST_EDATA, PST_WIRE_CHUNK, set_u32(BODY + 8, 4096))                \
+    X("a chunk of no parcel", PST_EDATA, PST_WIRE_CHUNK, set_u32(BODY + 8, 0))               \
     X("a chunk's index", PST_EDATA, PST_WIRE_CHUNK, set_u32(BODY + 12, 2))                   \
     X("no chunks", PST_EDATA, PST_WIRE_CHUNK, set_u32(BODY + 16, 0))                         \
-    X("an answer's bucket", PST_EDATA, PST_WIRE_CHUNK_ACK, set_u32(BODY, 4096))              \
+    X("an answer about no parcel", PST_EDATA, PST_WIRE_CHUNK_ACK, set_u32(BODY, 0))          \
     X("a cut of what is complete", PST_EDATA, PST_WIRE_CUT, set_u32(BODY, 5))                \
     X("a cut at no time", PST_EDATA, PST_WIRE_CUT, set_no_time(BODY + 8))                    \
     X("no row", PST_EDATA, PST_WIRE_FRAME, set_u32(BODY, 0))                                 \
@@ -541,7 +541,7 @@ static void a_frame_longer_than_a_message_is_not_written(void **state)
     assert_int_equal(
         pst_wire_frame_write(&in_order, &from.shape, &from.columns, UINT32_MAX, 0, NULL, 0, message, SIZE_MAX, &count),
         PST_EFULL);
-    struct pst_wire_chunk chunk = {0, 0, 0, 1, PST_WIRE_CHUNK_BYTES_MAX + 1, message};
+    struct pst_wire_chunk chunk = {0, 1, 0, 1, PST_WIRE_CHUNK_BYTES_MAX + 1, message};
     assert_int_equal(pst_wire_chunk_write(&beside, &chunk, message, SIZE_MAX, &count), PST_EFULL);
 }
 
@@ -558,7 +558,7 @@ static void what_no_reader_would_take_is_not_written(void **state)
     hello.graph_name[4] = '\0';
     assert_int_equal(pst_wire_hello_write(&beside, &hello, message, MESSAGE_MAX, &count), PST_EINVAL);
     assert_int_equal(pst_wire_chunk_write(&beside, &chunk, message, MESSAGE_MAX, &count), PST_EINVAL);
-    assert_int_equal(pst_wire_chunk_ack_write(&beside, PST_BUCKETS_MAX, 0, message, MESSAGE_MAX, &count), PST_EINVAL);
+    assert_int_equal(pst_wire_chunk_ack_write(&beside, 0, 0, message, MESSAGE_MAX, &count), PST_EINVAL);
     assert_int_equal(pst_wire_end_write(&in_order, 0, message, MESSAGE_MAX, &count), PST_EINVAL);
     assert_int_equal(pst_wire_end_write(&beside, 1, message, MESSAGE_MAX, &count), PST_EINVAL);
     assert_int_equal(pst_wire_resume_write(&in_order, 1, message, MESSAGE_MAX, &count), PST_EINVAL);

@@ -8,12 +8,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { BUCKETS = 4, RECORDS = 40 };
+enum { BUCKETS = 4, RECORDS = 40, OWNED = 2 };
 
 struct side { /* a partition with a table and a log */
     struct pst_graph_node node;
     struct pst_ctx ctx;
-    uint32_t buckets[BUCKETS];
+    struct lane lane;
+    uint8_t of[BUCKETS];
+    uint32_t buckets[BUCKETS], joining[OWNED];
+    struct lane_digest digests[OWNED];
     int64_t timers[BUCKETS];
     uint64_t numbers[BUCKETS];
     struct pst_table *table;
@@ -29,9 +32,15 @@ static void side_init(struct side *side)
     side->ctx.buckets = side->buckets;
     side->ctx.timers = side->timers;
     side->ctx.numbers = side->numbers;
-    side->ctx.owned_count = 2; /* 1 and 3 */
+    side->ctx.owned_count = OWNED; /* 1 and 3 */
     side->buckets[0] = 1;
     side->buckets[1] = 3;
+    side->ctx.lane = &side->lane;
+    side->lane.of = side->of;
+    side->lane.joining = side->joining;
+    side->lane.digests = side->digests;
+    side->lane.wanted_count = OWNED;
+    side->of[1] = side->of[3] = LANE_WANTS;
     if (side->ctx.state == NULL)
         abort();
     side->table = pst_state_table_open(side->ctx.state, "keys", 4, 12);
@@ -61,7 +70,7 @@ static void install(const void *bytes, size_t byte_count, bool good)
     side_init(&taker);
     if (byte_count != 0 && pst_text_add(&blob.bytes, bytes, byte_count) != PST_OK)
         abort();
-    int rc = byte_count != 0 ? pst_lane_install(&taker.ctx, &blob) : PST_EDATA;
+    int rc = byte_count != 0 ? pst_parcel_read(&taker.ctx, &blob) : PST_EDATA;
     if (rc == PST_OK)
         (void)pst_state_check(taker.ctx.state);
     if (good && rc != PST_OK)
@@ -78,10 +87,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct side giver;
     struct blob blob = {0};
-    struct move move = {.buckets = giver.buckets, .bucket_count = 2};
+    struct parcel parcel = {.buckets = giver.buckets, .bucket_count = OWNED, .last = true};
     side_init(&giver);
     fill(&giver);
-    if (pst_lane_image(&giver.ctx, &move, &blob) != PST_OK)
+    if (pst_parcel_write(&giver.ctx, &parcel, &blob.bytes) != PST_OK)
         abort();
     for (size_t i = 1; i + 3 <= size; i += 3) { /* u16 place, u8 to be added */
         size_t place = (size_t)(data[i] | data[i + 1] << 8) % blob.bytes.count;

@@ -98,7 +98,7 @@ static int small_again(const struct pst_wire_head *head, const uint8_t *data, si
     struct pst_wire_cut cut;
     int64_t watermark;
     uint64_t number;
-    uint32_t bucket, index;
+    uint32_t parcel, cost;
     uint8_t end;
     int rc = PST_EINTERNAL;
     if (head->kind == PST_WIRE_HELLO && (rc = pst_wire_hello_read(data, size, &hello)) == PST_OK)
@@ -113,8 +113,8 @@ static int small_again(const struct pst_wire_head *head, const uint8_t *data, si
         rc = pst_wire_resume_write(head, number, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
     if (head->kind == PST_WIRE_CHUNK && (rc = pst_wire_chunk_read(data, size, &chunk)) == PST_OK)
         rc = pst_wire_chunk_write(head, &chunk, out, ROOM, ret_count);
-    if (head->kind == PST_WIRE_CHUNK_ACK && (rc = pst_wire_chunk_ack_read(data, size, &bucket, &index)) == PST_OK)
-        rc = pst_wire_chunk_ack_write(head, bucket, index, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
+    if (head->kind == PST_WIRE_CHUNK_ACK && (rc = pst_wire_chunk_ack_read(data, size, &parcel, &cost)) == PST_OK)
+        rc = pst_wire_chunk_ack_write(head, parcel, cost, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
     if (head->kind == PST_WIRE_CUT && (rc = pst_wire_cut_read(data, size, &cut)) == PST_OK)
         rc = pst_wire_cut_write(head, &cut, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
     return rc;

@@ -555,4 +555,97 @@ static const struct pst_operator skim = {
     .on_frame = skim_on_frame,
 };
 
-const struct pst_operator *const pst_sim_guests[] = {&join, &sequence, &twist, &echo, &seen, &trip, &skim, NULL};
+/* ---- hoard: keeps 8 KiB a key and 1 KiB a row, and says at the end of an epoch what it finds of the keys that had rows in it ---- */
+enum { HOARD_WORDS = 1000, HOARD_ENTRY_BYTES = 1000 };
+struct hoarded { /* record */
+    uint64_t fresh, words[HOARD_WORDS];
+};
+struct hoard {
+    struct pst_table *table;
+    struct pst_log *log;
+};
+
+static int hoard_plan(struct pst_plan *plan)
+{
+    static const struct pst_field fields[] = {{"at", PST_I64, 0}, {"key", PST_U32, 0}, {"value", PST_I64, 0}};
+    if (use_u32(plan, 0, "key_field") != PST_OK || use_u32(plan, 0, "value") != PST_OK)
+        return PST_EGRAPH;
+    pst_plan_order(plan, PST_ORDER_EPOCH, pst_plan_int(plan, "epoch"));
+    return pst_plan_output(plan, 0, fields, sizeof fields / sizeof fields[0], 0);
+}
+
+static int hoard_open(struct pst_ctx *ctx)
+{
+    struct hoard *hoard = pst_alloc(ctx, sizeof *hoard);
+    if (hoard == NULL)
+        return PST_ENOMEM;
+    pst_set_user(ctx, hoard);
+    hoard->table = pst_table_open(ctx, "keys", sizeof(uint32_t), sizeof(struct hoarded));
+    hoard->log = pst_log_open(ctx, "rows");
+    return hoard->table != NULL && hoard->log != NULL ? PST_OK : PST_ENOMEM;
+}
+
+static int hoard_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
+{
+    struct hoard *hoard = pst_user(ctx);
+    const uint32_t *key = rows->columns[0];
+    const int64_t *value = rows->columns[1];
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < rows->row_count && rc == PST_OK; i++) {
+        uint32_t bucket = bucket_of(rows, i);
+        void *record = NULL, *space = NULL;
+        rc = pst_table_upsert(ctx, hoard->table, 1, &bucket, &rows->hash[i], &key[i], NULL, &record);
+        if (rc != PST_OK)
+            return rc;
+        struct hoarded *hoarded = record;
+        hoarded->fresh = 1;
+        for (uint32_t w = 0; w < HOARD_WORDS; w++) /* sums: rows of an epoch come in any order */
+            hoarded->words[w] += (uint64_t)value[i] * (w + 1);
+        rc = pst_log_append(ctx, hoard->log, bucket, HOARD_ENTRY_BYTES, &space, NULL);
+        if (rc == PST_OK)
+            memset(space, (int)value[i], HOARD_ENTRY_BYTES);
+    }
+    return rc;
+}
+
+static int hoard_on_time(struct pst_ctx *ctx, int64_t t)
+{
+    struct hoard *hoard = pst_user(ctx);
+    uint32_t count = 0;
+    const uint32_t *due = pst_due(ctx, &count);
+    int rc = PST_OK;
+    for (uint32_t d = 0; d < count; d++) {
+        for (uint32_t i = 0; i < pst_table_count(ctx, hoard->table, due[d]) && rc == PST_OK; i++) {
+            struct hoarded *hoarded = pst_table_record(ctx, hoard->table, due[d], i);
+            uint64_t found = 0;
+            uint32_t key;
+            if (hoarded->fresh == 0)
+                continue;
+            hoarded->fresh = 0;
+            for (uint32_t w = 0; w < HOARD_WORDS; w++)
+                found = found * 31 + hoarded->words[w];
+            memcpy(&key, pst_table_key(ctx, hoard->table, due[d], i), sizeof key);
+            rc = echo_put(ctx, 0, t, key, (int64_t)(found >> 1), due[d]);
+        }
+    }
+    return rc;
+}
+
+static const struct pst_operator hoard = {
+    .abi = PST_OPERATOR_ABI,
+    .struct_bytes = sizeof hoard,
+    .name = "hoard",
+    .summary = "Keeps much.",
+    .input_count = 1,
+    .output_count = 1,
+    .param_count = sizeof sequence_params / sizeof sequence_params[0],
+    .params = sequence_params,
+    .plan = hoard_plan,
+    .open = hoard_open,
+    .on_frame = hoard_on_frame,
+    .on_time = hoard_on_time,
+    .on_end = hoard_on_time,
+};
+
+const struct pst_operator *const pst_sim_guests[] = {&join, &sequence, &twist, &echo, &seen,
+                                                     &trip, &skim,     &hoard, NULL};

@@ -18,7 +18,6 @@ enum step {
     REST,
     OPEN,
     COPY,
-    IMAGE,
     HAND_OVER,
     CATCH_UP,
     DOWNSTREAM,
@@ -36,6 +35,8 @@ enum step {
     DROP
 };
 
+enum { NARROW_BYTES = 64 * 1024 }; /* of a way, where state_bytes_min says that there is much to go through it */
+
 struct conductor {
     struct sim random;
     enum step step;
@@ -44,9 +45,16 @@ struct conductor {
     uint32_t buckets[PST_BUCKETS_MAX];
     bool done_on[MESH_NODES_MAX]; /* this step */
     int64_t after, stopped;
-    uint32_t moves, aborted, overshot, full, full_after, joins, used_again;
-    uint64_t number;         /* of the moves so far */
+    uint64_t number; /* of the moves so far */
+    uint32_t moves, aborted, overshot, full, full_after, failed, compared, joins, used_again;
+    uint32_t times, buckets_taken; /* at which the buckets of a move were taken, all moves together; how many */
+    uint64_t on_way_max;           /* bytes of parcels at one moment, at most */
+    uint64_t total_max;            /* of a move */
+    char why[100];
     uint64_t lane_bytes_max; /* 0: as it is */
+    uint64_t turn_bytes_max, stand_rows_max, digest_wait_ns;
+    uint64_t state_bytes_min; /* of a partition, before buckets of it move */
+    enum lane_mistake mistake;
     const char *seed;
 };
 
@@ -73,7 +81,8 @@ static bool choose(struct mesh *mesh, struct conductor *c)
         return false;
     uint32_t p = (uint32_t)sim_random(&c->random, run->partition_count[n]);
     struct pst_ctx *giver = partition_of(mesh, n, p);
-    if (giver == NULL || giver->owned_count == 0 || giver->ended)
+    if (giver == NULL || giver->owned_count == 0 || giver->ended ||
+        (c->state_bytes_min != 0 && pst_state_bytes(giver->state) < c->state_bytes_min))
         return false;
     c->move = (struct move){.id = ++c->number,
                             .operator_index = n,
@@ -93,6 +102,15 @@ static bool choose(struct mesh *mesh, struct conductor *c)
         if (all || sim_random(&c->random, 2) == 0)
             c->buckets[c->move.bucket_count++] = giver->buckets[i];
     return c->move.bucket_count != 0;
+}
+
+static bool over(const struct mesh *mesh)
+{
+    for (uint32_t i = 0; i < mesh->node_count; i++)
+        for (uint32_t k = 0; k < mesh->nodes[i]->run.instance_count; k++)
+            if (mesh->nodes[i]->run.instances[k]->ended)
+                return true;
+    return false;
 }
 
 /* Does `what` on one more node, standing still; true: it was the last. */
@@ -119,6 +137,9 @@ static bool on_each(struct mesh *mesh, struct conductor *c, void (*what)(struct 
 static void do_open(struct mesh_node *node, struct conductor *c)
 {
     assert_int_equal(pst_lane_open(&node->run, &c->move), PST_OK);
+    struct lane *lane = pst_lane_of(&node->run, &c->move);
+    if (lane != NULL)
+        lane->mistake = c->mistake;
     int64_t branched = pst_lane_branched(&node->run, &c->move);
     c->after = branched > c->after ? branched : c->after;
 }
@@ -177,6 +198,15 @@ static bool overflows(struct mesh *mesh, const struct conductor *c)
     return false;
 }
 
+/* P5: what is on its way is bounded, whatever the state. */
+static void watch(struct conductor *c, const struct pst_ctx *giver)
+{
+    const struct giving *giving = giver->giving;
+    c->total_max = giving->bytes_total > c->total_max ? giving->bytes_total : c->total_max;
+    uint64_t on_way = giving->bytes_put - giving->way->bytes_arrived;
+    c->on_way_max = on_way > c->on_way_max ? on_way : c->on_way_max;
+}
+
 static void next(struct conductor *c, enum step step)
 {
     c->step = step;
@@ -189,11 +219,15 @@ static void conduct(struct mesh *mesh, void *argument)
     struct pst_ctx *giver = c->step != REST ? partition_of(mesh, c->move.operator_index, c->move.from) : NULL;
     struct lane *lane = NULL;
     const struct join *join;
-    struct blob *blob;
     bool tight =
         c->lane_bytes_max != 0 && (c->move.id % 2 == 1 || c->step >= DOWNSTREAM); /* some from when they are decided */
-    for (uint32_t i = 0; i < mesh->node_count; i++)
+    for (uint32_t i = 0; i < mesh->node_count; i++) {
         mesh->nodes[i]->run.lane_bytes_max = tight ? c->lane_bytes_max : LANE_BYTES_MAX;
+        mesh->nodes[i]->run.turn_bytes_max = c->turn_bytes_max;
+        mesh->nodes[i]->run.stand_rows_max = c->stand_rows_max;
+        mesh->nodes[i]->run.way_bytes_max = c->state_bytes_min != 0 ? NARROW_BYTES : WAY_BYTES_MAX;
+        mesh->nodes[i]->run.digest_wait_ns = c->digest_wait_ns;
+    }
     if (c->patience != 0 && c->patience-- != 0)
         return;
     for (uint32_t i = 0; i < mesh->node_count && c->step > OPEN; i++)
@@ -208,7 +242,7 @@ static void conduct(struct mesh *mesh, void *argument)
             c->moves_wanted--;
             c->after = INT64_MIN;
             next(c, OPEN);
-        } else if (sim_random(&c->random, 50) == 0) {
+        } else if (sim_random(&c->random, 50) == 0 && (c->state_bytes_min == 0 || over(mesh))) {
             c->moves_wanted--; /* it may be over */
         }
         break;
@@ -218,12 +252,13 @@ static void conduct(struct mesh *mesh, void *argument)
         break;
     case COPY:
         if (on_each(mesh, c, do_copy))
-            next(c, IMAGE);
-        break;
-    case IMAGE:
-        if (giver->giving->imaged) {
-            assert_int_equal(giver->giving->error, PST_OK);
             next(c, HAND_OVER);
+        break;
+    case HAND_OVER:
+        watch(c, giver);
+        if (giver->giving->given) {
+            assert_int_equal(giver->giving->error, PST_OK);
+            next(c, CATCH_UP);
         } else if (giver->ended) {
             next(c, DROP);
         } else if (overflows(mesh, c)) { /* who waits for the lane may be the one that feeds the giver */
@@ -231,20 +266,21 @@ static void conduct(struct mesh *mesh, void *argument)
             next(c, DROP);
         }
         break;
-    case HAND_OVER:
-        pst_link_blob(giver->run, c->move.to_node, c->move.id, giver->giving->blob);
-        giver->giving->blob = NULL;
-        next(c, CATCH_UP);
-        break;
     case CATCH_UP:
         PST_ASSERT(lane != NULL);
-        blob = pst_link_blob_take(&mesh->nodes[c->move.to_node]->run, c->move.id);
-        if (blob != NULL)
-            pst_lane_hand(&mesh->nodes[c->move.to_node]->run, &c->move, blob);
-        if (lane->state == LANE_INSTALLED) {
+        watch(c, giver);
+        if (lane->state == LANE_FAILED) {
+            c->failed++;
+            (void)snprintf(c->why, sizeof c->why, "%s", lane->why);
+            next(c, DROP);
+        } else if (lane->state == LANE_INSTALLED) {
             int64_t epoch = giver->node->epoch;
             c->move.cut = giver->now + (int64_t)sim_random(&c->random, 4) * epoch - epoch;
             c->move.cut = c->move.cut < lane->from ? lane->from : c->move.cut;
+            c->compared += lane->compared_count;
+            c->buckets_taken += c->move.bucket_count;
+            for (uint32_t i = 0; i < c->move.bucket_count; i++)
+                c->times += i == 0 || giver->giving->taken_at[i] != giver->giving->taken_at[i - 1];
             next(c, sim_random(&c->random, 6) == 0 ? DROP : DOWNSTREAM);
         } else if (overflows(mesh, c)) {
             c->full++;
@@ -326,49 +362,96 @@ static void conduct(struct mesh *mesh, void *argument)
 
 /* ---- tests ---- */
 
-static void moves_change_nothing(const char *graph, void (*input)(struct scene *scene, const char *graph),
-                                 uint32_t break_every, uint64_t lane_bytes_max, uint64_t seeds)
+struct trial {
+    const char *graph;
+    void (*input)(struct scene *scene, const char *graph);
+    uint64_t seeds;
+    uint32_t break_every;
+    uint64_t lane_bytes_max;
+    uint64_t state_bytes_min;
+    enum lane_mistake mistake; /* then each move is cut into turns of one bucket, and all of them are compared */
+};
+
+static void conductor_init(struct conductor *c, const struct trial *trial, uint64_t seed)
+{
+    c->random.random = seed * 31;
+    c->moves_wanted = 1 + (uint32_t)sim_random(&c->random, 6);
+    c->lane_bytes_max = trial->lane_bytes_max;
+    c->state_bytes_min = trial->state_bytes_min;
+    c->turn_bytes_max = sim_random(&c->random, 2) == 0 ? TURN_BYTES_MAX : 1; /* 1: a bucket a turn */
+    c->stand_rows_max = sim_random(&c->random, 2) == 0 ? STAND_ROWS_MAX : 0; /* 0: a turn at a time */
+    c->digest_wait_ns = sim_random(&c->random, 3) == 0 ? 1000000 : UINT64_MAX / 2;
+    c->mistake = trial->mistake;
+    if (c->mistake == LANE_CORRECT)
+        return;
+    c->turn_bytes_max = 1;
+    c->stand_rows_max = 0;
+    c->digest_wait_ns = UINT64_MAX / 2;
+}
+
+static void conductor_add(struct conductor *sum, const struct conductor *c)
+{
+    sum->moves += c->moves;
+    sum->aborted += c->aborted;
+    sum->overshot += c->overshot;
+    sum->full += c->full;
+    sum->full_after += c->full_after;
+    sum->times += c->times;
+    sum->buckets_taken += c->buckets_taken;
+    sum->compared += c->compared;
+    sum->joins += c->joins;
+    sum->used_again += c->used_again;
+    sum->failed += c->failed;
+    sum->on_way_max = c->on_way_max > sum->on_way_max ? c->on_way_max : sum->on_way_max;
+    sum->total_max = c->total_max > sum->total_max ? c->total_max : sum->total_max;
+}
+
+/* The outputs are always the same; what there was besides is in *ret_sum. */
+static void try_seeds(const struct trial *trial, struct conductor *ret_sum)
 {
     struct scene wanted;
-    uint64_t moves = 0, aborted = 0, overshot = 0, full = 0, full_after = 0, joins = 0, used_again = 0;
     scene_init(&wanted, 1);
-    input(&wanted, graph);
+    trial->input(&wanted, trial->graph);
     scene_set(&wanted, "partitions", "1");
-    assert_int_equal(scene_run(&wanted, graph), PST_OK);
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    assert_int_equal(scene_run(&wanted, trial->graph), PST_OK);
+    memset(ret_sum, 0, sizeof *ret_sum);
+    for (uint64_t seed = 1; seed <= trial->seeds; seed++) {
         struct mesh mesh;
         struct conductor *conductor = calloc(1, sizeof *conductor);
         char what[80];
         (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
-        mesh_init(&mesh, seed, graph, input);
-        mesh.net.break_every = break_every;
+        mesh_init(&mesh, seed, trial->graph, trial->input);
+        mesh.net.break_every = trial->break_every;
         mesh.busy = true;
-        conductor->random.random = seed * 31;
-        conductor->moves_wanted = 1 + (uint32_t)sim_random(&conductor->random, 6);
-        conductor->lane_bytes_max = lane_bytes_max;
+        conductor_init(conductor, trial, seed);
         mesh_run(&mesh, conduct, conductor, what);
         mesh_same(&wanted, &mesh, what);
-        moves += conductor->moves;
-        aborted += conductor->aborted;
-        overshot += conductor->overshot;
-        full += conductor->full;
-        full_after += conductor->full_after;
-        joins += conductor->joins;
-        used_again += conductor->used_again;
+        if (conductor->failed != 0 && trial->mistake == LANE_CORRECT)
+            fail_msg("%s: %s", what, conductor->why);
+        conductor_add(ret_sum, conductor);
         mesh_fini(&mesh);
         free(conductor);
     }
     print_message(
-        "%llu moves, %llu given up, in %llu the giver went beyond the cut; %llu joins, %llu numbers used again\n",
-        (unsigned long long)moves, (unsigned long long)aborted, (unsigned long long)overshot, (unsigned long long)joins,
-        (unsigned long long)used_again);
-    assert_true(moves > seeds / 2 && aborted > 0 && joins > 0 && used_again > 0);
-    if (lane_bytes_max != 0) {
-        print_message("%llu full before they were decided, %llu after\n", (unsigned long long)full,
-                      (unsigned long long)full_after);
-        assert_true(full > 0 && full_after > 0);
-    }
+        "%u moves, %u given up, in %u the giver went beyond the cut; %u buckets at %u times, %u compared; %u joins, "
+        "%u numbers used again\n",
+        ret_sum->moves, ret_sum->aborted, ret_sum->overshot, ret_sum->buckets_taken, ret_sum->times, ret_sum->compared,
+        ret_sum->joins, ret_sum->used_again);
     scene_fini(&wanted);
+}
+
+static void moves_change_nothing(const char *graph, void (*input)(struct scene *scene, const char *graph),
+                                 uint32_t break_every, uint64_t lane_bytes_max, uint64_t seeds)
+{
+    struct trial trial = {graph, input, seeds, break_every, lane_bytes_max, 0, LANE_CORRECT};
+    struct conductor sum;
+    try_seeds(&trial, &sum);
+    assert_true(sum.moves > seeds / 2 && sum.aborted > 0 && sum.times > sum.moves && sum.compared > 0);
+    assert_true(seeds < 50 || (sum.joins > 0 && sum.used_again > 0));
+    if (lane_bytes_max != 0) {
+        print_message("%u full before they were decided, %u after\n", sum.full, sum.full_after);
+        assert_true(sum.full > 0 && sum.full_after > 0);
+    }
 }
 
 static void query_1_moves(void **state)
@@ -405,6 +488,55 @@ static void a_full_lane_loses_nothing(void **state)
     moves_change_nothing(diamonds, mesh_rows_input, 0, 4000, scene_seeds(100));
 }
 
+/* Megabytes a bucket: what is on its way is as much as the way has room for, and a bucket. */
+static const char *const hoards =
+    SOURCE "  - {id: kept, type: hoard, inputs: [rows], key: [k], partitions: \"${partitions}\", buckets: 16, "
+           "params: {key_field: k, value: v, epoch: 20}}\n" SINK("kept_out", "kept", "at, key, value");
+
+static void many_rows_input(struct scene *scene, const char *graph)
+{
+    (void)graph;
+    scene_put_rows(scene, 7, 9000, 6000, 4);
+}
+
+static void big_buckets_go_through_a_narrow_way(void **state)
+{
+    (void)state;
+    struct trial trial = {
+        .graph = hoards, .input = many_rows_input, .seeds = scene_seeds(8), .state_bytes_min = 8u << 20};
+    struct conductor sum;
+    try_seeds(&trial, &sum);
+    print_message("%llu KiB on the way at most, of %llu KiB\n", (unsigned long long)sum.on_way_max / 1024,
+                  (unsigned long long)sum.total_max / 1024);
+    assert_true(sum.on_way_max < NARROW_BYTES + (4u << 20));
+    assert_true(sum.total_max > 2 * sum.on_way_max);
+}
+
+static void mistake_is_caught(const char *graph, void (*input)(struct scene *scene, const char *graph),
+                              enum lane_mistake mistake)
+{
+    struct trial trial = {.graph = graph, .input = input, .seeds = scene_seeds(20), .mistake = mistake};
+    struct conductor sum;
+    try_seeds(&trial, &sum);
+    print_message("%u caught\n", sum.failed);
+    assert_true(sum.failed >= trial.seeds / 4);
+}
+
+/* The bytes are right all the same: what is different is given up before it is decided. */
+static void a_lane_that_takes_rows_below_its_vector_is_caught(void **state)
+{
+    (void)state;
+    mistake_is_caught(totals, mesh_rows_input, LANE_TAKES_TWICE); /* of diamonds some operators fail by themselves */
+    mistake_is_caught(OUTLIERS, mesh_query_input, LANE_TAKES_TWICE);
+}
+
+static void a_lane_that_loses_a_row_above_its_vector_is_caught(void **state)
+{
+    (void)state;
+    mistake_is_caught(diamonds, mesh_rows_input, LANE_LOSES_ONE);
+    mistake_is_caught(OUTLIERS, mesh_query_input, LANE_LOSES_ONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,6 +545,9 @@ int main(void)
         cmocka_unit_test(diamonds_and_total_orders_move),
         cmocka_unit_test(they_move_while_connections_break),
         cmocka_unit_test(a_full_lane_loses_nothing),
+        cmocka_unit_test(big_buckets_go_through_a_narrow_way),
+        cmocka_unit_test(a_lane_that_takes_rows_below_its_vector_is_caught),
+        cmocka_unit_test(a_lane_that_loses_a_row_above_its_vector_is_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,531 @@
+/* lane_copy.c - see lane.h: buckets on their way from the giver to the lane, one after the other, while both work.
+ *
+ * The giver puts the images of some buckets into a parcel, each at the end of an epoch; at last, at a later one, digests of all. The lane
+ * takes one parcel in, works up to its time, lets its buckets join or compares the digests, and takes the next one. So all that it
+ * does at a time it does with the buckets whose state it has at that time; rows of the others are in what is still to come: M2.
+ *
+ * Parcel, little endian, all at multiples of 8:
+ *    0 u32 magic "PSTB"    4 u32 version 2    8 u32 digest_count    12 u32 bucket_count    16 u32 1 the last one, else 0    20 u32 zero
+ *   24 digests: 0 u32 bucket    4 u32 zero    8 u64 digest
+ *      buckets: 0 u32 bucket    4 u32 page_count    8 u32 log_count    12 u32 zero    16 i64 timer    24 u64 number; then
+ *        pages: 0 u32 byte_count    4 u32 zero    8 header and used bytes, zeros to a multiple of 8
+ *        logs:  0 u32 structure    4 u32 zero    8 u64 tail    16 u64 head */
+#include "engine/lane.h"
+#include "state/image.h"
+
+#include <string.h>
+
+enum { PARCEL_MAGIC = 0x42545350, PARCEL_VERSION = 2, PARCEL_HEAD_BYTES = 24, BUCKET_HEAD_BYTES = 32 };
+
+/* ---- the way ---- */
+
+void pst_blob_free(struct blob *blob)
+{
+    if (blob != NULL)
+        pst_text_fini(&blob->bytes);
+    pst_free(blob);
+}
+
+void pst_way_init(struct way *way, uint64_t move, uint32_t giver_worker, uint32_t taker_worker)
+{
+    *way = (struct way){.move = move, .giver_worker = giver_worker, .taker_worker = taker_worker};
+    ck_ring_init(&way->ring, WAY_PARCELS);
+    atomic_init(&way->arrived, 0);
+    atomic_init(&way->bytes_arrived, 0);
+    atomic_init(&way->cost, 0);
+}
+
+bool pst_way_put(struct run *run, struct way *way, struct blob *blob)
+{
+    atomic_thread_fence(memory_order_release);
+    if (!ck_ring_enqueue_spsc(&way->ring, way->buffer, blob))
+        return false;
+    pst_run_wake(run, way->taker_worker);
+    return true;
+}
+
+struct blob *pst_way_take(struct way *way)
+{
+    void *blob = NULL;
+    if (!ck_ring_dequeue_spsc(&way->ring, way->buffer, &blob))
+        return NULL;
+    atomic_thread_fence(memory_order_acquire);
+    return blob;
+}
+
+void pst_way_arrived(struct run *run, struct way *way, const struct blob *blob)
+{
+    atomic_fetch_add_explicit(&way->bytes_arrived, blob->bytes.count, memory_order_relaxed);
+    atomic_store_explicit(&way->arrived, blob->number, memory_order_release);
+    pst_run_wake(run, way->giver_worker);
+}
+
+void pst_way_empty(struct way *way)
+{
+    for (struct blob *blob; way != NULL && (blob = pst_way_take(way)) != NULL;)
+        pst_blob_free(blob);
+}
+
+/* ---- a parcel is made ---- */
+
+static void put_u32(struct pst_text *bytes, uint32_t value)
+{
+    (void)pst_text_add(bytes, (const char *)&value, sizeof value);
+}
+static void put_u64(struct pst_text *bytes, uint64_t value)
+{
+    (void)pst_text_add(bytes, (const char *)&value, sizeof value);
+}
+
+struct page_put {
+    struct pst_text *bytes;
+    uint32_t page_count;
+};
+
+static int page_put(void *argument, const struct pst_page_header *page)
+{
+    static const char zeros[8];
+    struct page_put *put = argument;
+    uint32_t byte_count = PST_PAGE_HEADER_BYTES + page->used_bytes;
+    put_u32(put->bytes, byte_count);
+    put_u32(put->bytes, 0);
+    (void)pst_text_add(put->bytes, (const char *)page, byte_count);
+    (void)pst_text_add(put->bytes, zeros, -byte_count & 7);
+    put->page_count++;
+    return PST_OK;
+}
+
+static int bucket_put(struct pst_ctx *ctx, uint32_t bucket, struct pst_text *bytes)
+{
+    struct pst_image_log logs[PST_STRUCTURES_MAX];
+    uint32_t log_count = ctx->state != NULL ? pst_state_logs(ctx->state, bucket, logs) : 0;
+    struct page_put put = {.bytes = bytes};
+    size_t head = bytes->count;
+    put_u32(bytes, bucket);
+    put_u32(bytes, 0);
+    put_u32(bytes, log_count);
+    put_u32(bytes, 0);
+    put_u64(bytes, (uint64_t)ctx->timers[bucket]);
+    put_u64(bytes, ctx->numbers[bucket]);
+    int rc = ctx->state != NULL ? pst_state_pages(ctx->state, bucket, page_put, &put) : PST_OK;
+    for (uint32_t i = 0; i < log_count; i++) {
+        put_u32(bytes, logs[i].structure);
+        put_u32(bytes, 0);
+        put_u64(bytes, logs[i].tail);
+        put_u64(bytes, logs[i].head);
+    }
+    if (rc == PST_OK && !bytes->failed)
+        memcpy(bytes->bytes + head + 4, &put.page_count, sizeof put.page_count);
+    return rc != PST_OK ? rc : bytes->failed ? PST_ENOMEM : PST_OK;
+}
+
+int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, struct pst_text *bytes)
+{
+    int rc = PST_OK;
+    put_u32(bytes, PARCEL_MAGIC);
+    put_u32(bytes, PARCEL_VERSION);
+    put_u32(bytes, parcel->digest_count);
+    put_u32(bytes, parcel->bucket_count);
+    put_u32(bytes, parcel->last);
+    put_u32(bytes, 0);
+    for (uint32_t i = 0; i < parcel->digest_count; i++) {
+        put_u32(bytes, parcel->digests[i]);
+        put_u32(bytes, 0);
+        put_u64(bytes, pst_bucket_digest(ctx, parcel->digests[i]));
+    }
+    for (uint32_t i = 0; i < parcel->bucket_count && rc == PST_OK; i++)
+        rc = bucket_put(ctx, parcel->buckets[i], bytes);
+    return bytes->failed ? PST_ENOMEM : rc;
+}
+
+/* ---- a parcel is read ---- */
+
+struct reader {
+    const char *at, *end;
+    bool failed;
+};
+
+static const void *get(struct reader *reader, size_t byte_count)
+{
+    if (reader->failed || (size_t)(reader->end - reader->at) < byte_count) {
+        reader->failed = true;
+        return NULL;
+    }
+    const void *here = reader->at;
+    reader->at += byte_count;
+    return here;
+}
+
+static uint32_t get_u32(struct reader *reader)
+{
+    uint32_t value = 0;
+    const void *from = get(reader, sizeof value);
+    if (from != NULL)
+        memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static uint64_t get_u64(struct reader *reader)
+{
+    uint64_t value = 0;
+    const void *from = get(reader, sizeof value);
+    if (from != NULL)
+        memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static int get_page(struct pst_ctx *ctx, struct reader *reader, uint32_t bucket)
+{
+    uint32_t byte_count = get_u32(reader), zero = get_u32(reader);
+    bool good = zero == 0 && byte_count >= PST_PAGE_HEADER_BYTES && byte_count <= PST_PAGE_BYTES;
+    const void *bytes = good ? get(reader, (byte_count + 7) & ~7u) : NULL;
+    if (bytes == NULL || ctx->state == NULL)
+        return PST_EDATA;
+    struct pst_page_header *header = (void *)(uintptr_t)bytes; /* aligned: all before it is, and memory is */
+    header->changed = pst_state_generation(ctx->state);        /* it has come here now; the bytes are ours */
+    return header->bucket == bucket ? pst_state_restore_page(ctx->state, header, byte_count) : PST_EDATA;
+}
+
+static int get_log(struct pst_ctx *ctx, struct reader *reader, uint32_t bucket)
+{
+    uint32_t structure = get_u32(reader), zero = get_u32(reader);
+    struct pst_image_log log = {.bucket = bucket, .structure = (uint16_t)structure};
+    log.tail = get_u64(reader);
+    log.head = get_u64(reader);
+    bool good = !reader->failed && zero == 0 && structure <= UINT16_MAX && ctx->state != NULL;
+    return good ? pst_state_restore_log(ctx->state, &log) : PST_EDATA;
+}
+
+static int get_bucket(struct pst_ctx *ctx, struct reader *reader)
+{
+    struct lane *lane = ctx->lane;
+    uint32_t bucket = get_u32(reader), page_count = get_u32(reader), log_count = get_u32(reader);
+    uint32_t zero = get_u32(reader);
+    int64_t timer = (int64_t)get_u64(reader);
+    uint64_t number = get_u64(reader);
+    if (reader->failed || zero != 0 || bucket >= ctx->node->bucket_count || lane->of[bucket] != LANE_WANTS)
+        return PST_EDATA;
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < page_count && rc == PST_OK; i++)
+        rc = get_page(ctx, reader, bucket);
+    for (uint32_t i = 0; i < log_count && rc == PST_OK; i++)
+        rc = get_log(ctx, reader, bucket);
+    ctx->timers[bucket] = timer;
+    ctx->numbers[bucket] = number;
+    lane->of[bucket] = LANE_HAS;
+    lane->joining[lane->joining_count++] = bucket;
+    return rc;
+}
+
+static int get_digest(const struct pst_ctx *ctx, struct reader *reader)
+{
+    struct lane *lane = ctx->lane;
+    uint32_t bucket = get_u32(reader), zero = get_u32(reader);
+    uint64_t digest = get_u64(reader);
+    if (reader->failed || zero != 0 || bucket >= ctx->node->bucket_count || lane->of[bucket] != LANE_JOINED ||
+        lane->digest_count == lane->wanted_count)
+        return PST_EDATA;
+    lane->digests[lane->digest_count++] = (struct lane_digest){bucket, digest};
+    return PST_OK;
+}
+
+int pst_parcel_read(struct pst_ctx *ctx, const struct blob *blob)
+{
+    struct lane *lane = ctx->lane;
+    struct reader reader = {blob->bytes.bytes, blob->bytes.bytes + blob->bytes.count, false};
+    uint32_t magic = get_u32(&reader), version = get_u32(&reader);
+    uint32_t digest_count = get_u32(&reader), bucket_count = get_u32(&reader);
+    uint32_t last = get_u32(&reader), zero = get_u32(&reader);
+    int rc = !reader.failed && magic == PARCEL_MAGIC && zero == 0 && last <= 1 ? PST_OK : PST_EDATA;
+    if (rc == PST_OK && version != PARCEL_VERSION)
+        rc = PST_EABI;
+    lane->joining_count = lane->digest_count = 0;
+    lane->last = last == 1;
+    for (uint32_t i = 0; i < digest_count && rc == PST_OK; i++)
+        rc = get_digest(ctx, &reader);
+    for (uint32_t i = 0; i < bucket_count && rc == PST_OK; i++)
+        rc = get_bucket(ctx, &reader);
+    if (rc == PST_OK && (reader.failed || reader.at != reader.end))
+        rc = PST_EDATA;
+    return rc;
+}
+
+/* ---- the lane ---- */
+
+static void lane_failed(struct pst_ctx *ctx, int error, const char *why)
+{
+    struct lane *lane = ctx->lane;
+    lane->error = error;
+    (void)snprintf(lane->why, sizeof lane->why, "%s", why);
+    atomic_store_explicit(&lane->state, LANE_FAILED, memory_order_release);
+    ctx->run->world->wake(ctx->run->world->self, 0);
+}
+
+/* It is the lane's from now on, at the place where buckets ascend. */
+static void join(struct pst_ctx *ctx, uint32_t bucket)
+{
+    uint32_t at = ctx->owned_count++;
+    for (; at != 0 && ctx->buckets[at - 1] > bucket; at--)
+        ctx->buckets[at] = ctx->buckets[at - 1];
+    ctx->buckets[at] = bucket;
+    ctx->lane->of[bucket] = LANE_JOINED;
+    pst_sums_join(ctx->sums, bucket);
+    if (ctx->timers[bucket] < ctx->timer_min)
+        ctx->timer_min = ctx->timers[bucket];
+}
+
+/* It stands at the time of the parcel that is in. */
+static void arrive(struct pst_ctx *ctx)
+{
+    struct lane *lane = ctx->lane;
+    lane->stops = false;
+    for (uint32_t i = 0; i < lane->digest_count; i++) {
+        char why[100];
+        uint32_t bucket = lane->digests[i].bucket;
+        lane->compared_count++;
+        if (pst_bucket_digest(ctx, bucket) == lane->digests[i].digest)
+            continue;
+        (void)snprintf(why, sizeof why, "bucket %u is not the same on both sides at event time %lld", bucket,
+                       (long long)ctx->now);
+        lane_failed(ctx, PST_EINTERNAL, why);
+        return;
+    }
+    for (uint32_t i = 0; i < lane->joining_count; i++)
+        join(ctx, lane->joining[i]);
+    if (!lane->last)
+        return;
+    if (ctx->owned_count != lane->wanted_count) {
+        lane_failed(ctx, PST_EDATA, pst_error_sentence(PST_EDATA));
+        return;
+    }
+    lane->from = ctx->now;
+    ctx->sums = NULL;
+    atomic_store_explicit(&lane->state, LANE_INSTALLED, memory_order_release);
+    ctx->run->world->wake(ctx->run->world->self, 0);
+}
+
+bool pst_lane_take(struct pst_ctx *ctx)
+{
+    struct lane *lane = ctx->lane;
+    struct blob *blob = lane->state == LANE_WAITING && !lane->stops ? pst_way_take(&lane->way) : NULL;
+    if (blob == NULL)
+        return false;
+    int64_t t = blob->t;
+    int rc = pst_parcel_read(ctx, blob);
+    if (rc == PST_OK && (t != pst_floor_to(t, ctx->node->epoch) || (ctx->now_known && t < ctx->now)))
+        rc = PST_EDATA;
+    lane->joined_bytes += blob->bytes.count;
+    pst_way_arrived(ctx->run, &lane->way, blob);
+    pst_blob_free(blob);
+    if (rc != PST_OK) {
+        lane_failed(ctx, rc, pst_error_sentence(rc));
+        return true;
+    }
+    if (!ctx->now_known)
+        pst_lane_begin(ctx, t);
+    lane->stops = true;
+    lane->t = t;
+    if (ctx->now == t)
+        arrive(ctx);
+    return true;
+}
+
+bool pst_lane_turn(struct pst_ctx *ctx)
+{
+    struct lane *lane = ctx->lane;
+    if (!lane->stops || ctx->now != lane->t)
+        return false;
+    arrive(ctx);
+    return true;
+}
+
+void pst_lane_took(struct pst_ctx *ctx, uint64_t ns)
+{
+    struct lane *lane = ctx->lane;
+    uint32_t before = atomic_load_explicit(&lane->way.cost, memory_order_relaxed);
+    if (lane->joined_bytes == 0)
+        return;
+    uint64_t cost = ns / 1000 * (1 << 20) / lane->joined_bytes + 1;
+    cost = cost < UINT32_MAX / 2 ? cost : UINT32_MAX / 2;
+    cost = cost > before - before / 4 ? cost : before - before / 4; /* it may have been little work that time */
+    lane->joined_bytes = 0;
+    atomic_store_explicit(&lane->way.cost, (uint32_t)cost, memory_order_relaxed);
+    pst_run_wake(ctx->run, lane->way.giver_worker);
+}
+
+bool pst_lane_wants_row(struct pst_ctx *ctx, const struct edge *edge, const struct frame *frame, uint32_t row)
+{
+    struct lane *lane = ctx->lane;
+    uint8_t has = edge->broadcast ? LANE_JOINED : lane->of[edge->keyed ? frame->bucket[row] : 0];
+    if (lane->mistake == LANE_TAKES_TWICE)
+        return has >= LANE_HAS;
+    if (lane->mistake == LANE_LOSES_ONE && has == LANE_JOINED && !edge->broadcast) {
+        lane->mistake = LANE_LOST_ONE;
+        return false;
+    }
+    return has == LANE_JOINED;
+}
+
+/* ---- the giver ---- */
+
+static uint64_t now_ns(const struct run *run) { return run->world->now_ns(run->world->self); }
+
+static bool way_has_room(const struct run *run, const struct giving *giving)
+{
+    const struct way *way = giving->way;
+    uint32_t parcels = giving->parcel_count - atomic_load_explicit(&way->arrived, memory_order_acquire);
+    uint64_t bytes = giving->bytes_put - atomic_load_explicit(&way->bytes_arrived, memory_order_relaxed);
+    return parcels < WAY_PARCELS - 1 && bytes < run->way_bytes_max;
+}
+
+/* What the lane will need at the next end of an epoch for what joins at this one, as far as that is known. */
+static uint64_t join_ns_of(const struct giving *giving)
+{
+    uint64_t cost = atomic_load_explicit(&giving->way->cost, memory_order_relaxed);
+    return cost == 0 ? 0 : (cost - 1) * (giving->at_bytes >> 10) * 1000 >> 10;
+}
+
+/* More may join at this time. */
+static bool may_join(const struct run *run, const struct giving *giving)
+{
+    bool known = atomic_load_explicit(&giving->way->cost, memory_order_relaxed) != 0;
+    return giving->at_bytes == 0 || (known ? join_ns_of(giving) < JOIN_NS_MAX : giving->at_bytes < run->turn_bytes_max);
+}
+
+static uint64_t bucket_bytes(struct pst_ctx *ctx, uint32_t bucket)
+{
+    return 1 + (ctx->state != NULL ? pst_state_bucket_bytes(ctx->state, bucket) : 0);
+}
+
+/* What the next parcel holds at this time. *ret_bytes: of images. When all buckets are in, it is the digests of all, at a later time. */
+static struct parcel parcel_choose(struct pst_ctx *ctx, const struct giving *giving, uint64_t *ret_bytes)
+{
+    const struct move *move = giving->move;
+    uint64_t most = ctx->run->turn_bytes_max < PARCEL_BYTES_MAX ? ctx->run->turn_bytes_max : PARCEL_BYTES_MAX;
+    struct parcel parcel = {.digests = move->buckets, .buckets = move->buckets + giving->imaged_count};
+    *ret_bytes = 0;
+    for (uint32_t i = giving->imaged_count; i < move->bucket_count && *ret_bytes < most; i++, parcel.bucket_count++)
+        *ret_bytes += bucket_bytes(ctx, move->buckets[i]);
+    if (giving->imaged_count < move->bucket_count)
+        return parcel;
+    bool later = !ctx->had_rows && ctx->now > giving->taken_at[move->bucket_count - 1];
+    parcel.digest_count = later ? move->bucket_count : 0;
+    parcel.last = later || now_ns(ctx->run) >= giving->late_ns;
+    return parcel;
+}
+
+static void given(struct pst_ctx *ctx, int error)
+{
+    ctx->sums = NULL;
+    ctx->giving->error = error;
+    atomic_store_explicit(&ctx->giving->given, true, memory_order_release);
+    ctx->run->world->wake(ctx->run->world->self, 0);
+}
+
+static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, uint64_t bytes)
+{
+    struct run *run = ctx->run;
+    for (uint32_t i = 0; i < parcel->bucket_count; i++) {
+        giving->taken_at[giving->imaged_count + i] = ctx->now;
+        pst_sums_begin(ctx->sums, parcel->buckets[i]);
+    }
+    giving->imaged_count += parcel->bucket_count;
+    atomic_fetch_add_explicit(&giving->bytes_done, bytes, memory_order_relaxed);
+    if (parcel->bucket_count != 0 && giving->imaged_count == giving->move->bucket_count) {
+        giving->late_ns = now_ns(run) + run->digest_wait_ns;
+        (void)run->world->alarm(run->world->self, run->worker_base + ctx->worker, giving->late_ns);
+    }
+    if (parcel->last)
+        given(ctx, PST_OK);
+    else if (giving->parcel_count % 16 == 0)
+        run->world->wake(run->world->self, 0); /* it tells how far it is */
+}
+
+/* PST_EAGAIN: there is nothing to be put in at this time. */
+static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *work_bytes)
+{
+    uint64_t bytes;
+    struct parcel parcel = parcel_choose(ctx, giving, &bytes);
+    if (parcel.bucket_count == 0 && !parcel.last)
+        return PST_EAGAIN;
+    struct blob *blob = pst_calloc(1, sizeof *blob);
+    if (blob == NULL)
+        return PST_ENOMEM;
+    blob->t = ctx->now;
+    blob->number = giving->parcel_count + 1;
+    blob->bytes.capacity = bytes + (uint64_t)parcel.bucket_count * 1024 + 128 * 1024; /* mostly enough */
+    blob->bytes.bytes = pst_malloc(blob->bytes.capacity);
+    int rc = blob->bytes.bytes != NULL ? pst_parcel_write(ctx, &parcel, &blob->bytes) : PST_ENOMEM;
+    if (rc != PST_OK) {
+        pst_blob_free(blob);
+        return rc;
+    }
+    giving->parcel_count++;
+    giving->bytes_put += blob->bytes.count;
+    giving->at_bytes += blob->bytes.count;
+    *work_bytes += bytes;
+    parcel_done(ctx, giving, &parcel, bytes);
+    bool put = pst_way_put(ctx->run, giving->way, blob);
+    PST_ASSERT(put); /* way_has_room() */
+    return PST_OK;
+}
+
+static void count_total(struct pst_ctx *ctx, struct giving *giving)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < giving->move->bucket_count; i++)
+        bytes += bucket_bytes(ctx, giving->move->buckets[i]);
+    atomic_store_explicit(&giving->bytes_total, bytes, memory_order_relaxed);
+}
+
+bool pst_giver_copy(struct pst_ctx *ctx)
+{
+    struct giving *giving = ctx->giving;
+    struct run *run = ctx->run;
+    uint64_t work_bytes = 0, begun_ns = now_ns(run);
+    uint32_t before = giving->parcel_count;
+    bool late = giving->imaged_count == giving->move->bucket_count && begun_ns >= giving->late_ns;
+    if (giving->given || ctx->now < giving->after || (ctx->had_rows && !late))
+        return false;
+    if (giving->parcel_count == 0 || ctx->now > giving->at) {
+        if (begun_ns < giving->rest_ns)
+            return false;
+        giving->at = ctx->now;
+        giving->at_bytes = 0;
+    } else if (run->stand_rows_max == 0) {
+        return false; /* once, then */
+    }
+    if (giving->parcel_count == 0)
+        count_total(ctx, giving);
+    int rc = PST_OK;
+    while (rc == PST_OK && !giving->given && work_bytes < run->turn_bytes_max && way_has_room(run, giving) &&
+           may_join(run, giving))
+        rc = parcel_give(ctx, giving, &work_bytes);
+    if (rc != PST_OK && rc != PST_EAGAIN)
+        given(ctx, rc);
+    uint64_t ended_ns = now_ns(run), pause_ns = ended_ns - begun_ns, join_ns = join_ns_of(giving);
+    giving->rest_ns = ended_ns + (pause_ns > 2 * join_ns ? pause_ns : 2 * join_ns);
+    if (pause_ns > atomic_load_explicit(&giving->pause_ns_max, memory_order_relaxed))
+        atomic_store_explicit(&giving->pause_ns_max, pause_ns, memory_order_relaxed);
+    return giving->parcel_count != before;
+}
+
+static uint64_t rows_waiting(const struct pst_ctx *ctx)
+{
+    uint64_t rows = 0;
+    for (uint32_t c = 0; c < ctx->channel_count; c++)
+        for (const struct frame *frame = ctx->channels[c]->held_first; frame != NULL && rows <= STAND_ROWS_MAX;
+             frame = frame->next)
+            rows += frame->row_count - frame->cursor;
+    return rows;
+}
+
+/* What it would do with the rows shows at the epoch's end: until that has come they can as well wait, if they are few. In total order
+ * they show at once. */
+bool pst_giver_stands(const struct pst_ctx *ctx, bool closed)
+{
+    const struct giving *giving = ctx->giving;
+    return giving != NULL && ctx->node->order == PST_ORDER_EPOCH && !ctx->had_rows && ctx->now >= giving->after &&
+           ctx->now == giving->at && !giving->given && giving->imaged_count < giving->move->bucket_count && !closed &&
+           may_join(ctx->run, giving) && rows_waiting(ctx) < ctx->run->stand_rows_max;
+}
