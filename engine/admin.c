@@ -121,6 +121,18 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
     return pst_coordinator_submit(node, &submission, why);
 }
 
+/* 0: it has none, as inputs and sinks. */
+static uint32_t buckets_of(const Pst__Start *start, const Pst__Place *place)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < start->n_layouts; i++)
+        for (size_t b = 0;
+             strcmp(start->layouts[i]->operator_id, place->operator_id) == 0 && b < start->layouts[i]->n_partitions;
+             b++)
+            count += start->layouts[i]->partitions[b] == place->partition;
+    return count;
+}
+
 static void status_graph(const struct graph_record *record, bool json, struct pst_text *out)
 {
     const Pst__Start *start = record->start->start;
@@ -130,22 +142,20 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
     if (json)
         (void)pst_text_printf(out, ",\"rows\":%llu,\"rows_out\":%llu,\"places\":[", (unsigned long long)record->rows,
                               (unsigned long long)record->rows_out);
-    bool moved = pst_moves_layout(record, json, out), first = !moved;
     for (size_t i = 0; i < start->n_places; i++) {
         const Pst__Place *place = start->places[i];
-        if (moved && pst_moves_knows(record, place->operator_id))
-            continue;
+        uint32_t buckets = buckets_of(start, place);
         if (!json) {
-            (void)pst_text_printf(out, "  %s/%u on %s\n", place->operator_id, place->partition,
+            (void)pst_text_printf(out, "  %s/%u on %s", place->operator_id, place->partition,
                                   start->nodes[place->node]);
+            (void)pst_text_printf(out, buckets > 1 ? ", %u buckets\n" : "\n", buckets);
             continue;
         }
-        (void)pst_text_printf(out, "%s{\"operator\":", first ? "" : ",");
-        first = false;
+        (void)pst_text_printf(out, "%s{\"operator\":", i == 0 ? "" : ",");
         (void)pst_text_json(out, place->operator_id);
         (void)pst_text_printf(out, ",\"partition\":%u,\"node\":", place->partition);
         (void)pst_text_json(out, start->nodes[place->node]);
-        (void)pst_text_printf(out, "}");
+        (void)pst_text_printf(out, ",\"buckets\":%u}", buckets);
     }
     if (json)
         (void)pst_text_printf(out, "]}");
@@ -271,6 +281,24 @@ void pst_admin_lost(struct pst_node *node)
 
 /* ---- commands ---- */
 
+/* migration ls, migration show GRAPH/NUMBER, migration cancel GRAPH/NUMBER */
+static int migration(struct pst_node *node, const Pst__Admin *admin, struct pst_text *out, struct pst_text *why)
+{
+    const char *what = admin->arguments[1], *id = admin->n_arguments == 3 ? admin->arguments[2] : NULL;
+    if (strcmp(what, "ls") == 0 && id == NULL)
+        return pst_order_list(node, NULL, admin->json, out, why);
+    if (strcmp(what, "show") == 0 && id != NULL)
+        return pst_order_list(node, id, admin->json, out, why);
+    if (strcmp(what, "cancel") != 0 || id == NULL) {
+        (void)pst_text_printf(why, "`migration` has ls, show GRAPH/NUMBER and cancel GRAPH/NUMBER");
+        return PST_EINVAL;
+    }
+    int rc = pst_order_cancel(node, id, why);
+    if (rc == PST_OK)
+        (void)pst_text_printf(out, admin->json ? JSON_BEGIN "\"cancelled\":\"%s\"" JSON_END : "%s is cancelled\n", id);
+    return rc;
+}
+
 static int command(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *out,
                    struct pst_text *why, bool *ret_later)
 {
@@ -292,13 +320,21 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
         rc = pst_coordinator_cancel(node, &asked, admin->arguments[1], why);
         *ret_later = rc == PST_OK;
     } else if (strcmp(verb, "move") == 0 && admin->n_arguments == 3) {
-        rc = pst_moves_move(node, &asked, admin->arguments[1], admin->arguments[2], why);
+        rc = pst_order_move(node, &asked, admin->arguments[1], admin->arguments[2], why);
         *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "drain") == 0 && admin->n_arguments == 2) {
+        rc = pst_order_drain(node, &asked, admin->arguments[1], why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "rebalance") == 0 && admin->n_arguments == 1) {
+        rc = pst_order_rebalance(node, &asked, why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "migration") == 0 && admin->n_arguments >= 2) {
+        rc = migration(node, admin, out, why);
     } else if (strcmp(verb, "scale") == 0 && admin->n_arguments == 3) {
         uint64_t count = 0;
         rc = pst_parse_u64(admin->arguments[2], &count) == PST_OK && count <= PST_BUCKETS_MAX ? PST_OK : PST_EINVAL;
         if (rc == PST_OK)
-            rc = pst_moves_scale(node, &asked, admin->arguments[1], (uint32_t)count, why);
+            rc = pst_order_scale(node, &asked, admin->arguments[1], (uint32_t)count, why);
         else
             (void)pst_text_printf(why, "`%.100s` is no number of partitions", admin->arguments[2]);
         *ret_later = rc == PST_OK;

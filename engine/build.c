@@ -1,6 +1,7 @@
 /* build.c - the instances and channels of a graph, and what a partition that comes later needs of them (lane.c). */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/lane.h"
 #include "engine/spill.h"
 
 #include <string.h>
@@ -146,7 +147,7 @@ static int route_build(struct run *run, struct pst_ctx *ctx, const struct pst_gr
     route->edge = &run->edges[consumer->node][consumer->input];
     route->target_count = run->partition_count[consumer->node];
     route->partition_of_bucket = run->partition_of_bucket[consumer->node];
-    route->targets = pst_arena_alloc(&ctx->arena, node->bucket_count * sizeof(struct channel *));
+    route->targets = pst_arena_alloc(&ctx->arena, pst_partition_numbers(node) * sizeof(struct channel *));
     return route->targets != NULL ? PST_OK : PST_ENOMEM;
 }
 
@@ -200,6 +201,16 @@ bool pst_is_here(const struct run *run, uint32_t node_index, uint32_t partition)
     return site == NULL || site->node_of_partition[node_index][partition] == site->this_node;
 }
 
+bool pst_node_has_place(const struct run *run, uint32_t node)
+{
+    const struct site *site = run->site;
+    bool writes = site->reads[node];
+    for (uint32_t n = 0; n < run->graph->node_count && !writes; n++)
+        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->partition_count[n] && !writes; p++)
+            writes = site->node_of_partition[n][p] == node;
+    return writes;
+}
+
 bool pst_reads(const struct run *run) { return run->site == NULL || run->site->reads[run->site->this_node]; }
 
 /* Partitions are dealt to workers in turn, on from one node to the next, so that single ones spread. */
@@ -217,13 +228,15 @@ int pst_instances_build(struct run *run)
         if (is_stage(node))
             continue;
         uint32_t count = source ? run->worker_count : run->partition_count[n];
-        uint32_t room = source ? count : node->bucket_count;
+        uint32_t room = source ? count : pst_partition_numbers(node);
         run->partitions[n] = pst_arena_alloc(&run->arena, room * sizeof **run->partitions);
         run->born[n] = pst_arena_alloc(&run->arena, room * sizeof **run->born);
         if (run->partitions[n] == NULL || run->born[n] == NULL)
             return PST_ENOMEM;
+        if (!source && run->site != NULL && run->site->born != NULL && run->site->born[n] != NULL)
+            memcpy(run->born[n], run->site->born[n], room * sizeof **run->born);
         for (uint32_t p = 0; p < count; p++) {
-            if (source ? !pst_reads(run) : !pst_is_here(run, n, p))
+            if (source ? !pst_reads(run) : !pst_is_here(run, n, p)) /* of a number that is not used: not here */
                 continue;
             uint32_t worker = source ? p : next_worker++ % run->worker_count;
             struct pst_ctx *ctx = instance_new(run, n, p, worker);
@@ -274,19 +287,22 @@ struct numbers {
 
 static uint32_t slot_count(const struct run *run, const struct pst_graph_node *node)
 {
+    uint32_t nodes = 0; /* up to the last one that reads: those that are added behind it do not */
     if (node->op->role != PST_ROLE_SOURCE)
-        return node->bucket_count;
-    return run->site != NULL ? run->site->node_count * PST_WORKERS_MAX : run->worker_count;
+        return pst_partition_numbers(node);
+    for (uint32_t k = 0; run->site != NULL && k < run->site->node_count; k++)
+        nodes = run->site->reads[k] ? k + 1 : nodes;
+    return run->site != NULL ? nodes * PST_WORKERS_MAX : run->worker_count;
 }
 
 static uint64_t number_of(const struct numbers *numbers, const struct pst_graph_node *consumer, uint32_t partition)
 {
-    return numbers->route + (uint64_t)numbers->slot * consumer->bucket_count + partition;
+    return numbers->route + (uint64_t)numbers->slot * pst_partition_numbers(consumer) + partition;
 }
 
 static void next_route(struct numbers *numbers, const struct pst_graph_node *consumer)
 {
-    numbers->route += (uint64_t)numbers->slot_count * consumer->bucket_count;
+    numbers->route += (uint64_t)numbers->slot_count * pst_partition_numbers(consumer);
 }
 
 /* ---- channels ---- */
@@ -386,7 +402,7 @@ static int channels_of(struct run *run, struct pst_ctx *owner, struct pst_ctx *c
         for (uint32_t r = 0; r < ctx->outputs[o].route_count && rc == PST_OK; r++) {
             struct route *route = &ctx->outputs[o].routes[r];
             const struct pst_graph_node *consumer = &run->graph->nodes[route->edge->node];
-            route->number = numbers->route + (uint64_t)numbers->slot * consumer->bucket_count;
+            route->number = numbers->route + (uint64_t)numbers->slot * pst_partition_numbers(consumer);
             for (uint32_t t = 0; t < route->target_count && rc == PST_OK; t++)
                 if (is_anywhere(run, route->edge->node, t))
                     rc = pst_channel_out_build(run, owner, route->edge, t, number_of(numbers, consumer, t),
@@ -447,7 +463,8 @@ static uint64_t numbers_taken(const struct run *run, uint32_t node_index, uint32
         for (uint32_t c = 0; c < node->outputs[o].consumer_count; c++) {
             uint32_t index = node->outputs[o].consumers[c].node;
             const struct pst_graph_node *consumer = &run->graph->nodes[index];
-            taken += is_stage(consumer) ? numbers_taken(run, index, slots) : (uint64_t)slots * consumer->bucket_count;
+            taken += is_stage(consumer) ? numbers_taken(run, index, slots)
+                                        : (uint64_t)slots * pst_partition_numbers(consumer);
         }
     }
     return taken;
@@ -495,9 +512,12 @@ int pst_channels_build(struct run *run)
             rc = channels_of_source(run, n, numbers);
             continue;
         }
-        for (; numbers.slot < run->partition_count[n] && rc == PST_OK; numbers.slot++)
+        for (; numbers.slot < run->partition_count[n] && rc == PST_OK; numbers.slot++) {
+            if (!is_anywhere(run, n, numbers.slot))
+                continue;
             rc = channels_of_instance(run, n, site != NULL ? site->node_of_partition[n][numbers.slot] : 0,
                                       run->partitions[n][numbers.slot], numbers);
+        }
     }
     return rc;
 }
@@ -573,6 +593,10 @@ void pst_instance_free(struct pst_ctx *ctx)
     for (uint32_t i = 0; ctx->gathered != NULL && i <= ctx->node->inputs[0].used_count; i++)
         pst_free(ctx->gathered[i]);
     pst_free(ctx->composed);
+    if (ctx->lane != NULL)
+        pst_way_empty(&ctx->lane->way);
+    if (ctx->giving != NULL)
+        pst_way_empty(&ctx->giving->own_way);
     if (!ctx->borrows) {
         pst_state_free(ctx->state);
         pst_paging_detach(ctx);

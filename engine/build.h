@@ -14,6 +14,8 @@ int pst_instances_build(struct run *run);
 int pst_channels_build(struct run *run);
 bool pst_is_here(const struct run *run, uint32_t node_index, uint32_t partition);
 bool pst_reads(const struct run *run); /* this node has a part of the input */
+/* A node reads, or has a partition: of one that has not nobody waits for a part of a checkpoint, and it reads none. */
+bool pst_node_has_place(const struct run *run, uint32_t node);
 
 /* ---- what comes later ---- */
 /* An instance of an operator that has no bucket yet, on this worker, its outputs without channels. */

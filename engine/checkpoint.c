@@ -249,16 +249,6 @@ void pst_checkpoint_go_on(struct run *run, bool changed)
 
 /* ---- from node to node ---- */
 
-bool pst_checkpoint_writes(const struct run *run, uint32_t node)
-{
-    const struct site *site = run->site;
-    bool writes = site->reads[node];
-    for (uint32_t n = 0; n < run->graph->node_count && !writes; n++)
-        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->partition_count[n] && !writes; p++)
-            writes = site->node_of_partition[n][p] == node;
-    return writes;
-}
-
 struct cut pst_checkpoint_said(const struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;

@@ -138,8 +138,6 @@ static inline int64_t pst_checkpoint_cut(const struct pst_ctx *ctx)
 }
 void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut);
 
-/* A node has something to write. Of a node that has not, nobody waits for a part, and it reads none. */
-bool pst_checkpoint_writes(const struct run *run, uint32_t node);
 /* Links. The id of the last cut, after whatever was taken from a ring or read as a watermark; 0: none. */
 static inline uint64_t pst_checkpoint_announced(const struct run *run)
 {

@@ -453,7 +453,7 @@ static bool is_left(const struct run *run, const char *directory)
     const char *slash = strrchr(directory, '/'), *name = slash != NULL ? slash + 1 : directory;
     const struct site *site = run->site;
     for (uint32_t k = 0; k < site->node_count; k++)
-        if (strcmp(site->name[k], name) == 0 && pst_checkpoint_writes(run, k))
+        if (strcmp(site->name[k], name) == 0 && pst_node_has_place(run, k))
             return false;
     return true;
 }

@@ -155,7 +155,7 @@ static int parts_find(struct run *run)
     checkpoint->complete = site->checkpoint;
     if (site->incarnation > UINT32_MAX || pst_checkpoint_incarnation(site->checkpoint) >= site->incarnation)
         return PST_EINVAL;
-    if (!pst_checkpoint_writes(run, site->this_node))
+    if (!pst_node_has_place(run, site->this_node))
         return PST_OK; /* it may be told late, when others have cleared what they went on from */
     for (uint32_t i = 0; site->checkpoint != 0 && i < site->folder_count && rc == PST_OK; i++)
         rc = part_find(run, site->folders[i]);

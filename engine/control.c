@@ -3,6 +3,7 @@
 #include "engine/control.h"
 
 #include "engine/engine.h"
+#include "migration/move.h"
 
 #include <string.h>
 
@@ -173,8 +174,17 @@ static int beat_holds(const Pst__Beat *beat)
 {
     bool good = beat->n_partitions <= PST_CONTROL_PARTITIONS_MAX;
     for (size_t i = 0; good && i < beat->n_partitions; i++)
-        good = is_name(beat->partitions[i]->operator_id) && beat->partitions[i]->partition < PST_BUCKETS_MAX;
+        good = is_name(beat->partitions[i]->operator_id) && beat->partitions[i]->partition <= PST_BUCKETS_MAX;
     return good_if(good);
+}
+
+static bool layout_holds(const Pst__Layout *layout)
+{
+    bool good = is_name(layout->operator_id) && layout->n_partitions <= PST_BUCKETS_MAX &&
+                layout->n_epochs == layout->n_partitions && layout->n_born <= PST_BUCKETS_MAX + 1;
+    for (size_t i = 0; good && i < layout->n_partitions; i++)
+        good = layout->partitions[i] <= PST_BUCKETS_MAX;
+    return good;
 }
 
 static int start_holds(const Pst__Start *start)
@@ -188,13 +198,16 @@ static int start_holds(const Pst__Start *start)
         good = is_name(start->settings[i]->name) && is_value(start->settings[i]->value);
     for (size_t i = 0; good && i < start->n_places; i++) {
         const Pst__Place *place = start->places[i];
-        good = is_name(place->operator_id) && place->partition < PST_BUCKETS_MAX && place->node < start->n_nodes;
+        good = is_name(place->operator_id) && place->partition <= PST_BUCKETS_MAX && place->node < start->n_nodes;
     }
     for (size_t i = 0; good && i < start->n_nodes; i++)
         good = is_name(start->nodes[i]) && is_short(start->addresses[i]);
     good = good && start->n_source_nodes <= PST_CONTROL_NODES_MAX && start->n_source_inputs == start->n_source_nodes;
     for (size_t i = 0; good && i < start->n_source_nodes; i++)
         good = is_name(start->source_nodes[i]) && is_sentence(start->source_inputs[i]);
+    good = good && start->n_layouts <= PST_CONTROL_PLACES_MAX;
+    for (size_t i = 0; good && i < start->n_layouts; i++)
+        good = layout_holds(start->layouts[i]);
     good = good && start->n_checkpoint_nodes <= PST_CONTROL_NODES_MAX &&
            (start->checkpoint != 0) == (start->n_checkpoint_nodes != 0);
     for (size_t i = 0; good && i < start->n_checkpoint_nodes; i++)
@@ -212,12 +225,25 @@ static int move_step_holds(const Pst__MoveStep *step)
 {
     bool good = is_name(step->operator_id) && is_name(step->from_node) && is_name(step->to_node) &&
                 is_sentence(step->why) && step->n_buckets <= PST_BUCKETS_MAX && step->n_digests <= PST_BUCKETS_MAX &&
-                step->from_partition < PST_BUCKETS_MAX && step->to_partition < PST_BUCKETS_MAX;
+                step->from_partition <= PST_BUCKETS_MAX && step->to_partition <= PST_BUCKETS_MAX &&
+                step->into_partition <= PST_BUCKETS_MAX && is_short(step->address) && step->workers <= PST_WORKERS_MAX;
     for (size_t i = 0; good && i < step->n_buckets; i++)
         good = step->buckets[i] < PST_BUCKETS_MAX;
     for (size_t i = 0; good && i < step->n_digests; i++)
         good = step->digests[i]->bucket < PST_BUCKETS_MAX;
     return good ? enum_holds(&pst__step__descriptor, (int)step->step) : PST_EDATA;
+}
+
+static int move_record_holds(const Pst__MoveRecord *record)
+{
+    bool good = record->step < PST_MOVE_STEP_COUNT && record->why < PST_MOVE_WHY_COUNT &&
+                is_name(record->operator_id) && is_name(record->from_node) && is_name(record->to_node) &&
+                is_sentence(record->sentence) && record->n_buckets <= PST_BUCKETS_MAX &&
+                record->from_partition <= PST_BUCKETS_MAX && record->to_partition <= PST_BUCKETS_MAX &&
+                record->into_partition <= PST_BUCKETS_MAX;
+    for (size_t i = 0; good && i < record->n_buckets; i++)
+        good = record->buckets[i] < PST_BUCKETS_MAX;
+    return good_if(good);
 }
 
 static int admin_holds(const Pst__Admin *admin)
@@ -254,6 +280,8 @@ static int message_holds(const Pst__Control *message)
         return image_holds(message->image);
     case PST__CONTROL__BODY_MOVE_STEP:
         return move_step_holds(message->move_step);
+    case PST__CONTROL__BODY_MOVE_RECORD:
+        return move_record_holds(message->move_record);
     case PST__CONTROL__BODY_ADMIN:
         return admin_holds(message->admin);
     case PST__CONTROL__BODY_BEAT_ACK:

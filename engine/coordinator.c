@@ -12,7 +12,7 @@ const char *const pst_graph_state_names[] = {"", "waiting", "starting", "running
 
 /* ---- members ---- */
 
-static struct member *member_find(struct coordinator *duty, const char *name)
+struct member *pst_coordinator_member(struct coordinator *duty, const char *name)
 {
     for (uint32_t i = 0; i < duty->member_count; i++)
         if (strcmp(duty->members[i].name, name) == 0)
@@ -22,7 +22,7 @@ static struct member *member_find(struct coordinator *duty, const char *name)
 
 static struct member *member_add(struct coordinator *duty, const char *name, const char *address, uint32_t workers)
 {
-    struct member *member = member_find(duty, name);
+    struct member *member = pst_coordinator_member(duty, name);
     if (member == NULL && duty->member_count == NODE_MEMBERS_MAX)
         return NULL;
     member = member != NULL ? member : &duty->members[duty->member_count++];
@@ -34,7 +34,7 @@ static struct member *member_add(struct coordinator *duty, const char *name, con
 
 static bool is_alive(struct coordinator *duty, const char *name)
 {
-    const struct member *member = member_find(duty, name);
+    const struct member *member = pst_coordinator_member(duty, name);
     return member != NULL && member->alive;
 }
 
@@ -72,6 +72,11 @@ static void tell_start(struct pst_node *node, struct graph_record *record, const
     start->this_node = 0;
 }
 
+void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name)
+{
+    tell_start(node, record, name);
+}
+
 static void tell_stop(struct pst_node *node, const char *graph, uint64_t incarnation, const char *only)
 {
     Pst__Stop stop = PST__STOP__INIT;
@@ -87,11 +92,6 @@ static void tell_stop(struct pst_node *node, const char *graph, uint64_t incarna
 
 /* ---- places ---- */
 
-struct place_list {
-    Pst__Place *items, **list;
-    size_t count;
-};
-
 static uint32_t least_loaded(const uint32_t *load, const bool *usable, uint32_t count)
 {
     uint32_t best = UINT32_MAX;
@@ -99,14 +99,6 @@ static uint32_t least_loaded(const uint32_t *load, const bool *usable, uint32_t 
         if (usable[i] && (best == UINT32_MAX || load[i] < load[best]))
             best = i;
     return best;
-}
-
-static const Pst__Place *place_before(const Pst__Start *before, const char *operator_id, uint32_t partition)
-{
-    for (size_t i = 0; before != NULL && i < before->n_places; i++)
-        if (before->places[i]->partition == partition && strcmp(before->places[i]->operator_id, operator_id) == 0)
-            return before->places[i];
-    return NULL;
 }
 
 /* Which of the inputs this node reads; UINT32_MAX: none. */
@@ -118,56 +110,115 @@ static uint32_t input_of(const Pst__Start *start, const char *source, const char
     return start->n_source_nodes == 0 && strcmp(source, name) == 0 ? 0 : UINT32_MAX;
 }
 
-static int place_add(struct place_list *places, const char *operator_id, uint32_t partition, uint32_t index)
+/* One more in start->places, for which there is room. */
+static int place_add(struct pst_arena *arena, Pst__Start *start, const char *operator_id, uint32_t partition,
+                     uint32_t index)
 {
-    Pst__Place *place = &places->items[places->count];
+    Pst__Place *place = pst_arena_alloc(arena, sizeof *place);
+    if (place == NULL)
+        return PST_ENOMEM;
     pst__place__init(place);
     place->operator_id = (char *)(uintptr_t)operator_id;
     place->partition = partition;
     place->node = index;
-    places->list[places->count++] = place;
+    start->places[start->n_places++] = place;
     return PST_OK;
 }
 
-/* Partitions stay where they were if that node lives; the others go where the fewest are. `start` has its nodes already. */
+struct choice { /* of places */
+    const struct pst_graph *graph;
+    const Pst__Start *before; /* NULL: there was none */
+    struct pst_arena *arena;
+    Pst__Start *start;
+    uint32_t load[NODE_MEMBERS_MAX];
+    bool usable[NODE_MEMBERS_MAX];
+};
+
+/* Where it was, if that node may be used, else where the fewest are; UINT32_MAX: there is none. */
+static uint32_t stays_or_goes(struct choice *choice, uint32_t before)
+{
+    uint32_t index = UINT32_MAX, count = (uint32_t)choice->start->n_nodes;
+    for (uint32_t i = 0; before != UINT32_MAX && i < count; i++)
+        if (choice->usable[i] && strcmp(choice->start->nodes[i], choice->before->nodes[before]) == 0)
+            index = i;
+    index = index != UINT32_MAX ? index : least_loaded(choice->load, choice->usable, count);
+    if (index != UINT32_MAX)
+        choice->load[index]++;
+    return index;
+}
+
+static int sources_place(struct choice *choice, const struct pst_graph_node *node, const char *source)
+{
+    Pst__Start *start = choice->start;
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < start->n_nodes && rc == PST_OK; i++) {
+        uint32_t input = input_of(start, source, start->nodes[i]);
+        if (input != UINT32_MAX)
+            rc = place_add(choice->arena, start, node->id, input, i);
+    }
+    return rc;
+}
+
+static int sink_place(struct choice *choice, const struct pst_graph_node *node)
+{
+    const Pst__Start *before = choice->before;
+    uint32_t was = UINT32_MAX;
+    for (size_t i = 0; before != NULL && i < before->n_places; i++)
+        if (strcmp(before->places[i]->operator_id, node->id) == 0)
+            was = before->places[i]->node;
+    uint32_t index = stays_or_goes(choice, was);
+    return index != UINT32_MAX ? place_add(choice->arena, choice->start, node->id, 0, index) : PST_EAGAIN;
+}
+
+/* Whoever owned a bucket before still does; partitions are numbered anew. */
+static int partitions_place(struct choice *choice, const struct pst_graph_node *node, struct layout *layout)
+{
+    static const Pst__Start none = PST__START__INIT;
+    int rc = pst_layout_read(choice->before != NULL ? choice->before : &none, node, layout);
+    pst_layout_compact(layout, node->bucket_count);
+    for (uint32_t p = 0; p < layout->partition_count && rc == PST_OK; p++) {
+        uint32_t index = stays_or_goes(choice, layout->node_of[p] != UINT16_MAX ? layout->node_of[p] : UINT32_MAX);
+        layout->node_of[p] = (uint16_t)index;
+        rc = index != UINT32_MAX ? PST_OK : PST_EAGAIN;
+    }
+    return rc;
+}
+
+/* Partitions stay where they were if that node lives; the others go where the fewest are. `start` has its nodes already; it gets its
+ * places and layouts, in `arena`. */
 static int places_choose(struct coordinator *duty, const struct pst_graph *graph, const Pst__Start *before,
                          const char *source, struct pst_arena *arena, Pst__Start *start)
 {
-    uint32_t load[NODE_MEMBERS_MAX] = {0}, total = 1;
-    bool usable[NODE_MEMBERS_MAX];
-    for (uint32_t i = 0; i < start->n_nodes; i++)
-        usable[i] = is_alive(duty, start->nodes[i]);
-    for (uint32_t n = 0; n < graph->node_count; n++)
-        total += graph->nodes[n].partition_count;
-    total += (uint32_t)start->n_source_nodes;
-    struct place_list places = {pst_arena_alloc(arena, total * sizeof *places.items),
-                                pst_arena_alloc(arena, total * sizeof *places.list), 0};
-    if (places.items == NULL || places.list == NULL)
-        return PST_ENOMEM;
-    for (uint32_t n = 0; n < graph->node_count; n++) {
+    struct choice choice = {.graph = graph, .before = before, .arena = arena, .start = start};
+    struct layout **layouts = pst_calloc(graph->node_count, sizeof(struct layout *));
+    bool any = false;
+    for (uint32_t i = 0; i < start->n_nodes; i++) {
+        const struct member *member = pst_coordinator_member(duty, start->nodes[i]);
+        choice.usable[i] = member != NULL && member->alive && !member->draining;
+        any |= choice.usable[i];
+    }
+    for (uint32_t i = 0; i < start->n_nodes && !any; i++) /* better one that is to go than none */
+        choice.usable[i] = is_alive(duty, start->nodes[i]);
+    start->n_layouts = start->n_places = 0;
+    start->places = pst_arena_alloc(arena, (graph->node_count + start->n_nodes) * sizeof *start->places);
+    int rc = layouts != NULL && start->places != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++) {
         const struct pst_graph_node *node = &graph->nodes[n];
         if (node->op->role == PST_ROLE_SOURCE) {
-            for (uint32_t i = 0; i < start->n_nodes; i++)
-                if (input_of(start, source, start->nodes[i]) != UINT32_MAX)
-                    (void)place_add(&places, node->id, input_of(start, source, start->nodes[i]), i);
-            continue;
-        }
-        for (uint32_t p = 0; node->op->role != PST_ROLE_STATELESS && p < node->partition_count; p++) {
-            const Pst__Place *was = place_before(before, node->id, p);
-            uint32_t index = UINT32_MAX;
-            for (uint32_t i = 0; was != NULL && i < start->n_nodes; i++)
-                if (usable[i] && strcmp(start->nodes[i], before->nodes[was->node]) == 0)
-                    index = i;
-            index = index != UINT32_MAX ? index : least_loaded(load, usable, (uint32_t)start->n_nodes);
-            if (index == UINT32_MAX)
-                return PST_EAGAIN;
-            load[index]++;
-            (void)place_add(&places, node->id, p, index);
+            rc = sources_place(&choice, node, source);
+        } else if (node->op->role == PST_ROLE_SINK) {
+            rc = sink_place(&choice, node);
+        } else if (node->op->role == PST_ROLE_PLAIN) {
+            layouts[n] = pst_calloc(1, sizeof **layouts);
+            rc = layouts[n] != NULL ? partitions_place(&choice, node, layouts[n]) : PST_ENOMEM;
         }
     }
-    start->places = places.list;
-    start->n_places = places.count;
-    return PST_OK;
+    if (rc == PST_OK)
+        rc = pst_layouts_write(layouts, graph, arena, start);
+    for (uint32_t n = 0; layouts != NULL && n < graph->node_count; n++)
+        pst_free(layouts[n]);
+    pst_free(layouts);
+    return rc;
 }
 
 static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, Pst__Start *start)
@@ -272,6 +323,9 @@ static int start_pack(struct graph_record *record)
     return pst_control_pack(&message, &record->bytes);
 }
 
+static void record_commit(struct pst_node *node, struct graph_record *record);
+void pst_coordinator_commit(struct pst_node *node, struct graph_record *record) { record_commit(node, record); }
+
 static void record_commit(struct pst_node *node, struct graph_record *record)
 {
     if (record->committing) {
@@ -302,10 +356,14 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
                                                    .expected = record->ended_version,
                                                    .bytes = record->ended_bytes.bytes,
                                                    .byte_count = (uint32_t)record->ended_bytes.count};
-    record->commit = (struct pst_store_request){.kind = PST_STORE_COMMIT,
-                                                .changes = record->changes,
-                                                .change_count = goes_on(record) ? 1 : 2,
-                                                .rc = PST_EAGAIN};
+    uint32_t count = goes_on(record) ? 1 : 2, moves = 0;
+    record->ended_written = count == 2;
+    rc = pst_moves_changes(record, record->changes + count, &moves);
+    if (rc != PST_OK) /* it says more than fits, or there is no memory: the graph's record is what counts */
+        pst_node_log(node, "graph %s: the record of a move cannot be written: %s", record->start->graph,
+                     pst_error_sentence(rc));
+    record->commit = (struct pst_store_request){
+        .kind = PST_STORE_COMMIT, .changes = record->changes, .change_count = count + moves, .rc = PST_EAGAIN};
     record->committing = true;
     node->duty->store->begin(node->duty->store->self, &record->commit);
 }
@@ -316,6 +374,7 @@ static void record_end(struct pst_node *node, struct graph_record *record, enum 
 {
     record->error = error;
     record->begins = record->restored = false;
+    pst_moves_over(node, record, "the graph has ended meanwhile");
     record_move(node, record, state, why);
     if (state != GRAPH_DONE)
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
@@ -359,7 +418,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
     node->any = true;
     if (rc == PST_OK) {
         record->version++;
-        record->ended_version += record->commit.change_count - 1;
+        record->ended_version += record->ended_written;
     } else {
         char why[100];
         (void)snprintf(why, sizeof why, "the coordination store did not take it: %s", pst_error_sentence(rc));
@@ -369,9 +428,11 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
             record_move(node, record, GRAPH_FAILED, why);
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
+    pst_moves_committed(node, record, rc);
     if (record->again) {
         record->again = false;
-        record_commit(node, record);
+        if (!record->committing)
+            record_commit(node, record);
     } else if (record->begins) {
         record->begins = false;
         record_move(node, record, GRAPH_STARTING, "");
@@ -414,14 +475,19 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
         tell_stop(node, control->graph, control->incarnation, NULL);
         return;
     }
+    struct pst_arena arena;
+    pst_arena_init(&arena);
     int rc = nodes_choose(duty, &record->arena, control->start);
     if (rc == PST_OK)
-        rc = places_choose(duty, record->graph, &before, source, &record->arena, control->start);
+        rc = places_choose(duty, record->graph, &before, source, &arena, control->start);
     if (rc != PST_OK) {
+        pst_arena_fini(&arena);
         *control->start = before;
         record_end(node, record, GRAPH_FAILED, rc, "its partitions cannot be placed");
         return;
     }
+    pst_arena_fini(&record->places_arena);
+    record->places_arena = arena;
     control->incarnation++;
     control->start->checkpoint = record->complete;
     control->start->checkpoint_nodes = record->complete_nodes;
@@ -435,8 +501,10 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
 static void record_free(struct graph_record *record)
 {
     pst_moves_end(record);
+    pst_moves_forget(record);
     pst_graph_free(record->graph);
     pst_arena_fini(&record->arena);
+    pst_arena_fini(&record->places_arena);
     pst_text_fini(&record->bytes);
     pst_text_fini(&record->ended_bytes);
     pst_text_fini(&record->commit.text);
@@ -499,7 +567,7 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     if (rc == PST_OK)
         rc = nodes_choose(node->duty, arena, start);
     const char *source = submission->source != NULL ? submission->source : node->options.name;
-    return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, arena, start) : rc;
+    return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, &record->places_arena, start) : rc;
 }
 
 static int graph_parse(struct pst_node *node, const struct submission *submission, struct graph_record *record,
@@ -531,6 +599,9 @@ static int record_replace(struct coordinator *duty, struct graph_record *record,
         record->version = old->version;
         record->ended_version = old->ended_version;
         record->start->incarnation = old->start->incarnation + 1;
+        memcpy(record->past, old->past, sizeof record->past);
+        record->past_count = old->past_count;
+        old->past_count = 0;
         duty->graphs[i] = record;
         record_free(old);
         return PST_OK;
@@ -576,6 +647,7 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     if (record == NULL)
         return PST_ENOMEM;
     pst_arena_init(&record->arena);
+    pst_arena_init(&record->places_arena);
     int rc = graph_parse(node, submission, record, why);
     if (rc == PST_OK)
         rc = start_fill(node, submission, record);
@@ -649,9 +721,29 @@ static bool all(const bool *flags, size_t count)
     return true;
 }
 
+/* Whoever is started late has not heard who has ended already. */
+static void ended_tell(struct pst_node *node, const struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    for (uint32_t i = 0; i < start->n_nodes; i++) {
+        Pst__Ended ended = PST__ENDED__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        if (!record->ended[i] || i == index)
+            continue;
+        ended.node = start->nodes[i];
+        message.graph = record->start->graph;
+        message.incarnation = record->start->incarnation;
+        message.body_case = PST__CONTROL__BODY_ENDED;
+        message.ended = &ended;
+        pst_coordinator_tell(node, start->nodes[index], &message);
+    }
+}
+
 static void on_started(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
     record->started[index] = true;
+    ended_tell(node, record, index);
+    pst_moves_started(node, record, record->start->start->nodes[index]);
     if (record->state != GRAPH_STARTING || !all(record->started, record->start->start->n_nodes))
         return;
     record_move(node, record, GRAPH_RUNNING, "");
@@ -744,7 +836,7 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
 
 void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Control *message)
 {
-    struct member *member = member_find(node->duty, name);
+    struct member *member = pst_coordinator_member(node->duty, name);
     struct graph_record *record = record_find(node->duty, message->graph);
     if (member == NULL)
         return;
@@ -818,7 +910,7 @@ static void reconcile(struct pst_node *node, const char *name, const Pst__Hello 
 
 bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
 {
-    struct member *member = member_find(node->duty, peer->name);
+    struct member *member = pst_coordinator_member(node->duty, peer->name);
     for (uint32_t i = 0; i < node->peer_count; i++) {
         struct peer *other = node->peers[i];
         if (other == peer || other->closing || other->role != PST__ROLE__NODE || strcmp(other->name, peer->name) != 0)
@@ -847,7 +939,7 @@ bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst_
 
 void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
 {
-    const struct member *before = member_find(node->duty, peer->name);
+    const struct member *before = pst_coordinator_member(node->duty, peer->name);
     bool back = before != NULL && before->alive;
     (void)member_add(node->duty, peer->name, hello->address, hello->workers); /* there is room: it was admitted */
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
@@ -860,7 +952,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
 
 void pst_coordinator_down(struct pst_node *node, const char *name, const char *why)
 {
-    struct member *member = member_find(node->duty, name);
+    struct member *member = pst_coordinator_member(node->duty, name);
     if (member == NULL || !member->alive || member->lost_ns != 0)
         return;
     member->lost_ns = node->world->now_ns(node->world->self) | 1;
@@ -874,7 +966,7 @@ static void restored_step(struct pst_node *node, struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
     for (size_t i = 0; i < start->n_nodes; i++) {
-        const struct member *member = member_find(node->duty, start->nodes[i]);
+        const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
         if (member != NULL && member->alive && member->lost_ns != 0)
             return;
     }
@@ -956,6 +1048,7 @@ static int record_restore(struct pst_node *node)
     if (record == NULL)
         return duty->graph_count < NODE_GRAPHS_MAX ? PST_ENOMEM : PST_EFULL;
     pst_arena_init(&record->arena);
+    pst_arena_init(&record->places_arena);
     int rc = record_unpack(duty, PST__CONTROL__BODY_START, &record->arena, &record->start);
     const Pst__Start *start = rc == PST_OK ? record->start->start : NULL;
     if (rc == PST_OK && (start->n_nodes == 0 || start->n_nodes > NODE_MEMBERS_MAX || start->n_settings > SETTINGS_MAX))
@@ -1017,11 +1110,25 @@ static int ended_restore(struct pst_node *node)
     return rc;
 }
 
+/* A move of a graph that there is. */
+static int move_restore(struct coordinator *duty)
+{
+    char name[PST_STORE_PATH_BYTES];
+    (void)snprintf(name, sizeof name, "%s", strchr(duty->path, '/') + 1);
+    char *slash = strchr(name, '/');
+    if (slash == NULL)
+        return PST_EDATA;
+    *slash = '\0';
+    struct graph_record *record = record_find(duty, name);
+    return record != NULL ? pst_moves_restore(record, duty->path, duty->reading.version, &duty->reading.text)
+                          : PST_EDATA;
+}
+
 /* Asks the store for what comes next; false: there is nothing more. */
 static bool restore_ask(struct coordinator *duty)
 {
     while (duty->restore != RESTORE_LIST && !path_next(duty)) {
-        if (duty->restore == RESTORE_ENDED) {
+        if (duty->restore == RESTORE_MOVE) {
             duty->restore = RESTORE_DONE;
             return false;
         }
@@ -1029,7 +1136,10 @@ static bool restore_ask(struct coordinator *duty)
         pst_text_fini(&duty->paths);
     }
     if (duty->restore == RESTORE_LIST)
-        (void)snprintf(duty->path, sizeof duty->path, duty->graphs_listed ? "ended/" : "graphs/");
+        (void)snprintf(duty->path, sizeof duty->path, "%s",
+                       duty->listed == RESTORE_ENDED   ? "moves/"
+                       : duty->listed == RESTORE_GRAPH ? "ended/"
+                                                       : "graphs/");
     duty->reading = (struct pst_store_request){
         .kind = duty->restore == RESTORE_LIST ? PST_STORE_LIST : PST_STORE_READ, .path = duty->path, .rc = PST_EAGAIN};
     duty->begun = true;
@@ -1046,10 +1156,14 @@ static int restore_answered(struct pst_node *node)
         duty->paths = duty->reading.text;
         duty->reading.text = (struct pst_text){0};
         duty->paths_at = 0;
-        duty->restore = duty->graphs_listed ? RESTORE_ENDED : RESTORE_GRAPH;
-        duty->graphs_listed = true;
+        duty->restore = duty->listed == RESTORE_ENDED   ? RESTORE_MOVE
+                        : duty->listed == RESTORE_GRAPH ? RESTORE_ENDED
+                                                        : RESTORE_GRAPH;
+        duty->listed = duty->restore;
     } else if (rc == PST_OK) {
-        rc = duty->restore == RESTORE_GRAPH ? record_restore(node) : ended_restore(node);
+        rc = duty->restore == RESTORE_GRAPH   ? record_restore(node)
+             : duty->restore == RESTORE_ENDED ? ended_restore(node)
+                                              : move_restore(duty);
     }
     pst_text_fini(&duty->reading.text);
     return rc;

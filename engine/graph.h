@@ -81,4 +81,7 @@ void pst_graph_field_origin(const struct pst_graph *graph, uint32_t *node, uint3
 /* Sets the plan_* entries of a host table; leaves the others. */
 void pst_plan_host_fill(struct pst_host *host);
 
+/* Numbers of partitions: one more than buckets, so that buckets can always go to one that is not in use. */
+static inline uint32_t pst_partition_numbers(const struct pst_graph_node *node) { return node->bucket_count + 1; }
+
 #endif

@@ -1,9 +1,12 @@
 /* mover.c - see mover.h: a node's part in a move. */
 #include "engine/mover.h"
 
+#include "engine/checkpoint.h"
+
 #include <string.h>
 
 #define SETTLE_NS (UINT64_C(2) * 1000 * 1000)
+#define PROGRESS_NS (UINT64_C(250) * 1000 * 1000)
 
 void pst_mover_free(struct mover *mover) { pst_free(mover); }
 
@@ -18,19 +21,24 @@ static struct hosted *hosted_find(const struct pst_node *node, const Pst__Contro
     return NULL;
 }
 
-static void answer(struct pst_node *node, struct hosted *hosted, Pst__Step step, int64_t time, const char *why)
+static void tell(struct pst_node *node, struct hosted *hosted, Pst__MoveStep *body)
 {
-    Pst__MoveStep body = PST__MOVE_STEP__INIT;
     Pst__Control message = PST__CONTROL__INIT;
-    body.step = step;
-    body.time = time;
-    body.why = (char *)(uintptr_t)why;
     message.graph = hosted->graph_name;
     message.incarnation = hosted->incarnation;
     message.move = hosted->mover->move.id;
     message.body_case = PST__CONTROL__BODY_MOVE_STEP;
-    message.move_step = &body;
+    message.move_step = body;
     pst_node_tell(node, &message);
+}
+
+static void answer(struct pst_node *node, struct hosted *hosted, Pst__Step step, int64_t time, const char *why)
+{
+    Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    body.step = step;
+    body.time = time;
+    body.why = (char *)(uintptr_t)why;
+    tell(node, hosted, &body);
 }
 
 static void refuse(struct pst_node *node, struct hosted *hosted, const char *why)
@@ -59,8 +67,10 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
     while (n < graph->node_count && strcmp(graph->nodes[n].id, body->operator_id) != 0)
         n++;
     if (n == graph->node_count || graph->nodes[n].op->role != PST_ROLE_PLAIN || to_node == hosted->site.node_count ||
-        body->to_partition >= graph->nodes[n].bucket_count || body->from_partition >= hosted->run.partition_count[n] ||
-        body->n_buckets == 0 || body->n_buckets > graph->nodes[n].bucket_count)
+        body->to_partition >= pst_partition_numbers(&graph->nodes[n]) ||
+        body->from_partition >= hosted->run.partition_count[n] ||
+        body->into_partition > hosted->run.partition_count[n] || body->n_buckets == 0 ||
+        body->n_buckets > graph->nodes[n].bucket_count)
         return false;
     for (size_t i = 0; i < body->n_buckets; i++) {
         mover->buckets[i] = body->buckets[i];
@@ -72,10 +82,44 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
                                 .from = body->from_partition,
                                 .to = body->to_partition,
                                 .to_node = to_node,
-                                .into = NO_PARTITION,
+                                .into = body->into_partition - 1, /* 0: none */
                                 .buckets = mover->buckets,
                                 .bucket_count = (uint32_t)body->n_buckets};
     return true;
+}
+
+/* The first step of a move, whichever it is. */
+static void open_up(struct mover *mover, const Pst__Control *message)
+{
+    *mover = (struct mover){.open = true, .move = {.id = message->move}};
+}
+
+static void prepare(struct pst_node *node, struct hosted *hosted, const Pst__Control *message)
+{
+    struct mover *mover = hosted->mover;
+    mover->prepared = move_read(hosted, message, mover);
+    if (!mover->prepared)
+        refuse(node, hosted, "it is not of the graph that runs here");
+}
+
+/* Of a move that has not begun here, and does not any more: nothing is to be done for it. */
+static void pass_over(struct pst_node *node, struct hosted *hosted, const Pst__Control *message)
+{
+    struct mover *mover = hosted->mover;
+    uint64_t own = mover->move.id;
+    mover->move.id = message->move;
+    if (message->move_step->step == PST__STEP__PREPARE)
+        answer(node, hosted, PST__STEP__REFUSED, 0, "the run is at its end");
+    else
+        answer(node, hosted, message->move_step->step, 0, "");
+    mover->move.id = own;
+}
+
+static void admit(struct mover *mover, const Pst__MoveStep *body)
+{
+    (void)snprintf(mover->name, sizeof mover->name, "%s", body->to_node);
+    (void)snprintf(mover->address, sizeof mover->address, "%s", body->address);
+    mover->workers = body->workers;
 }
 
 void pst_mover_on(struct pst_node *node, const Pst__Control *message)
@@ -89,31 +133,106 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
     struct mover *mover = hosted->mover;
     if (mover == NULL)
         return; /* its deadline ends the move */
-    if (body->step == PST__STEP__PREPARE && !mover->open) {
-        *mover = (struct mover){0};
-        mover->move.id = message->move;
-        bool over = atomic_load_explicit(&hosted->run.finish, memory_order_relaxed);
-        if (over || !move_read(hosted, message, mover)) {
-            refuse(node, hosted, over ? "the run is at its end" : "it is not of the graph that runs here");
-            return;
-        }
-        mover->open = true;
-    }
+    bool first = body->step == PST__STEP__ADMIT || body->step == PST__STEP__REST || body->step == PST__STEP__PREPARE;
+    bool over = atomic_load_explicit(&hosted->run.finish, memory_order_relaxed); /* nobody would stand still */
+    if (first && !mover->open && !over)
+        open_up(mover, message);
     if (!mover->open || mover->move.id != message->move) {
-        if (body->step == PST__STEP__DROP) { /* it was refused here before it began */
-            uint64_t own = mover->move.id;
-            mover->move.id = message->move;
-            answer(node, hosted, body->step, 0, "");
-            mover->move.id = own;
-        }
+        if (first || body->step == PST__STEP__DROP)
+            pass_over(node, hosted, message);
         return;
     }
+    if (body->step == PST__STEP__PREPARE && !mover->prepared)
+        prepare(node, hosted, message);
+    if (body->step == PST__STEP__ADMIT)
+        admit(mover, body);
+    if (body->step == PST__STEP__PREPARE && !mover->prepared)
+        return; /* refused */
     mover->told = body->step;
     mover->time = body->time;
     node->any = true;
 }
 
 /* ---- what is done ---- */
+
+static int site_add(struct hosted *hosted)
+{
+    const struct mover *mover = hosted->mover;
+    struct site *site = &hosted->site;
+    uint32_t k = site->node_count;
+    if (site_index(site, mover->name) != k)
+        return PST_OK;
+    const char *name = pst_arena_strdup(&hosted->arena, mover->name);
+    const char *address = pst_arena_strdup(&hosted->arena, mover->address);
+    if (k == site->node_capacity || name == NULL || address == NULL || mover->workers == 0)
+        return k == site->node_capacity ? PST_EFULL : PST_ENOMEM;
+    ((uint32_t *)(uintptr_t)site->worker_count)[k] = mover->workers; /* they are this node's own */
+    ((bool *)(uintptr_t)site->reads)[k] = false;
+    ((const char **)(uintptr_t)site->name)[k] = name;
+    ((const char **)(uintptr_t)site->address)[k] = address;
+    site->node_count = k + 1;
+    return PST_OK;
+}
+
+/* PST_EAGAIN: it is answered later. */
+static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
+{
+    struct mover *mover = hosted->mover;
+    struct run *run = &hosted->run;
+    int rc = PST_OK;
+    switch (step) {
+    case PST__STEP__ADMIT:
+        rc = site_add(hosted);
+        break;
+    case PST__STEP__PREPARE:
+        rc = pst_lane_open(run, &mover->move);
+        *time = pst_lane_branched(run, &mover->move);
+        break;
+    case PST__STEP__COPY:
+        rc = pst_lane_copy(run, &mover->move, *time);
+        rc = rc == PST_OK ? PST_EAGAIN : rc;
+        break;
+    case PST__STEP__LISTEN:
+        pst_lane_commit_downstream(run, &mover->move, *time);
+        break;
+    case PST__STEP__SPEAK:
+        pst_lane_commit_taker(run, &mover->move, *time);
+        break;
+    case PST__STEP__LEAVE:
+        pst_lane_commit_giver(run, &mover->move, *time);
+        mover->left = pst_lane_giving(run, &mover->move) != NULL;
+        rc = mover->left ? PST_EAGAIN : PST_OK;
+        break;
+    case PST__STEP__RELEASE:
+        pst_lane_release_upstream(run, &mover->move);
+        break;
+    case PST__STEP__SETTLE:
+        pst_lane_release_downstream(run, &mover->move);
+        break;
+    case PST__STEP__JOIN:
+        rc = pst_lane_join(run, &mover->move, *time);
+        mover->joins = pst_lane_joining(run, &mover->move) != NULL;
+        rc = rc == PST_OK && mover->joins ? PST_EAGAIN : rc;
+        break;
+    case PST__STEP__REROUTE:
+        *time = pst_lane_reroute(run, &mover->move);
+        break;
+    case PST__STEP__RETIRE:
+        pst_lane_retire(run, &mover->move);
+        pst_checkpoint_go_on(run, true);
+        mover->open = false;
+        break;
+    case PST__STEP__DROP:
+        if (mover->prepared)
+            pst_lane_drop(run, &mover->move);
+        pst_checkpoint_go_on(run, false);
+        mover->open = false;
+        break;
+    default:
+        break;
+    }
+    return rc;
+}
 
 /* While workers stand still. */
 static void act(struct pst_node *node, struct hosted *hosted)
@@ -122,66 +241,42 @@ static void act(struct pst_node *node, struct hosted *hosted)
     struct run *run = &hosted->run;
     Pst__Step step = mover->told;
     int64_t time = mover->time;
-    int rc = PST_OK;
     mover->told = PST__STEP__STEP_UNSAID;
-    switch (step) {
-    case PST__STEP__PREPARE:
-        rc = pst_lane_open(run, &mover->move);
-        time = pst_lane_branched(run, &mover->move);
-        break;
-    case PST__STEP__COPY:
-        rc = pst_lane_copy(run, &mover->move, time);
-        break;
-    case PST__STEP__LISTEN:
-        pst_lane_commit_downstream(run, &mover->move, time);
-        break;
-    case PST__STEP__SPEAK:
-        pst_lane_commit_taker(run, &mover->move, time);
-        break;
-    case PST__STEP__LEAVE:
-        pst_lane_commit_giver(run, &mover->move, time);
-        mover->left = pst_lane_giving(run, &mover->move) != NULL;
-        break;
-    case PST__STEP__RELEASE:
-        pst_lane_release_upstream(run, &mover->move);
-        break;
-    case PST__STEP__SETTLE:
-        pst_lane_release_downstream(run, &mover->move);
-        mover->open = false;
-        break;
-    case PST__STEP__DROP:
-        pst_lane_drop(run, &mover->move);
-        mover->open = false;
-        break;
-    default:
-        break;
-    }
-    if (rc != PST_OK)
+    int rc = act_on(hosted, step, &time);
+    if (rc == PST_OK)
+        answer(node, hosted, step, time, "");
+    else if (rc != PST_EAGAIN)
         pst_run_fail(run, rc, "a move of operator %s cannot go on: %s",
                      run->graph->nodes[mover->move.operator_index].id, pst_error_sentence(rc));
-    else if (step != PST__STEP__COPY && !(step == PST__STEP__LEAVE && mover->left))
-        answer(node, hosted, step, time, "");
 }
 
-/* The image goes to whoever takes it. */
-static void hand_over(struct pst_node *node, struct hosted *hosted)
+/* How far the giver is. */
+static void tell_progress(struct pst_node *node, struct hosted *hosted, const struct giving *giving)
+{
+    Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    body.step = PST__STEP__PROGRESS;
+    body.bytes_done = atomic_load_explicit(&giving->bytes_done, memory_order_relaxed);
+    body.bytes_total = atomic_load_explicit(&giving->bytes_total, memory_order_relaxed);
+    body.longest_pause_ns = atomic_load_explicit(&giving->pause_ns_max, memory_order_relaxed);
+    tell(node, hosted, &body);
+}
+
+static void look_at_giver(struct pst_node *node, struct hosted *hosted)
 {
     struct mover *mover = hosted->mover;
-    struct giving *giving = pst_lane_giving(&hosted->run, &mover->move);
+    const struct giving *giving = pst_lane_giving(&hosted->run, &mover->move);
+    uint64_t now_ns = node->world->now_ns(node->world->self);
     if (giving == NULL || mover->handed)
         return;
-    if (!atomic_load_explicit(&giving->imaged, memory_order_acquire)) {
-        if (atomic_load_explicit(&giving->ended, memory_order_acquire))
-            refuse(node, hosted, "the input has ended");
-        return;
+    mover->handed = atomic_load_explicit(&giving->given, memory_order_acquire);
+    if (mover->handed || now_ns >= mover->progress_ns + PROGRESS_NS) {
+        mover->progress_ns = now_ns;
+        tell_progress(node, hosted, giving);
     }
-    mover->handed = true;
-    if (giving->error != PST_OK) {
+    if (mover->handed && giving->error != PST_OK)
         refuse(node, hosted, pst_error_sentence(giving->error));
-        return;
-    }
-    pst_link_blob(&hosted->run, mover->move.to_node, mover->move.id, giving->blob);
-    giving->blob = NULL;
+    else if (!mover->handed && atomic_load_explicit(&giving->ended, memory_order_acquire))
+        refuse(node, hosted, "the input has ended");
 }
 
 /* What has become of the lane, and of what leads to it. */
@@ -194,12 +289,9 @@ static void look(struct pst_node *node, struct hosted *hosted)
         refuse(node, hosted, "more rows wait for it than its bound allows");
     if (lane == NULL || mover->caught_up)
         return;
-    struct blob *blob = pst_link_blob_take(run, mover->move.id);
-    if (blob != NULL)
-        pst_lane_hand(run, &mover->move, blob);
     int state = atomic_load_explicit(&lane->state, memory_order_acquire);
     if (state == LANE_FAILED)
-        refuse(node, hosted, pst_error_sentence(lane->error));
+        refuse(node, hosted, lane->why);
     if (state != LANE_INSTALLED)
         return;
     mover->caught_up = true;
@@ -221,21 +313,54 @@ static void stopped(struct pst_node *node, struct hosted *hosted)
     mover->left = false;
 }
 
+static void joined(struct pst_node *node, struct hosted *hosted)
+{
+    struct mover *mover = hosted->mover;
+    const struct join *join = mover->joins ? pst_lane_joining(&hosted->run, &mover->move) : NULL;
+    if (join == NULL || !atomic_load_explicit(&join->done, memory_order_acquire))
+        return;
+    mover->joins = false;
+    answer(node, hosted, PST__STEP__JOIN, join->joined ? join->at : INT64_MAX, "");
+}
+
+/* What has to have come before is here. */
+static bool is_ready(const struct run *run, const struct mover *mover)
+{
+    return mover->told == PST__STEP__SETTLE  ? pst_lane_settled(run, &mover->move, mover->time)
+           : mover->told == PST__STEP__DRAIN ? pst_lane_drained(run, &mover->move, mover->time)
+                                             : true;
+}
+
+/* Checkpoints rest: that is waited for without standing still. */
+static bool rests(struct pst_node *node, struct hosted *hosted)
+{
+    struct mover *mover = hosted->mover;
+    if (mover->told != PST__STEP__REST)
+        return true;
+    if (!pst_checkpoint_rest(&hosted->run)) {
+        (void)node->world->alarm(node->world->self, 0, node->world->now_ns(node->world->self) + SETTLE_NS);
+        return false;
+    }
+    mover->told = PST__STEP__STEP_UNSAID;
+    answer(node, hosted, PST__STEP__REST, 0, "");
+    return true;
+}
+
 void pst_mover_step(struct pst_node *node, struct hosted *hosted)
 {
     struct mover *mover = hosted->mover;
     struct run *run = &hosted->run;
     if (mover == NULL || !mover->open || hosted->superseded ||
-        hosted->attached + 1 != (uint64_t)1 << node->worker_count)
+        hosted->attached + 1 != (uint64_t)1 << node->worker_count || !rests(node, hosted))
         return;
-    /* Settled is looked at again with every news of the run; who waits for it stands still but for that moment. */
+    /* What is waited for is looked at again with every news of the run; who waits for it stands still but for that moment. */
     bool waits = mover->waits_ns > node->world->now_ns(node->world->self);
     if (mover->told != PST__STEP__STEP_UNSAID && run->hold == 0 && !waits) {
         pst_run_hold(run);
         return;
     }
     if (run->hold != 0 && pst_run_held(run)) {
-        bool ready = mover->told != PST__STEP__SETTLE || pst_lane_settled(run, &mover->move, mover->time);
+        bool ready = is_ready(run, mover);
         if (ready)
             act(node, hosted);
         pst_run_release(run);
@@ -245,9 +370,10 @@ void pst_mover_step(struct pst_node *node, struct hosted *hosted)
         mover->waits_ns = ready ? 0 : node->world->now_ns(node->world->self) + SETTLE_NS;
         return;
     }
-    if (run->hold != 0 || !mover->open)
+    if (run->hold != 0 || !mover->open || !mover->prepared)
         return;
-    hand_over(node, hosted);
+    look_at_giver(node, hosted);
     look(node, hosted);
     stopped(node, hosted);
+    joined(node, hosted);
 }

@@ -3,17 +3,28 @@
  *
  * The coordinator takes one step after the other, each on all nodes of the graph, and goes on when all have said that it is done:
  *
+ *   ADMIT     a node that the graph did not run on is known; then it is started, with nothing
+ *   REST      no checkpoint is under way, and none begins
  *   PREPARE   branches, lane, channels on standby are made      DUPLICATED: from which time on rows go both ways
- *   COPY      the giver takes the image, and sends it           CAUGHT_UP: of the taker alone, when it is in and worked off
- *   LISTEN    downstreams hear the lane from the cut on         } the decision: from LISTEN on it only goes forward
+ *   COPY      the giver hands buckets over, one by one           PROGRESS: of the giver, now and then. CAUGHT_UP: of the taker alone,
+ *                                                               when all are in, worked off, and compared
+ *   LISTEN    downstreams hear the lane from the cut on         } decided: the store has it; from here it only goes forward
  *   SPEAK     the lane puts out from the cut on                 }
  *   LEAVE     the giver stops at the cut                        STOPPED: where it did
  *   RELEASE   upstreams send one way
  *   SETTLE    what comes twice has come; it is forgotten
+ *   JOIN      the lane becomes a part of another partition      } where it is to
+ *   REROUTE   upstreams send there by themselves                }
+ *   DRAIN     all that was sent before has come                 }
+ *   RETIRE    what owns nothing any more is forgotten; checkpoints go on
  *   DROP      instead of LISTEN: all of it goes again
  *
  * An answer bears the step that it answers. REFUSED comes unasked, and ends in DROP. Whatever kills a node or a run ends the
- * incarnation, and with it all of this: the next one begins without lanes.
+ * incarnation, and with it all of this: the next one begins with the owners that the store has, and without lanes.
+ *
+ *   orders.c   what a command wants: which move comes next
+ *   moves.c    one move, from step to step, and its record in the store
+ *   mover.c    a node's part of it
  *
  * Thread:   the keeper.
  */
@@ -22,15 +33,19 @@
 
 #include "engine/lane.h"
 #include "engine/node.h"
+#include "migration/move.h"
 
 struct mover { /* of a hosted run: the move that it takes part in */
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
-    bool open;
-    Pst__Step told;    /* and still to be done; 0: nothing is */
-    int64_t time;      /* of it */
-    uint64_t waits_ns; /* SETTLE: when it is looked at again */
-    bool handed, caught_up, left, refused;
+    bool open, prepared;
+    Pst__Step told;       /* and still to be done; 0: nothing is */
+    int64_t time;         /* of it */
+    uint64_t waits_ns;    /* SETTLE, DRAIN: when it is looked at again */
+    uint64_t progress_ns; /* COPY: when it was told last */
+    bool handed, caught_up, left, joins, refused;
+    char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1]; /* ADMIT */
+    uint32_t workers;
 };
 
 /* From the coordinator. */
@@ -41,20 +56,65 @@ void pst_mover_step(struct pst_node *node, struct hosted *hosted);
 static inline bool pst_mover_busy(const struct mover *mover) { return mover != NULL && mover->open; }
 void pst_mover_free(struct mover *mover);
 
-/* ---- the coordinator's ---- */
+/* ---- moves.c: the coordinator's ---- */
+enum { NO_STAGE = UINT32_MAX };
+struct moving { /* of a graph that runs */
+    uint64_t incarnation;
+    struct layout **layouts; /* by operator; NULL: it has none */
+    uint32_t layout_count;
+    /* the move */
+    struct past *now; /* its record; NULL: nothing moves */
+    uint32_t operator_index, from, to, to_node, into, stage;
+    char admitted[PST_CONTROL_NAME_BYTES_MAX + 1]; /* the node that is new to the graph; "": none is */
+    bool acked[NODE_MEMBERS_MAX], refused;
+    bool writes, written;   /* writes: its record is to be stored; written: it is on its way */
+    int64_t time, taken_at; /* time: of the step */
+    uint64_t begun_ns, deadline_ns;
+    uint64_t bytes, bytes_total, longest_pause_ns; /* of its copy, as the giver said last */
+    char why[240];
+    pst_move_cause refusal; /* what `refused` stands for */
+    struct order *order;    /* the command that it is of; NULL: of none any more */
+};
+
+/* `count` of the partition's buckets, from its last on, go to a node: to a partition of their own, or into one that is there. */
+struct wish {
+    uint32_t operator_index, from, count, into; /* into: NO_PARTITION: none */
+    const char *to_node;
+};
+/* PST_ENOMEM; PST_EFULL: no number is free, or no room for one more node. Then nothing has begun. */
+int pst_moves_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, uint64_t deadline_ns);
+/* As it is at the beginning of the incarnation, and as moves have changed it. NULL: no memory. */
+struct moving *pst_moves_of(struct graph_record *record);
+int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_t id, struct pst_text *why);
 /* From a node of the graph. */
 void pst_moves_on(struct pst_node *node, struct graph_record *record, const char *member, const Pst__Control *message);
+void pst_moves_started(struct pst_node *node, struct graph_record *record, const char *member);
 void pst_moves_step(struct pst_node *node);
 bool pst_moves_under_way(const struct graph_record *record);
-void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why); /* whoever waits is told */
-/* Partition `partition` of an operator goes to a node; scale: the largest partitions are halved until there are so many. Answered later
- * where PST_OK. */
-int pst_moves_move(struct pst_node *node, const struct submission *asked, const char *what, const char *to,
+/* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */
+void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why);
+void pst_moves_end(struct graph_record *record); /* of this incarnation nothing moves any more */
+bool pst_moves_any_ended(const struct graph_record *record);
+/* What goes into the store with the graph's record, `changes` has room for two; PST_OK. Then, with what became of it. */
+int pst_moves_changes(struct graph_record *record, struct pst_store_change *changes, uint32_t *ret_count);
+void pst_moves_committed(struct pst_node *node, struct graph_record *record, int rc);
+int pst_moves_restore(struct graph_record *record, const char *path, uint64_t version, const struct pst_text *bytes);
+void pst_moves_forget(struct graph_record *record); /* with it */
+
+/* ---- orders.c ---- */
+/* Answered later where PST_OK. */
+int pst_order_move(struct pst_node *node, const struct submission *asked, const char *what, const char *to,
                    struct pst_text *why);
-int pst_moves_scale(struct pst_node *node, const struct submission *asked, const char *what, uint32_t count,
+int pst_order_scale(struct pst_node *node, const struct submission *asked, const char *what, uint32_t count,
                     struct pst_text *why);
-/* What is where now, where moves have changed it; false: nothing has. */
-bool pst_moves_knows(const struct graph_record *record, const char *operator_id); /* of this operator, too */
-bool pst_moves_layout(const struct graph_record *record, bool json, struct pst_text *out);
+/* Everything that can move goes from this node; it gets nothing any more. */
+int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name, struct pst_text *why);
+int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
+/* The graph's move has ended. PST_OK: it is done. */
+void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
+/* Moves of all graphs, or one: which is `GRAPH/NUMBER`. */
+int pst_order_list(const struct pst_node *node, const char *only, bool json, struct pst_text *out,
+                   struct pst_text *why);
+int pst_order_cancel(struct pst_node *node, const char *what, struct pst_text *why);
 
 #endif

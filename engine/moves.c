@@ -1,43 +1,38 @@
-/* moves.c - see mover.h: the coordinator takes a move from step to step. One move of a graph runs at a time; what a command wants is
- * a list of them. */
+/* moves.c - see mover.h: the coordinator takes a move from step to step, and writes down how far it is. One move of a graph runs at a
+ * time. Which step of its record follows from what is the protocol's table (pst_move_rule()); here is what is told to whom meanwhile.
+ *
+ * A record's step is in the store before what follows from it is said (K3). The commit of COMMITTED changes the owners and their epochs
+ * in the graph's record too: whatever happens afterwards, the next incarnation begins with the new owners; before it, with the old. */
 #include "engine/mover.h"
 
 #include <string.h>
 
-#define MOVE_DEADLINE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
-enum { PARTITIONS_SHOWN_MAX = 1024 };
-
-static const Pst__Step steps[] = {PST__STEP__PREPARE, PST__STEP__COPY,    PST__STEP__LISTEN, PST__STEP__SPEAK,
-                                  PST__STEP__LEAVE,   PST__STEP__RELEASE, PST__STEP__SETTLE};
-enum { STEP_COUNT = sizeof steps / sizeof *steps, DROPPING = STEP_COUNT };
-static const char *const step_names[] = {"prepare", "copy", "listen", "speak", "leave", "release", "settle", "drop"};
-
-struct layout {                        /* of an operator with state */
-    uint16_t of[PST_BUCKETS_MAX];      /* by bucket: its partition */
-    uint16_t node_of[PST_BUCKETS_MAX]; /* by partition; UINT16_MAX: there is none */
-    uint32_t partition_count;          /* one above the highest */
+enum when { ALWAYS, NEW_NODE, CHECKPOINTS, INTO };
+static const struct stage {
+    Pst__Step step;
+    const char *name;
+    enum when when;
+    bool decided, latest; /* latest: each node says an event time, and the latest of them counts */
+    uint32_t causes;      /* bits: of what all have done then */
+} stages[] = {
+    {PST__STEP__ADMIT, "admit", NEW_NODE, false, false, 0},
+    {PST__STEP__STEP_UNSAID, "start", NEW_NODE, false, false, 0}, /* a Start, to the new node */
+    {PST__STEP__REST, "rest", CHECKPOINTS, false, false, 0},
+    {PST__STEP__PREPARE, "prepare", ALWAYS, false, true,
+     1u << PST_MOVE_BY_ACCEPTED | 1u << PST_MOVE_BY_BRANCHED | 1u << PST_MOVE_BY_BEGUN},
+    {PST__STEP__COPY, "copy", ALWAYS, false, false, 1u << PST_MOVE_BY_CAUGHT_UP | 1u << PST_MOVE_BY_AGREED},
+    {PST__STEP__LISTEN, "listen", ALWAYS, true, false, 0},
+    {PST__STEP__SPEAK, "speak", ALWAYS, true, false, 0},
+    {PST__STEP__LEAVE, "leave", ALWAYS, true, true, 0},
+    {PST__STEP__RELEASE, "release", ALWAYS, true, false, 0},
+    {PST__STEP__SETTLE, "settle", ALWAYS, true, false, 0},
+    {PST__STEP__JOIN, "join", INTO, true, true, 0},
+    {PST__STEP__REROUTE, "reroute", INTO, true, true, 0},
+    {PST__STEP__DRAIN, "drain", INTO, true, false, 0},
+    {PST__STEP__RETIRE, "retire", ALWAYS, true, false, 1u << PST_MOVE_BY_FINISHED},
+    {PST__STEP__DROP, "drop", ALWAYS, false, false, 0},
 };
-
-struct moving { /* of a graph that runs */
-    uint64_t incarnation;
-    struct layout **layouts; /* by operator; NULL: it has none */
-    uint32_t layout_count;
-    bool changed;
-    /* the move */
-    uint64_t id;
-    uint32_t operator_index, from, to, to_node, step; /* of `steps`, or DROPPING */
-    uint32_t buckets[PST_BUCKETS_MAX], bucket_count;
-    bool acked[NODE_MEMBERS_MAX], refused;
-    int64_t time, taken_at; /* time: of the step */
-    uint64_t begun_ns, deadline_ns;
-    char why[240];
-    /* the command */
-    uint32_t scale_to; /* partitions that are wanted; 0: it is one move */
-    uint32_t moved, moved_buckets;
-    uint64_t command_ns;
-    uint64_t asked_by, request;
-    bool asked_json;
-};
+enum { STAGE_DROP = sizeof stages / sizeof *stages - 1 };
 
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
@@ -58,209 +53,229 @@ void pst_moves_end(struct graph_record *record)
     record->moving = NULL;
 }
 
-static int layout_make(const struct graph_record *record, uint32_t n, struct layout **ret_layout)
+static int layouts_read(const struct graph_record *record, struct moving *moving)
 {
-    const struct pst_graph_node *op = &record->graph->nodes[n];
-    const Pst__Start *start = record->start->start;
-    struct layout *layout = *ret_layout = pst_calloc(1, sizeof *layout);
-    if (layout == NULL)
-        return PST_ENOMEM;
-    memset(layout->node_of, 0xff, sizeof layout->node_of);
-    layout->partition_count = op->partition_count;
-    for (uint32_t b = 0; b < op->bucket_count; b++)
-        layout->of[b] = (uint16_t)((uint64_t)b * op->partition_count / op->bucket_count);
-    for (size_t i = 0; i < start->n_places; i++)
-        if (strcmp(start->places[i]->operator_id, op->id) == 0)
-            layout->node_of[start->places[i]->partition] = (uint16_t)start->places[i]->node;
+    uint32_t count = record->graph->node_count;
+    if (moving->layouts == NULL)
+        moving->layouts = pst_calloc(count, sizeof(struct layout *));
+    moving->layout_count = moving->layouts != NULL ? count : 0;
+    int rc = moving->layouts != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t n = 0; n < count && rc == PST_OK; n++) {
+        const struct pst_graph_node *op = &record->graph->nodes[n];
+        if (op->op->role != PST_ROLE_PLAIN)
+            continue;
+        if (moving->layouts[n] == NULL)
+            moving->layouts[n] = pst_calloc(1, sizeof **moving->layouts);
+        rc = moving->layouts[n] != NULL ? pst_layout_read(record->start->start, op, moving->layouts[n]) : PST_ENOMEM;
+    }
+    return rc;
+}
+
+/* Of an earlier incarnation only what is still to be stored is kept. */
+struct moving *pst_moves_of(struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    if (moving != NULL && moving->incarnation == record->start->incarnation)
+        return moving;
+    if (moving == NULL)
+        moving = record->moving = pst_calloc(1, sizeof *moving);
+    if (moving == NULL || layouts_read(record, moving) != PST_OK)
+        return NULL;
+    moving->incarnation = record->start->incarnation;
+    moving->stage = NO_STAGE;
+    return moving;
+}
+
+/* The graph's record says what the layouts say. */
+static int layouts_store(struct graph_record *record)
+{
+    struct pst_arena arena;
+    Pst__Start *start = record->start->start, before = *start;
+    pst_arena_init(&arena);
+    int rc = pst_layouts_write(record->moving->layouts, record->graph, &arena, start);
+    if (rc != PST_OK) {
+        *start = before;
+        pst_arena_fini(&arena);
+        return rc;
+    }
+    pst_arena_fini(&record->places_arena);
+    record->places_arena = arena;
+    record->part_nodes = NULL; /* counted anew: others have something to write */
     return PST_OK;
 }
 
-/* As it is at the beginning of the incarnation, until a move has changed it. */
-static struct moving *moving_of(struct graph_record *record)
+/* ---- records ---- */
+
+static Pst__MoveRecord *record_of(const struct past *past) { return past->message->move_record; }
+
+static void past_free(struct past *past)
 {
-    if (record->moving != NULL && record->moving->incarnation != record->start->incarnation)
-        pst_moves_end(record);
-    if (record->moving != NULL)
-        return record->moving;
-    struct moving *moving = record->moving = pst_calloc(1, sizeof *moving);
-    uint32_t count = record->graph->node_count;
-    if (moving == NULL)
-        return NULL;
-    moving->incarnation = record->start->incarnation;
-    moving->layouts = pst_calloc(count, sizeof(struct layout *));
-    moving->layout_count = moving->layouts != NULL ? count : 0;
-    int rc = moving->layouts != NULL ? PST_OK : PST_ENOMEM;
-    for (uint32_t n = 0; n < count && rc == PST_OK; n++)
-        if (record->graph->nodes[n].op->role == PST_ROLE_PLAIN)
-            rc = layout_make(record, n, &moving->layouts[n]);
-    if (rc != PST_OK)
-        pst_moves_end(record);
-    return record->moving;
+    if (past == NULL)
+        return;
+    pst_arena_fini(&past->arena);
+    pst_text_fini(&past->bytes);
+    pst_free(past);
 }
 
-static uint32_t owned(const struct layout *layout, uint32_t bucket_count, uint32_t partition)
+void pst_moves_forget(struct graph_record *record)
 {
-    uint32_t count = 0;
-    for (uint32_t b = 0; b < bucket_count; b++)
-        count += layout->of[b] == partition;
-    return count;
+    for (uint32_t i = 0; i < record->past_count; i++)
+        past_free(record->past[i]);
+    record->past_count = 0;
 }
 
-static uint32_t serving(const struct layout *layout, uint32_t bucket_count)
+static void past_path(const struct graph_record *record, struct past *past, uint64_t id)
 {
-    uint32_t count = 0;
-    for (uint32_t p = 0; p < layout->partition_count; p++)
-        count += owned(layout, bucket_count, p) != 0;
-    return count;
+    (void)snprintf(past->path, sizeof past->path, "moves/%.200s/%llu", record->start->graph, (unsigned long long)id);
 }
 
-bool pst_moves_knows(const struct graph_record *record, const char *operator_id)
+static int past_fill(struct past *past, const struct graph_record *record, const struct wish *wish,
+                     const struct moving *moving)
 {
-    for (uint32_t n = 0; n < record->moving->layout_count; n++)
-        if (record->moving->layouts[n] != NULL && strcmp(record->graph->nodes[n].id, operator_id) == 0)
-            return true;
-    return false;
-}
-
-bool pst_moves_layout(const struct graph_record *record, bool json, struct pst_text *out)
-{
-    const struct moving *moving = record->moving;
+    const struct layout *layout = moving->layouts[wish->operator_index];
+    const struct pst_graph_node *op = &record->graph->nodes[wish->operator_index];
     const Pst__Start *start = record->start->start;
-    if (moving == NULL || moving->incarnation != record->start->incarnation || !moving->changed)
-        return false;
-    for (uint32_t n = 0, shown = 0; n < moving->layout_count; n++) {
-        const struct pst_graph_node *op = &record->graph->nodes[n];
-        for (uint32_t p = 0; moving->layouts[n] != NULL && p < moving->layouts[n]->partition_count; p++) {
-            uint32_t buckets = owned(moving->layouts[n], op->bucket_count, p);
-            if (buckets == 0 || shown == PARTITIONS_SHOWN_MAX)
-                continue;
-            const char *on = start->nodes[moving->layouts[n]->node_of[p]];
-            if (json)
-                (void)pst_text_printf(out, "%s{\"operator\":\"%s\",\"partition\":%u,\"node\":\"%s\",\"buckets\":%u}",
-                                      shown != 0 ? "," : "", op->id, p, on, buckets);
-            else
-                (void)pst_text_printf(out, "  %s/%u on %s, %u buckets\n", op->id, p, on, buckets);
-            shown++;
-        }
+    struct pst_arena *arena = &past->arena;
+    past->message = pst_arena_alloc(arena, sizeof *past->message);
+    Pst__MoveRecord *body = pst_arena_alloc(arena, sizeof *body);
+    if (past->message == NULL || body == NULL)
+        return PST_ENOMEM;
+    pst__control__init(past->message);
+    pst__move_record__init(body);
+    past->message->body_case = PST__CONTROL__BODY_MOVE_RECORD;
+    past->message->move_record = body;
+    past->message->graph = pst_arena_strdup(arena, record->start->graph);
+    past->message->incarnation = record->start->incarnation;
+    body->operator_id = pst_arena_strdup(arena, op->id);
+    body->from_node = pst_arena_strdup(arena, start->nodes[layout->node_of[wish->from]]);
+    body->to_node = pst_arena_strdup(arena, wish->to_node);
+    body->buckets = pst_arena_alloc(arena, op->bucket_count * sizeof *body->buckets);
+    if (past->message->graph == NULL || body->operator_id == NULL || body->from_node == NULL || body->to_node == NULL ||
+        body->buckets == NULL)
+        return PST_ENOMEM;
+    body->from_partition = wish->from;
+    body->into_partition = wish->into + 1; /* NO_PARTITION: 0 */
+    uint32_t seen = 0, from = pst_layout_owned(layout, op->bucket_count, wish->from) - wish->count;
+    for (uint32_t b = 0; b < op->bucket_count; b++) {
+        if (layout->of[b] != wish->from || seen++ < from)
+            continue;
+        body->buckets[body->n_buckets++] = b;
+        body->owner_epoch = layout->epoch[b] >= body->owner_epoch ? layout->epoch[b] + 1 : body->owner_epoch;
     }
-    return true;
+    return PST_OK;
+}
+
+int pst_moves_restore(struct graph_record *record, const char *path, uint64_t version, const struct pst_text *bytes)
+{
+    struct past *past = record->past_count < MOVES_KEPT_MAX ? pst_calloc(1, sizeof *past) : NULL;
+    if (past == NULL)
+        return record->past_count < MOVES_KEPT_MAX ? PST_ENOMEM : PST_EDATA;
+    pst_arena_init(&past->arena);
+    int rc = pst_control_unpack(bytes->bytes, bytes->count, PST_CONTROL_LONG_BYTES_MAX, &past->arena, &past->message);
+    if (rc == PST_OK && (past->message->body_case != PST__CONTROL__BODY_MOVE_RECORD ||
+                         strcmp(past->message->graph, record->start->graph) != 0))
+        rc = PST_EDATA;
+    if (rc != PST_OK) {
+        past_free(past);
+        return rc;
+    }
+    past->version = version;
+    (void)snprintf(past->path, sizeof past->path, "%s", path);
+    uint32_t at = record->past_count++; /* listed by name, kept by number */
+    for (; at > 0 && record->past[at - 1]->message->move > past->message->move; at--)
+        record->past[at] = record->past[at - 1];
+    record->past[at] = past;
+    return PST_OK;
+}
+
+/* The newest one, if it has not ended: nothing else can have a record that has not. */
+static struct past *past_open(const struct graph_record *record)
+{
+    struct past *last = record->past_count != 0 ? record->past[record->past_count - 1] : NULL;
+    return last != NULL && record_of(last)->step != PST_MOVE_DONE && record_of(last)->step != PST_MOVE_ABORTED ? last
+                                                                                                               : NULL;
+}
+
+int pst_moves_changes(struct graph_record *record, struct pst_store_change *changes, uint32_t *ret_count)
+{
+    struct moving *moving = record->moving;
+    *ret_count = 0;
+    if (moving == NULL || !moving->writes)
+        return PST_OK;
+    struct past *past = record->past[record->past_count - 1];
+    pst_text_fini(&past->bytes);
+    int rc = pst_control_pack(past->message, &past->bytes);
+    if (rc != PST_OK)
+        return rc;
+    changes[(*ret_count)++] = (struct pst_store_change){.path = past->path,
+                                                        .expected = past->version,
+                                                        .bytes = past->bytes.bytes,
+                                                        .byte_count = (uint32_t)past->bytes.count};
+    if (past->version == 0 && record->past_count == MOVES_KEPT_MAX) /* the oldest makes room for the next one */
+        changes[(*ret_count)++] =
+            (struct pst_store_change){.path = record->past[0]->path, .expected = record->past[0]->version};
+    moving->writes = false;
+    moving->written = true;
+    return PST_OK;
 }
 
 /* ---- telling ---- */
 
-static void step_tell(struct pst_node *node, struct graph_record *record)
+static void stage_tell(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
     const Pst__Start *start = record->start->start;
+    const struct stage *stage = &stages[moving->stage];
+    const Pst__MoveRecord *wanted = record_of(moving->now);
+    const struct member *admitted =
+        moving->admitted[0] != '\0' ? pst_coordinator_member(node->duty, moving->admitted) : NULL;
     Pst__MoveStep body = PST__MOVE_STEP__INIT;
     Pst__Control message = PST__CONTROL__INIT;
-    body.step = moving->step == DROPPING ? PST__STEP__DROP : steps[moving->step];
-    body.operator_id = (char *)(uintptr_t)record->graph->nodes[moving->operator_index].id;
+    memset(moving->acked, 0, sizeof moving->acked);
+    pst_node_log(node, "graph %s, move %llu: %s", record->start->graph, (unsigned long long)moving->now->message->move,
+                 stage->name);
+    node->any = true;
+    if (stage->step == PST__STEP__STEP_UNSAID) {
+        for (uint32_t i = 0; i < start->n_nodes; i++)
+            moving->acked[i] = strcmp(start->nodes[i], moving->admitted) != 0;
+        pst_coordinator_start(node, record, moving->admitted);
+        return;
+    }
+    body.step = stage->step;
+    body.operator_id = wanted->operator_id;
     body.from_partition = moving->from;
     body.to_partition = moving->to;
-    body.to_node = start->nodes[moving->to_node];
-    body.buckets = moving->buckets;
-    body.n_buckets = moving->step == 0 ? moving->bucket_count : 0;
+    body.into_partition = moving->into + 1; /* NO_PARTITION: 0 */
+    body.to_node = wanted->to_node;
+    if (stage->step == PST__STEP__PREPARE) {
+        body.buckets = wanted->buckets;
+        body.n_buckets = wanted->n_buckets;
+    }
+    if (stage->step == PST__STEP__ADMIT && admitted != NULL) {
+        body.address = (char *)(uintptr_t)admitted->address;
+        body.workers = admitted->workers;
+    }
     body.time = moving->time;
     message.graph = record->start->graph;
     message.incarnation = record->start->incarnation;
-    message.move = moving->id;
+    message.move = moving->now->message->move;
     message.body_case = PST__CONTROL__BODY_MOVE_STEP;
     message.move_step = &body;
-    memset(moving->acked, 0, sizeof moving->acked);
-    pst_node_log(node, "graph %s, move %llu: %s", record->start->graph, (unsigned long long)moving->id,
-                 step_names[moving->step]);
-    for (uint32_t i = 0; i < start->n_nodes; i++)
-        pst_coordinator_tell(node, start->nodes[i], &message);
-}
-
-static void command_answer(struct pst_node *node, struct graph_record *record, int error, const char *why)
-{
-    struct moving *moving = record->moving;
-    char text[400];
-    double seconds = (double)(now_ns(node) - moving->command_ns) / 1e9;
-    struct peer *peer = moving->asked_by != 0 ? pst_peer_by_id(node, moving->asked_by) : NULL;
-    moving->asked_by = 0;
-    if (peer == NULL)
-        return;
-    (void)snprintf(text, sizeof text,
-                   moving->asked_json
-                       ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%u,\"seconds\":%.3f,\"error\":null}\n"
-                       : "%u moves, %u buckets, %.3f s\n",
-                   moving->moved, moving->moved_buckets, seconds);
-    pst_admin_reply(node, peer, moving->request, error, error == PST_OK ? text : NULL, error == PST_OK ? NULL : why);
-}
-
-static void drop(struct pst_node *node, struct graph_record *record, const char *why)
-{
-    struct moving *moving = record->moving;
-    if (moving->step == DROPPING)
-        return;
-    if (why != moving->why)
-        (void)snprintf(moving->why, sizeof moving->why, "%s", why);
-    moving->step = DROPPING;
-    step_tell(node, record);
-}
-
-/* ---- beginning ---- */
-
-static uint32_t least_loaded(const struct graph_record *record, const struct moving *moving)
-{
-    const Pst__Start *start = record->start->start;
-    uint32_t load[NODE_MEMBERS_MAX] = {0}, best = 0;
-    for (uint32_t n = 0; n < moving->layout_count; n++)
-        for (uint32_t b = 0; moving->layouts[n] != NULL && b < record->graph->nodes[n].bucket_count; b++)
-            load[moving->layouts[n]->node_of[moving->layouts[n]->of[b]]]++;
-    for (uint32_t i = 1; i < start->n_nodes; i++)
-        best = load[i] < load[best] ? i : best;
-    return best;
-}
-
-/* Half of the partition's buckets where `half`, else all of them. */
-static void begin(struct pst_node *node, struct graph_record *record, uint32_t n, uint32_t from, uint32_t to_node,
-                  bool half)
-{
-    struct moving *moving = record->moving;
-    struct layout *layout = moving->layouts[n];
-    uint32_t bucket_count = record->graph->nodes[n].bucket_count, seen = 0, count = owned(layout, bucket_count, from);
-    moving->id = ++node->duty->move_ids;
-    moving->operator_index = n;
-    moving->from = from;
-    moving->to = layout->partition_count;
-    moving->to_node = to_node;
-    moving->bucket_count = 0;
-    for (uint32_t b = 0; b < bucket_count; b++) {
-        if (layout->of[b] != from)
-            continue;
-        if (!half || seen >= count / 2)
-            moving->buckets[moving->bucket_count++] = b;
-        seen++;
+    for (uint32_t i = 0; i < start->n_nodes; i++) {
+        bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
+        moving->acked[i] = unborn;
+        if (!unborn)
+            pst_coordinator_tell(node, start->nodes[i], &message);
     }
-    layout->partition_count++; /* a number is never used again */
-    moving->step = 0;
-    moving->time = moving->taken_at = INT64_MIN;
-    moving->refused = false;
-    moving->why[0] = '\0';
-    moving->begun_ns = now_ns(node);
-    moving->deadline_ns = moving->begun_ns + MOVE_DEADLINE_NS;
-    step_tell(node, record);
 }
 
-/* The next move that a command wants; false: it has all. */
-static bool scale_on(struct pst_node *node, struct graph_record *record)
+static uint32_t node_index(const Pst__Start *start, const char *name)
 {
-    struct moving *moving = record->moving;
-    uint32_t n = moving->operator_index, bucket_count = record->graph->nodes[n].bucket_count, largest = 0;
-    struct layout *layout = moving->layouts[n];
-    if (serving(layout, bucket_count) >= moving->scale_to || layout->partition_count == bucket_count)
-        return false; /* it has all, or there is no number left */
-    for (uint32_t p = 1; p < layout->partition_count; p++)
-        largest = owned(layout, bucket_count, p) > owned(layout, bucket_count, largest) ? p : largest;
-    begin(node, record, n, largest, least_loaded(record, moving), true);
-    return true;
+    uint32_t i = 0;
+    while (i < start->n_nodes && strcmp(start->nodes[i], name) != 0)
+        i++;
+    return i;
 }
-
-/* ---- answers ---- */
 
 static bool all_acked(const struct graph_record *record)
 {
@@ -270,7 +285,178 @@ static bool all_acked(const struct graph_record *record)
     return true;
 }
 
-static bool any_ended(const struct graph_record *record)
+/* ---- ending ---- */
+
+static void ended(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    struct moving *moving = record->moving;
+    if (moving->admitted[0] != '\0' && !record->told[node_index(record->start->start, moving->admitted)])
+        pst_coordinator_start(node, record, moving->admitted); /* the others know it: it ends with them */
+    moving->now = NULL;
+    moving->stage = NO_STAGE;
+    if (moving->order != NULL)
+        pst_order_on(node, record, error, why);
+}
+
+/* What happened goes into the record by the protocol's table; false: it changes nothing. */
+static bool caused(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
+{
+    struct moving *moving = record->moving;
+    Pst__MoveRecord *body = record_of(moving->now);
+    const struct pst_move_rule *rule = pst_move_rule((pst_move_step)body->step, cause);
+    if (rule == NULL || rule->to == PST_MOVE_STEP_COUNT || (uint32_t)rule->to == body->step)
+        return false;
+    pst_node_log(node, "graph %s, move %llu: %s -> %s, by %s%s%s", record->start->graph,
+                 (unsigned long long)moving->now->message->move, pst_move_step_name((pst_move_step)body->step),
+                 pst_move_step_name((pst_move_step)rule->to), pst_move_cause_name(cause), why[0] != '\0' ? ": " : "",
+                 why);
+    body->step = (uint32_t)rule->to;
+    body->bytes = moving->bytes;
+    body->longest_pause_ns = moving->longest_pause_ns;
+    body->nanoseconds = now_ns(node) - moving->begun_ns;
+    if (why[0] != '\0') {
+        char *sentence = pst_arena_strdup(&moving->now->arena, why);
+        body->sentence = sentence != NULL ? sentence : body->sentence;
+    }
+    moving->writes = true;
+    return true;
+}
+
+static pst_move_why why_of(pst_move_cause cause)
+{
+    switch (cause) {
+    case PST_MOVE_BY_CANCEL:
+        return PST_MOVE_WHY_CANCELLED;
+    case PST_MOVE_BY_LATE:
+        return PST_MOVE_WHY_LATE;
+    case PST_MOVE_BY_FULL:
+        return PST_MOVE_WHY_FULL;
+    case PST_MOVE_BY_DIFFERENT:
+        return PST_MOVE_WHY_DIFFERENT;
+    case PST_MOVE_BY_LOST:
+        return PST_MOVE_WHY_LOST;
+    case PST_MOVE_BY_RECOVERY:
+        return PST_MOVE_WHY_RECOVERY;
+    default:
+        return PST_MOVE_WHY_REFUSED;
+    }
+}
+
+/* Not decided: it is given up. When the store has it, all are told. A node that is being added is so on all nodes, first. */
+static void drop(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
+{
+    struct moving *moving = record->moving;
+    bool adds = moving->stage < STAGE_DROP && stages[moving->stage].when == NEW_NODE;
+    if (adds && !moving->refused) {
+        moving->refused = true;
+        moving->refusal = cause;
+        (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+    }
+    if (moving->stage == STAGE_DROP || (adds && !all_acked(record)) || !caused(node, record, cause, why))
+        return;
+    if (why != moving->why)
+        (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+    record_of(moving->now)->why = why_of(cause);
+    moving->stage = STAGE_DROP;
+    pst_coordinator_commit(node, record);
+}
+
+/* ---- beginning ---- */
+
+static bool is_free(const struct graph_record *record, const struct layout *layout, uint32_t n, uint32_t partition)
+{
+    return partition >= layout->partition_count ||
+           pst_layout_owned(layout, record->graph->nodes[n].bucket_count, partition) == 0;
+}
+
+/* A node that the graph does not run on yet, at the end of the Start's lists. */
+static int node_add(struct graph_record *record, const struct member *member)
+{
+    Pst__Start *start = record->start->start;
+    struct pst_arena *arena = &record->arena;
+    size_t count = start->n_nodes;
+    char **nodes = pst_arena_alloc(arena, (count + 1) * sizeof *nodes);
+    char **addresses = pst_arena_alloc(arena, (count + 1) * sizeof *addresses);
+    uint32_t *workers = pst_arena_alloc(arena, (count + 1) * sizeof *workers);
+    if (count == NODE_MEMBERS_MAX || nodes == NULL || addresses == NULL || workers == NULL)
+        return count == NODE_MEMBERS_MAX ? PST_EFULL : PST_ENOMEM;
+    memcpy(nodes, start->nodes, count * sizeof *nodes);
+    memcpy(addresses, start->addresses, count * sizeof *addresses);
+    memcpy(workers, start->node_workers, count * sizeof *workers);
+    nodes[count] = pst_arena_strdup(arena, member->name);
+    addresses[count] = pst_arena_strdup(arena, member->address);
+    workers[count] = member->workers;
+    if (nodes[count] == NULL || addresses[count] == NULL)
+        return PST_ENOMEM;
+    record->started[count] = record->ended[count] = record->told[count] = false;
+    start->nodes = nodes;
+    start->addresses = addresses;
+    start->node_workers = workers;
+    start->n_nodes = start->n_addresses = start->n_node_workers = count + 1;
+    return PST_OK;
+}
+
+static bool applies(const struct graph_record *record, const struct stage *stage)
+{
+    const struct moving *moving = record->moving;
+    return stage->when == NEW_NODE      ? moving->admitted[0] != '\0'
+           : stage->when == CHECKPOINTS ? record->start->start->checkpoint_every_ns != 0
+           : stage->when == INTO        ? moving->into != NO_PARTITION
+                                        : true;
+}
+
+int pst_moves_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, uint64_t deadline_ns)
+{
+    struct moving *moving = record->moving;
+    struct layout *layout = moving->layouts[wish->operator_index];
+    const Pst__Start *start = record->start->start;
+    uint32_t to = 0, numbers = pst_partition_numbers(&record->graph->nodes[wish->operator_index]);
+    while (to < numbers && !is_free(record, layout, wish->operator_index, to))
+        to++;
+    struct past *past = to < numbers ? pst_calloc(1, sizeof *past) : NULL;
+    if (past == NULL)
+        return to < numbers ? PST_ENOMEM : PST_EFULL;
+    pst_arena_init(&past->arena);
+    int rc = past_fill(past, record, wish, moving);
+    uint32_t to_node = node_index(start, wish->to_node);
+    const struct member *member = pst_coordinator_member(node->duty, wish->to_node);
+    bool admits = to_node == start->n_nodes;
+    if (rc == PST_OK && admits)
+        rc = member != NULL ? node_add(record, member) : PST_EINVAL;
+    if (rc != PST_OK) {
+        past_free(past);
+        return rc;
+    }
+    if (record->past_count == MOVES_KEPT_MAX) { /* it has gone from the store with the commit before */
+        past_free(record->past[0]);
+        memmove(record->past, record->past + 1, --record->past_count * sizeof *record->past);
+    }
+    uint64_t id = record->past_count != 0 ? record->past[record->past_count - 1]->message->move + 1 : 1;
+    past->message->move = id;
+    record_of(past)->to_partition = to;
+    past_path(record, past, id);
+    record->past[record->past_count++] = moving->now = past;
+    moving->operator_index = wish->operator_index;
+    moving->from = wish->from;
+    moving->to = to;
+    moving->to_node = to_node;
+    moving->into = wish->into;
+    (void)snprintf(moving->admitted, sizeof moving->admitted, "%s", admits ? wish->to_node : "");
+    moving->stage = NO_STAGE; /* its record first */
+    moving->time = moving->taken_at = INT64_MIN;
+    moving->refused = false;
+    moving->why[0] = '\0';
+    moving->bytes = moving->longest_pause_ns = 0;
+    moving->begun_ns = now_ns(node);
+    moving->deadline_ns = moving->begun_ns + deadline_ns;
+    moving->writes = true;
+    pst_coordinator_commit(node, record);
+    return PST_OK;
+}
+
+/* ---- from step to step ---- */
+
+bool pst_moves_any_ended(const struct graph_record *record)
 {
     bool any = false;
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
@@ -278,210 +464,202 @@ static bool any_ended(const struct graph_record *record)
     return any;
 }
 
-static void done(struct pst_node *node, struct graph_record *record)
+/* The commit point: with this record goes the graph's, which says who owns the buckets now. */
+static int owners_change(struct graph_record *record)
 {
     struct moving *moving = record->moving;
     struct layout *layout = moving->layouts[moving->operator_index];
-    for (uint32_t i = 0; i < moving->bucket_count; i++)
-        layout->of[moving->buckets[i]] = (uint16_t)moving->to;
-    layout->node_of[moving->to] = (uint16_t)moving->to_node;
-    moving->changed = true;
-    moving->moved++;
-    moving->moved_buckets += moving->bucket_count;
-    pst_node_log(node, "graph %s, move %llu: done, %u buckets in %.3f s", record->start->graph,
-                 (unsigned long long)moving->id, moving->bucket_count, (double)(now_ns(node) - moving->begun_ns) / 1e9);
-    moving->id = 0;
-    if (moving->scale_to != 0 && scale_on(node, record))
-        return;
-    command_answer(node, record, PST_OK, NULL);
+    Pst__MoveRecord *body = record_of(moving->now);
+    uint32_t owner = moving->into != NO_PARTITION ? moving->into : moving->to;
+    for (size_t i = 0; i < body->n_buckets; i++) {
+        layout->of[body->buckets[i]] = (uint16_t)owner;
+        layout->epoch[body->buckets[i]]++;
+    }
+    if (owner == moving->to) {
+        layout->node_of[owner] = (uint16_t)moving->to_node;
+        layout->born[owner] = (uint32_t)moving->now->message->move;
+        if (layout->partition_count <= owner)
+            layout->partition_count = owner + 1;
+    }
+    body->cut = moving->taken_at;
+    return layouts_store(record);
 }
 
-static void step_done(struct pst_node *node, struct graph_record *record)
+static void stage_next(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
-    if (moving->step == DROPPING) {
-        moving->id = 0;
-        command_answer(node, record, PST_EREFUSED, moving->why);
+    uint32_t next = moving->stage == NO_STAGE ? 0 : moving->stage + 1;
+    while (next < STAGE_DROP && !applies(record, &stages[next]))
+        next++;
+    if (next == STAGE_DROP) { /* nothing is left to do */
+        ended(node, record, PST_OK, "");
         return;
     }
-    if (moving->refused && moving->step < 2) {
-        drop(node, record, moving->why);
-        return;
-    }
-    if (++moving->step == STEP_COUNT) {
-        done(node, record);
-        return;
-    }
-    if (steps[moving->step] == PST__STEP__LISTEN)
+    moving->stage = next;
+    if (stages[next].step == PST__STEP__LISTEN)
         moving->time = moving->taken_at; /* the cut: the lane has all from there on; the giver stops where it is */
-    step_tell(node, record);
+    stage_tell(node, record);
+}
+
+static void stage_done(struct pst_node *node, struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    const struct stage *stage = &stages[moving->stage];
+    Pst__MoveRecord *body = record_of(moving->now);
+    if (moving->stage == STAGE_DROP) {
+        ended(node, record, PST_EREFUSED, moving->why);
+        return;
+    }
+    if (moving->refused && !stage->decided) {
+        drop(node, record, moving->refusal, moving->why);
+        return;
+    }
+    bool changed = false;
+    uint32_t before = body->step;
+    if (stage->step == PST__STEP__PREPARE)
+        body->since = moving->time;
+    if (stage->step == PST__STEP__COPY)
+        body->latest = moving->taken_at;
+    for (uint32_t cause = 0; cause < PST_MOVE_CAUSE_COUNT; cause++)
+        if ((stage->causes & 1u << cause) != 0)
+            changed |= caused(node, record, (pst_move_cause)cause, "");
+    if (changed && body->step == PST_MOVE_COMMITTED && before != PST_MOVE_COMMITTED &&
+        owners_change(record) != PST_OK) {
+        body->step = before; /* as if it had not been: nobody was told */
+        drop(node, record, PST_MOVE_BY_LOST, "no memory");
+        return;
+    }
+    if (changed)
+        pst_coordinator_commit(node, record); /* and on when the store has it */
+    else
+        stage_next(node, record);
+}
+
+void pst_moves_committed(struct pst_node *node, struct graph_record *record, int rc)
+{
+    struct moving *moving = record->moving;
+    if (moving == NULL || !moving->written)
+        return;
+    struct past *past = record->past[record->past_count - 1];
+    moving->written = false;
+    past->version += rc == PST_OK;
+    if (rc != PST_OK || moving->writes || moving->now == NULL)
+        return; /* the graph ends; there is news already; it was told to nobody any more */
+    if (moving->stage == STAGE_DROP)
+        stage_tell(node, record);
+    else
+        stage_next(node, record);
+}
+
+static void refused(struct pst_node *node, struct graph_record *record, const char *member, const Pst__MoveStep *body,
+                    uint32_t index)
+{
+    struct moving *moving = record->moving;
+    char why[sizeof moving->why];
+    Pst__Step step = stages[moving->stage].step;
+    (void)snprintf(why, sizeof why, "node %.60s: %.150s", member, body->why);
+    if (step == PST__STEP__COPY) {
+        drop(node, record, PST_MOVE_BY_REFUSED, why);
+    } else if (step == PST__STEP__PREPARE) { /* the others are making theirs */
+        moving->refused = moving->acked[index] = true;
+        moving->refusal = PST_MOVE_BY_REFUSED;
+        (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+    }
 }
 
 void pst_moves_on(struct pst_node *node, struct graph_record *record, const char *member, const Pst__Control *message)
 {
     struct moving *moving = record->moving;
     const Pst__MoveStep *body = message->move_step;
-    const Pst__Start *start = record->start->start;
-    uint32_t index = 0;
-    while (index < start->n_nodes && strcmp(start->nodes[index], member) != 0)
-        index++;
-    if (moving == NULL || moving->incarnation != message->incarnation || moving->id == 0 ||
-        moving->id != message->move || index == start->n_nodes)
+    uint32_t index = node_index(record->start->start, member);
+    if (moving == NULL || moving->incarnation != message->incarnation || moving->now == NULL ||
+        moving->now->message->move != message->move || index == record->start->start->n_nodes)
         return;
+    if (body->step == PST__STEP__PROGRESS) {
+        moving->bytes = body->bytes_done;
+        moving->bytes_total = body->bytes_total;
+        moving->longest_pause_ns = body->longest_pause_ns;
+        return;
+    }
+    if (moving->stage == NO_STAGE || moving->writes || moving->written)
+        return;
+    const struct stage *stage = &stages[moving->stage];
     node->any = true;
     if (body->step == PST__STEP__REFUSED) {
-        char why[sizeof moving->why];
-        (void)snprintf(why, sizeof why, "node %.60s: %.150s", member, body->why);
-        if (moving->step == 1)
-            drop(node, record, why);
-        else if (moving->step == 0) { /* the others are making theirs */
-            moving->refused = moving->acked[index] = true;
-            (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+        refused(node, record, member, body, index);
+    } else if (stage->step == PST__STEP__COPY) {
+        if (body->step == PST__STEP__CAUGHT_UP) {
+            moving->taken_at = body->time;
+            stage_done(node, record);
         }
-    } else if (moving->step == 1 && body->step == PST__STEP__CAUGHT_UP) {
-        moving->taken_at = body->time;
-        step_done(node, record);
         return;
-    } else if (body->step == (moving->step == DROPPING ? PST__STEP__DROP : steps[moving->step]) && moving->step != 1) {
+    } else if (body->step == stage->step) {
         moving->acked[index] = true;
-        bool later = steps[moving->step % STEP_COUNT] == PST__STEP__PREPARE ||
-                     steps[moving->step % STEP_COUNT] == PST__STEP__LEAVE;
-        if (later && moving->step != DROPPING && body->time > moving->time)
+        if (stage->latest && body->time > moving->time)
             moving->time = body->time;
     }
-    if (moving->step != 1 && all_acked(record))
-        step_done(node, record);
+    if (moving->now != NULL && !moving->writes && !moving->written && stages[moving->stage].step != PST__STEP__COPY &&
+        all_acked(record))
+        stage_done(node, record);
 }
 
-/* ---- commands ---- */
-
-static struct graph_record *running(struct pst_node *node, const char *operator_id, uint32_t *ret_operator,
-                                    struct pst_text *why)
-{
-    struct graph_record *found = NULL;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
-        struct graph_record *record = node->duty->graphs[i];
-        for (uint32_t n = 0; record->state == GRAPH_RUNNING && n < record->graph->node_count; n++) {
-            if (strcmp(record->graph->nodes[n].id, operator_id) != 0)
-                continue;
-            found = record;
-            *ret_operator = n;
-            count++;
-        }
-    }
-    if (count != 1)
-        (void)pst_text_printf(why,
-                              count == 0 ? "no graph that runs has an operator `%s`"
-                                         : "more than one graph that runs has an operator `%s`",
-                              operator_id);
-    return count == 1 ? found : NULL;
-}
-
-static int may_move(struct graph_record *record, uint32_t n, struct pst_text *why)
-{
-    const struct pst_graph_node *op = &record->graph->nodes[n];
-    struct moving *moving = moving_of(record);
-    if (moving == NULL)
-        return PST_ENOMEM;
-    if (moving->layouts[n] == NULL || op->bucket_count == 1)
-        (void)pst_text_printf(why, "operator `%s` has no buckets that could move", op->id);
-    else if (record->start->start->checkpoint_every_ns != 0)
-        (void)pst_text_printf(why, "a graph with checkpoints cannot be changed while it runs");
-    else if (any_ended(record))
-        (void)pst_text_printf(why, "the graph is at its end");
-    else if (moving->id != 0 || moving->asked_by != 0)
-        (void)pst_text_printf(why, "move %llu of this graph runs already", (unsigned long long)moving->id);
-    else if (moving->layouts[n]->partition_count >= op->bucket_count)
-        (void)pst_text_printf(why, "operator `%s` has had as many partitions as it has buckets, %u", op->id,
-                              op->bucket_count);
-    else
-        return PST_OK;
-    return PST_EREFUSED;
-}
-
-static void command_begin(struct pst_node *node, struct graph_record *record, const struct submission *asked)
+void pst_moves_started(struct pst_node *node, struct graph_record *record, const char *member)
 {
     struct moving *moving = record->moving;
-    moving->moved = moving->moved_buckets = moving->scale_to = 0;
-    moving->command_ns = now_ns(node);
-    moving->asked_by = asked->asked_by;
-    moving->request = asked->request;
-    moving->asked_json = asked->json;
+    if (moving == NULL || moving->now == NULL || moving->stage == NO_STAGE || moving->writes || moving->written ||
+        stages[moving->stage].step != PST__STEP__STEP_UNSAID || strcmp(moving->admitted, member) != 0)
+        return;
+    moving->acked[node_index(record->start->start, member)] = true;
+    stage_done(node, record);
 }
 
-int pst_moves_move(struct pst_node *node, const struct submission *asked, const char *what, const char *to,
-                   struct pst_text *why)
+int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_t id, struct pst_text *why)
 {
-    char id[PST_CONTROL_NAME_BYTES_MAX + 1];
-    const char *slash = strrchr(what, '/');
-    uint64_t partition = 0;
-    uint32_t n = 0, to_node = 0;
-    if (slash == NULL || (size_t)(slash - what) >= sizeof id || pst_parse_u64(slash + 1, &partition) != PST_OK) {
-        (void)pst_text_printf(why, "`%s` is no partition: OPERATOR/NUMBER is wanted, as status shows them", what);
-        return PST_EINVAL;
+    struct moving *moving = record->moving;
+    uint32_t i = 0;
+    while (i < record->past_count && record->past[i]->message->move != id)
+        i++;
+    if (i == record->past_count) {
+        (void)pst_text_printf(why, "graph `%s` has had no move %llu, or it was long ago", record->start->graph,
+                              (unsigned long long)id);
+        return PST_EREFUSED;
     }
-    (void)snprintf(id, sizeof id, "%.*s", (int)(slash - what), what);
-    struct graph_record *record = running(node, id, &n, why);
-    int rc = record != NULL ? may_move(record, n, why) : PST_EREFUSED;
-    if (rc != PST_OK)
-        return rc;
-    const Pst__Start *start = record->start->start;
-    const struct layout *layout = record->moving->layouts[n];
-    while (to_node < start->n_nodes && strcmp(start->nodes[to_node], to) != 0)
-        to_node++;
-    bool there = partition < layout->partition_count &&
-                 owned(layout, record->graph->nodes[n].bucket_count, (uint32_t)partition) != 0;
-    if (!there)
-        (void)pst_text_printf(why, "operator `%s` has no partition %llu", id, (unsigned long long)partition);
-    else if (to_node == start->n_nodes)
-        (void)pst_text_printf(why, "the graph does not run on a node `%s`", to);
-    else if (layout->node_of[partition] == to_node)
-        (void)pst_text_printf(why, "%s is on node %s already", what, to);
-    if (why->count != 0)
+    bool runs = moving != NULL && moving->now == record->past[i];
+    pst_move_step step = (pst_move_step)record_of(record->past[i])->step;
+    if (runs && (moving->writes || moving->written) && step < PST_MOVE_COMMITTED) {
+        (void)pst_text_printf(why, "the store has not answered yet: try again");
+        return PST_EAGAIN;
+    }
+    if (!runs || step >= PST_MOVE_COMMITTED) {
+        (void)pst_text_printf(why, "move %llu is %s: that cannot be taken back", (unsigned long long)id,
+                              pst_move_step_name(step));
         return PST_EREFUSED;
-    command_begin(node, record, asked);
-    begin(node, record, n, (uint32_t)partition, to_node, false);
-    return PST_OK;
-}
-
-int pst_moves_scale(struct pst_node *node, const struct submission *asked, const char *what, uint32_t count,
-                    struct pst_text *why)
-{
-    uint32_t n = 0;
-    struct graph_record *record = running(node, what, &n, why);
-    int rc = record != NULL ? may_move(record, n, why) : PST_EREFUSED;
-    if (rc != PST_OK)
-        return rc;
-    const struct pst_graph_node *op = &record->graph->nodes[n];
-    uint32_t now = serving(record->moving->layouts[n], op->bucket_count);
-    if (count == 0 || count > op->bucket_count)
-        (void)pst_text_printf(why, "operator `%s` can have 1 to %u partitions, as it has so many buckets", op->id,
-                              op->bucket_count);
-    else if (count == now)
-        (void)pst_text_printf(why, "operator `%s` has %u partitions already", op->id, now);
-    else if (count < now)
-        (void)pst_text_printf(why, "operator `%s` has %u partitions: to have fewer of them is not possible yet", op->id,
-                              now);
-    if (why->count != 0)
-        return PST_EREFUSED;
-    command_begin(node, record, asked);
-    record->moving->scale_to = count;
-    record->moving->operator_index = n;
-    (void)scale_on(node, record);
+    }
+    drop(node, record, PST_MOVE_BY_CANCEL, "it was cancelled");
     return PST_OK;
 }
 
 bool pst_moves_under_way(const struct graph_record *record)
 {
-    return record->moving != NULL && record->moving->id != 0;
+    return record->moving != NULL && record->moving->now != NULL;
 }
 
+/* The next incarnation has none of it: before the commit the old owners go on, after it the new ones. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why)
 {
-    if (record->moving != NULL && (record->moving->id != 0 || record->moving->asked_by != 0))
-        command_answer(node, record, PST_EREFUSED, why);
-    pst_moves_end(record);
+    struct past *open = past_open(record);
+    struct moving *moving = open != NULL ? pst_moves_of(record) : record->moving;
+    if (open != NULL && moving != NULL) {
+        moving->now = open;
+        if (caused(node, record, PST_MOVE_BY_RECOVERY, why) && record_of(open)->step == PST_MOVE_ABORTED)
+            record_of(open)->why = PST_MOVE_WHY_RECOVERY;
+    }
+    if (moving == NULL)
+        return;
+    moving->now = NULL;
+    moving->stage = NO_STAGE;
+    if (moving->order != NULL)
+        pst_order_on(node, record, PST_EREFUSED, why);
 }
 
 void pst_moves_step(struct pst_node *node)
@@ -489,15 +667,15 @@ void pst_moves_step(struct pst_node *node)
     for (uint32_t i = 0; i < node->duty->graph_count; i++) {
         struct graph_record *record = node->duty->graphs[i];
         struct moving *moving = record->moving;
-        if (moving == NULL)
+        if (moving == NULL || moving->now == NULL || moving->stage == NO_STAGE || moving->writes || moving->written)
             continue;
-        if (record->state != GRAPH_RUNNING)
-            pst_moves_over(node, record, "the graph has ended meanwhile");
-        else if (moving->id != 0 && moving->step < 2 && now_ns(node) > moving->deadline_ns)
-            drop(node, record, "its deadline passed");
-        else if (moving->id != 0 && moving->step < 2 && any_ended(record))
-            drop(node, record, "the graph is at its end");
-        else if (moving->id != 0 && moving->step != 1 && all_acked(record))
-            step_done(node, record); /* the last one that was waited for has ended */
+        const struct stage *stage = &stages[moving->stage];
+        bool open = !stage->decided && moving->stage != STAGE_DROP;
+        if (open && now_ns(node) > moving->deadline_ns)
+            drop(node, record, PST_MOVE_BY_LATE, "its deadline passed");
+        else if (open && pst_moves_any_ended(record))
+            drop(node, record, PST_MOVE_BY_CANCEL, "the graph is at its end");
+        else if (stage->step != PST__STEP__COPY && all_acked(record))
+            stage_done(node, record); /* the last one that was waited for has ended */
     }
 }

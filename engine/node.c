@@ -1,4 +1,5 @@
 /* node.c - see node.h: a node's life, its workers, the runs that it hosts. */
+#include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/mover.h"
 
@@ -107,18 +108,70 @@ static int ended_tell(struct pst_node *node, const char *graph_name, uint64_t in
     return rc;
 }
 
-/* The whole list of arguments of a Start as the site of this run. PST_EINVAL: it does not fit the graph. */
+/* Who owns what of an operator with state, as the site wants it. */
+static int site_layout(struct hosted *hosted, const Pst__Start *start, uint32_t n, struct layout *layout, uint16_t *to)
+{
+    struct pst_arena *arena = &hosted->arena;
+    const struct pst_graph_node *op = &hosted->graph->nodes[n];
+    uint16_t *of = pst_arena_alloc(arena, op->bucket_count * sizeof *of);
+    uint32_t numbers = pst_partition_numbers(op);
+    uint32_t *born = pst_arena_alloc(arena, numbers * sizeof *born);
+    int rc = of != NULL && born != NULL ? pst_layout_read(start, op, layout) : PST_ENOMEM;
+    if (rc != PST_OK)
+        return rc;
+    memcpy(of, layout->of, op->bucket_count * sizeof *of);
+    memcpy(born, layout->born, numbers * sizeof *born);
+    memcpy(to, layout->node_of, numbers * sizeof *to);
+    for (uint32_t b = 0; b < op->bucket_count; b++)
+        if (to[of[b]] == UINT16_MAX)
+            return PST_EINVAL;
+    hosted->partition_of_bucket[n] = of;
+    hosted->born[n] = born;
+    hosted->partition_count[n] = layout->partition_count;
+    return PST_OK;
+}
+
+static int site_places(struct hosted *hosted, const Pst__Start *start, uint32_t n, struct layout *layout, bool *reads,
+                       uint16_t **ret_nodes)
+{
+    const struct pst_graph_node *op = &hosted->graph->nodes[n];
+    uint16_t *to = *ret_nodes = pst_arena_alloc(&hosted->arena, pst_partition_numbers(op) * sizeof *to);
+    if (to == NULL)
+        return PST_ENOMEM;
+    if (op->op->role == PST_ROLE_PLAIN)
+        return site_layout(hosted, start, n, layout, to);
+    bool placed = op->op->role != PST_ROLE_SINK;
+    to[0] = UINT16_MAX;
+    for (size_t i = 0; i < start->n_places; i++) {
+        const Pst__Place *place = start->places[i];
+        if (strcmp(place->operator_id, op->id) != 0)
+            continue;
+        if (op->op->role == PST_ROLE_SOURCE)
+            reads[place->node] = true;
+        else
+            to[0] = (uint16_t)place->node; /* a sink has one partition */
+        placed = true;
+    }
+    return placed ? PST_OK : PST_EINVAL;
+}
+
+/* The whole list of arguments of a Start as the site of this run. PST_EINVAL: it does not fit the graph. There is room for nodes that
+ * are added later. */
 static int site_build(struct hosted *hosted, const Pst__Start *start)
 {
     struct pst_arena *arena = &hosted->arena;
     const struct pst_graph *graph = hosted->graph;
     size_t nodes = start->n_nodes;
-    uint32_t *workers = pst_arena_alloc(arena, nodes * sizeof *workers);
-    bool *reads = pst_arena_alloc(arena, nodes * sizeof *reads);
-    const char **names = pst_arena_alloc(arena, nodes * sizeof *names);
-    const char **addresses = pst_arena_alloc(arena, nodes * sizeof *addresses);
+    uint32_t *workers = pst_arena_alloc(arena, NODE_MEMBERS_MAX * sizeof *workers);
+    bool *reads = pst_arena_alloc(arena, NODE_MEMBERS_MAX * sizeof *reads);
+    const char **names = pst_arena_alloc(arena, NODE_MEMBERS_MAX * sizeof *names);
+    const char **addresses = pst_arena_alloc(arena, NODE_MEMBERS_MAX * sizeof *addresses);
     uint16_t **of = pst_arena_alloc(arena, graph->node_count * sizeof *of);
-    if (workers == NULL || reads == NULL || names == NULL || addresses == NULL || of == NULL)
+    hosted->partition_of_bucket = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->partition_of_bucket);
+    hosted->born = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->born);
+    hosted->partition_count = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->partition_count);
+    if (workers == NULL || reads == NULL || names == NULL || addresses == NULL || of == NULL ||
+        hosted->partition_of_bucket == NULL || hosted->born == NULL || hosted->partition_count == NULL)
         return PST_ENOMEM;
     if (nodes == 0 || nodes > NODE_MEMBERS_MAX || start->n_node_workers != nodes || start->n_addresses != nodes ||
         start->this_node >= nodes)
@@ -132,36 +185,24 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
         if (workers[i] == 0 || workers[i] > PST_WORKERS_MAX)
             return PST_EINVAL;
     }
-    for (uint32_t n = 0; n < graph->node_count; n++) {
-        uint16_t *to = pst_arena_alloc(arena, (graph->nodes[n].bucket_count + 1) * sizeof *to);
-        if (to == NULL)
-            return PST_ENOMEM;
-        for (uint32_t p = 0; p < graph->nodes[n].partition_count; p++)
-            to[p] = UINT16_MAX;
-        of[n] = to;
-        for (size_t i = 0; i < start->n_places; i++) {
-            const Pst__Place *place = start->places[i];
-            if (strcmp(place->operator_id, graph->nodes[n].id) != 0)
-                continue;
-            if (graph->nodes[n].op->role == PST_ROLE_SOURCE)
-                reads[place->node] = true;
-            else if (place->partition < graph->nodes[n].partition_count)
-                to[place->partition] = (uint16_t)place->node;
-        }
-        bool placed = graph->nodes[n].op->role == PST_ROLE_PLAIN || graph->nodes[n].op->role == PST_ROLE_SINK;
-        for (uint32_t p = 0; placed && p < graph->nodes[n].partition_count; p++)
-            if (to[p] == UINT16_MAX)
-                return PST_EINVAL;
-    }
+    struct layout *layout = pst_malloc(sizeof *layout);
+    int rc = layout != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++)
+        rc = site_places(hosted, start, n, layout, reads, &of[n]);
+    pst_free(layout);
     hosted->site = (struct site){.node_count = (uint32_t)nodes,
                                  .this_node = start->this_node,
+                                 .node_capacity = NODE_MEMBERS_MAX,
                                  .incarnation = hosted->incarnation,
                                  .worker_count = workers,
                                  .reads = reads,
                                  .node_of_partition = of,
+                                 .partition_of_bucket = (const uint16_t *const *)hosted->partition_of_bucket,
+                                 .partition_count = hosted->partition_count,
+                                 .born = (const uint32_t *const *)hosted->born,
                                  .address = addresses,
                                  .name = names};
-    return PST_OK;
+    return rc;
 }
 
 static int graph_parse(struct pst_node *node, struct hosted *hosted, const Pst__Start *start, struct pst_text *why)
@@ -460,8 +501,24 @@ void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
     if (hosted == NULL || hosted->incarnation != message->incarnation || message->ended->error != PST_OK)
         return;
     uint32_t index = site_index(&hosted->site, message->ended->node);
-    if (index < hosted->site.node_count && index != hosted->site.this_node && hosted->run.links[index] != NULL)
+    if (index >= hosted->site.node_count || index == hosted->site.this_node)
+        return;
+    hosted->peer_ended[index] = true;
+    node->any = true;
+    if (hosted->run.links[index] != NULL)
         pst_link_peer_ended(&hosted->run, index);
+}
+
+/* What has nothing to do is finished when all that has something is: buckets may come to it until then. */
+static bool may_finish(const struct hosted *hosted)
+{
+    const struct run *run = &hosted->run;
+    if (pst_mover_busy(hosted->mover) || !pst_run_finished(run))
+        return false;
+    for (uint32_t k = 0; !pst_node_has_place(run, hosted->site.this_node) && k < hosted->site.node_count; k++)
+        if (pst_node_has_place(run, k) && !hosted->peer_ended[k])
+            return false;
+    return true;
 }
 
 bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,
@@ -471,8 +528,9 @@ bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello,
     *ret_stale = hosted != NULL && hosted->incarnation > incarnation;
     if (hosted == NULL || hosted->incarnation != incarnation || hosted->superseded)
         return false;
-    bool known = hello->node < hosted->site.node_count;
-    if (!known || (peer->certificate[0] != '\0' && strcmp(peer->certificate, hosted->site.name[hello->node]) != 0)) {
+    if (hello->node >= hosted->site.node_count)
+        return false; /* it may be about to be added */
+    if (peer->certificate[0] != '\0' && strcmp(peer->certificate, hosted->site.name[hello->node]) != 0) {
         *ret_stale = true; /* it will never be wanted */
         return false;
     }
@@ -483,8 +541,8 @@ void pst_node_tell(struct pst_node *node, Pst__Control *message)
 {
     if (node->duty != NULL)
         pst_coordinator_on(node, node->options.name, message); /* K4 */
-    else if (node->upstream != NULL && node->upstream->state == PEER_UP)
-        pst_peer_send(node, node->upstream, message);
+    else if (node->upstream != NULL && node->upstream->state >= PEER_GREETING)
+        pst_peer_send(node, node->upstream, message); /* behind the hello, which has said that it runs here */
     /* else: what runs here is said when it is connected again (Hello) */
 }
 
@@ -527,7 +585,7 @@ static void runs_step(struct pst_node *node)
         if (!hosted->superseded)
             part_tell(node, hosted);
         pst_mover_step(node, hosted);
-        if (!pst_mover_busy(hosted->mover) && pst_run_finished(&hosted->run))
+        if (may_finish(hosted))
             pst_run_finish(&hosted->run);
         if (atomic_load_explicit(&hosted->workers_left, memory_order_acquire) != 0)
             continue;

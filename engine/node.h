@@ -28,6 +28,7 @@ enum {
     NODE_MEMBERS_MAX = 128,
     NODE_GRAPHS_MAX = 64,
     NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
+    MOVES_KEPT_MAX = 32,  /* of a graph, ended ones */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
 };
 #define INTRODUCTION_NS (UINT64_C(5) * 1000 * 1000 * 1000)
@@ -65,13 +66,16 @@ struct hosted { /* a graph's run, or one that is to be begun */
     struct pst_graph *graph;
     struct pst_arena arena; /* the site, and what the options point to */
     struct site site;
+    uint16_t **partition_of_bucket; /* the site's, by operator */
+    uint32_t **born, *partition_count;
     struct pst_run_options options;
     struct pst_run_report report;
     struct run run;
     atomic_int interrupts;
-    atomic_uint workers_left; /* the last touch of each worker is to count itself out */
-    uint64_t attached;        /* workers that have got it */
-    struct mover *mover;      /* mover.h; NULL: it was never told of a move */
+    atomic_uint workers_left;          /* the last touch of each worker is to count itself out */
+    uint64_t attached;                 /* workers that have got it */
+    struct mover *mover;               /* mover.h; NULL: it was never told of a move */
+    bool peer_ended[NODE_MEMBERS_MAX]; /* by index of the site */
     bool begun, superseded;
     /* while it is begun, by a job: a state is read back, and that takes its time */
     struct pst_arena start_arena;
@@ -156,11 +160,31 @@ bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello,
                       struct peer *peer, bool *ret_stale);
 void pst_node_tell(struct pst_node *node, Pst__Control *message); /* the coordinator, wherever it is */
 
+/* layout.c: of an operator with state. */
+struct layout {
+    uint16_t of[PST_BUCKETS_MAX];          /* by bucket: its partition */
+    uint32_t epoch[PST_BUCKETS_MAX];       /* by bucket: its owner epoch */
+    uint16_t node_of[PST_BUCKETS_MAX + 1]; /* by partition: index of Start.nodes; UINT16_MAX: there is none */
+    uint32_t born[PST_BUCKETS_MAX + 1];    /* by partition: the move that it came with; 0: with the incarnation */
+    uint32_t partition_count;              /* one above the highest */
+};
+/* PST_EINVAL: what is said does not fit the operator. */
+int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, struct layout *ret_layout);
+uint32_t pst_layout_owned(const struct layout *layout, uint32_t bucket_count, uint32_t partition);
+uint32_t pst_layout_serving(const struct layout *layout, uint32_t bucket_count);
+/* Partitions that own nothing go, the others are numbered anew. */
+void pst_layout_compact(struct layout *layout, uint32_t bucket_count);
+/* layouts: by operator, NULL: it has no state, and its places stay. In `arena`, which the Start's places are in from now on. PST_ENOMEM:
+ * the Start is of no use. */
+int pst_layouts_write(struct layout *const *layouts, const struct pst_graph *graph, struct pst_arena *arena,
+                      Pst__Start *start);
+
 /* coordinator.c */
 struct member { /* a node that was seen */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1];
     uint32_t workers;
     bool alive;
+    bool draining;    /* it gets nothing any more. Not in the store: another coordinator does not know it */
     uint64_t lost_ns; /* since when it has no connection; 0: it has one */
 };
 
@@ -192,20 +216,32 @@ struct graph_record {
     int settled_error;
     /* The commit on its way: graphs/NAME, and of one that has ended the Ended that says how, ended/NAME. */
     struct pst_store_request commit;
-    struct pst_store_change changes[2];
+    struct pst_store_change changes[4];
     struct pst_text bytes, ended_bytes;
     char path[PST_STORE_PATH_BYTES], ended_path[PST_STORE_PATH_BYTES];
     uint64_t version, ended_version;
-    bool committing, again;
-    struct moving *moving; /* mover.h; NULL: nothing has moved in this incarnation */
+    bool committing, again, ended_written;
+    struct moving *moving;             /* moves.c; NULL: nothing has moved in this incarnation */
+    struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
+    uint32_t past_count;
+    struct pst_arena places_arena; /* of start's places and layouts */
+};
+
+struct past { /* a move, as the store has it or is about to have it */
+    struct pst_arena arena;
+    Pst__Control *message; /* with a MoveRecord */
+    uint64_t version;
+    char path[PST_STORE_PATH_BYTES];
+    struct pst_text bytes;
 };
 
 struct coordinator {
     struct pst_store *store;
     /* What was decided before is read back before anybody is listened to. */
-    enum restore { RESTORE_LIST = 1, RESTORE_GRAPH, RESTORE_ENDED, RESTORE_DONE } restore;
+    enum restore { RESTORE_LIST = 1, RESTORE_GRAPH, RESTORE_ENDED, RESTORE_MOVE, RESTORE_DONE } restore;
     struct pst_store_request reading;
-    bool begun, graphs_listed; /* begun: `reading` is on its way */
+    bool begun; /* `reading` is on its way */
+    enum restore listed;
     struct pst_text paths;
     size_t paths_at;
     char path[PST_STORE_PATH_BYTES];
@@ -213,7 +249,6 @@ struct coordinator {
     uint32_t member_count;
     struct graph_record *graphs[NODE_GRAPHS_MAX];
     uint32_t graph_count;
-    uint64_t move_ids;
 };
 
 int pst_coordinator_new(struct pst_node *node, struct pst_store *store);
@@ -251,7 +286,11 @@ extern const char *const pst_graph_state_names[]; /* by enum graph_state */
 
 /* To a member, the node itself too; who has no connection is told nothing. */
 void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message);
-void pst_moves_end(struct graph_record *record); /* moves.c: of this incarnation nothing moves any more */
+/* The graph's record as it is now, and the move's beside it where that has changed. */
+void pst_coordinator_commit(struct pst_node *node, struct graph_record *record);
+/* Says the Start to one node of it. */
+void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
+struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */
 
 /* admin.c */
 void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *out,

@@ -210,13 +210,13 @@ const struct pst_verb pst_verb_scale = {
     .operands = "OPERATOR N",
     .operand_count_min = 2,
     .operand_count_max = 2,
-    .summary = "Give an operator of a running graph more partitions.",
+    .summary = "Give an operator of a running graph more partitions, or fewer.",
     .text =
-        "The largest partitions are halved, one after the other, until there are N: half of a partition's buckets go, "
-        "with their state, to the node that has least to do, while the stream runs on. Both compute what the other "
-        "does "
-        "until the new one has caught up; then results come from the new one, each of them once. The command ends when "
-        "all is done.",
+        "To have more, the largest partitions are halved, one after the other, until there are N: half of a "
+        "partition's buckets go, with their state, to the node that has least to do, be it one that joined when the "
+        "graph ran already. To have fewer, the smallest goes into another. The stream runs on meanwhile: both compute "
+        "what the other does until the new owner has caught up; then results come from that one, each of them once. "
+        "The command ends when all is done; `penstock migration ls` shows how far it is.",
     .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
     .flags = ask_flags,
     .run = plain_run,
@@ -232,6 +232,50 @@ const struct pst_verb pst_verb_move = {
             "There "
             "they are a partition with a number of its own: `status` shows it.",
     .examples = "penstock move plug_load/0 n2 --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_drain = {
+    .name = "drain",
+    .operands = "NODE",
+    .operand_count_min = 1,
+    .operand_count_max = 1,
+    .summary = "Move everything that can move from a node.",
+    .text =
+        "Its partitions of all graphs go to the other nodes, as with `move`, and it gets nothing any more; then it can "
+        "be switched off. A node that reads an input or has a sink of a graph that runs cannot be drained: those do "
+        "not move. A node that is started again is drained no more.",
+    .examples = "penstock drain n2 --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_rebalance = {
+    .name = "rebalance",
+    .operands = "",
+    .summary = "Spread the buckets of all operators evenly over the nodes.",
+    .text =
+        "For each operator buckets go from the node with the most to the one with the fewest, as with `move`, until "
+        "all are within a tenth of the average: fewer moves than there are nodes.",
+    .examples = "penstock rebalance --node unix:n1/admin.sock",
+    .flags = ask_flags,
+    .run = plain_run,
+};
+
+const struct pst_verb pst_verb_migration = {
+    .name = "migration",
+    .operands = "ls | show GRAPH/NUMBER | cancel GRAPH/NUMBER",
+    .operand_count_min = 1,
+    .operand_count_max = 2,
+    .summary = "List the moves of graphs, show one, or give one up.",
+    .text =
+        "A move goes from INTENT (its buckets are locked) to COPYING (rows go to both owners, state is handed over), "
+        "READY (the new owner has caught up, and both have come to the same), COMMITTED (the store says who the owner "
+        "is), and DONE; or it is ABORTED before it is COMMITTED, and the old owner goes on as if it had not been. A "
+        "move can be cancelled until it is COMMITTED. The last 32 moves of a graph are kept.",
+    .examples = "penstock migration ls --node unix:n1/admin.sock\n"
+                "penstock migration cancel load/7 --node unix:n1/admin.sock",
     .flags = ask_flags,
     .run = plain_run,
 };

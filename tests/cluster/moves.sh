@@ -25,7 +25,7 @@ err 'no graph that runs has an operator `plug_load`'
 feed
 spec "Query 1" 0 submit "$LOAD" --input stream "${sets[@]}"
 spec "two partitions become four" 0 scale plug_load 4
-out '^2 moves, 32 buckets, [0-9.]+ s$'
+out '^2 moves, 32 buckets, [0-9]+ bytes, [0-9.]+ s, longest pause [0-9.]+ s$'
 no_err
 spec "status shows them" 0 status load
 out '^load: running, incarnation 1$'
@@ -33,7 +33,7 @@ expect "four partitions" test "$(grep -c '^  plug_load/' .out)" -eq 4
 expect "of sixteen buckets each" test "$(grep -c '^  plug_load/.*, 16 buckets$' .out)" -eq 4
 from=$(sed -n 's|^  \(plug_load/[0-9]*\) on n[23], .*|\1|p' .out | head -n 1)
 spec "one of them goes to the first node" 0 move "$from" n1 --json
-json 'd["moves"] == 1 and d["buckets"] == 16 and d["seconds"] > 0 and d["error"] is None'
+json 'd["moves"] == 1 and d["buckets"] == 16 and d["seconds"] > 0 and d["bytes"] > 0 and d["error"] is None'
 spec "it is there, under another number" 0 status load --json
 json 'sum(p["buckets"] for p in d["graphs"][0]["places"] if p["operator"] == "plug_load") == 64'
 json "\"$from\".split('/')[1] not in [str(p[\"partition\"]) for p in d['graphs'][0]['places'] if p['operator'] == 'plug_load']"
@@ -46,8 +46,6 @@ err 'operator `plug_load` can have 1 to 64 partitions, as it has so many buckets
 spec "to more than there are buckets" 77 scale plug_load 65
 spec "to as many as there are" 77 scale plug_load 4
 err 'has 4 partitions already'
-spec "to fewer" 77 scale plug_load 2
-err 'to have fewer of them is not possible yet'
 spec "to a word" 78 scale plug_load many
 err '`many` is no number of partitions'
 spec "an operator that there is not" 77 scale plugload 4
@@ -57,13 +55,45 @@ err 'operator `load_plug` has no buckets that could move'
 spec "a partition without a number" 78 move plug_load n2
 err '`plug_load` is no partition: OPERATOR/NUMBER is wanted'
 spec "a node that there is not" 77 move house_load/0 n9
-err 'the graph does not run on a node `n9`'
+err 'there is no node `n9` that is alive'
+spec "a move that there is not" 77 migration show load/99
+err 'there is no move `load/99`'
+spec "one that is done is not taken back" 77 migration cancel load/1
+err 'move 1 is DONE: that cannot be taken back'
+spec "no command" 78 migration begin
+spec "a node that reads is not drained" 77 drain n1
+err 'node `n1` has the input `meters` of graph `load`'
+spec "nor one that there is not" 77 drain n9
 "$P" status load --json >.status 2>/dev/null
 on=$(python3 -c 'import json; print([p["node"] for p in json.load(open(".status"))["graphs"][0]["places"] if p["operator"] == "house_load" and p["partition"] == 0][0])')
 spec "where it is already" 77 move house_load/0 "$on"
 err "house_load/0 is on node $on already"
 spec "the other operator" 0 scale house_load 3
 out '^1 moves, '
+
+# ---- moves that were; fewer partitions; a node that comes when the graph runs, and goes ----
+spec "what has moved" 0 migration ls
+out '^load/1: plug_load/[0-9]+ on n[1-3] to [0-9]+ on n[1-3], 16 buckets, DONE$'
+spec "one of them" 0 migration show load/1 --json
+json 'd["moves"][0]["step"] == "DONE" and d["moves"][0]["owner_epoch"] == 2 and d["moves"][0]["bytes"] > 0'
+spec "to fewer" 0 scale plug_load 2
+out '^2 moves, 32 buckets, '
+spec "there are two" 0 status load
+expect "two partitions" test "$(grep -c '^  plug_load/' .out)" -eq 2
+spec "a number comes again" 0 scale plug_load 3
+up n4 --workers 1 --join "$(reach n1)"
+await n1.err 'node n4 has joined'
+spec "buckets go to it, too" 0 rebalance
+spec "it has some" 0 status load
+expect "of both operators" test "$(grep -cE '^  (plug|house)_load/.* on n4, ' .out)" -ge 2
+expect "a quarter of the plugs" grep -qE '^  plug_load/[0-9]+ on n4, 16 buckets$' .out
+spec "all is even" 0 rebalance
+out '^0 moves, '
+spec "it goes" 0 drain n4
+spec "it has nothing" 0 status load
+expect "no place on it" test "$(grep -c ' on n4' .out)" -eq 0
+spec "it gets nothing" 77 move house_load/0 n4
+err 'node `n4` is being drained'
 touch enough
 await n1.err 'graph load, incarnation 1: done'
 wait $feeder

@@ -169,22 +169,35 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
     pst_text_fini(&bytes);
 }
 
-/* Half of it cannot be: partitions that there are not, numbers that are too small. */
-static void client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
+enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS };
+
+/* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
+static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
 {
     struct cluster_client *client = &cluster->client;
     uint32_t count = 0;
     while (client->movable[count] != NULL)
         count++;
     const char *operator_id = client->movable[sim_random(&cluster->random, count)];
-    client->moving = 1 + (uint32_t)sim_random(&cluster->random, 2);
-    arguments[0] = (char *)(uintptr_t)(client->moving == 1 ? "scale" : "move");
+    const char *somewhere = names[sim_random(&cluster->random, cluster->node_count)];
+    client->moving = 1 + (uint32_t)sim_random(&cluster->random, 8);
+    if (client->moving == DRAINS || client->moving == REBALANCES || client->moving == CANCELS) {
+        bool cancels = client->moving == CANCELS, drains = client->moving == DRAINS;
+        arguments[0] = (char *)(uintptr_t)(cancels ? "migration" : drains ? "drain" : "rebalance");
+        arguments[1] = (char *)(uintptr_t)(cancels ? "cancel" : somewhere);
+        (void)snprintf(what, 100, "%s/%llu", client->graph_name,
+                       (unsigned long long)(1 + sim_random(&cluster->random, 6)));
+        arguments[2] = what;
+        return cancels ? 3 : drains ? 2 : 1;
+    }
+    client->moving = 1 + client->moving % 2;
+    arguments[0] = (char *)(uintptr_t)(client->moving == SCALES ? "scale" : "move");
     arguments[1] = what;
-    arguments[2] =
-        client->moving == 1 ? number : (char *)(uintptr_t)names[sim_random(&cluster->random, cluster->node_count)];
+    arguments[2] = client->moving == SCALES ? number : (char *)(uintptr_t)somewhere;
     (void)snprintf(number, 20, "%llu", (unsigned long long)(1 + sim_random(&cluster->random, 8)));
-    (void)snprintf(what, 100, client->moving == 1 ? "%s" : "%s/%llu", operator_id,
+    (void)snprintf(what, 100, client->moving == SCALES ? "%s" : "%s/%llu", operator_id,
                    (unsigned long long)sim_random(&cluster->random, 8));
+    return 3;
 }
 
 static void client_ask(struct cluster *cluster)
@@ -213,9 +226,8 @@ static void client_ask(struct cluster *cluster)
     }
     char what[100], number[20];
     client->moving = 0;
-    if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) == 0) {
-        client_moves(cluster, arguments, what, number);
-        admin.n_arguments = 3;
+    if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
+        admin.n_arguments = client_moves(cluster, arguments, what, number);
     } else if (client->taken) {
         arguments[0] = (char *)(uintptr_t) "status";
         admin.n_arguments = 1;
@@ -237,8 +249,11 @@ static void client_hears(struct cluster_client *client, const Pst__Control *mess
     (void)snprintf(client->says, sizeof client->says, "%.*s%.*s", (int)body->out.len, (const char *)body->out.data,
                    (int)body->err.len, (const char *)body->err.data);
     if (client->moving != 0) {
-        client->scaled += body->error == PST_OK && client->moving == 1;
-        client->moved += body->error == PST_OK && client->moving == 2;
+        client->scaled += body->error == PST_OK && client->moving == SCALES;
+        client->moved += body->error == PST_OK && client->moving == MOVES;
+        client->spread += body->error == PST_OK && (client->moving == DRAINS || client->moving == REBALANCES) &&
+                          strstr(client->says, "0 moves") != client->says;
+        client->cancelled += body->error == PST_OK && client->moving == CANCELS;
         client->refused += body->error != PST_OK;
         client->error = PST_OK;
         return;

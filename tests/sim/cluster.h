@@ -8,7 +8,7 @@
 #include "tests/sim/net_sim.h"
 #include "tests/sim/scene.h"
 
-enum { CLUSTER_NODES_MAX = 4, CLUSTER_RECORDS_MAX = 16, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
+enum { CLUSTER_NODES_MAX = 4, CLUSTER_RECORDS_MAX = 64, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
 
 struct cluster_store { /* in memory; it answers when it likes */
     struct pst_store store;
@@ -36,8 +36,9 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     int error;
     char says[2000];
     const char *const *movable; /* operators that it scales and moves while the graph runs; ended by NULL. NULL: none */
-    uint32_t moving;            /* 1: what it asked last was to scale, 2: to move */
-    uint32_t scaled, moved, refused;
+    const char *graph_name;     /* where there are some */
+    uint32_t moving;            /* what it asked last; 0: how the graph is */
+    uint32_t scaled, moved, spread, cancelled, refused; /* spread: drained or rebalanced */
     uint64_t requests;
     uint32_t incarnation;
 };

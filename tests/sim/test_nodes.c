@@ -28,7 +28,7 @@ struct query {
     const char *const movable[4];
 };
 static const struct query load = {LOAD, "load", {"plug_load", "house_load", NULL}};
-static const struct query outliers = {OUTLIERS, "outliers", {"plug_above", "house_share", NULL}};
+static const struct query outliers = {OUTLIERS, "outliers", {"plug_above", "house_share", "median_all", NULL}};
 
 static const char *graph_path;
 static bool several; /* nodes read: then no row is late, as it would be so by other rows */
@@ -44,7 +44,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
 {
     struct scene wanted;
     struct pst_text text = {0};
-    uint64_t restarts = 0, scaled = 0, moved = 0, refused = 0;
+    uint64_t restarts = 0, scaled = 0, moved = 0, spread = 0, cancelled = 0, refused = 0;
     graph_path = query->path;
     text_of(query->path, &text);
     scene_init(&wanted, 1);
@@ -57,6 +57,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
         (void)snprintf(what, sizeof what, "%s, seed %llu", query->name, (unsigned long long)seed);
         cluster_init(cluster, seed, &text, query_input);
         cluster->client.movable = moves ? query->movable : NULL;
+        cluster->client.graph_name = query->name;
         cluster->reader_count = several ? 2 + (uint32_t)seed % (cluster->node_count - 1) : 0;
         cluster_begin(cluster);
         cluster_run(cluster, kills, kills != 0, what);
@@ -64,15 +65,20 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
         restarts += cluster->client.incarnation - 1;
         scaled += cluster->client.scaled;
         moved += cluster->client.moved;
+        spread += cluster->client.spread;
+        cancelled += cluster->client.cancelled;
         refused += cluster->client.refused;
         cluster_fini(cluster);
         free(cluster);
     }
-    print_message("%llu incarnations more than graphs; scaled %llu times, moved %llu, refused or given up %llu\n",
-                  (unsigned long long)restarts, (unsigned long long)scaled, (unsigned long long)moved,
-                  (unsigned long long)refused);
+    print_message(
+        "%llu incarnations more than graphs; scaled %llu times, moved %llu, spread %llu, cancelled %llu, refused or "
+        "given up %llu\n",
+        (unsigned long long)restarts, (unsigned long long)scaled, (unsigned long long)moved, (unsigned long long)spread,
+        (unsigned long long)cancelled, (unsigned long long)refused);
     assert_true((restarts > 0) == (kills > 0));
     assert_true((scaled + moved > 0) == moves);
+    assert_true(!moves || kills != 0 || seeds < 50 || spread > 0);
     scene_fini(&wanted);
     pst_text_fini(&text);
 }

@@ -17,6 +17,7 @@ struct sums { /* over all seeds */
     uint64_t restarts, completed, given_up, resumed;
     uint64_t bytes_read, bytes_input;
     uint64_t bytes_before; /* read before the one kill */
+    uint64_t moved;
 };
 
 static const char *graph_path;
@@ -65,6 +66,8 @@ static uint64_t seed_first(void)
     return seed;
 }
 
+static const char *const *movable; /* of the graph that is run; NULL: nothing moves */
+
 /* Not the one that reads: it goes on, so that what it reads again is what the graph is set back by. */
 static void kill_one(struct cluster *cluster, const char *what)
 {
@@ -88,6 +91,8 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     cluster->every_ns = 1000000 + sim_random(&cluster->random, is_query(graph_path) ? 30000000 : 2000000);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         cluster->nodes[i].sim.create_percent = kills != 0 && seed % 2 == 0 ? 10 : 0;
+    cluster->client.movable = movable;
+    cluster->client.graph_name = name;
     cluster_begin(cluster);
     while (at_completed != 0 && !cluster->client.done && cluster->completed < at_completed)
         cluster_turn(cluster, what);
@@ -101,6 +106,7 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     sums->completed += cluster->completed;
     sums->given_up += cluster->given_up;
     sums->resumed += cluster->resumed;
+    sums->moved += cluster->client.scaled + cluster->client.moved + cluster->client.spread;
     sums->bytes_read += cluster_bytes_read(cluster);
     sums->bytes_input += scene_file(&cluster->like, "in.csv")->count;
     cluster_fini(cluster);
@@ -118,14 +124,39 @@ static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32
     for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
         one(&wanted, &text, name, seed, kills, at_completed, ret_sums);
     if (getenv("PST_TEST_LOG") != NULL)
-        print_message("%s: %llu restarts, %llu complete, %llu given up, %llu runs resumed, %llu of %llu bytes read, "
-                      "%llu before\n",
-                      name, (unsigned long long)ret_sums->restarts, (unsigned long long)ret_sums->completed,
-                      (unsigned long long)ret_sums->given_up, (unsigned long long)ret_sums->resumed,
-                      (unsigned long long)ret_sums->bytes_read, (unsigned long long)ret_sums->bytes_input,
-                      (unsigned long long)ret_sums->bytes_before);
+        print_message(
+            "%s: %llu moved, %llu restarts, %llu complete, %llu given up, %llu runs resumed, %llu of %llu bytes read, "
+            "%llu before\n",
+            name, (unsigned long long)ret_sums->moved, (unsigned long long)ret_sums->restarts,
+            (unsigned long long)ret_sums->completed, (unsigned long long)ret_sums->given_up,
+            (unsigned long long)ret_sums->resumed, (unsigned long long)ret_sums->bytes_read,
+            (unsigned long long)ret_sums->bytes_input, (unsigned long long)ret_sums->bytes_before);
     scene_fini(&wanted);
     pst_text_fini(&text);
+}
+
+static void moved(const char *const *operators, const char *path, const char *name, uint64_t seeds, uint32_t kills,
+                  struct sums *ret_sums)
+{
+    movable = operators;
+    seeds_run(path, name, seeds, kills, 0, ret_sums);
+    movable = NULL;
+}
+
+/* Between two checkpoints partitions move, and nodes die amid both: what is gone on from was cut under other owners. */
+static void partitions_move_between_checkpoints(void **state)
+{
+    static const char *const of_load[] = {"plug_load", "house_load", NULL};
+    static const char *const of_outliers[] = {"plug_above", "house_share", "median_all", NULL};
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(80);
+    moved(of_load, LOAD, "load", seeds, 0, &sums);
+    assert_true(sums.moved > seeds / 4 && sums.completed > seeds / 2);
+    moved(of_load, LOAD, "load", seeds, 3, &sums);
+    assert_true(sums.moved > 0 && sums.resumed > seeds / 2);
+    moved(of_outliers, OUTLIERS, "outliers", seeds, 3, &sums);
+    assert_true(sums.moved > 0 && sums.resumed > seeds / 2);
 }
 
 static void checkpoints_change_nothing(void **state)
@@ -143,6 +174,7 @@ static void killed(const char *path, const char *name)
 {
     struct sums sums;
     uint64_t seeds = scene_seeds(150);
+    movable = NULL;
     seeds_run(path, name, seeds, 4, 0, &sums);
     assert_true(sums.restarts > seeds / 2 && sums.resumed > seeds && sums.completed > 2 * seeds && sums.given_up > 0);
 }
@@ -187,6 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_change_nothing),
         cmocka_unit_test(a_fresh_checkpoint_saves_most_of_the_reading),
+        cmocka_unit_test(partitions_move_between_checkpoints),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(other_graphs_go_on_from_their_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),

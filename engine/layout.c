@@ -1,0 +1,160 @@
+/* layout.c - see node.h: which partition owns a bucket and on which node it is, as the store's record of a graph has it. */
+#include "engine/node.h"
+
+#include <string.h>
+
+static const Pst__Layout *layout_find(const Pst__Start *start, const char *operator_id)
+{
+    for (size_t i = 0; i < start->n_layouts; i++)
+        if (strcmp(start->layouts[i]->operator_id, operator_id) == 0)
+            return start->layouts[i];
+    return NULL;
+}
+
+int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, struct layout *ret_layout)
+{
+    const Pst__Layout *said = layout_find(start, op->id);
+    *ret_layout = (struct layout){.partition_count = op->partition_count};
+    memset(ret_layout->node_of, 0xff, sizeof ret_layout->node_of);
+    if (said != NULL && (said->n_partitions != op->bucket_count || said->n_born > pst_partition_numbers(op)))
+        return PST_EINVAL;
+    for (uint32_t b = 0; b < op->bucket_count; b++) {
+        uint32_t partition =
+            said != NULL ? said->partitions[b] : (uint32_t)((uint64_t)b * op->partition_count / op->bucket_count);
+        if (partition >= pst_partition_numbers(op))
+            return PST_EINVAL;
+        ret_layout->of[b] = (uint16_t)partition;
+        ret_layout->epoch[b] = said != NULL ? said->epochs[b] : 1;
+        if (partition >= ret_layout->partition_count)
+            ret_layout->partition_count = partition + 1;
+    }
+    for (size_t i = 0; said != NULL && i < said->n_born; i++)
+        ret_layout->born[i] = said->born[i];
+    for (size_t i = 0; i < start->n_places; i++) {
+        const Pst__Place *place = start->places[i];
+        if (strcmp(place->operator_id, op->id) != 0)
+            continue;
+        if (place->partition >= pst_partition_numbers(op) || place->node >= start->n_nodes)
+            return PST_EINVAL;
+        ret_layout->node_of[place->partition] = (uint16_t)place->node;
+        if (place->partition >= ret_layout->partition_count)
+            ret_layout->partition_count = place->partition + 1;
+    }
+    return PST_OK;
+}
+
+uint32_t pst_layout_owned(const struct layout *layout, uint32_t bucket_count, uint32_t partition)
+{
+    uint32_t count = 0;
+    for (uint32_t b = 0; b < bucket_count; b++)
+        count += layout->of[b] == partition;
+    return count;
+}
+
+uint32_t pst_layout_serving(const struct layout *layout, uint32_t bucket_count)
+{
+    uint32_t count = 0;
+    for (uint32_t p = 0; p < layout->partition_count; p++)
+        count += pst_layout_owned(layout, bucket_count, p) != 0;
+    return count;
+}
+
+void pst_layout_compact(struct layout *layout, uint32_t bucket_count)
+{
+    uint16_t number[PST_BUCKETS_MAX + 1], node_of[PST_BUCKETS_MAX + 1];
+    uint32_t count = 0;
+    memset(node_of, 0xff, sizeof node_of);
+    for (uint32_t p = 0; p < layout->partition_count; p++) {
+        if (pst_layout_owned(layout, bucket_count, p) == 0)
+            continue;
+        node_of[count] = layout->node_of[p];
+        number[p] = (uint16_t)count++;
+    }
+    for (uint32_t b = 0; b < bucket_count; b++)
+        layout->of[b] = number[layout->of[b]];
+    memcpy(layout->node_of, node_of, sizeof node_of);
+    memset(layout->born, 0, sizeof layout->born);
+    layout->partition_count = count;
+}
+
+/* ---- writing ---- */
+
+static int layout_write(const struct layout *layout, const struct pst_graph_node *op, struct pst_arena *arena,
+                        Pst__Layout **ret_layout)
+{
+    uint32_t bucket_count = op->bucket_count;
+    Pst__Layout *said = *ret_layout = pst_arena_alloc(arena, sizeof *said);
+    if (said == NULL)
+        return PST_ENOMEM;
+    pst__layout__init(said);
+    said->operator_id = (char *)(uintptr_t)op->id;
+    said->partitions = pst_arena_alloc(arena, bucket_count * sizeof *said->partitions);
+    said->epochs = pst_arena_alloc(arena, bucket_count * sizeof *said->epochs);
+    said->born = pst_arena_alloc(arena, pst_partition_numbers(op) * sizeof *said->born);
+    if (said->partitions == NULL || said->epochs == NULL || said->born == NULL)
+        return PST_ENOMEM;
+    said->n_partitions = said->n_epochs = bucket_count;
+    for (uint32_t b = 0; b < bucket_count; b++) {
+        said->partitions[b] = layout->of[b];
+        said->epochs[b] = layout->epoch[b];
+    }
+    for (uint32_t p = 0; p < pst_partition_numbers(op); p++) {
+        said->born[p] = layout->born[p];
+        if (layout->born[p] != 0)
+            said->n_born = p + 1;
+    }
+    return PST_OK;
+}
+
+static int places_write(const struct layout *layout, const struct pst_graph_node *op, struct pst_arena *arena,
+                        Pst__Start *start)
+{
+    for (uint32_t p = 0; p < layout->partition_count; p++) {
+        if (layout->node_of[p] == UINT16_MAX || pst_layout_owned(layout, op->bucket_count, p) == 0)
+            continue;
+        Pst__Place *place = pst_arena_alloc(arena, sizeof *place);
+        if (place == NULL)
+            return PST_ENOMEM;
+        pst__place__init(place);
+        place->operator_id = (char *)(uintptr_t)op->id;
+        place->partition = p;
+        place->node = layout->node_of[p];
+        start->places[start->n_places++] = place;
+    }
+    return PST_OK;
+}
+
+int pst_layouts_write(struct layout *const *layouts, const struct pst_graph *graph, struct pst_arena *arena,
+                      Pst__Start *start)
+{
+    Pst__Place **before = start->places;
+    size_t before_count = start->n_places, total = before_count;
+    int rc = PST_OK;
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        total += layouts[n] != NULL ? layouts[n]->partition_count : 0;
+    start->places = pst_arena_alloc(arena, (total + 1) * sizeof *start->places);
+    start->layouts = pst_arena_alloc(arena, (graph->node_count + 1) * sizeof *start->layouts);
+    start->n_places = start->n_layouts = 0;
+    if (start->places == NULL || start->layouts == NULL)
+        return PST_ENOMEM;
+    for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++) {
+        const struct pst_graph_node *op = &graph->nodes[n];
+        if (layouts[n] != NULL) {
+            rc = places_write(layouts[n], op, arena, start);
+            if (rc == PST_OK)
+                rc = layout_write(layouts[n], op, arena, &start->layouts[start->n_layouts++]);
+            continue;
+        }
+        for (size_t i = 0; i < before_count && rc == PST_OK; i++) {
+            if (strcmp(before[i]->operator_id, op->id) != 0)
+                continue;
+            Pst__Place *place = pst_arena_alloc(arena, sizeof *place);
+            if (place == NULL)
+                return PST_ENOMEM;
+            *place = *before[i];
+            place->operator_id = (char *)(uintptr_t)op->id;
+            start->places[start->n_places++] = place;
+        }
+    }
+    return rc;
+}

@@ -1,0 +1,579 @@
+/* orders.c - see mover.h: what commands that move partitions want, as one move after the other. Each graph works for one order at a time;
+ * drain and rebalance are for all of them. */
+#include "engine/mover.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define DEADLINE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
+
+enum kind { ORDER_MOVE = 1, ORDER_SCALE, ORDER_DRAIN, ORDER_REBALANCE };
+struct order {
+    enum kind kind;
+    uint64_t asked_by, request;
+    bool json;
+    uint32_t operator_index, count;            /* SCALE: partitions that are wanted */
+    struct wish wish;                          /* MOVE */
+    char node[PST_CONTROL_NAME_BYTES_MAX + 1]; /* MOVE, DRAIN */
+    uint32_t graphs;                           /* that work for it */
+    uint32_t moves;
+    uint64_t buckets, bytes, longest_pause_ns, begun_ns;
+    int error;
+    char why[300];
+};
+
+static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
+
+/* ---- what is where ---- */
+
+/* By name: buckets that a node has, of one operator or of all. */
+struct load {
+    const char *name[NODE_MEMBERS_MAX];
+    uint32_t buckets[NODE_MEMBERS_MAX], of_operator[NODE_MEMBERS_MAX];
+    uint32_t count;
+};
+
+/* Of the nodes that may get something: they live, and are not being drained. */
+static void load_take(const struct pst_node *node, const struct graph_record *record, uint32_t operator_index,
+                      struct load *ret_load)
+{
+    const struct coordinator *duty = node->duty;
+    const struct moving *moving = record->moving;
+    const Pst__Start *start = record->start->start;
+    *ret_load = (struct load){0};
+    for (uint32_t i = 0; i < duty->member_count; i++) {
+        const struct member *member = &duty->members[i];
+        if (!member->alive || member->lost_ns != 0 || member->draining)
+            continue;
+        uint32_t at = ret_load->count++;
+        ret_load->name[at] = member->name;
+        for (uint32_t n = 0; n < moving->layout_count; n++) {
+            const struct layout *layout = moving->layouts[n];
+            for (uint32_t b = 0; layout != NULL && b < record->graph->nodes[n].bucket_count; b++) {
+                bool here = strcmp(start->nodes[layout->node_of[layout->of[b]]], member->name) == 0;
+                ret_load->buckets[at] += here;
+                ret_load->of_operator[at] += here && n == operator_index;
+            }
+        }
+    }
+}
+
+/* The node that has the fewest of the operator's buckets, then of all; UINT32_MAX: there is none but `except`. */
+static uint32_t least(const struct load *load, const char *except)
+{
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < load->count; i++) {
+        if (except != NULL && strcmp(load->name[i], except) == 0)
+            continue;
+        bool less = best == UINT32_MAX || load->of_operator[i] < load->of_operator[best] ||
+                    (load->of_operator[i] == load->of_operator[best] && load->buckets[i] < load->buckets[best]);
+        best = less ? i : best;
+    }
+    return best;
+}
+
+static uint32_t owned(const struct graph_record *record, uint32_t n, uint32_t partition)
+{
+    return pst_layout_owned(record->moving->layouts[n], record->graph->nodes[n].bucket_count, partition);
+}
+
+static const char *node_of(const struct graph_record *record, uint32_t n, uint32_t partition)
+{
+    return record->start->start->nodes[record->moving->layouts[n]->node_of[partition]];
+}
+
+/* The partition with the most or the fewest buckets, on a node or on any; NO_PARTITION: none is there but `except`. */
+static uint32_t extreme(const struct graph_record *record, uint32_t n, bool most, const char *on, uint32_t except)
+{
+    uint32_t best = NO_PARTITION, best_count = 0;
+    for (uint32_t p = 0; p < record->moving->layouts[n]->partition_count; p++) {
+        uint32_t count = owned(record, n, p);
+        if (count == 0 || p == except || (on != NULL && strcmp(on, node_of(record, n, p)) != 0))
+            continue;
+        if (best == NO_PARTITION || (most ? count > best_count : count < best_count)) {
+            best = p;
+            best_count = count;
+        }
+    }
+    return best;
+}
+
+/* ---- the next move ---- */
+
+static bool next_of_scale(const struct pst_node *node, const struct graph_record *record, const struct order *order,
+                          struct wish *wish)
+{
+    uint32_t n = order->operator_index;
+    uint32_t now = pst_layout_serving(record->moving->layouts[n], record->graph->nodes[n].bucket_count);
+    struct load load;
+    if (now == order->count)
+        return false;
+    load_take(node, record, n, &load);
+    if (now < order->count) { /* half of the largest to whoever has least to do */
+        uint32_t from = extreme(record, n, true, NULL, NO_PARTITION), to = least(&load, NULL);
+        if (from == NO_PARTITION || to == UINT32_MAX || owned(record, n, from) < 2)
+            return false;
+        *wish = (struct wish){n, from, owned(record, n, from) / 2, NO_PARTITION, load.name[to]};
+        return true;
+    }
+    /* the smallest goes into the smallest of the others */
+    uint32_t from = extreme(record, n, false, NULL, NO_PARTITION), into = extreme(record, n, false, NULL, from);
+    if (from == NO_PARTITION || into == NO_PARTITION)
+        return false;
+    *wish = (struct wish){n, from, owned(record, n, from), into, node_of(record, n, into)};
+    return true;
+}
+
+static bool next_of_drain(const struct pst_node *node, const struct graph_record *record, const struct order *order,
+                          struct wish *wish)
+{
+    for (uint32_t n = 0; n < record->moving->layout_count; n++) {
+        if (record->moving->layouts[n] == NULL)
+            continue;
+        struct load load;
+        uint32_t from = extreme(record, n, true, order->node, NO_PARTITION);
+        if (from == NO_PARTITION)
+            continue;
+        load_take(node, record, n, &load);
+        uint32_t to = least(&load, order->node);
+        if (to == UINT32_MAX)
+            return false;
+        *wish = (struct wish){n, from, owned(record, n, from), NO_PARTITION, load.name[to]};
+        return true;
+    }
+    return false;
+}
+
+/* From the node with the most of an operator's buckets to the one with the fewest, as many as bring the nearer of the two to the
+ * average: each such move settles one node, so there are fewer moves than nodes. Up to a tenth off the average is even. */
+static bool next_of_rebalance(const struct pst_node *node, const struct graph_record *record, struct wish *wish)
+{
+    for (uint32_t n = 0; n < record->moving->layout_count; n++) {
+        struct load load;
+        uint32_t bucket_count = record->graph->nodes[n].bucket_count, most = 0;
+        if (record->moving->layouts[n] == NULL || bucket_count == 1)
+            continue;
+        load_take(node, record, n, &load);
+        for (uint32_t i = 1; i < load.count; i++)
+            most = load.of_operator[i] > load.of_operator[most] ? i : most;
+        uint32_t to = least(&load, NULL);
+        if (load.count < 2 || to == UINT32_MAX)
+            continue;
+        uint32_t low = bucket_count / load.count, high = (bucket_count + load.count - 1) / load.count;
+        uint32_t slack = bucket_count / (10 * load.count);
+        uint32_t above = load.of_operator[most] > high ? load.of_operator[most] - high : 0;
+        uint32_t below = load.of_operator[to] < low ? low - load.of_operator[to] : 0;
+        if (above <= slack && below <= slack)
+            continue;
+        uint32_t count = above == 0 ? below : below == 0 ? above : above < below ? above : below;
+        uint32_t from = extreme(record, n, true, load.name[most], NO_PARTITION);
+        if (from == NO_PARTITION)
+            continue;
+        if (count > owned(record, n, from))
+            count = owned(record, n, from);
+        *wish = (struct wish){n, from, count, extreme(record, n, false, load.name[to], from), load.name[to]};
+        return true;
+    }
+    return false;
+}
+
+static bool next_wish(const struct pst_node *node, const struct graph_record *record, struct order *order,
+                      struct wish *wish)
+{
+    switch (order->kind) {
+    case ORDER_MOVE:
+        *wish = order->wish;
+        return order->wish.count != 0;
+    case ORDER_SCALE:
+        return next_of_scale(node, record, order, wish);
+    case ORDER_DRAIN:
+        return next_of_drain(node, record, order, wish);
+    case ORDER_REBALANCE:
+        return next_of_rebalance(node, record, wish);
+    }
+    return false;
+}
+
+/* ---- an order ---- */
+
+static void answer(struct pst_node *node, struct order *order)
+{
+    struct peer *peer = pst_peer_by_id(node, order->asked_by);
+    double seconds = (double)(now_ns(node) - order->begun_ns) / 1e9, pause = (double)order->longest_pause_ns / 1e9;
+    char text[400];
+    (void)snprintf(text, sizeof text,
+                   order->json ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
+                                 ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"error\":null}\n"
+                               : "%u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, longest pause %.6f s\n",
+                   order->moves, order->buckets, order->bytes, seconds, pause);
+    if (peer != NULL)
+        pst_admin_reply(node, peer, order->request, order->error, order->error == PST_OK ? text : NULL,
+                        order->error == PST_OK ? NULL : order->why);
+    pst_free(order);
+}
+
+/* A graph has no more to do for it. */
+static void leave(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    struct order *order = record->moving->order;
+    record->moving->order = NULL;
+    if (error != PST_OK && order->error == PST_OK) {
+        order->error = error;
+        (void)snprintf(order->why, sizeof order->why, "%s", why);
+    }
+    if (--order->graphs == 0)
+        answer(node, order);
+}
+
+static void go_on(struct pst_node *node, struct graph_record *record)
+{
+    struct order *order = record->moving->order;
+    struct wish wish;
+    if (!next_wish(node, record, order, &wish)) {
+        leave(node, record, PST_OK, "");
+        return;
+    }
+    if (order->kind == ORDER_MOVE)
+        order->wish.count = 0; /* that is all it wants */
+    int rc = pst_moves_begin(node, record, &wish, DEADLINE_NS);
+    if (rc != PST_OK)
+        leave(node, record, rc,
+              rc == PST_EFULL ? "every number of a partition is in use, or there are too many nodes"
+                              : pst_error_sentence(rc));
+}
+
+void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    struct order *order = record->moving->order;
+    const Pst__MoveRecord *last = record->past[record->past_count - 1]->message->move_record;
+    if (error == PST_OK) {
+        order->moves++;
+        order->buckets += last->n_buckets;
+        order->bytes += last->bytes;
+        order->longest_pause_ns =
+            last->longest_pause_ns > order->longest_pause_ns ? last->longest_pause_ns : order->longest_pause_ns;
+        go_on(node, record);
+    } else {
+        leave(node, record, error, why);
+    }
+}
+
+static struct order *order_new(const struct pst_node *node, const struct submission *asked, enum kind kind)
+{
+    struct order *order = pst_calloc(1, sizeof *order);
+    if (order == NULL)
+        return NULL;
+    order->kind = kind;
+    order->asked_by = asked->asked_by;
+    order->request = asked->request;
+    order->json = asked->json;
+    order->begun_ns = now_ns(node);
+    return order;
+}
+
+/* May this graph's partitions move now? */
+static bool may_move(struct graph_record *record, struct pst_text *why)
+{
+    struct moving *moving = pst_moves_of(record);
+    if (moving == NULL)
+        (void)pst_text_printf(why, "no memory");
+    else if (pst_moves_any_ended(record))
+        (void)pst_text_printf(why, "graph `%s` is at its end", record->start->graph);
+    else if (moving->now != NULL)
+        (void)pst_text_printf(why, "move %s/%" PRIu64 " runs already", record->start->graph,
+                              moving->now->message->move);
+    else if (moving->order != NULL || moving->writes || moving->written)
+        (void)pst_text_printf(why, "partitions of graph `%s` are being moved already", record->start->graph);
+    else
+        return true;
+    return false;
+}
+
+/* The graph that runs and has this operator, and may be moved. */
+static struct graph_record *graph_of(struct pst_node *node, const char *operator_id, uint32_t *ret_operator,
+                                     struct pst_text *why)
+{
+    struct graph_record *found = NULL;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        struct graph_record *record = node->duty->graphs[i];
+        for (uint32_t n = 0; record->state == GRAPH_RUNNING && n < record->graph->node_count; n++) {
+            if (strcmp(record->graph->nodes[n].id, operator_id) != 0)
+                continue;
+            found = record;
+            *ret_operator = n;
+            count++;
+        }
+    }
+    const struct pst_graph_node *op = count == 1 ? &found->graph->nodes[*ret_operator] : NULL;
+    if (count != 1)
+        (void)pst_text_printf(why,
+                              count == 0 ? "no graph that runs has an operator `%s`"
+                                         : "more than one graph that runs has an operator `%s`",
+                              operator_id);
+    else if (op->op->role != PST_ROLE_PLAIN)
+        (void)pst_text_printf(why, "operator `%s` has no buckets that could move", operator_id);
+    else if (may_move(found, why))
+        return found;
+    return NULL;
+}
+
+static void begin(struct pst_node *node, struct graph_record *record, struct order *order)
+{
+    order->graphs = 1;
+    record->moving->order = order;
+    go_on(node, record);
+}
+
+/* A node that may get something, by name. */
+static struct member *target(struct pst_node *node, const char *name, struct pst_text *why)
+{
+    struct member *member = pst_coordinator_member(node->duty, name);
+    if (member == NULL || !member->alive || member->lost_ns != 0)
+        (void)pst_text_printf(why, "there is no node `%s` that is alive", name);
+    else if (member->draining)
+        (void)pst_text_printf(why, "node `%s` is being drained: it gets nothing any more", name);
+    else
+        return member;
+    return NULL;
+}
+
+int pst_order_move(struct pst_node *node, const struct submission *asked, const char *what, const char *to,
+                   struct pst_text *why)
+{
+    char id[PST_CONTROL_NAME_BYTES_MAX + 1];
+    const char *slash = strrchr(what, '/');
+    uint64_t partition = 0;
+    uint32_t n = 0;
+    if (slash == NULL || (size_t)(slash - what) >= sizeof id || pst_parse_u64(slash + 1, &partition) != PST_OK) {
+        (void)pst_text_printf(why, "`%s` is no partition: OPERATOR/NUMBER is wanted, as status shows them", what);
+        return PST_EINVAL;
+    }
+    (void)snprintf(id, sizeof id, "%.*s", (int)(slash - what), what);
+    struct graph_record *record = graph_of(node, id, &n, why);
+    if (record == NULL)
+        return PST_EREFUSED;
+    const struct layout *layout = record->moving->layouts[n];
+    if (partition >= layout->partition_count || owned(record, n, (uint32_t)partition) == 0)
+        (void)pst_text_printf(why, "operator `%s` has no partition %" PRIu64, id, partition);
+    else if (target(node, to, why) != NULL && strcmp(node_of(record, n, (uint32_t)partition), to) == 0)
+        (void)pst_text_printf(why, "%s is on node %s already", what, to);
+    if (why->count != 0)
+        return PST_EREFUSED;
+    struct order *order = order_new(node, asked, ORDER_MOVE);
+    if (order == NULL)
+        return PST_ENOMEM;
+    (void)snprintf(order->node, sizeof order->node, "%s", to);
+    order->wish =
+        (struct wish){n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node};
+    begin(node, record, order);
+    return PST_OK;
+}
+
+int pst_order_scale(struct pst_node *node, const struct submission *asked, const char *what, uint32_t count,
+                    struct pst_text *why)
+{
+    uint32_t n = 0;
+    struct graph_record *record = graph_of(node, what, &n, why);
+    if (record == NULL)
+        return PST_EREFUSED;
+    const struct pst_graph_node *op = &record->graph->nodes[n];
+    uint32_t now = pst_layout_serving(record->moving->layouts[n], op->bucket_count);
+    if (count == 0 || count > op->bucket_count)
+        (void)pst_text_printf(why, "operator `%s` can have 1 to %u partitions, as it has so many buckets", op->id,
+                              op->bucket_count);
+    else if (count == now)
+        (void)pst_text_printf(why, "operator `%s` has %u partitions already", op->id, now);
+    if (why->count != 0)
+        return PST_EREFUSED;
+    struct order *order = order_new(node, asked, ORDER_SCALE);
+    if (order == NULL)
+        return PST_ENOMEM;
+    order->operator_index = n;
+    order->count = count;
+    begin(node, record, order);
+    return PST_OK;
+}
+
+/* Every graph that runs works for it. */
+static int begin_all(struct pst_node *node, struct order *order, struct pst_text *why)
+{
+    struct coordinator *duty = node->duty;
+    struct graph_record *working[NODE_GRAPHS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < duty->graph_count && why->count == 0; i++) {
+        struct graph_record *record = duty->graphs[i];
+        if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record) && may_move(record, why))
+            working[count++] = record;
+    }
+    if (why->count != 0) {
+        pst_free(order);
+        return PST_EREFUSED;
+    }
+    order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
+    for (uint32_t i = 0; i < count; i++)
+        working[i]->moving->order = order;
+    for (uint32_t i = 0; i < count; i++)
+        go_on(node, working[i]);
+    if (--order->graphs == 0)
+        answer(node, order);
+    return PST_OK;
+}
+
+/* What cannot move: inputs, and sinks, whose files are there. */
+static bool has_more(const struct coordinator *duty, const char *name, struct pst_text *why)
+{
+    for (uint32_t i = 0; i < duty->graph_count; i++) {
+        const struct graph_record *record = duty->graphs[i];
+        const Pst__Start *start = record->start->start;
+        for (size_t p = 0; record->state == GRAPH_RUNNING && p < start->n_places; p++) {
+            for (uint32_t n = 0; n < record->graph->node_count; n++) {
+                const struct pst_graph_node *op = &record->graph->nodes[n];
+                bool stays = op->op->role == PST_ROLE_SOURCE || op->op->role == PST_ROLE_SINK;
+                if (!stays || strcmp(start->places[p]->operator_id, op->id) != 0 ||
+                    strcmp(start->nodes[start->places[p]->node], name) != 0)
+                    continue;
+                (void)pst_text_printf(
+                    why, "node `%s` has %s `%s` of graph `%s`, which cannot move while the graph runs", name,
+                    op->op->role == PST_ROLE_SOURCE ? "the input" : "sink", op->id, record->start->graph);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name, struct pst_text *why)
+{
+    struct member *member = pst_coordinator_member(node->duty, name);
+    uint32_t others = 0;
+    if (member == NULL || !member->alive) {
+        (void)pst_text_printf(why, "there is no node `%s` that is alive", name);
+        return PST_EREFUSED;
+    }
+    for (uint32_t i = 0; i < node->duty->member_count; i++) {
+        const struct member *other = &node->duty->members[i];
+        others += other != member && other->alive && !other->draining;
+    }
+    if (others == 0)
+        (void)pst_text_printf(why, "there is no other node that could take what `%s` has", name);
+    if (why->count != 0 || has_more(node->duty, name, why))
+        return PST_EREFUSED;
+    struct order *order = order_new(node, asked, ORDER_DRAIN);
+    if (order == NULL)
+        return PST_ENOMEM;
+    (void)snprintf(order->node, sizeof order->node, "%s", name);
+    int rc = begin_all(node, order, why);
+    member->draining = rc == PST_OK;
+    return rc;
+}
+
+int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why)
+{
+    struct order *order = order_new(node, asked, ORDER_REBALANCE);
+    return order != NULL ? begin_all(node, order, why) : PST_ENOMEM;
+}
+
+/* ---- migration ls, show, cancel ---- */
+
+static void past_line(const struct past *past, bool json, struct pst_text *out)
+{
+    const Pst__MoveRecord *body = past->message->move_record;
+    const char *step = pst_move_step_name((pst_move_step)body->step);
+    bool aborted = body->step == PST_MOVE_ABORTED;
+    if (!json) {
+        (void)pst_text_printf(out, "%s/%" PRIu64 ": %s/%u on %s to %u on %s, %zu buckets, %s%s%s\n",
+                              past->message->graph, past->message->move, body->operator_id, body->from_partition,
+                              body->from_node,
+                              body->into_partition != 0 ? body->into_partition - 1 : body->to_partition, body->to_node,
+                              body->n_buckets, step, aborted ? ": " : "", aborted ? body->sentence : "");
+        return;
+    }
+    (void)pst_text_printf(out,
+                          "{\"id\":\"%s/%" PRIu64 "\",\"operator\":\"%s\",\"from_partition\":%u,\"from_node\":\"%s\","
+                          "\"to_partition\":%u,\"to_node\":\"%s\",\"step\":\"%s\",\"why\":",
+                          past->message->graph, past->message->move, body->operator_id, body->from_partition,
+                          body->from_node, body->into_partition != 0 ? body->into_partition - 1 : body->to_partition,
+                          body->to_node, step);
+    (void)pst_text_json(out, aborted ? body->sentence : NULL);
+    (void)pst_text_printf(out,
+                          ",\"buckets\":%zu,\"owner_epoch\":%u,\"bytes\":%" PRIu64
+                          ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f}",
+                          body->n_buckets, body->owner_epoch, body->bytes, (double)body->nanoseconds / 1e9,
+                          (double)body->longest_pause_ns / 1e9);
+}
+
+static void past_more(const struct past *past, struct pst_text *out)
+{
+    const Pst__MoveRecord *body = past->message->move_record;
+    (void)pst_text_printf(
+        out, "  owner epoch %u, incarnation %" PRIu64 "\n  %" PRIu64 " bytes, %.3f s, longest pause %.6f s\n",
+        body->owner_epoch, past->message->incarnation, body->bytes, (double)body->nanoseconds / 1e9,
+        (double)body->longest_pause_ns / 1e9);
+    if (body->step >= PST_MOVE_COPYING && body->step <= PST_MOVE_DONE)
+        (void)pst_text_printf(out, "  both ways from event time %" PRId64 " on\n", body->since);
+    if (body->step >= PST_MOVE_READY && body->step <= PST_MOVE_DONE)
+        (void)pst_text_printf(out, "  copied at event time %" PRId64 "\n", body->latest);
+    if (body->step == PST_MOVE_COMMITTED || body->step == PST_MOVE_DONE)
+        (void)pst_text_printf(out, "  cut at event time %" PRId64 "\n", body->cut);
+}
+
+/* `GRAPH/NUMBER` of what there is; NULL: it is none. */
+static const struct past *past_find(const struct pst_node *node, const char *what, struct graph_record **ret_record)
+{
+    const char *slash = strrchr(what, '/');
+    uint64_t id = 0;
+    if (slash == NULL || pst_parse_u64(slash + 1, &id) != PST_OK)
+        return NULL;
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        struct graph_record *record = node->duty->graphs[i];
+        if (strncmp(record->start->graph, what, (size_t)(slash - what)) != 0 ||
+            record->start->graph[slash - what] != '\0')
+            continue;
+        *ret_record = record;
+        for (uint32_t k = 0; k < record->past_count; k++)
+            if (record->past[k]->message->move == id)
+                return record->past[k];
+    }
+    return NULL;
+}
+
+int pst_order_list(const struct pst_node *node, const char *only, bool json, struct pst_text *out, struct pst_text *why)
+{
+    struct graph_record *record = NULL;
+    const struct past *one = only != NULL ? past_find(node, only, &record) : NULL;
+    bool first = true;
+    if (only != NULL && one == NULL) {
+        (void)pst_text_printf(why, "there is no move `%s`: GRAPH/NUMBER is wanted, as `migration ls` shows them", only);
+        return PST_EREFUSED;
+    }
+    if (json)
+        (void)pst_text_printf(out, "{\"schema_version\":1,\"moves\":[");
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        for (uint32_t k = 0; k < node->duty->graphs[i]->past_count; k++) {
+            const struct past *past = node->duty->graphs[i]->past[k];
+            if (one != NULL && past != one)
+                continue;
+            if (json && !first)
+                (void)pst_text_printf(out, ",");
+            first = false;
+            past_line(past, json, out);
+            if (one != NULL && !json)
+                past_more(past, out);
+        }
+    }
+    if (json)
+        (void)pst_text_printf(out, "],\"error\":null}\n");
+    return PST_OK;
+}
+
+int pst_order_cancel(struct pst_node *node, const char *what, struct pst_text *why)
+{
+    struct graph_record *record = NULL;
+    const struct past *past = past_find(node, what, &record);
+    if (past == NULL) {
+        (void)pst_text_printf(why, "there is no move `%s`: GRAPH/NUMBER is wanted, as `migration ls` shows them", what);
+        return PST_EREFUSED;
+    }
+    return pst_moves_cancel(node, record, past->message->move, why);
+}
