@@ -32,6 +32,7 @@ int pst_edges_build(struct run *run)
             struct edge *edge = &run->edges[n][i];
             *edge = (struct edge){.node = n,
                                   .input = i,
+                                  .index = run->edge_count++,
                                   .column_count = input->used_count,
                                   .columns = input->used,
                                   .keyed = input->key != NULL,
@@ -101,6 +102,7 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
     ctx->timer_min = ctx->timer_limit = ctx->cut = INT64_MAX;
     ctx->cut_done = INT64_MIN;
     ctx->watermark_out = INT64_MIN;
+    atomic_init(&ctx->gauge.watermark, INT64_MIN);
     pst_arena_init(&ctx->arena);
     pst_arena_init(&ctx->user_arena);
     run->instances[run->instance_count++] = ctx;
@@ -655,5 +657,7 @@ void pst_channel_drop(struct run *run, struct channel *channel)
         list_drop(ctx->channels_out, &ctx->channel_out_count, channel);
     }
     list_drop(run->channels, &run->channel_count, channel);
+    if (channel->producer != NULL)
+        run->edges[channel->edge->node][channel->edge->input].rows_gone += channel->sequence;
     pst_channel_free(channel);
 }

@@ -143,6 +143,7 @@ static void pend_open(struct channel *channel)
     channel->pending_last = frame;
     channel->pending_count++;
     channel->sequence += frame->row_count;
+    atomic_store_explicit(&channel->rows, channel->sequence, memory_order_relaxed);
 }
 
 struct frame *pst_channel_open_frame(struct channel *channel)

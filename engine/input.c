@@ -692,6 +692,7 @@ static int send_batches(struct worker *worker)
                             .row_count = batch->out.row_count - source->late_count[b],
                             .number_first = ctx->run->input.number_base + source->number_first[b],
                             .from_source = true};
+        pst_count(&ctx->gauge.rows_in, batch->out.row_count);
         int rc = pst_deliver(ctx, 0, &view);
         if (rc != PST_OK)
             return rc;
@@ -745,6 +746,7 @@ static bool step_sending(struct worker *worker)
     struct source *source = &worker->source;
     uint32_t sent_before = source->sent_count;
     int rc = send_batches(worker);
+    source->ctx->held_up = rc == PST_EAGAIN;
     if (rc == PST_EAGAIN)
         return source->sent_count != sent_before;
     if (rc != PST_OK) {

@@ -66,6 +66,7 @@ struct link {
     struct receiving receiving;
     uint8_t *message, *scratch;
     size_t message_bytes, scratch_bytes;
+    _Atomic uint64_t sent_bytes, received_bytes; /* for whoever looks */
 };
 
 static void sending_end(struct link *link);
@@ -301,6 +302,16 @@ void pst_links_fini(struct run *run)
     pst_free(run->fars);
 }
 
+void pst_links_bytes(const struct run *run, uint64_t *sent, uint64_t *received)
+{
+    for (uint32_t n = 0; run->links != NULL && n < run->site->node_count; n++) {
+        if (run->links[n] == NULL)
+            continue;
+        *sent += atomic_load_explicit(&run->links[n]->sent_bytes, memory_order_relaxed);
+        *received += atomic_load_explicit(&run->links[n]->received_bytes, memory_order_relaxed);
+    }
+}
+
 bool pst_links_cut(const struct run *run)
 {
     for (uint32_t i = 0; i < run->far_capacity; i++)
@@ -377,7 +388,10 @@ static struct pst_wire_head head_of(const struct link *link, const struct far *f
 static int message_send(struct link *link, int rc, size_t byte_count)
 {
     const struct pst_world *world = link->run->world;
-    return rc == PST_OK ? world->net_send(world->self, link->conn, link->message, byte_count) : rc;
+    rc = rc == PST_OK ? world->net_send(world->self, link->conn, link->message, byte_count) : rc;
+    if (rc == PST_OK)
+        pst_count(&link->sent_bytes, byte_count);
+    return rc;
 }
 
 static int hello_send(struct link *link)
@@ -841,8 +855,10 @@ bool pst_link_receive(struct link *link)
             const void *bytes;
             size_t byte_count;
             rc = world->net_receive(world->self, link->conn, &bytes, &byte_count);
-            if (rc == PST_OK)
+            if (rc == PST_OK) {
+                pst_count(&link->received_bytes, byte_count);
                 rc = on_message(link, bytes, byte_count);
+            }
             any |= rc == PST_OK;
         }
     }

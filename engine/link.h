@@ -40,6 +40,9 @@ bool pst_link_give(struct run *run, uint32_t far_node, struct pst_conn *conn);
 /* The run over there has ended well, so it has had all that this one has sent, and this one all of its. */
 void pst_link_peer_ended(struct run *run, uint32_t far_node);
 
+/* Adds what the connections of all links have carried so far. The keeper. */
+void pst_links_bytes(const struct run *run, uint64_t *sent, uint64_t *received);
+
 /* There is to be a connection to this node, be it for no channel. While workers stand still. */
 int pst_link_need(struct run *run, uint32_t far_node);
 

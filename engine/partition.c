@@ -92,6 +92,7 @@ static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const str
     if (ctx->sums != NULL)
         pst_sums_in(ctx->sums, edge, &rows);
     ctx->had_rows = true;
+    pst_count(&ctx->gauge.rows_in, n);
     if (ctx->sink != NULL)
         ctx->sink->rows += n;
     pst_paging_begins(ctx, rows.time[0]);
@@ -568,11 +569,13 @@ bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
     bool any = false;
+    ctx->held_up = false;
     if (lane_stands(ctx, &any))
         return any;
     if (pst_is_joined(ctx))
         return step_joined(ctx);
     if (!pst_flush_channels(ctx)) {
+        ctx->held_up = true;
         (void)publish(ctx, ctx->watermark_out, END_NOT);
         return false;
     }
@@ -602,6 +605,7 @@ bool pst_partition_step(struct pst_ctx *ctx)
         return false;
     }
     bool flushed = pst_flush_channels(ctx);
+    ctx->held_up = !flushed;
     /* nothing comes out before the open epoch's end, at the time just below it */
     if (!ctx->ended && ctx->now_known && ctx->node->order == PST_ORDER_EPOCH)
         ctx->watermark_out = add_time(ctx->now, ctx->node->epoch - 1);

@@ -218,6 +218,7 @@ static int stage_run(struct pst_ctx *stage, const struct pst_schema *schema, con
         rows.time = stage->gathered[input->used_count];
     }
     stage->view = view;
+    pst_count(&stage->gauge.rows_in, view->row_count);
     rc = stage->node->op->on_frame(stage, &rows);
     stage->view = NULL;
     return rc == PST_OK ? PST_OK : pst_ctx_failed(stage, rc, "on_frame");
@@ -407,6 +408,7 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
     struct scratch *scratch = run->workers[ctx->worker].scratch;
     if (view->row_count == 0 || pst_is_the_givers(ctx))
         return PST_OK;
+    pst_count(&ctx->gauge.rows_out, view->row_count);
     for (uint32_t i = 0; i < out->stage_count; i++) {
         int rc = stage_run(out->stages[i], &out->plan->schema, view);
         if (rc != PST_OK)

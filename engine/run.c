@@ -223,6 +223,14 @@ static bool stands_still(struct worker *worker)
     return true;
 }
 
+static bool source_step(struct worker *worker, bool may_read, uint64_t *then_ns)
+{
+    bool any = pst_source_step(worker, may_read);
+    if (worker->source.ctx != NULL)
+        pst_gauge_step(worker->source.ctx, any, then_ns);
+    return any;
+}
+
 /* Partitions first, in topological order: a worker reads on only when there is nothing else to do, so that the one with the
  * heavier partitions parses less. */
 pst_step pst_run_step(void *argument, uint32_t index)
@@ -238,13 +246,17 @@ pst_step pst_run_step(void *argument, uint32_t index)
         return PST_STEP_IDLE;
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_receive(worker->links[l]);
-    any |= pst_source_step(worker, false);
-    for (uint32_t p = 0; p < worker->partition_count; p++)
-        any |= pst_partition_step(worker->partitions[p]);
+    uint64_t then_ns = run->world->now_ns(run->world->self);
+    any |= source_step(worker, false, &then_ns);
+    for (uint32_t p = 0; p < worker->partition_count; p++) {
+        bool did = pst_partition_step(worker->partitions[p]);
+        pst_gauge_step(worker->partitions[p], did, &then_ns);
+        any |= did;
+    }
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_send(worker->links[l]);
     if (!any)
-        any = pst_source_step(worker, true);
+        any = source_step(worker, true, &then_ns);
     any |= wake_named(worker);
     if (any)
         return PST_STEP_MORE;

@@ -74,6 +74,7 @@ struct site {
 /* What an edge's frames look like: the fields the consumer reads, and what the engine adds. One for each input of a node. */
 struct edge {
     uint32_t node, input; /* the consumer */
+    uint32_t index;       /* among all of the run */
     uint32_t column_count;
     const uint32_t *columns; /* fields of the producer's output schema */
     uint32_t *column_bytes;
@@ -82,6 +83,7 @@ struct edge {
     uint32_t key_count, key_bytes;
     uint32_t bucket_mask;
     size_t frame_bytes;
+    uint64_t rows_gone; /* that passed channels which are no more; the keeper's */
 };
 
 /* A batch of rows in columns on its way. Owned by the producer until it is in the ring, then by the consumer. */
@@ -107,6 +109,7 @@ struct channel {
     struct frame *open, *pending_first, *pending_last;
     uint32_t pending_count;
     uint64_t sequence;
+    _Atomic uint64_t rows; /* as `sequence`, for whoever looks */
     /* both */
     _Alignas(64) _Atomic int64_t watermark;
     atomic_bool busy; /* source channels: rows of a sequenced block are still to come; then `watermark` counts, not M */
@@ -167,6 +170,23 @@ struct output {
     bool total; /* a route behind it is total: rows are kept, ordered and numbered at the end of the callback */
 };
 
+/* What an instance has done and has, for whoever looks. Written by its worker alone, once for a step or a frame and never for a row,
+ * relaxed: each figure is right, no two need belong together. Idle is what is neither busy nor blocked. */
+struct gauge {
+    _Atomic uint64_t rows_in, rows_out; /* out: on all outputs; of a sink none */
+    _Atomic uint64_t busy_ns, blocked_ns;
+    _Atomic uint64_t blocked_since_ns; /* it waits for room behind it, from then on; 0: it does not */
+    _Atomic uint64_t held_bytes, state_bytes;
+    _Atomic int64_t watermark; /* its own; INT64_MIN: none yet */
+};
+
+/* Of a figure that one thread alone writes. */
+static inline void pst_count(_Atomic uint64_t *figure, uint64_t more)
+{
+    uint64_t before = atomic_load_explicit(figure, memory_order_relaxed);
+    atomic_store_explicit(figure, before + more, memory_order_relaxed);
+}
+
 /* An instance of an operator: a partition, the source on one worker, or a stateless stage inside one of them. */
 struct pst_ctx {
     struct pst_plan_head head;
@@ -201,6 +221,7 @@ struct pst_ctx {
     int64_t timer_min, timer_limit, now, watermark_out;
     uint64_t held_bytes;
     bool now_known, had_rows, ended;
+    bool held_up;          /* its last step ended because there is no room behind it */
     int64_t cut, cut_done; /* of a checkpoint: to be stopped at, INT64_MAX: none; and brought last */
     /* stages */
     const struct view *view;
@@ -209,6 +230,7 @@ struct pst_ctx {
     uint32_t gathered_rows;
     /* sinks */
     struct sink *sink;
+    struct gauge gauge;
 };
 
 #define PST_DEAD_LETTER_NAME "/dead-letter" /* no sink of a graph has a slash in its name */
@@ -221,6 +243,8 @@ struct sink {
     char *buffer;
     size_t used_bytes;
     uint64_t bytes_total, rows;
+    /* On several nodes, the keeper's: what is in the part that was written last, and in the last complete checkpoint. */
+    uint64_t written_id, written_bytes, committed_bytes;
 };
 
 /* ---- input.c ---- */
@@ -305,7 +329,8 @@ struct run {
     struct pst_run_options options;
     struct pst_run_report *report;
     struct pst_arena arena;
-    struct edge **edges;            /* [node][input] */
+    struct edge **edges; /* [node][input] */
+    uint32_t edge_count;
     uint16_t **partition_of_bucket; /* [node] */
     struct worker *workers;
     uint32_t worker_count;
@@ -413,6 +438,17 @@ int pst_batch_init(struct batch *batch, const struct pst_schema *schema, uint32_
 void pst_batch_fini(struct batch *batch, const struct pst_schema *schema);
 bool pst_any_pending(const struct pst_ctx *ctx);
 bool pst_flush_channels(struct pst_ctx *ctx); /* false: something is still pending */
+
+/* gauge.c: what a step has come to, from *then_ns on; any: it did something. *then_ns is its end where that was looked at. */
+void pst_gauge_step(struct pst_ctx *ctx, bool any, uint64_t *then_ns);
+struct edge_gauge {
+    uint64_t rows, bytes;                  /* passed by producers that are here */
+    uint64_t queue_bytes, queue_bytes_max; /* of frames that wait here; max: what channels may hold */
+};
+/* The keeper: bytes of frames in the channels that lead to an instance, those that it holds back included. */
+uint64_t pst_gauge_queue(const struct pst_ctx *ctx);
+void pst_gauge_edges(const struct run *run, struct edge_gauge *ret_gauges); /* by their index */
+uint64_t pst_gauge_blocked(const struct gauge *gauge, uint64_t now_ns);
 
 /* partition.c: true if it did something */
 bool pst_partition_step(struct pst_ctx *ctx);

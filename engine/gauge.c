@@ -1,0 +1,81 @@
+/* gauge.c - what the instances of a run have done and have: written by their workers in passing, read by the keeper.
+ *
+ * A worker looks at the clock once for a step and once for each instance that did something in it; an instance that did nothing costs
+ * two comparisons. What it took is part of the next one that did something: some nanoseconds. */
+#include "engine/runtime.h"
+
+static uint64_t look(_Atomic uint64_t const *figure) { return atomic_load_explicit(figure, memory_order_relaxed); }
+
+static void set(_Atomic uint64_t *figure, uint64_t value)
+{
+    atomic_store_explicit(figure, value, memory_order_relaxed);
+}
+
+/* A source on a worker has put out all below the blocks that it has not sent. */
+static int64_t watermark_of(const struct pst_ctx *ctx)
+{
+    if (ctx->node->op->role == PST_ROLE_SOURCE)
+        return atomic_load_explicit(&ctx->run->input.max, memory_order_relaxed);
+    return ctx->now_known ? ctx->now : INT64_MIN;
+}
+
+void pst_gauge_step(struct pst_ctx *ctx, bool any, uint64_t *then_ns)
+{
+    struct gauge *gauge = &ctx->gauge;
+    uint64_t since_ns = look(&gauge->blocked_since_ns);
+    if (!any && ctx->held_up == (since_ns != 0))
+        return;
+    uint64_t now_ns = ctx->run->world->now_ns(ctx->run->world->self);
+    if (since_ns != 0) {
+        pst_count(&gauge->blocked_ns, *then_ns > since_ns ? *then_ns - since_ns : 0);
+        set(&gauge->blocked_since_ns, 0);
+    }
+    if (any) {
+        pst_count(&gauge->busy_ns, now_ns - *then_ns);
+        set(&gauge->held_bytes, ctx->held_bytes);
+        set(&gauge->state_bytes, ctx->state != NULL ? pst_state_bytes(ctx->state) : 0);
+        atomic_store_explicit(&gauge->watermark, watermark_of(ctx), memory_order_relaxed);
+    }
+    if (ctx->held_up)
+        set(&gauge->blocked_since_ns, now_ns | 1);
+    *then_ns = now_ns;
+}
+
+uint64_t pst_gauge_blocked(const struct gauge *gauge, uint64_t now_ns)
+{
+    uint64_t since_ns = look(&gauge->blocked_since_ns), blocked_ns = look(&gauge->blocked_ns);
+    return blocked_ns + (since_ns != 0 && now_ns > since_ns ? now_ns - since_ns : 0);
+}
+
+static uint64_t ring_bytes(const struct channel *channel)
+{
+    return (uint64_t)ck_ring_size(&channel->ring) * channel->edge->frame_bytes;
+}
+
+uint64_t pst_gauge_queue(const struct pst_ctx *ctx)
+{
+    uint64_t bytes = look(&ctx->gauge.held_bytes);
+    for (uint32_t c = 0; c < ctx->channel_count; c++)
+        bytes += ring_bytes(ctx->channels[c]);
+    return bytes;
+}
+
+void pst_gauge_edges(const struct run *run, struct edge_gauge *ret_gauges)
+{
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        for (uint32_t i = 0; i < run->graph->nodes[n].input_count; i++)
+            ret_gauges[run->edges[n][i].index] = (struct edge_gauge){.rows = run->edges[n][i].rows_gone};
+    for (uint32_t i = 0; i < run->channel_count; i++) {
+        const struct channel *channel = run->channels[i];
+        struct edge_gauge *gauge = &ret_gauges[channel->edge->index];
+        gauge->rows += channel->producer != NULL ? look(&channel->rows) : 0;
+        gauge->queue_bytes += ring_bytes(channel);
+        gauge->queue_bytes_max += (uint64_t)ck_ring_capacity(&channel->ring) * channel->edge->frame_bytes;
+    }
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        for (uint32_t i = 0; i < run->graph->nodes[n].input_count; i++) {
+            const struct edge *edge = &run->edges[n][i];
+            ret_gauges[edge->index].bytes =
+                ret_gauges[edge->index].rows * (edge->frame_bytes / run->options.frame_rows);
+        }
+}
