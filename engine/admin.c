@@ -1,4 +1,5 @@
 /* admin.c - see node.h: what commands ask, and what they are told. */
+#include "engine/loads.h"
 #include "engine/mover.h"
 
 #include <string.h>
@@ -234,7 +235,7 @@ static struct passed *passed_find(struct pst_node *node, uint64_t request)
     return NULL;
 }
 
-static int pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
+int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
     struct passed *passed = passed_find(node, 0);
     if (node->upstream == NULL || node->upstream->state != PEER_UP) {
@@ -307,7 +308,7 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
     struct submission asked = {.asked_by = peer->id, .request = message->request, .json = admin->json};
     int rc = PST_EINVAL;
     if (node->duty == NULL) {
-        rc = pass_on(node, peer, message, why);
+        rc = pst_admin_pass_on(node, peer, message, why);
         *ret_later = rc == PST_OK;
     } else if (strcmp(verb, "submit") == 0) {
         rc = submit(node, peer, message, why);
@@ -316,6 +317,11 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
         rc = status(node, admin, out, why);
     } else if (strcmp(verb, "ls") == 0) {
         rc = ls(node, admin->json, out);
+    } else if (strcmp(verb, "top") == 0) {
+        (void)pst_text_printf(out, "%s", admin->json ? JSON_BEGIN : "");
+        insecure_print(node, admin->json, out);
+        rc = pst_top(node, admin->json, out);
+        (void)pst_text_printf(out, "%s", admin->json ? JSON_END : "");
     } else if (strcmp(verb, "cancel") == 0 && admin->n_arguments == 2) {
         rc = pst_coordinator_cancel(node, &asked, admin->arguments[1], why);
         *ret_later = rc == PST_OK;

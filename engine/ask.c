@@ -2,7 +2,10 @@
 #include "engine/control.h"
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define AGAIN_NS (UINT64_C(300) * 1000 * 1000)
 
 enum ask_state { ASK_OPENING, ASK_GREETED };
 
@@ -12,8 +15,9 @@ struct asking {
     struct pst_answer *answer;
     struct pst_conn *conn;
     enum ask_state state;
-    uint64_t deadline_ns;
-    int rc; /* PST_EAGAIN: it goes on */
+    uint64_t begin_ns, deadline_ns;
+    uint64_t again_ns; /* a reading asks for more then; 0: it waits for an answer */
+    int rc;            /* PST_EAGAIN: it goes on */
 };
 
 static int failed(struct asking *asking, int rc, const char *what)
@@ -59,6 +63,61 @@ static int ask(struct asking *asking)
     return send(asking, &message);
 }
 
+/* For what is behind what it has. */
+static int read_on(struct asking *asking)
+{
+    const struct pst_reading *reading = asking->question->reading;
+    Pst__Read body = PST__READ__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.sink = (char *)(uintptr_t)reading->sink;
+    body.offset = reading->offset;
+    body.bytes_max = PST_CONTROL_PIECE_BYTES_MAX;
+    message.request = 2;
+    message.graph = (char *)(uintptr_t)reading->graph;
+    message.body_case = PST__CONTROL__BODY_READ;
+    message.read = &body;
+    asking->again_ns = 0;
+    asking->deadline_ns = asking->question->timeout_ns != 0
+                              ? asking->world->now_ns(asking->world->self) + asking->question->timeout_ns
+                              : 0;
+    return send(asking, &message);
+}
+
+/* PST_EAGAIN: it goes on. */
+static int hear_piece(struct asking *asking, const Pst__Piece *piece)
+{
+    struct pst_reading *reading = asking->question->reading;
+    struct pst_answer *answer = asking->answer;
+    if (piece->error == PST_OK && piece->since != 0 && piece->since != reading->since && reading->offset != 0) {
+        answer->error = PST_EREFUSED;
+        return pst_text_printf(&answer->err, "graph `%s` was submitted anew: this is another one's result",
+                               reading->graph);
+    }
+    answer->error = piece->error;
+    if (piece->error != PST_OK)
+        return pst_text_printf(&answer->err, "%s", piece->sentence);
+    reading->since = piece->since != 0 ? piece->since : reading->since;
+    if (piece->bytes.len != 0 && piece->offset != reading->offset)
+        return PST_EDATA;
+    (void)snprintf(reading->said, sizeof reading->said, "%s", piece->sentence);
+    if (piece->bytes.len != 0) {
+        int rc = reading->take(reading->argument, piece->bytes.data, piece->bytes.len);
+        if (rc != PST_OK)
+            return rc;
+        reading->offset += piece->bytes.len;
+    }
+    reading->ended = piece->end;
+    if (piece->end || (piece->bytes.len == 0 && !reading->follow))
+        return PST_OK;
+    if (piece->bytes.len != 0) {
+        int rc = read_on(asking);
+        return rc == PST_OK ? PST_EAGAIN : rc;
+    }
+    asking->deadline_ns = 0;
+    asking->again_ns = asking->world->now_ns(asking->world->self) + AGAIN_NS;
+    return PST_EAGAIN;
+}
+
 static int hear(struct asking *asking, const Pst__Control *message)
 {
     struct pst_answer *answer = asking->answer;
@@ -66,6 +125,8 @@ static int hear(struct asking *asking, const Pst__Control *message)
         (void)pst_text_printf(&answer->err, "%s", message->refused->sentence);
         return PST_EREFUSED;
     }
+    if (message->body_case == PST__CONTROL__BODY_PIECE && asking->question->reading != NULL)
+        return hear_piece(asking, message->piece);
     if (message->body_case != PST__CONTROL__BODY_ADMIN_REPLY)
         return PST_EAGAIN; /* its welcome */
     const Pst__AdminReply *reply = message->admin_reply;
@@ -87,7 +148,7 @@ static int receive(struct asking *asking)
         return rc;
     if (rc != PST_OK)
         return failed(asking, PST_EIO, rc == PST_ESTOPPED ? "no answer from" : "lost the connection to");
-    asking->deadline_ns = 0;
+    asking->deadline_ns = asking->question->reading != NULL ? asking->deadline_ns : 0;
     pst_arena_init(&arena);
     rc = pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message);
     rc = rc == PST_OK ? hear(asking, message) : failed(asking, PST_EREFUSED, "no penstock node answers at");
@@ -112,7 +173,7 @@ static int open_up(struct asking *asking)
     world->net_limit(world->self, asking->conn, PST_CONTROL_LONG_BYTES_MAX);
     rc = greet(asking);
     if (rc == PST_OK)
-        rc = ask(asking);
+        rc = asking->question->reading != NULL ? read_on(asking) : ask(asking);
     asking->state = ASK_GREETED;
     return rc == PST_OK ? PST_EAGAIN : failed(asking, rc, "cannot ask");
 }
@@ -123,13 +184,23 @@ static pst_step ask_step(void *argument, uint32_t worker)
     const struct pst_world *world = asking->world;
     const atomic_int *interrupts = asking->question->interrupts;
     (void)worker;
-    asking->rc = asking->state == ASK_OPENING ? open_up(asking) : PST_EAGAIN;
+    uint64_t now_ns = world->now_ns(world->self);
+    bool early = asking->conn == NULL && now_ns < asking->begin_ns;
+    if (early)
+        (void)world->alarm(world->self, 0, asking->begin_ns);
+    asking->rc = asking->state == ASK_OPENING && !early ? open_up(asking) : PST_EAGAIN;
     if (asking->rc == PST_EAGAIN && asking->state == ASK_GREETED)
         asking->rc = receive(asking);
+    if (asking->rc == PST_EAGAIN && asking->again_ns != 0 && now_ns >= asking->again_ns) {
+        int rc = read_on(asking);
+        asking->rc = rc == PST_OK ? PST_EAGAIN : failed(asking, PST_EIO, "lost the connection to");
+    } else if (asking->rc == PST_EAGAIN && asking->again_ns != 0) {
+        (void)world->alarm(world->self, 0, asking->again_ns);
+    }
     if (asking->rc == PST_EAGAIN && interrupts != NULL && atomic_load(interrupts) != 0)
         asking->rc = PST_ESTOPPED;
     if (asking->rc == PST_EAGAIN && asking->deadline_ns != 0) {
-        if (world->now_ns(world->self) >= asking->deadline_ns) {
+        if (now_ns >= asking->deadline_ns) {
             asking->rc = PST_ETIMEOUT;
             (void)pst_text_printf(&asking->answer->err, "no answer in time from %s", asking->question->address);
         } else
@@ -146,8 +217,9 @@ int pst_ask(struct pst_world *world, const struct pst_question *question, struct
 {
     struct asking asking = {.world = world, .question = question, .answer = ret_answer};
     *ret_answer = (struct pst_answer){0};
+    asking.begin_ns = world->now_ns(world->self) + question->after_ns;
     if (question->timeout_ns != 0)
-        asking.deadline_ns = world->now_ns(world->self) + question->timeout_ns;
+        asking.deadline_ns = asking.begin_ns + question->timeout_ns;
     int rc = world->run(world->self, 1, ask_step, &asking);
     return rc == PST_OK ? asking.rc : rc;
 }

@@ -11,8 +11,8 @@ enum { BODY_FIRST = 16, BODY_LAST = 63, FIELD_VERSION = 1 };
 
 size_t pst_control_bytes_max(uint32_t body)
 {
-    bool is_long =
-        body == PST__CONTROL__BODY_START || body == PST__CONTROL__BODY_ADMIN || body == PST__CONTROL__BODY_ADMIN_REPLY;
+    bool is_long = body == PST__CONTROL__BODY_START || body == PST__CONTROL__BODY_ADMIN ||
+                   body == PST__CONTROL__BODY_ADMIN_REPLY || body == PST__CONTROL__BODY_PIECE;
     return is_long ? PST_CONTROL_LONG_BYTES_MAX : PST_CONTROL_BYTES_MAX;
 }
 
@@ -175,6 +175,9 @@ static int beat_holds(const Pst__Beat *beat)
     bool good = beat->n_partitions <= PST_CONTROL_PARTITIONS_MAX;
     for (size_t i = 0; good && i < beat->n_partitions; i++)
         good = is_name(beat->partitions[i]->operator_id) && beat->partitions[i]->partition <= PST_BUCKETS_MAX;
+    good = good && beat->n_edges <= PST_CONTROL_PARTITIONS_MAX;
+    for (size_t i = 0; good && i < beat->n_edges; i++)
+        good = is_name(beat->edges[i]->operator_id) && is_name(beat->edges[i]->from);
     return good_if(good);
 }
 
@@ -284,6 +287,12 @@ static int message_holds(const Pst__Control *message)
         return move_record_holds(message->move_record);
     case PST__CONTROL__BODY_ADMIN:
         return admin_holds(message->admin);
+    case PST__CONTROL__BODY_READ:
+        return good_if(is_name(message->read->sink) && is_sentence(message->read->file) &&
+                       message->read->bytes_max <= PST_CONTROL_PIECE_BYTES_MAX);
+    case PST__CONTROL__BODY_PIECE:
+        return good_if(is_sentence(message->piece->sentence) &&
+                       message->piece->bytes.len <= PST_CONTROL_PIECE_BYTES_MAX);
     case PST__CONTROL__BODY_BEAT_ACK:
     case PST__CONTROL__BODY_STARTED:
     case PST__CONTROL__BODY_STOP:

@@ -22,7 +22,8 @@ enum {
     PST_CONTROL_VERSION = 1,
     PST_CONTROL_BYTES_MAX = 64 * 1024,
     PST_CONTROL_LONG_BYTES_MAX =
-        2 * 1024 * 1024,               /* Start, Admin, AdminReply: there is a graph's text in them, or a report */
+        2 * 1024 * 1024, /* Start, Admin, AdminReply, Piece: there is a graph's text in them, a report, rows */
+    PST_CONTROL_PIECE_BYTES_MAX = 256 * 1024,
     PST_CONTROL_NAME_BYTES_MAX = 255,  /* of nodes, graphs, operators, settings; addresses, too */
     PST_CONTROL_TEXT_BYTES_MAX = 4096, /* sentences, values, arguments, files' names */
     PST_CONTROL_CLUSTER_BYTES_MAX = 64,

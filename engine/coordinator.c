@@ -2,6 +2,7 @@
  *
  * A graph is a record: a Start message as it is sent to its nodes. Whatever changes it - another incarnation, other places - is
  * committed first, then said (K3). Its state beside it is found again by asking: who runs what stands in every hello. */
+#include "engine/loads.h"
 #include "engine/mover.h"
 
 #include <string.h>
@@ -54,6 +55,8 @@ void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control 
             pst_node_on_checkpointed(node, message);
         else if (message->body_case == PST__CONTROL__BODY_MOVE_STEP)
             pst_mover_on(node, message);
+        else if (message->body_case == PST__CONTROL__BODY_READ)
+            pst_results_read(node, message);
     } else if (peer != NULL) {
         pst_peer_send(node, peer, message);
     }
@@ -446,7 +449,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
 
 /* ---- graphs ---- */
 
-static struct graph_record *record_find(struct coordinator *duty, const char *name)
+struct graph_record *pst_coordinator_graph(struct coordinator *duty, const char *name)
 {
     for (uint32_t i = 0; i < duty->graph_count; i++)
         if (strcmp(duty->graphs[i]->start->graph, name) == 0)
@@ -502,6 +505,7 @@ static void record_free(struct graph_record *record)
 {
     pst_moves_end(record);
     pst_moves_forget(record);
+    pst_loads_free(&record->loads);
     pst_graph_free(record->graph);
     pst_arena_fini(&record->arena);
     pst_arena_fini(&record->places_arena);
@@ -662,6 +666,7 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     record->asked_json = submission->json;
     record->asked_wait = submission->wait;
     record->begins = true;
+    record->since = record->start->incarnation;
     pst_node_log(node, "graph %s is submitted, its input is read by node %s", record->start->graph,
                  source_of(duty, record));
     record_move(node, record, GRAPH_WAITING, "");
@@ -672,7 +677,7 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
 int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked, const char *graph,
                            struct pst_text *why)
 {
-    struct graph_record *record = record_find(node->duty, graph);
+    struct graph_record *record = pst_coordinator_graph(node->duty, graph);
     if (record == NULL) {
         (void)pst_text_printf(why, "there is no graph `%s`", graph);
         return PST_EREFUSED;
@@ -834,13 +839,32 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
     record_commit(node, record);
 }
 
+static void member_load_take(struct member *member, const Pst__Beat *beat)
+{
+    if (beat->time_ns == 0)
+        return;
+    member->load_before = member->load;
+    member->load = (struct member_load){beat->time_ns, beat->memory_bytes, beat->sent_bytes, beat->received_bytes};
+}
+
 void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Control *message)
 {
     struct member *member = pst_coordinator_member(node->duty, name);
-    struct graph_record *record = record_find(node->duty, message->graph);
+    struct graph_record *record = pst_coordinator_graph(node->duty, message->graph);
+    if (message->body_case == PST__CONTROL__BODY_PIECE) {
+        pst_results_back(node, message);
+        return;
+    }
     if (member == NULL)
         return;
+    if (message->body_case == PST__CONTROL__BODY_BEAT && message->graph[0] != '\0') {
+        uint32_t of = record != NULL ? site_index(record->start->start, name) : 0;
+        if (record != NULL && record->start->incarnation == message->incarnation && of < record->start->start->n_nodes)
+            pst_loads_take(node, record, of, message->beat);
+        return;
+    }
     if (message->body_case == PST__CONTROL__BODY_BEAT) {
+        member_load_take(member, message->beat);
         struct peer *peer = pst_peer_find(node, name);
         Pst__BeatAck ack = PST__BEAT_ACK__INIT;
         Pst__Control reply = PST__CONTROL__INIT;
@@ -883,7 +907,7 @@ static void reconcile(struct pst_node *node, const char *name, const Pst__Hello 
 {
     struct coordinator *duty = node->duty;
     for (size_t i = 0; i < hello->n_running; i++) {
-        struct graph_record *record = record_find(duty, hello->running[i]->graph);
+        struct graph_record *record = pst_coordinator_graph(duty, hello->running[i]->graph);
         if (record == NULL || !goes_on(record) || record->start->incarnation > hello->running[i]->incarnation)
             tell_stop(node, hello->running[i]->graph, hello->running[i]->incarnation, name);
     }
@@ -1085,7 +1109,7 @@ static int record_restore(struct pst_node *node)
 static int ended_restore(struct pst_node *node)
 {
     struct coordinator *duty = node->duty;
-    struct graph_record *record = record_find(duty, strchr(duty->path, '/') + 1);
+    struct graph_record *record = pst_coordinator_graph(duty, strchr(duty->path, '/') + 1);
     struct pst_arena arena;
     Pst__Control *message;
     pst_arena_init(&arena);
@@ -1119,7 +1143,7 @@ static int move_restore(struct coordinator *duty)
     if (slash == NULL)
         return PST_EDATA;
     *slash = '\0';
-    struct graph_record *record = record_find(duty, name);
+    struct graph_record *record = pst_coordinator_graph(duty, name);
     return record != NULL ? pst_moves_restore(record, duty->path, duty->reading.version, &duty->reading.text)
                           : PST_EDATA;
 }

@@ -238,8 +238,9 @@ struct pst_node_options {    /* borrowed until the node is freed */
     const char *checkpoints;
     struct pst_secret *const *keys; /* the first one seals, all of them open */
     uint32_t key_count;
-    uint64_t every_ns;      /* of the first node: how often */
-    atomic_int *interrupts; /* 1 drains, 2 stops at once */
+    uint64_t every_ns;        /* of the first node: how often */
+    uint64_t (*memory)(void); /* bytes that the process takes; NULL: it is not known */
+    atomic_int *interrupts;   /* 1 drains, 2 stops at once */
     void (*listens)(void *argument,
                     const char *address);          /* it can be reached; with the port that was chosen. NULL: not */
     void (*log)(void *argument, const char *line); /* one line for each thing that happens, by worker 0; NULL: none */
@@ -253,6 +254,19 @@ pst_step pst_node_step(void *argument, uint32_t worker); /* argument: the node *
 /* When its workers are done. PST_OK, PST_ESTOPPED after an interrupt, or why it gave up: ret_why. */
 int pst_node_free(struct pst_node *node, char ret_why[240]);
 
+/* What is committed of a sink, read piece by piece. */
+struct pst_reading {
+    const char *graph, *sink; /* sink: the operator, or its file */
+    bool follow;              /* to the graph's end; else to what is committed now */
+    /* Each byte once, in order. An error ends it. */
+    int (*take)(void *argument, const void *bytes, size_t byte_count);
+    void *argument;
+    /* How far it is: zero at first, kept between two questions, so that the second one goes on. */
+    uint64_t offset, since;
+    bool ended;     /* there will be no more */
+    char said[200]; /* why there is nothing yet; "": there is nothing to say */
+};
+
 /* What a command asks a node, and what it is told. */
 struct pst_question {
     const char *address; /* HOST:PORT or unix:PATH */
@@ -261,7 +275,9 @@ struct pst_question {
     const void *body; /* a graph's text; NULL: none */
     size_t body_bytes;
     bool json;
-    uint64_t timeout_ns; /* without any answer; 0: it waits as long as the connection stands */
+    struct pst_reading *reading; /* instead of arguments; NULL: none */
+    uint64_t after_ns;           /* it is asked when so much time has passed */
+    uint64_t timeout_ns;         /* without any answer; 0: it waits as long as the connection stands */
     atomic_int *interrupts;
 };
 struct pst_answer {

@@ -117,4 +117,15 @@ int pst_order_list(const struct pst_node *node, const char *only, bool json, str
                    struct pst_text *why);
 int pst_order_cancel(struct pst_node *node, const char *what, struct pst_text *why);
 
+/* The move that runs; false: none does. */
+struct move_view {
+    uint64_t id;
+    const char *step;
+    uint32_t operator_index, from, to, to_node, bucket_count;
+    uint64_t bytes, bytes_total;
+    double seconds;      /* since it began */
+    double seconds_left; /* until it is given up; below 0: it is not any more */
+};
+bool pst_moves_view(const struct pst_node *node, const struct graph_record *record, struct move_view *ret_view);
+
 #endif

@@ -219,6 +219,27 @@ int pst_moves_changes(struct graph_record *record, struct pst_store_change *chan
     return PST_OK;
 }
 
+bool pst_moves_view(const struct pst_node *node, const struct graph_record *record, struct move_view *ret_view)
+{
+    const struct moving *moving = record->moving;
+    if (moving == NULL || moving->now == NULL)
+        return false;
+    uint64_t now = now_ns(node);
+    bool decided = record_of(moving->now)->step >= PST_MOVE_COMMITTED;
+    *ret_view = (struct move_view){.id = moving->now->message->move,
+                                   .step = pst_move_step_name((pst_move_step)record_of(moving->now)->step),
+                                   .operator_index = moving->operator_index,
+                                   .from = moving->from,
+                                   .to = moving->into != NO_PARTITION ? moving->into : moving->to,
+                                   .to_node = moving->to_node,
+                                   .bucket_count = (uint32_t)record_of(moving->now)->n_buckets,
+                                   .bytes = moving->bytes,
+                                   .bytes_total = moving->bytes_total,
+                                   .seconds = (double)(now - moving->begun_ns) / 1e9,
+                                   .seconds_left = decided ? -1 : ((double)moving->deadline_ns - (double)now) / 1e9};
+    return true;
+}
+
 /* ---- telling ---- */
 
 static void stage_tell(struct pst_node *node, struct graph_record *record)

@@ -1,6 +1,7 @@
 /* node.c - see node.h: a node's life, its workers, the runs that it hosts. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/loads.h"
 #include "engine/mover.h"
 
 #include <string.h>
@@ -461,8 +462,11 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
 {
     struct hosted *hosted = hosted_find(node, message->graph);
     const Pst__Checkpointed *body = message->checkpointed;
-    if (hosted != NULL && hosted->incarnation == message->incarnation)
-        pst_checkpoint_settled(&hosted->run, body->checkpoint, body->error == PST_OK);
+    if (hosted == NULL || hosted->incarnation != message->incarnation)
+        return;
+    pst_checkpoint_settled(&hosted->run, body->checkpoint, body->error == PST_OK);
+    if (body->error == PST_OK)
+        pst_results_complete(hosted, body->checkpoint);
 }
 
 /* Said once on each connection: what the coordinator has missed it is told again, and answers again. */
@@ -470,8 +474,10 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
 {
     bool up = node->upstream != NULL && node->upstream->state == PEER_UP;
     uint64_t to = node->duty != NULL ? UINT64_MAX : up ? node->upstream->id : 0;
-    if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error))
+    if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error)) {
         hosted->part_told = 0;
+        pst_results_part(hosted);
+    }
     if (hosted->part == 0 || to == 0 || to == hosted->part_told)
         return;
     Pst__Checkpointed body = PST__CHECKPOINTED__INIT;
@@ -546,6 +552,14 @@ void pst_node_tell(struct pst_node *node, Pst__Control *message)
     /* else: what runs here is said when it is connected again (Hello) */
 }
 
+void pst_node_link_bytes(const struct pst_node *node, uint64_t *ret_sent, uint64_t *ret_received)
+{
+    *ret_sent = node->sent_bytes;
+    *ret_received = node->received_bytes;
+    for (uint32_t i = 0; i < node->hosted_count; i++)
+        pst_links_bytes(&node->hosted[i]->run, ret_sent, ret_received);
+}
+
 /* ---- steps ---- */
 
 /* Mail for the workers that have not had it; K1. */
@@ -566,6 +580,7 @@ static void run_ended(struct pst_node *node, uint32_t index)
 {
     struct hosted *hosted = node->hosted[index];
     bool superseded = hosted->superseded;
+    pst_links_bytes(&hosted->run, &node->sent_bytes, &node->received_bytes);
     int rc = pst_run_end(&hosted->run);
     node->hosted[index] = node->hosted[--node->hosted_count];
     if (!superseded)
@@ -679,6 +694,8 @@ static pst_step keeper_step(struct pst_node *node)
         if (node->duty != NULL)
             pst_coordinator_step(node);
         runs_step(node);
+        pst_loads_tell(node);
+        pst_results_step(node);
     }
     if (must_stop(node)) {
         atomic_store(&node->stopping, true);
@@ -747,6 +764,7 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
     while (node->start_count != 0)
         pst_arena_fini(&node->start_arena[--node->start_count]);
     pst_peers_fini(node);
+    pst_results_fini(node);
     pst_coordinator_free(node->duty);
     pst_free(node->attachments);
     pst_free(node);

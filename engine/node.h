@@ -5,6 +5,8 @@
  *   node.c         life of a node, its workers, the runs that it hosts
  *   peers.c        control connections: who is at the other end, what waits to be sent
  *   coordinator.c  members, graphs, where partitions are, what happens when a node dies
+ *   loads.c        how busy the runs are, told to the coordinator (loads.h); top.c shows it
+ *   results.c      what is committed of a sink, read for a command
  *   admin.c        what commands ask, and what they are told
  *
  * Thread:   the keeper's, unless said otherwise.
@@ -29,6 +31,7 @@ enum {
     NODE_GRAPHS_MAX = 64,
     NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
     MOVES_KEPT_MAX = 32,  /* of a graph, ended ones */
+    NODE_READS_MAX = 16,  /* pieces of results that are read at a time */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
 };
 #define INTRODUCTION_NS (UINT64_C(5) * 1000 * 1000 * 1000)
@@ -112,7 +115,8 @@ struct pst_node {
     uint64_t peer_ids;
     struct peer *upstream; /* the coordinator's; NULL: this node is it, or it is not connected */
     char coordinator[PST_CONTROL_NAME_BYTES_MAX + 1], coordinator_address[PST_CONTROL_NAME_BYTES_MAX + 1];
-    uint64_t dial_ns, beat_ns;
+    uint64_t dial_ns, beat_ns, loads_ns;
+    uint64_t sent_bytes, received_bytes; /* over the links of runs that have ended */
     uint64_t opened_ns;
     bool joined;            /* it was connected to the coordinator, once at least */
     char upstream_why[200]; /* why it is not connected, as it was logged last */
@@ -128,7 +132,8 @@ struct pst_node {
     Pst__Control *start[NODE_GRAPHS_MAX]; /* to be begun when the graph's run of before has ended; in start_arena */
     struct pst_arena start_arena[NODE_GRAPHS_MAX];
     uint32_t start_count;
-    struct coordinator *duty; /* coordinator.c; NULL: another node has it */
+    struct pst_read *reads[NODE_READS_MAX]; /* results.c; NULL: free */
+    struct coordinator *duty;               /* coordinator.c; NULL: another node has it */
     char why[240];
     int error;
     bool opened, left;
@@ -159,6 +164,8 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
 bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,
                       struct peer *peer, bool *ret_stale);
 void pst_node_tell(struct pst_node *node, Pst__Control *message); /* the coordinator, wherever it is */
+/* Over links, since its start. */
+void pst_node_link_bytes(const struct pst_node *node, uint64_t *ret_sent, uint64_t *ret_received);
 
 /* layout.c: of an operator with state. */
 struct layout {
@@ -186,6 +193,29 @@ struct member { /* a node that was seen */
     bool alive;
     bool draining;    /* it gets nothing any more. Not in the store: another coordinator does not know it */
     uint64_t lost_ns; /* since when it has no connection; 0: it has one */
+    struct member_load {
+        uint64_t time_ns, memory_bytes, sent_bytes,
+            received_bytes; /* time_ns: on its own clock; 0: it has told nothing */
+    } load, load_before;
+};
+
+/* ---- loads.h: figures of a run, as they were told ---- */
+struct load_sample {
+    uint64_t time_ns; /* on the node's clock; 0: there is none */
+    uint64_t rows, rows_out, bytes, busy_ns, idle_ns, blocked_ns;
+    uint64_t queue_bytes, queue_bytes_max, state_bytes;
+    int64_t watermark; /* INT64_MIN: none yet */
+};
+struct load {                              /* of a partition, or of the part of an edge that is on a node */
+    uint32_t node, operator_index, number; /* node: of the graph's; number: of the partition, of the input */
+    bool edge, taken;
+    uint64_t heard_ns; /* on the coordinator's clock */
+    struct load_sample now, before;
+};
+struct loads { /* of one incarnation; open addressing, at most half full */
+    uint64_t incarnation;
+    uint32_t count, capacity;
+    struct load *items;
 };
 
 enum graph_state { GRAPH_WAITING = 1, GRAPH_STARTING, GRAPH_RUNNING, GRAPH_DONE, GRAPH_FAILED, GRAPH_CANCELLED };
@@ -200,6 +230,7 @@ struct graph_record {
     bool told[NODE_MEMBERS_MAX]; /* the Start was sent: whether it was heard is not known before it is answered */
     uint64_t rows, rows_out;
     char why[400];
+    uint64_t since;              /* the incarnation that it was submitted with; 0: not known any more */
     uint64_t asked_by, request;  /* the peer that submitted it and waits for an answer; 0: nobody does */
     bool asked_json, asked_wait; /* wait: it is answered when the graph has ended, and not when it runs */
     bool restored;               /* of the store: its nodes are waited for, as long as they are not dead */
@@ -225,6 +256,7 @@ struct graph_record {
     struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
     uint32_t past_count;
     struct pst_arena places_arena; /* of start's places and layouts */
+    struct loads loads;
 };
 
 struct past { /* a move, as the store has it or is about to have it */
@@ -249,6 +281,12 @@ struct coordinator {
     uint32_t member_count;
     struct graph_record *graphs[NODE_GRAPHS_MAX];
     uint32_t graph_count;
+    struct reading {      /* of a piece that a node was asked for */
+        uint64_t request; /* ours; 0: none */
+        uint64_t peer, peer_request, since, begun_ns;
+        char node[PST_CONTROL_NAME_BYTES_MAX + 1];
+    } readings[NODE_PASSED_MAX];
+    uint64_t reading_requests;
 };
 
 int pst_coordinator_new(struct pst_node *node, struct pst_store *store);
@@ -282,7 +320,8 @@ struct submission {
 int pst_coordinator_submit(struct pst_node *node, const struct submission *submission, struct pst_text *why);
 int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked, const char *graph,
                            struct pst_text *why);
-extern const char *const pst_graph_state_names[]; /* by enum graph_state */
+extern const char *const pst_graph_state_names[];                                       /* by enum graph_state */
+struct graph_record *pst_coordinator_graph(struct coordinator *duty, const char *name); /* NULL: there is none */
 
 /* To a member, the node itself too; who has no connection is told nothing. */
 void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message);
@@ -292,12 +331,24 @@ void pst_coordinator_commit(struct pst_node *node, struct graph_record *record);
 void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
 struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */
 
+/* results.c */
+void pst_results_on(struct pst_node *node, struct peer *peer,
+                    const Pst__Control *message);                          /* a Read, of whoever wants it */
+void pst_results_read(struct pst_node *node, const Pst__Control *message); /* of the coordinator */
+void pst_results_back(struct pst_node *node, const Pst__Control *message); /* a Piece, for the coordinator */
+void pst_results_step(struct pst_node *node);
+void pst_results_fini(struct pst_node *node);
+void pst_results_part(struct hosted *hosted); /* its part was written, and nothing follows before that was told */
+void pst_results_complete(struct hosted *hosted, uint64_t id);
+
 /* admin.c */
 void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *out,
                      const char *err);
 void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);
 /* The coordinator has answered what was passed on to it. */
 void pst_admin_back(struct pst_node *node, const Pst__Control *message);
+/* The coordinator is to answer it. Errors: why says it. */
+int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why);
 /* The connection to the coordinator is lost: whoever waits is told. */
 void pst_admin_lost(struct pst_node *node);
 /* The answer to whoever asked for what has become of a graph. PST_OK: its state; else why not. */

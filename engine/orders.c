@@ -27,7 +27,7 @@ static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns
 /* ---- what is where ---- */
 
 /* By name: buckets that a node has, of one operator or of all. */
-struct load {
+struct shares {
     const char *name[NODE_MEMBERS_MAX];
     uint32_t buckets[NODE_MEMBERS_MAX], of_operator[NODE_MEMBERS_MAX];
     uint32_t count;
@@ -35,12 +35,12 @@ struct load {
 
 /* Of the nodes that may get something: they live, and are not being drained. */
 static void load_take(const struct pst_node *node, const struct graph_record *record, uint32_t operator_index,
-                      struct load *ret_load)
+                      struct shares *ret_load)
 {
     const struct coordinator *duty = node->duty;
     const struct moving *moving = record->moving;
     const Pst__Start *start = record->start->start;
-    *ret_load = (struct load){0};
+    *ret_load = (struct shares){0};
     for (uint32_t i = 0; i < duty->member_count; i++) {
         const struct member *member = &duty->members[i];
         if (!member->alive || member->lost_ns != 0 || member->draining)
@@ -59,7 +59,7 @@ static void load_take(const struct pst_node *node, const struct graph_record *re
 }
 
 /* The node that has the fewest of the operator's buckets, then of all; UINT32_MAX: there is none but `except`. */
-static uint32_t least(const struct load *load, const char *except)
+static uint32_t least(const struct shares *load, const char *except)
 {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < load->count; i++) {
@@ -105,7 +105,7 @@ static bool next_of_scale(const struct pst_node *node, const struct graph_record
 {
     uint32_t n = order->operator_index;
     uint32_t now = pst_layout_serving(record->moving->layouts[n], record->graph->nodes[n].bucket_count);
-    struct load load;
+    struct shares load;
     if (now == order->count)
         return false;
     load_take(node, record, n, &load);
@@ -130,7 +130,7 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
     for (uint32_t n = 0; n < record->moving->layout_count; n++) {
         if (record->moving->layouts[n] == NULL)
             continue;
-        struct load load;
+        struct shares load;
         uint32_t from = extreme(record, n, true, order->node, NO_PARTITION);
         if (from == NO_PARTITION)
             continue;
@@ -149,7 +149,7 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
 static bool next_of_rebalance(const struct pst_node *node, const struct graph_record *record, struct wish *wish)
 {
     for (uint32_t n = 0; n < record->moving->layout_count; n++) {
-        struct load load;
+        struct shares load;
         uint32_t bucket_count = record->graph->nodes[n].bucket_count, most = 0;
         if (record->moving->layouts[n] == NULL || bucket_count == 1)
             continue;

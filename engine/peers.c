@@ -285,6 +285,10 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
         break;
     case PST__CONTROL__BODY_BEAT_ACK:
         break;
+    case PST__CONTROL__BODY_READ:
+        pst_results_read(node, message);
+        break;
+    case PST__CONTROL__BODY_PIECE:
     case PST__CONTROL__BODY_ADMIN_REPLY:
         pst_admin_back(node, message);
         break;
@@ -308,6 +312,8 @@ static void dispatch(struct pst_node *node, struct peer *peer, const Pst__Contro
         on_welcome(node, peer, message);
     else if (peer == node->upstream)
         on_order(node, peer, message);
+    else if (peer->state == PEER_UP && message->body_case == PST__CONTROL__BODY_READ)
+        pst_results_on(node, peer, message);
     else if (peer->state == PEER_UP &&
              (peer->role == PST__ROLE__ADMIN || message->body_case == PST__CONTROL__BODY_ADMIN))
         pst_admin_on(node, peer, message);

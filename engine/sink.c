@@ -170,6 +170,7 @@ int pst_sink_open(struct run *run, const char *directory, const char *file, cons
     if (rc == PST_OK && pst_checkpoint_resumes(run)) {
         rc = pst_checkpoint_sink(run, name, &sink->bytes_total, &sink->rows) ? find_file(run, directory, file, sink)
                                                                              : PST_EREFUSED;
+        sink->committed_bytes = sink->bytes_total;
         if (rc == PST_EREFUSED)
             pst_run_fail(run, rc, "the run that is resumed did not write %s: it would lack what came before", file);
     } else if (rc == PST_OK) {

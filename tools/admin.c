@@ -6,21 +6,12 @@
 
 enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30 };
 
-#define NODE_FLAG                                                                                            \
-    {                                                                                                        \
-        "node", 0, "ADDRESS", false, "HOST:PORT or unix:PATH of a node; else what PENSTOCK_NODE says.", NULL \
-    }
-#define TLS_FLAG                                                                                             \
-    {                                                                                                        \
-        "tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them; for HOST:PORT.", "dir" \
-    }
-
 struct asked {
     const char *arguments[ARGUMENTS_MAX];
     struct pst_question question;
 };
 
-static int answer_show(const struct pst_call *call, int rc, const struct pst_answer *answer)
+int pst_answer_show(const struct pst_call *call, int rc, const struct pst_answer *answer)
 {
     const char *why = answer->err.bytes != NULL ? answer->err.bytes : pst_error_sentence(rc);
     if (rc != PST_OK) {
@@ -41,35 +32,50 @@ static int answer_show(const struct pst_call *call, int rc, const struct pst_ans
     return exit_code;
 }
 
-static int ask(const struct pst_call *call, struct asked *asked)
+int pst_asker_init(struct pst_asker *asker, const struct pst_call *call)
 {
     const char *folder = pst_call_flag(call, "tls"), *address = pst_call_flag(call, "node");
-    struct pst_answer answer = {0};
     char why[200] = "";
-    address = address != NULL ? address : getenv("PENSTOCK_NODE");
-    if (address == NULL) {
+    *asker = (struct pst_asker){.call = call, .address = address != NULL ? address : getenv("PENSTOCK_NODE")};
+    if (asker->address == NULL) {
         pst_complain(call, PST_EXIT_USAGE, "--node ADDRESS is missing, and PENSTOCK_NODE is not set");
         return PST_EXIT_USAGE;
     }
-    struct pst_world *world = pst_world_uv();
-    if (world == NULL)
+    asker->world = pst_world_uv();
+    if (asker->world == NULL)
         return PST_EXIT_FAILED;
-    int rc = folder != NULL ? pst_world_uv_tls(world, folder, why) : PST_OK;
+    int rc = folder != NULL ? pst_world_uv_tls(asker->world, folder, why) : PST_OK;
     if (rc != PST_OK) {
         pst_complain(call, pst_exit_of_error(rc), "--tls %s: %s", folder, why);
-        pst_world_uv_free(world);
         return pst_exit_of_error(rc);
     }
     pst_signals_take();
-    asked->question.address = address;
-    asked->question.arguments = asked->arguments;
-    asked->question.json = call->json;
-    asked->question.timeout_ns = (uint64_t)ANSWER_SECONDS * 1000 * 1000 * 1000;
-    asked->question.interrupts = pst_interrupts();
-    rc = pst_ask(world, &asked->question, &answer);
-    int exit_code = answer_show(call, rc, &answer);
-    pst_answer_fini(&answer);
-    pst_world_uv_free(world);
+    return PST_EXIT_OK;
+}
+
+void pst_asker_fini(struct pst_asker *asker) { pst_world_uv_free(asker->world); }
+
+int pst_asker_ask(struct pst_asker *asker, struct pst_question *question, struct pst_answer *ret_answer)
+{
+    question->address = asker->address;
+    question->json = asker->call->json;
+    question->interrupts = pst_interrupts();
+    if (question->timeout_ns == 0)
+        question->timeout_ns = (uint64_t)ANSWER_SECONDS * 1000 * 1000 * 1000;
+    return pst_ask(asker->world, question, ret_answer);
+}
+
+static int ask(const struct pst_call *call, struct asked *asked)
+{
+    struct pst_asker asker;
+    int exit_code = pst_asker_init(&asker, call);
+    if (exit_code == PST_EXIT_OK) {
+        struct pst_answer answer;
+        asked->question.arguments = asked->arguments;
+        exit_code = pst_answer_show(call, pst_asker_ask(&asker, &asked->question, &answer), &answer);
+        pst_answer_fini(&answer);
+    }
+    pst_asker_fini(&asker);
     return exit_code;
 }
 
@@ -140,8 +146,8 @@ static int submit_run(const struct pst_call *call)
 }
 
 static const struct pst_flag submit_flags[] = {
-    NODE_FLAG,
-    TLS_FLAG,
+    PST_NODE_FLAG,
+    PST_TLS_FLAG,
     {"set", 0, "NAME=VALUE", true, "Sets a parameter of the graph.", NULL},
     {"source", 0, "NODE[=FILE]", true,
      "The node that reads the input; the coordinator where nothing is said. Given again, each with a file: all of them "
@@ -179,7 +185,7 @@ const struct pst_verb pst_verb_submit = {
 
 /* ---- status, ls, cancel ---- */
 
-static const struct pst_flag ask_flags[] = {NODE_FLAG, TLS_FLAG, {NULL, 0, NULL, false, NULL, NULL}};
+static const struct pst_flag ask_flags[] = {PST_NODE_FLAG, PST_TLS_FLAG, {NULL, 0, NULL, false, NULL, NULL}};
 
 const struct pst_verb pst_verb_status = {
     .name = "status",

@@ -58,6 +58,30 @@ void pst_notify(const char *state); /* "READY=1"; lines of NAME=VALUE. Nothing h
 /* It wants to hear "WATCHDOG=1" at least this often; 0: it does not. */
 uint64_t pst_notify_watchdog_ns(void);
 
+/* ---- commands that ask a node (admin.c) ---- */
+struct pst_asker { /* what a question goes over: --node and --tls of the call */
+    const struct pst_call *call;
+    struct pst_world *world;
+    const char *address;
+};
+struct pst_question;
+struct pst_answer;
+/* An exit code; a complaint has been printed unless it is PST_EXIT_OK. Ended by pst_asker_fini() in any case. */
+int pst_asker_init(struct pst_asker *asker, const struct pst_call *call);
+void pst_asker_fini(struct pst_asker *asker);
+/* Fills in the address, --json, the interrupts and, where none is set, the time to wait for an answer. */
+int pst_asker_ask(struct pst_asker *asker, struct pst_question *question, struct pst_answer *ret_answer);
+/* Prints it, and complains: the exit code. */
+int pst_answer_show(const struct pst_call *call, int rc, const struct pst_answer *answer);
+#define PST_NODE_FLAG                                                                                        \
+    {                                                                                                        \
+        "node", 0, "ADDRESS", false, "HOST:PORT or unix:PATH of a node; else what PENSTOCK_NODE says.", NULL \
+    }
+#define PST_TLS_FLAG                                                                                         \
+    {                                                                                                        \
+        "tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them; for HOST:PORT.", "dir" \
+    }
+
 /* ---- graphs for `run` and `check` (load.c) ---- */
 struct pst_loaded {
     struct pst_diagnostics diagnostics;

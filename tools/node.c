@@ -4,7 +4,9 @@
 
 #include "migration/store.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATIENCE_SECONDS = 30, PATIENCE_SECONDS_MAX = 1000 * 1000, EVERY_SECONDS = 10, EVERY_SECONDS_MAX = 86400 };
 
@@ -70,6 +72,19 @@ static void complain(const struct parts *parts, int exit_code, const char *text)
         pst_complain_text(parts->call, exit_code, text);
     else
         pst_complain(parts->call, exit_code, "%s", text);
+}
+
+/* Bytes that this process has in memory (proc(5)); 0: that is not known here. */
+static uint64_t memory(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*u %llu", &pages) != 1)
+        pages = 0;
+    (void)fclose(file);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* 127.0.0.1, and not 127.0.0.1.example.com. */
@@ -255,6 +270,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     options->registry = pst_registry_all;
     options->listens = listens;
     options->log = log_line;
+    options->memory = memory;
     options->interrupts = pst_interrupts();
     return PST_EXIT_OK;
 }

@@ -25,6 +25,8 @@ const struct pst_verb *const pst_verbs[] = {
     &pst_verb_drain,
     &pst_verb_rebalance,
     &pst_verb_migration,
+    &pst_verb_top,
+    &pst_verb_results,
     &pst_verb_cancel,
     &pst_verb_version,
     &pst_verb_help,

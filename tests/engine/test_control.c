@@ -25,6 +25,9 @@ static struct sample {
     Pst__Refused refused;
     Pst__Beat beat;
     Pst__PartitionLoad load;
+    Pst__EdgeLoad edge;
+    Pst__Read read;
+    Pst__Piece piece;
     Pst__BeatAck beat_ack;
     Pst__Start start;
     Pst__Setting setting;
@@ -43,6 +46,7 @@ static struct sample {
 } * s;
 /* Lists of one thing, as long as a test wants. */
 static void *items[ITEMS], *texts[ITEMS], *more_texts[ITEMS];
+static void *edges[ITEMS];
 static uint32_t buckets[ITEMS];
 static char long_text[PST_CONTROL_TEXT_BYTES_MAX + 2], long_name[PST_CONTROL_NAME_BYTES_MAX + 2];
 
@@ -88,6 +92,13 @@ static void sample_connections(void)
     s->beat.n_partitions = 3;
     s->beat.partitions = (Pst__PartitionLoad **)(void *)items;
     s->beat.memory_bytes = 1 << 30;
+    pst__edge_load__init(&s->edge);
+    s->edge.operator_id = "by_house";
+    s->edge.from = "meters";
+    s->edge.rows = s->edge.queue_bytes_max = UINT64_MAX;
+    s->beat.n_edges = 2;
+    s->beat.edges = (Pst__EdgeLoad **)(void *)edges;
+    list(edges, &s->edge);
 }
 
 static void sample_runs(void)
@@ -659,6 +670,44 @@ static void what_is_too_long_is_refused(void **state)
     pst_text_fini(&text);
 }
 
+/* Of another number than those above, and sampled alone. */
+static void as_body(int body, void *message)
+{
+    sample(PST__CONTROL__BODY_STOP);
+    s->control.body_case = (Pst__Control__BodyCase)body;
+    s->control.hello = message; /* one pointer of a union */
+}
+
+static void pieces_of_results_are_within_their_bounds(void **state)
+{
+    (void)state;
+    static uint8_t rows[PST_CONTROL_PIECE_BYTES_MAX + 1];
+    struct pst_text text = {0};
+    pst__read__init(&s->read);
+    pst__piece__init(&s->piece);
+    s->read.sink = "plugs";
+    s->read.file = "plugs 1.csv";
+    s->read.bytes_max = PST_CONTROL_PIECE_BYTES_MAX;
+    as_body(PST__CONTROL__BODY_READ, &s->read);
+    assert_int_equal(unpack_anyway(), PST_OK);
+    s->read.bytes_max++;
+    assert_int_equal(unpack_anyway(), PST_EDATA);
+    assert_int_equal(pst_control_pack(&s->control, &text), PST_EINVAL);
+    s->read.bytes_max = 0;
+    s->read.sink = "two words";
+    assert_int_equal(unpack_anyway(), PST_EDATA);
+    s->piece.bytes = (ProtobufCBinaryData){PST_CONTROL_PIECE_BYTES_MAX, rows};
+    s->piece.sentence = "nothing";
+    as_body(PST__CONTROL__BODY_PIECE, &s->piece);
+    assert_int_equal(unpack_anyway(), PST_OK);
+    s->piece.bytes.len++;
+    assert_int_equal(unpack_anyway(), PST_EDATA);
+    s->piece.bytes.len = 0;
+    s->piece.sentence = "a\x1b[0m";
+    assert_int_equal(unpack_anyway(), PST_EDATA);
+    pst_text_fini(&text);
+}
+
 /* The longest lists there may be, of things as small as they come: the most memory for a byte. */
 static void the_longest_lists_have_room(void **state)
 {
@@ -667,7 +716,15 @@ static void the_longest_lists_have_room(void **state)
     pst__partition_load__init(&s->load);
     s->load.operator_id = "a";
     s->beat.n_partitions = PST_CONTROL_PARTITIONS_MAX;
+    s->beat.n_edges = 0;
     assert_int_equal(unpack_anyway(), PST_OK);
+    s->beat.n_partitions = 0;
+    pst__edge_load__init(&s->edge);
+    s->edge.operator_id = "a";
+    s->beat.n_edges = PST_CONTROL_PARTITIONS_MAX;
+    assert_int_equal(unpack_anyway(), PST_OK);
+    s->beat.n_edges++;
+    assert_int_not_equal(unpack_anyway(), PST_OK);
     sample(PST__CONTROL__BODY_MOVE_STEP);
     s->step.n_digests = PST_BUCKETS_MAX;
     s->step.n_buckets = 0;
@@ -753,6 +810,7 @@ int main(void)
         cmocka_unit_test(what_breaks_a_bound_is_neither_packed_nor_unpacked),
         cmocka_unit_test(texts_are_what_rfc_3629_says),
         cmocka_unit_test(what_is_too_long_is_refused),
+        cmocka_unit_test(pieces_of_results_are_within_their_bounds),
         cmocka_unit_test(the_longest_lists_have_room),
         cmocka_unit_test(a_message_takes_no_more_memory_than_it_may),
         cmocka_unit_test(failing_allocations_leave_nothing),

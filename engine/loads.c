@@ -1,0 +1,261 @@
+/* loads.c - see loads.h. */
+#include "engine/loads.h"
+
+#include <string.h>
+
+#define TELL_NS (UINT64_C(1000) * 1000 * 1000)
+
+static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
+
+/* ---- what runs here ---- */
+
+static void add(Pst__PartitionLoad *load, const struct pst_ctx *ctx, uint64_t now)
+{
+    const struct gauge *gauge = &ctx->gauge;
+    uint64_t busy = atomic_load_explicit(&gauge->busy_ns, memory_order_relaxed);
+    uint64_t blocked = pst_gauge_blocked(gauge, now), since = now - ctx->run->begun_ns;
+    int64_t watermark = atomic_load_explicit(&gauge->watermark, memory_order_relaxed);
+    load->rows += atomic_load_explicit(&gauge->rows_in, memory_order_relaxed);
+    load->rows_out += atomic_load_explicit(&gauge->rows_out, memory_order_relaxed);
+    load->busy_ns += busy;
+    load->blocked_ns += blocked;
+    load->idle_ns += since > busy + blocked ? since - busy - blocked : 0;
+    load->queue_bytes += pst_gauge_queue(ctx);
+    load->state_bytes += atomic_load_explicit(&gauge->state_bytes, memory_order_relaxed);
+    load->watermark = watermark > load->watermark ? watermark : load->watermark;
+}
+
+static Pst__PartitionLoad *load_new(struct pst_arena *arena, struct load_lists *lists, const char *id)
+{
+    Pst__PartitionLoad *load = pst_arena_alloc(arena, sizeof *load);
+    if (load == NULL)
+        return NULL;
+    pst__partition_load__init(load);
+    load->operator_id = (char *)(uintptr_t)id;
+    load->watermark = INT64_MIN;
+    return lists->partitions[lists->partition_count++] = load;
+}
+
+static bool partitions_look(const struct run *run, uint64_t now, struct pst_arena *arena, struct load_lists *lists)
+{
+    Pst__PartitionLoad **together = pst_arena_alloc(arena, run->graph->node_count * sizeof *together);
+    lists->partitions = pst_arena_alloc(arena, (run->instance_count + 1) * sizeof *lists->partitions);
+    if (together == NULL || lists->partitions == NULL)
+        return false;
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        const struct pst_ctx *ctx = run->instances[i];
+        bool alone = ctx->node->op->role == PST_ROLE_PLAIN || ctx->node->op->role == PST_ROLE_SINK;
+        Pst__PartitionLoad *load = alone ? NULL : together[ctx->node_index];
+        if (load == NULL)
+            load = load_new(arena, lists, ctx->node->id);
+        if (load == NULL)
+            return false;
+        load->partition = alone ? ctx->partition : 0;
+        together[ctx->node_index] = load;
+        add(load, ctx, now);
+    }
+    return true;
+}
+
+static bool edges_look(const struct run *run, struct pst_arena *arena, struct load_lists *lists)
+{
+    struct edge_gauge *gauges = pst_arena_alloc(arena, (run->edge_count + 1) * sizeof *gauges);
+    lists->edges = pst_arena_alloc(arena, (run->edge_count + 1) * sizeof *lists->edges);
+    if (gauges == NULL || lists->edges == NULL)
+        return false;
+    pst_gauge_edges(run, gauges);
+    for (uint32_t n = 0; n < run->graph->node_count; n++) {
+        const struct pst_graph_node *op = &run->graph->nodes[n];
+        for (uint32_t i = 0; op->op->role != PST_ROLE_STATELESS && i < op->input_count; i++) {
+            const struct edge_gauge *gauge = &gauges[run->edges[n][i].index];
+            Pst__EdgeLoad *load = pst_arena_alloc(arena, sizeof *load);
+            if (load == NULL)
+                return false;
+            pst__edge_load__init(load);
+            load->operator_id = (char *)(uintptr_t)op->id;
+            load->input = i;
+            load->from = (char *)(uintptr_t)run->graph->nodes[op->inputs[i].producer].id;
+            load->rows = gauge->rows;
+            load->bytes = gauge->bytes;
+            load->queue_bytes = gauge->queue_bytes;
+            load->queue_bytes_max = gauge->queue_bytes_max;
+            lists->edges[lists->edge_count++] = load;
+        }
+    }
+    return true;
+}
+
+bool pst_loads_look(const struct hosted *hosted, uint64_t now, struct pst_arena *arena, struct load_lists *ret_lists)
+{
+    struct load_lists lists = {0};
+    if (!partitions_look(&hosted->run, now, arena, &lists) || !edges_look(&hosted->run, arena, &lists))
+        return false;
+    *ret_lists = lists;
+    return true;
+}
+
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
+{
+    struct load_lists lists;
+    struct pst_arena arena;
+    pst_arena_init(&arena);
+    bool looked = pst_loads_look(hosted, now, &arena, &lists);
+    for (uint32_t at = 0; looked && at < lists.partition_count + lists.edge_count;) {
+        Pst__Beat beat = PST__BEAT__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        uint32_t partition = least(at, lists.partition_count), edge = at - partition;
+        beat.time_ns = now;
+        beat.partitions = lists.partitions + partition;
+        beat.n_partitions = least(lists.partition_count - partition, LOADS_A_MESSAGE);
+        beat.edges = lists.edges + edge;
+        beat.n_edges = beat.n_partitions == 0 ? least(lists.edge_count - edge, LOADS_A_MESSAGE) : 0;
+        at += (uint32_t)(beat.n_partitions + beat.n_edges);
+        message.graph = hosted->graph_name;
+        message.incarnation = hosted->incarnation;
+        message.body_case = PST__CONTROL__BODY_BEAT;
+        message.beat = &beat;
+        pst_node_tell(node, &message);
+    }
+    pst_arena_fini(&arena);
+}
+
+void pst_loads_tell(struct pst_node *node)
+{
+    uint64_t now = now_ns(node);
+    Pst__Beat beat = PST__BEAT__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    if (now < node->loads_ns)
+        return;
+    node->loads_ns = now + TELL_NS;
+    beat.time_ns = now;
+    beat.memory_bytes = node->options.memory != NULL ? node->options.memory() : 0;
+    pst_node_link_bytes(node, &beat.sent_bytes, &beat.received_bytes);
+    message.body_case = PST__CONTROL__BODY_BEAT;
+    message.beat = &beat;
+    pst_node_tell(node, &message);
+    for (uint32_t i = 0; i < node->hosted_count; i++)
+        if (!node->hosted[i]->superseded)
+            run_tell(node, node->hosted[i], now);
+}
+
+/* ---- what the coordinator keeps ---- */
+
+void pst_loads_free(struct loads *loads)
+{
+    pst_free(loads->items);
+    *loads = (struct loads){0};
+}
+
+/* Its place, or that where it would be. */
+static struct load *place(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
+                          uint32_t number)
+{
+    uint32_t hash = ((index * 1031 + operator_index) * 4099 + number) * 2 + edge;
+    for (uint32_t i = hash * 0x9E3779B1u >> 7;; i++) {
+        struct load *load = &loads->items[i & (loads->capacity - 1)];
+        if (!load->taken || (load->edge == edge && load->node == index && load->operator_index == operator_index &&
+                             load->number == number))
+            return load;
+    }
+}
+
+const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
+                                 uint32_t number)
+{
+    const struct load *load = loads->capacity != 0 ? place(loads, edge, index, operator_index, number) : NULL;
+    return load != NULL && load->taken ? load : NULL;
+}
+
+static bool grow(struct loads *loads)
+{
+    struct loads larger = {.incarnation = loads->incarnation,
+                           .count = loads->count,
+                           .capacity = loads->capacity == 0 ? 64 : 2 * loads->capacity};
+    larger.items = pst_calloc(larger.capacity, sizeof *larger.items);
+    if (larger.items == NULL)
+        return false;
+    for (uint32_t i = 0; i < loads->capacity; i++) {
+        const struct load *load = &loads->items[i];
+        if (load->taken)
+            *place(&larger, load->edge, load->node, load->operator_index, load->number) = *load;
+    }
+    pst_free(loads->items);
+    *loads = larger;
+    return true;
+}
+
+/* NULL: there is no room; the figure is not kept. */
+static struct load *load_take(struct loads *loads, const struct load *key)
+{
+    if (2 * (loads->count + 1) > loads->capacity && (loads->count == LOADS_MAX || !grow(loads)))
+        return (struct load *)(uintptr_t)pst_load_find(loads, key->edge, key->node, key->operator_index, key->number);
+    struct load *load = place(loads, key->edge, key->node, key->operator_index, key->number);
+    if (!load->taken) {
+        *load = *key;
+        load->taken = true;
+        loads->count++;
+    }
+    return load;
+}
+
+static void sample_take(struct pst_node *node, struct loads *loads, const struct load *key,
+                        const struct load_sample *sample)
+{
+    struct load *load = load_take(loads, key);
+    if (load == NULL)
+        return;
+    load->before = load->now;
+    load->now = *sample;
+    load->heard_ns = now_ns(node);
+}
+
+static uint32_t operator_find(const struct pst_graph *graph, const char *id)
+{
+    uint32_t n = 0;
+    while (n < graph->node_count && strcmp(graph->nodes[n].id, id) != 0)
+        n++;
+    return n;
+}
+
+void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Beat *beat)
+{
+    struct loads *loads = &record->loads;
+    const struct pst_graph *graph = record->graph;
+    if (loads->incarnation != record->start->incarnation) {
+        pst_loads_free(loads);
+        loads->incarnation = record->start->incarnation;
+    }
+    for (size_t i = 0; i < beat->n_partitions; i++) {
+        const Pst__PartitionLoad *from = beat->partitions[i];
+        struct load key = {
+            .node = index, .operator_index = operator_find(graph, from->operator_id), .number = from->partition};
+        if (key.operator_index < graph->node_count)
+            sample_take(node, loads, &key,
+                        &(struct load_sample){.time_ns = beat->time_ns,
+                                              .rows = from->rows,
+                                              .rows_out = from->rows_out,
+                                              .busy_ns = from->busy_ns,
+                                              .idle_ns = from->idle_ns,
+                                              .blocked_ns = from->blocked_ns,
+                                              .queue_bytes = from->queue_bytes,
+                                              .state_bytes = from->state_bytes,
+                                              .watermark = from->watermark});
+    }
+    for (size_t i = 0; i < beat->n_edges; i++) {
+        const Pst__EdgeLoad *from = beat->edges[i];
+        struct load key = {.edge = true,
+                           .node = index,
+                           .operator_index = operator_find(graph, from->operator_id),
+                           .number = from->input};
+        if (key.operator_index < graph->node_count && from->input < graph->nodes[key.operator_index].input_count)
+            sample_take(node, loads, &key,
+                        &(struct load_sample){.time_ns = beat->time_ns,
+                                              .rows = from->rows,
+                                              .bytes = from->bytes,
+                                              .queue_bytes = from->queue_bytes,
+                                              .queue_bytes_max = from->queue_bytes_max,
+                                              .watermark = INT64_MIN});
+    }
+}

@@ -1,0 +1,38 @@
+/* engine/loads.h - how busy the runs of a cluster are: a node tells the coordinator once a second, which keeps what it was told last
+ * and what before, and shows both (top.c). Inside the room: nobody else includes it.
+ *
+ * Bounded: LOADS_MAX figures of a graph, LOADS_A_MESSAGE in a message; what is beyond is not kept. A figure of which nothing was heard for
+ * LOAD_STALE_NS is not shown.
+ *
+ * Thread:   the keeper.
+ */
+#ifndef PST_LOADS_H
+#define PST_LOADS_H
+
+#include "engine/node.h"
+
+enum { LOADS_MAX = 16384, LOADS_A_MESSAGE = 200 };
+#define LOAD_STALE_NS (UINT64_C(5) * 1000 * 1000 * 1000)
+
+/* ---- a node's ---- */
+void pst_loads_tell(struct pst_node *node);
+/* Of a run, as a message has it; an operator that is no partition of its own stands once, as partition 0. Lies in `arena`; false: no memory. */
+struct load_lists {
+    Pst__PartitionLoad **partitions;
+    Pst__EdgeLoad **edges;
+    uint32_t partition_count, edge_count;
+};
+bool pst_loads_look(const struct hosted *hosted, uint64_t now_ns, struct pst_arena *arena,
+                    struct load_lists *ret_lists);
+
+/* ---- the coordinator's ---- */
+/* From the graph's node of this index. */
+void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Beat *beat);
+void pst_loads_free(struct loads *loads);
+const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
+                                 uint32_t number);
+
+/* top.c: what the command of this name prints. */
+int pst_top(struct pst_node *node, bool json, struct pst_text *out);
+
+#endif
