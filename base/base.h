@@ -149,7 +149,9 @@ struct pst_world {
      * worker that accepted, opened or was given it, and is used by that worker alone, as a listener is by its worker; whatever
      * returned PST_EAGAIN wakes it once when it is worth trying again. A connection that has failed says so from then on, in every
      * call, and is to be closed; its reason stands in pst_system_error(). After the run, close and unlisten alone may be called.
-     * Addresses: "HOST:PORT" (port 0: any; IPv6 in brackets), "unix:PATH"; PST_EINVAL: it is none. */
+     * Addresses: "HOST:PORT" (port 0: any; IPv6 in brackets), "unix:PATH"; PST_EINVAL: it is none. What listens on "http:HOST:PORT"
+     * has connections of another kind, never protected and with nobody's name: a message that comes is the head of an HTTP request up
+     * to its empty line, and what is sent goes out as it is. */
     int (*net_listen)(void *self, uint32_t worker_index, const char *address, struct pst_listener **ret_listener);
     /* Where it listens: with the port that was chosen. Borrowed until it is closed. */
     const char *(*net_address)(void *self, const struct pst_listener *listener);

@@ -75,6 +75,7 @@ struct pst_conn {
     int fd;                /* -1: none yet */
     conn_state state;
     bool accepted, arriving;
+    bool web;   /* of a listener on "http:": messages are heads of requests, or go out as they are */
     bool ended; /* a closed one: there is nothing more to be read and thrown away */
     struct pst_conn *arrivals_next;
     struct pst_tls_conn *tls; /* NULL: plain */
@@ -96,7 +97,7 @@ struct pst_listener {
     struct worker *worker; /* NULL: the run is over */
     struct watch *watch;
     int fd;
-    bool local;
+    bool local, web;
     dev_t device; /* of a local one's file, that no other is removed */
     ino_t inode;
     char address[300];
@@ -538,20 +539,21 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
 {
     (void)self;
     uint8_t head[PST_FRAME_HEAD_BYTES];
+    size_t head_bytes = conn->web ? 0 : sizeof head;
     PST_ASSERT(byte_count >= 1 && byte_count <= PST_NET_MESSAGE_BYTES_MAX);
     conn_settle(conn);
     if (conn->state == BROKEN)
         return conn_broken(conn);
     if (conn->state != OPEN)
         return PST_EAGAIN;
-    if (!out_has_room(conn, sizeof head + byte_count)) {
-        conn->send_wanted = sizeof head + byte_count;
+    if (!out_has_room(conn, head_bytes + byte_count)) {
+        conn->send_wanted = head_bytes + byte_count;
         return PST_EAGAIN;
     }
-    if (out_reserve(&conn->out, sizeof head + byte_count) != PST_OK)
+    if (out_reserve(&conn->out, head_bytes + byte_count) != PST_OK)
         return PST_ENOMEM;
     pst_frame_head(head, (uint32_t)byte_count);
-    out_append(&conn->out, head, sizeof head);
+    out_append(&conn->out, head, head_bytes);
     out_append(&conn->out, bytes, byte_count);
     if (conn->send_events != 0)
         return PST_OK; /* behind what waits already */
@@ -614,13 +616,15 @@ static int net_receive(void *self, struct pst_conn *conn, const void **ret_bytes
     int rc = PST_OK;
     while (rc == PST_OK) {
         const uint8_t *begin = in->bytes + in->begin;
-        rc = pst_frame_parse(begin, buffer_count(in), conn->message_bytes_max, &count);
+        size_t head_bytes = conn->web ? 0 : PST_FRAME_HEAD_BYTES;
+        rc = conn->web ? pst_request_parse(begin, buffer_count(in), conn->message_bytes_max, &count)
+                       : pst_frame_parse(begin, buffer_count(in), conn->message_bytes_max, &count);
         if (rc == PST_EREFUSED)
             return conn_break(conn, said(rc, "a message of the other side is empty or above the limit"));
         if (rc == PST_OK) {
-            *ret_bytes = begin + PST_FRAME_HEAD_BYTES;
+            *ret_bytes = begin + head_bytes;
             *ret_byte_count = count;
-            in->begin += PST_FRAME_HEAD_BYTES + count;
+            in->begin += head_bytes + count;
             return PST_OK;
         }
         rc = conn_read(conn, count);
@@ -829,7 +833,10 @@ static int net_listen(void *self, uint32_t worker_index, const char *text, struc
 {
     struct worker *worker = worker_of(self, worker_index);
     struct address address;
-    int rc = pst_address_parse(text, &address);
+    bool web = strncmp(text, "http:", 5) == 0;
+    int rc = pst_address_parse(web ? text + 5 : text, &address);
+    if (rc == PST_OK && web && address.local)
+        rc = said(PST_EINVAL, "what speaks HTTP listens on HOST:PORT");
     if (rc != PST_OK)
         return rc;
     struct pst_listener *listener = pst_calloc(1, sizeof *listener);
@@ -842,6 +849,7 @@ static int net_listen(void *self, uint32_t worker_index, const char *text, struc
         goto undo_socket;
     listener->world = self;
     listener->worker = worker;
+    listener->web = web;
     listener->watch = watch;
     pst_watch_begin(watch, worker, &listener_calls, listener);
     *ret_listener = listener;
@@ -904,7 +912,7 @@ static int net_accept(void *self, struct pst_listener *listener, struct pst_conn
 {
     (void)self;
     int fd;
-    if (!listener->local && listener->worker->net.unproven_count >= UNPROVEN_MAX)
+    if (!listener->local && !listener->web && listener->worker->net.unproven_count >= UNPROVEN_MAX)
         return PST_EAGAIN; /* woken when one of them is through, or dropped */
     int rc = listener_take(listener, &fd);
     if (rc != PST_OK)
@@ -918,7 +926,8 @@ static int net_accept(void *self, struct pst_listener *listener, struct pst_conn
     conn->accepted = true;
     conn->deadline_ns = uv_hrtime() + listener->world->handshake_ns;
     pst_watch_timer(conn->watch, listener->world->handshake_ns);
-    rc = conn_connected(conn, listener->local);
+    conn->web = listener->web;
+    rc = conn_connected(conn, listener->local || listener->web);
     if (rc != PST_OK) {
         conn_free(conn);
         return rc;

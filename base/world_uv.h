@@ -72,6 +72,8 @@ enum { PST_FRAME_HEAD_BYTES = 4 };
  * *ret_bytes, of which not all are there (the head's where it is not whole itself). PST_EREFUSED: a length of 0, or above the
  * limit. */
 int pst_frame_parse(const uint8_t *bytes, size_t byte_count, uint32_t message_bytes_max, size_t *ret_bytes);
+/* Of "http:": the head of a request, *ret_bytes of it with its empty line. PST_EAGAIN, PST_EREFUSED as above; ret_bytes as above. */
+int pst_request_parse(const uint8_t *bytes, size_t byte_count, uint32_t head_bytes_max, size_t *ret_bytes);
 void pst_frame_head(uint8_t head[PST_FRAME_HEAD_BYTES], uint32_t message_bytes);
 
 /* ---- net_tls.c: TLS 1.3 on a descriptor that does not block ---- */

@@ -239,6 +239,8 @@ struct pst_node_options {    /* borrowed until the node is freed */
     struct pst_secret *const *keys; /* the first one seals, all of them open */
     uint32_t key_count;
     uint64_t every_ns;        /* of the first node: how often */
+    const char *metrics;      /* HOST:PORT where GET /metrics is answered, to anybody and in clear; NULL: nowhere */
+    const char *version;      /* of the program, to be shown there */
     uint64_t (*memory)(void); /* bytes that the process takes; NULL: it is not known */
     atomic_int *interrupts;   /* 1 drains, 2 stops at once */
     void (*listens)(void *argument,

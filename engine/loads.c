@@ -87,7 +87,11 @@ static bool edges_look(const struct run *run, struct pst_arena *arena, struct lo
 
 bool pst_loads_look(const struct hosted *hosted, uint64_t now, struct pst_arena *arena, struct load_lists *ret_lists)
 {
-    struct load_lists lists = {0};
+    struct load_lists lists = {.newest = INT64_MIN};
+    for (uint32_t i = 0; i < hosted->run.channel_count; i++) {
+        int64_t heard = pst_channel_read_watermark(hosted->run.channels[i], &hosted->run.input);
+        lists.newest = heard > lists.newest ? heard : lists.newest;
+    }
     if (!partitions_look(&hosted->run, now, arena, &lists) || !edges_look(&hosted->run, arena, &lists))
         return false;
     *ret_lists = lists;

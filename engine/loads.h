@@ -21,6 +21,7 @@ struct load_lists {
     Pst__PartitionLoad **partitions;
     Pst__EdgeLoad **edges;
     uint32_t partition_count, edge_count;
+    int64_t newest; /* the highest event time that any of them has heard of; INT64_MIN: none */
 };
 bool pst_loads_look(const struct hosted *hosted, uint64_t now_ns, struct pst_arena *arena,
                     struct load_lists *ret_lists);

@@ -2,6 +2,7 @@
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/loads.h"
+#include "engine/metrics.h"
 #include "engine/mover.h"
 
 #include <string.h>
@@ -670,6 +671,9 @@ static void open_up(struct pst_node *node)
     node->error = rc;
     listen_on(node, 0, node->options.listen);
     listen_on(node, 1, node->options.admin);
+    if (node->error == PST_OK && (node->error = pst_metrics_listen(node)) != PST_OK)
+        (void)snprintf(node->why, sizeof node->why, "cannot listen on %.100s for metrics: %s", node->options.metrics,
+                       pst_system_error());
     if (node->error != PST_OK)
         return;
     const char *address = world->net_address(world->self, node->listeners[0]);
@@ -696,11 +700,13 @@ static pst_step keeper_step(struct pst_node *node)
         runs_step(node);
         pst_loads_tell(node);
         pst_results_step(node);
+        pst_metrics_step(node);
     }
     if (must_stop(node)) {
         atomic_store(&node->stopping, true);
         for (uint32_t w = 0; w < node->worker_count; w++)
             node->world->wake(node->world->self, 1 + w);
+        pst_metrics_fini(node);
         pst_peers_fini(node); /* by the worker whose they are */
         return PST_STEP_DONE;
     }
@@ -763,6 +769,7 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
     }
     while (node->start_count != 0)
         pst_arena_fini(&node->start_arena[--node->start_count]);
+    pst_metrics_fini(node);
     pst_peers_fini(node);
     pst_results_fini(node);
     pst_coordinator_free(node->duty);

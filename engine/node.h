@@ -7,6 +7,7 @@
  *   coordinator.c  members, graphs, where partitions are, what happens when a node dies
  *   loads.c        how busy the runs are, told to the coordinator (loads.h); top.c shows it
  *   results.c      what is committed of a sink, read for a command
+ *   metrics.c      what the node counts, for Prometheus (metrics.h)
  *   admin.c        what commands ask, and what they are told
  *
  * Thread:   the keeper's, unless said otherwise.
@@ -30,8 +31,9 @@ enum {
     NODE_MEMBERS_MAX = 128,
     NODE_GRAPHS_MAX = 64,
     NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
-    MOVES_KEPT_MAX = 32,  /* of a graph, ended ones */
-    NODE_READS_MAX = 16,  /* pieces of results that are read at a time */
+    METRICS_CONNS_MAX = 8,
+    MOVES_KEPT_MAX = 32, /* of a graph, ended ones */
+    NODE_READS_MAX = 16, /* pieces of results that are read at a time */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
 };
 #define INTRODUCTION_NS (UINT64_C(5) * 1000 * 1000 * 1000)
@@ -132,6 +134,14 @@ struct pst_node {
     Pst__Control *start[NODE_GRAPHS_MAX]; /* to be begun when the graph's run of before has ended; in start_arena */
     struct pst_arena start_arena[NODE_GRAPHS_MAX];
     uint32_t start_count;
+    struct pst_listener *metrics_listener; /* metrics.c; NULL: there is none */
+    struct scrape {
+        struct pst_conn *conn; /* NULL: free */
+        uint64_t deadline_ns;
+        bool answered;
+    } scrapes[METRICS_CONNS_MAX];
+    struct pst_text metrics_text;           /* as it was made last */
+    uint64_t metrics_ns;                    /* then */
     struct pst_read *reads[NODE_READS_MAX]; /* results.c; NULL: free */
     struct coordinator *duty;               /* coordinator.c; NULL: another node has it */
     char why[240];

@@ -271,6 +271,19 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     options->listens = listens;
     options->log = log_line;
     options->memory = memory;
+    options->version = PST_VERSION;
+    options->metrics = pst_call_flag(call, "metrics");
+    if (options->metrics == NULL && pst_call_flag(call, "metrics-anyone") != NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--metrics-anyone says nothing without --metrics HOST:PORT");
+        return PST_EXIT_USAGE;
+    }
+    if (options->metrics != NULL && !is_loopback(options->metrics) && pst_call_flag(call, "metrics-anyone") == NULL) {
+        pst_complain(call, PST_EXIT_REFUSED,
+                     "--metrics %s is no loopback address: whoever reaches it could read the names of graphs and "
+                     "operators, and figures; --metrics-anyone allows that",
+                     options->metrics);
+        return PST_EXIT_REFUSED;
+    }
     options->interrupts = pst_interrupts();
     return PST_EXIT_OK;
 }
@@ -320,6 +333,8 @@ static const struct pst_flag node_flags[] = {
     {"key", 0, "FILE", false, "What checkpoints are sealed with, as `penstock key init` makes it.", "file"},
     {"every-seconds", 0, "N", false, "Of the first node: how often graphs are checkpointed; 10 where nothing is said.",
      NULL},
+    {"metrics", 0, "HOST:PORT", false, "Answer GET /metrics there, as Prometheus asks; a loopback address.", NULL},
+    {"metrics-anyone", 0, NULL, false, "Let --metrics be an address that others reach: it is not protected.", NULL},
     {"workers", 'w', "N", false, "Threads that run graphs; one a core where nothing is said.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
 };
