@@ -85,4 +85,19 @@ enum { PST_STORE_ZOOKEEPER_BYTES_MAX = 1000000 };
 int pst_store_zookeeper(struct pst_world *world, uint32_t worker_index, const char *hosts, uint32_t session_ms,
                         char ret_why[200], struct pst_store **ret_store);
 
+/* Fenced: each commit also expects the version of the record at `path` and writes it anew, so of several who have held that record only
+ * the last one's commits can happen. The record says who holds it, and counts his commits: so the outcome of each is learned in the
+ * end, and requests wait while the store cannot be reached. No PST_ETIMEOUT, PST_EIO or PST_ESTOPPED comes from it; once another has
+ * the record, or the session has ended, session() is 0 and nothing is answered any more. A commit may have one change fewer.
+ * fence, version: the record as its holder has just written it. Several layers may use `below` at once; its steps are done here,
+ * too. close() leaves it open; it is closed first when requests may be on their way. `worker_index` gets alarms. */
+enum { PST_STORE_FENCE_BYTES = 24 };
+struct pst_store_fence {
+    uint64_t term, session, commits; /* session: the holder's, pst_store.session(); commits: since he took it */
+};
+void pst_store_fence_encode(const struct pst_store_fence *fence, uint8_t ret_bytes[PST_STORE_FENCE_BYTES]);
+int pst_store_fence_decode(const void *bytes, size_t byte_count, struct pst_store_fence *ret_fence); /* PST_EDATA */
+int pst_store_fenced(struct pst_store *below, struct pst_world *world, uint32_t worker_index, const char *path,
+                     const struct pst_store_fence *fence, uint64_t version, struct pst_store **ret_store);
+
 #endif

@@ -277,13 +277,19 @@ void store_sim_expire(struct store_sim *sim, struct pst_store *store)
 }
 
 /* What was on its way may still happen. */
-void store_sim_crash(struct store_sim *sim, struct pst_store *store)
+void store_sim_lose(struct store_sim *sim, struct pst_store *store)
 {
     struct store_sim_session *session = store->self;
     for (uint32_t i = 0; i < session->queue_count; i++)
         if (session->queue[i].request->kind == PST_STORE_COMMIT && draw(sim, 2) == 0)
             commit_later(sim, session->queue[i].request, session->number);
-    session_close(session);
+    session->queue_count = 0;
+}
+
+void store_sim_crash(struct store_sim *sim, struct pst_store *store)
+{
+    store_sim_lose(sim, store);
+    session_close(store->self);
 }
 
 void store_sim_cut(struct store_sim *sim, struct pst_store *store, bool cut)

@@ -54,6 +54,8 @@ void store_sim_fini(struct store_sim *sim);
 int store_sim_open(struct store_sim *sim, struct pst_store **ret_store);
 void store_sim_expire(struct store_sim *sim, struct pst_store *store); /* by the store */
 void store_sim_crash(struct store_sim *sim, struct pst_store *store);  /* its holder has died; closes it */
+/* The same, but the store does not know it yet: what was asked is not answered any more; store_sim_crash() when it does. */
+void store_sim_lose(struct store_sim *sim, struct pst_store *store);
 void store_sim_cut(struct store_sim *sim, struct pst_store *store, bool cut);
 /* The next time at which something happens without being asked; UINT64_MAX: never. */
 uint64_t store_sim_next_us(const struct store_sim *sim);
