@@ -171,6 +171,37 @@ static void insecure_print(const struct pst_node *node, bool json, struct pst_te
         (void)pst_text_printf(out, "this cluster runs with --insecure-loopback: its connections are not protected\n");
 }
 
+/* Where what is decided is kept, and what that does not cover. */
+static void store_print(const struct pst_node *node, bool json, struct pst_text *out)
+{
+    bool elected = node->options.store_open != NULL;
+    uint64_t silent_ns = pst_election_silent_ns(node);
+    if (json) {
+        (void)pst_text_printf(out, "\"coordinator\":");
+        (void)pst_text_json(out, node->options.name);
+        (void)pst_text_printf(out, ",\"term\":%llu,\"store\":", (unsigned long long)node->election.term);
+        (void)pst_text_json(out, node->options.store_name);
+        (void)pst_text_printf(out, ",\"store_silent_s\":%.0f,\"coordinator_disk_covered\":%s,", (double)silent_ns / 1e9,
+                              elected ? "true" : "false");
+        return;
+    }
+    if (!elected) {
+        (void)pst_text_printf(out,
+                              "%s coordinates; what is decided is on its disk alone: the loss of that disk is the one "
+                              "failure that is not covered\n",
+                              node->options.name);
+        return;
+    }
+    (void)pst_text_printf(out, "%s coordinates, term %llu; what is decided is in %s\n", node->options.name,
+                          (unsigned long long)node->election.term,
+                          node->options.store_name != NULL ? node->options.store_name : "a store that all nodes reach");
+    if (silent_ns != 0)
+        (void)pst_text_printf(out,
+                              "the coordination store has not answered for %.0f s: what runs goes on, and nothing is "
+                              "decided meanwhile\n",
+                              (double)silent_ns / 1e9);
+}
+
 static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_text *out, struct pst_text *why)
 {
     const struct coordinator *duty = node->duty;
@@ -179,6 +210,7 @@ static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_tex
     if (admin->json)
         (void)pst_text_printf(out, JSON_BEGIN);
     insecure_print(node, admin->json, out);
+    store_print(node, admin->json, out);
     if (admin->json)
         (void)pst_text_printf(out, "\"graphs\":[");
     for (uint32_t i = 0, n = 0; i < duty->graph_count; i++) {
@@ -202,6 +234,7 @@ static int ls(struct pst_node *node, bool json, struct pst_text *out)
     if (json)
         (void)pst_text_printf(out, JSON_BEGIN);
     insecure_print(node, json, out);
+    store_print(node, json, out);
     if (json)
         (void)pst_text_printf(out, "\"nodes\":[");
     for (uint32_t i = 0; i < duty->member_count; i++) {
@@ -238,7 +271,20 @@ static struct passed *passed_find(struct pst_node *node, uint64_t request)
 int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
     struct passed *passed = passed_find(node, 0);
-    if (node->upstream == NULL || node->upstream->state != PEER_UP) {
+    bool up = node->upstream != NULL && node->upstream->state == PEER_UP;
+    if (!up && node->coordinator_address[0] == '\0') {
+        uint64_t silent_ns = pst_election_silent_ns(node);
+        if (silent_ns != 0)
+            (void)pst_text_printf(
+                why,
+                "no node coordinates: the coordination store has not answered for %.0f s; what runs goes "
+                "on, and the command is to be given again when the store is back",
+                (double)silent_ns / 1e9);
+        else
+            (void)pst_text_printf(why, "no node coordinates at this moment: give the command again in a few seconds");
+        return PST_ETIMEOUT;
+    }
+    if (!up) {
         (void)pst_text_printf(why, "this node has no connection to the coordinator, %s at %s",
                               node->coordinator[0] != '\0' ? node->coordinator : "whose name it does not know",
                               node->coordinator_address);

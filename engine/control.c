@@ -155,12 +155,20 @@ static int enum_holds(const ProtobufCEnumDescriptor *values, int value)
     return protobuf_c_enum_descriptor_get_value(values, value) != NULL ? PST_OK : PST_EABI;
 }
 
+static bool running_hold(Pst__Running *const *running, size_t count)
+{
+    bool good = count <= PST_CONTROL_GRAPHS_MAX;
+    for (size_t i = 0; good && i < count; i++)
+        good = is_name(running[i]->graph);
+    return good;
+}
+
 static int hello_holds(const Pst__Hello *hello)
 {
     bool good = is_name(hello->node) && hello->cluster.len <= PST_CONTROL_CLUSTER_BYTES_MAX &&
-                is_short(hello->product) && is_short(hello->address) && hello->n_running <= PST_CONTROL_GRAPHS_MAX;
-    for (size_t i = 0; good && i < hello->n_running; i++)
-        good = is_name(hello->running[i]->graph);
+                is_short(hello->product) && is_short(hello->address) &&
+                running_hold(hello->running, hello->n_running) && running_hold(hello->ended, hello->n_ended) &&
+                running_hold(hello->moves, hello->n_moves);
     return good ? enum_holds(&pst__role__descriptor, (int)hello->role) : PST_EDATA;
 }
 
@@ -279,6 +287,10 @@ static int message_holds(const Pst__Control *message)
         return enum_holds(&pst__cut_kind__descriptor, (int)message->cut->kind);
     case PST__CONTROL__BODY_CHECKPOINTED:
         return good_if(message->checkpointed->checkpoint != 0 && is_sentence(message->checkpointed->sentence));
+    case PST__CONTROL__BODY_TERM_OF:
+        return good_if(message->term != 0 && message->term_of->node[0] != '\0' && is_name(message->term_of->node) &&
+                       message->term_of->address[0] != '\0' && is_short(message->term_of->address) &&
+                       message->term_of->session != 0);
     case PST__CONTROL__BODY_IMAGE:
         return image_holds(message->image);
     case PST__CONTROL__BODY_MOVE_STEP:

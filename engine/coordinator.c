@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { SETTINGS_MAX = 64 };
+#define COMMAND_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
 const char *const pst_graph_state_names[] = {"", "waiting", "starting", "running", "done", "failed", "cancelled"};
 
@@ -441,6 +442,8 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         record_move(node, record, GRAPH_STARTING, "");
         tell_start(node, record, NULL);
     } else if (!goes_on(record)) {
+        /* Nodes need not keep any more how it has ended. */
+        tell_stop(node, record->start->graph, record->start->incarnation, NULL);
         answer(node, record, rc != PST_OK ? rc : record->error, record->why);
     } else if (record->settling != 0) {
         settle(node, record, record->settling, PST_OK, "");
@@ -726,28 +729,29 @@ static bool all(const bool *flags, size_t count)
     return true;
 }
 
-/* Whoever is started late has not heard who has ended already. */
-static void ended_tell(struct pst_node *node, const struct graph_record *record, uint32_t index)
+/* That a node's run has ended, to the others; only: NULL: all of them. */
+static void tell_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const char *only)
 {
     const Pst__Start *start = record->start->start;
-    for (uint32_t i = 0; i < start->n_nodes; i++) {
-        Pst__Ended ended = PST__ENDED__INIT;
-        Pst__Control message = PST__CONTROL__INIT;
-        if (!record->ended[i] || i == index)
-            continue;
-        ended.node = start->nodes[i];
-        message.graph = record->start->graph;
-        message.incarnation = record->start->incarnation;
-        message.body_case = PST__CONTROL__BODY_ENDED;
-        message.ended = &ended;
-        pst_coordinator_tell(node, start->nodes[index], &message);
-    }
+    Pst__Ended body = PST__ENDED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.sentence = (char *)(uintptr_t) "";
+    body.node = start->nodes[index];
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_ENDED;
+    message.ended = &body;
+    for (uint32_t i = 0; i < start->n_nodes; i++)
+        if (i != index && (only == NULL || strcmp(only, start->nodes[i]) == 0))
+            pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
 static void on_started(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
     record->started[index] = true;
-    ended_tell(node, record, index);
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++) /* whoever starts late has not heard it */
+        if (record->ended[i])
+            tell_ended(node, record, i, record->start->start->nodes[index]);
     pst_moves_started(node, record, record->start->start->nodes[index]);
     if (record->state != GRAPH_STARTING || !all(record->started, record->start->start->n_nodes))
         return;
@@ -771,16 +775,9 @@ static void on_ended(struct pst_node *node, struct graph_record *record, uint32_
     record->ended[index] = true;
     record->rows += ended->rows;
     record->rows_out += ended->rows_out;
-    Pst__Ended passed_on = *ended;
-    Pst__Control news = *message;
-    passed_on.node = start->nodes[index];
-    news.ended = &passed_on;
-    for (uint32_t i = 0; i < start->n_nodes; i++)
-        if (i != index)
-            pst_coordinator_tell(node, start->nodes[i], &news);
-    if (all(record->ended, start->n_nodes)) {
+    tell_ended(node, record, index, NULL);
+    if (all(record->ended, start->n_nodes))
         record_end(node, record, GRAPH_DONE, PST_OK, "");
-    }
 }
 
 /* Nodes without a place neither hear of a cut nor write a part. */
@@ -879,7 +876,10 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
             member_dead(node, member, "it ends, as it was told to");
         return;
     }
-    if (record == NULL || record->start->incarnation != message->incarnation || record->begins || record->restored)
+    bool told_once = message->body_case == PST__CONTROL__BODY_ENDED ||
+                     message->body_case == PST__CONTROL__BODY_CHECKPOINTED; /* on this connection */
+    if (record == NULL || record->start->incarnation != message->incarnation || record->begins ||
+        (record->restored && !told_once))
         return; /* of what is no more, or not yet */
     uint32_t index = site_index(record->start->start, name);
     if (index == record->start->start->n_nodes)
@@ -894,42 +894,60 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
         pst_moves_on(node, record, name, message);
 }
 
-static const Pst__Running *running_find(const Pst__Hello *hello, const char *graph)
+static bool among(Pst__Running *const *runs, size_t count, const Pst__Control *start)
 {
-    for (size_t i = 0; i < hello->n_running; i++)
-        if (strcmp(hello->running[i]->graph, graph) == 0)
-            return hello->running[i];
-    return NULL;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(runs[i]->graph, start->graph) == 0 && runs[i]->incarnation == start->incarnation)
+            return true;
+    return false;
 }
 
-/* What it runs and should not is stopped, what it should run and does not is started - in a new incarnation, if it had begun. */
+/* What it has and should not is stopped, or forgotten. */
+static void stop_strays(struct pst_node *node, const char *name, Pst__Running *const *runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct graph_record *record = pst_coordinator_graph(node->duty, runs[i]->graph);
+        if (record == NULL || !goes_on(record) || record->start->incarnation > runs[i]->incarnation)
+            tell_stop(node, runs[i]->graph, runs[i]->incarnation, name);
+    }
+}
+
+/* What it should run and does not is started - in a new incarnation, if it had begun. */
+static void reconcile_record(struct pst_node *node, struct graph_record *record, const char *name,
+                             const Pst__Hello *hello)
+{
+    const Pst__Start *start = record->start->start;
+    uint32_t index = site_index(start, name);
+    bool known = index < start->n_nodes, runs = among(hello->running, hello->n_running, record->start);
+    bool over = among(hello->ended, hello->n_ended, record->start); /* how, it says next */
+    bool same = known && strcmp(start->addresses[index], hello->address) == 0;
+    if (record->restored && known) /* as restored_step() asks; a move that is not over ends with its incarnation */
+        record->started[index] = same && (runs || over) && !among(hello->moves, hello->n_moves, record->start);
+    if (!goes_on(record) || record->begins || record->restored)
+        return;
+    if (record->state == GRAPH_WAITING) {
+        record_restart(node, record);
+    } else if (!known || record->ended[index]) {
+        return;
+    } else if (!same) {
+        record_restart(node, record); /* the others look for it where it was */
+    } else if (runs) {
+        on_started(node, record, index);
+    } else if (over) {
+        return;
+    } else if (record->started[index] || record->told[index]) {
+        record_restart(node, record); /* how it ended there was not heard, or it is another process */
+    } else {
+        tell_start(node, record, name);
+    }
+}
+
 static void reconcile(struct pst_node *node, const char *name, const Pst__Hello *hello)
 {
-    struct coordinator *duty = node->duty;
-    for (size_t i = 0; i < hello->n_running; i++) {
-        struct graph_record *record = pst_coordinator_graph(duty, hello->running[i]->graph);
-        if (record == NULL || !goes_on(record) || record->start->incarnation > hello->running[i]->incarnation)
-            tell_stop(node, hello->running[i]->graph, hello->running[i]->incarnation, name);
-    }
-    for (uint32_t i = 0; i < duty->graph_count; i++) {
-        struct graph_record *record = duty->graphs[i];
-        const Pst__Running *running = running_find(hello, record->start->graph);
-        uint32_t index = site_index(record->start->start, name);
-        if (!goes_on(record) || record->begins || record->restored)
-            continue;
-        if (record->state == GRAPH_WAITING)
-            record_restart(node, record);
-        else if (index == record->start->start->n_nodes || record->ended[index])
-            continue;
-        else if (strcmp(record->start->start->addresses[index], hello->address) != 0)
-            record_restart(node, record); /* the others look for it where it was */
-        else if (running != NULL && running->incarnation == record->start->incarnation)
-            on_started(node, record, index);
-        else if (record->started[index] || record->told[index])
-            record_restart(node, record); /* how it ended there was not heard, or it is another process */
-        else
-            tell_start(node, record, name);
-    }
+    stop_strays(node, name, hello->running, hello->n_running);
+    stop_strays(node, name, hello->ended, hello->n_ended);
+    for (uint32_t i = 0; i < node->duty->graph_count; i++)
+        reconcile_record(node, node->duty->graphs[i], name, hello);
 }
 
 bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
@@ -985,18 +1003,59 @@ void pst_coordinator_down(struct pst_node *node, const char *name, const char *w
 
 /* ---- steps ---- */
 
-/* A graph whose coordinator was another process goes on when each of its nodes is there, or dead. */
+/* A graph whose coordinator was another process goes on when each of its nodes is there, or dead: as it is, where each of them has what
+ * the record says; what happened to it meanwhile they tell by themselves. */
 static void restored_step(struct pst_node *node, struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
-    for (size_t i = 0; i < start->n_nodes; i++) {
+    bool same = !pst_moves_open(record);
+    for (uint32_t i = 0; i < start->n_nodes; i++) {
         const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
-        if (member != NULL && member->alive && member->lost_ns != 0)
+        bool alive = member != NULL && member->alive;
+        if (alive && member->lost_ns != 0)
             return;
+        same &= record->ended[i] || (alive && record->started[i]);
     }
     record->restored = false;
-    record_restart(node, record);
     node->any = true;
+    if (!same) {
+        record_restart(node, record);
+        return;
+    }
+    record_move(node, record, GRAPH_RUNNING, "");
+    for (uint32_t i = 0; i < start->n_nodes; i++)
+        if (record->ended[i])
+            tell_ended(node, record, i, NULL);
+}
+
+/* A commit that waits for a store that does not answer is not waited for by a command. */
+static void commands_answer(struct pst_node *node)
+{
+    char why[200];
+    uint64_t silent_ns = pst_election_silent_ns(node);
+    if (silent_ns < COMMAND_NS)
+        return;
+    (void)snprintf(
+        why, sizeof why,
+        "the coordination store has not answered for %.0f s: it is done when that does, and `penstock status` "
+        "will show it",
+        (double)silent_ns / 1e9);
+    for (uint32_t i = 0; i < node->duty->graph_count; i++)
+        if (node->duty->graphs[i]->committing)
+            answer(node, node->duty->graphs[i], PST_ETIMEOUT, why);
+}
+
+void pst_coordinator_resign(struct pst_node *node)
+{
+    struct coordinator *duty = node->duty;
+    for (uint32_t i = 0; i < duty->graph_count; i++) {
+        pst_moves_over(node, duty->graphs[i], "another node coordinates now");
+        answer(node, duty->graphs[i], PST_ETIMEOUT,
+               "another node coordinates now: `penstock status` shows whether it was done");
+    }
+    for (uint32_t i = 0; i < node->peer_count; i++)
+        if (node->peers[i]->role == PST__ROLE__NODE)
+            pst_peer_close(node, node->peers[i], "this node coordinates no longer");
 }
 
 void pst_coordinator_step(struct pst_node *node)
@@ -1004,6 +1063,7 @@ void pst_coordinator_step(struct pst_node *node)
     struct coordinator *duty = node->duty;
     const struct pst_world *world = node->world;
     uint64_t now_ns = world->now_ns(world->self);
+    bool silent = pst_election_silent_ns(node) != 0; /* then nothing can be decided, and it may be another's by now */
     duty->store->step(duty->store->self);
     pst_moves_step(node);
     for (uint32_t i = 0; i < duty->graph_count; i++)
@@ -1016,12 +1076,15 @@ void pst_coordinator_step(struct pst_node *node)
     }
     for (uint32_t i = 0; i < duty->member_count; i++) {
         struct member *member = &duty->members[i];
+        if (member->lost_ns != 0 && silent)
+            member->lost_ns = now_ns | 1; /* it may not find us, as little as we find the store */
         if (member->alive && member->lost_ns != 0 && now_ns > member->lost_ns + node->options.dead_ns)
             member_dead(node, member, "it was silent for too long");
     }
     for (uint32_t i = 0; i < duty->graph_count; i++)
-        if (duty->graphs[i]->restored)
+        if (duty->graphs[i]->restored && !silent)
             restored_step(node, duty->graphs[i]);
+    commands_answer(node);
     (void)world->alarm(world->self, 0, now_ns + node->options.dead_ns / 8);
 }
 
@@ -1092,14 +1155,16 @@ static int record_restore(struct pst_node *node)
     }
     PST_ASSERT(start != NULL); /* it was unpacked */
     record->version = duty->reading.version;
-    record->complete = start->checkpoint;
+    record->complete = record->settled = start->checkpoint;
     record->complete_nodes = start->checkpoint_nodes;
     record->complete_node_count = start->n_checkpoint_nodes;
     record->restored = rc == PST_OK;
     record->state = rc == PST_OK ? GRAPH_WAITING : GRAPH_FAILED;
     record->error = rc;
     (void)snprintf(record->why, sizeof record->why, "%s",
-                   rc == PST_OK ? "waits for its nodes: the coordinator was started again"
+                   rc == PST_OK ? node->options.store_open != NULL
+                                      ? "waits for its nodes: another node coordinates now"
+                                      : "waits for its nodes: the coordinator was started again"
                                 : "it is not valid any more: this node has other operators than the one before");
     duty->graphs[duty->graph_count++] = record;
     return PST_OK;
@@ -1225,10 +1290,14 @@ void pst_coordinator_opens(struct pst_node *node)
              n++) { /* they live until they are silent for too long */
             struct member *member = member_add(duty, start->nodes[n], start->addresses[n], start->node_workers[n]);
             if (member != NULL)
-                member->lost_ns = node->opened_ns | 1;
+                member->lost_ns = node->world->now_ns(node->world->self) | 1;
         }
     }
-    (void)member_add(duty, node->options.name, node->address, node->worker_count); /* the first one: there is room */
+    struct tidings_hello hello;
+    const struct member *own = member_add(duty, node->options.name, node->address, node->worker_count);
+    pst_tidings_hello(node, &hello);
+    if (own != NULL) /* K4; else the store has named too many others */
+        reconcile(node, own->name, &hello.body);
 }
 
 void pst_coordinator_free(struct coordinator *duty)

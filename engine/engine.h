@@ -227,10 +227,16 @@ struct pst_node_options {    /* borrowed until the node is freed */
     const char *directory;   /* what the node keeps lies below it: results/GRAPH/ */
     const char *join;        /* HOST:PORT of any node of the cluster; NULL: it is the first one, and coordinates */
     struct pst_store *store; /* of the first one: what it decides is there. Closed by the caller, after the node */
-    uint32_t worker_count;   /* workers that step graphs; 0: one a core */
-    uint64_t dead_ns;        /* a node that is silent for so long is taken for dead; 0: two seconds */
-    uint64_t join_ns;        /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
-    bool insecure;           /* its connections are not protected: `status` says so */
+    /* Instead of `join` and `store`: a store that every node reaches, so that any of them may coordinate. Called by worker 0
+     * whenever a session is wanted; the node closes what it is given, by worker 0 too. PST_OK or an error: it tries again. */
+    int (*store_open)(void *argument, struct pst_store **ret_store);
+    void *store_argument;
+    const char
+        *store_name; /* what `status` calls the store, this node's own or not: "ZooKeeper at HOSTS". NULL: a test's */
+    uint32_t worker_count; /* workers that step graphs; 0: one a core */
+    uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; 0: two seconds */
+    uint64_t join_ns;      /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
+    bool insecure;         /* its connections are not protected: `status` says so */
     struct pst_registry registry;
     uint32_t frame_rows, channel_frames, block_bytes; /* as of a run */
     /* A folder that all nodes reach: GRAPH/nodes/NAME/ holds a node's parts of checkpoints, GRAPH/results/ the outputs. NULL: none. Of

@@ -91,6 +91,7 @@ void pst_moves_on(struct pst_node *node, struct graph_record *record, const char
 void pst_moves_started(struct pst_node *node, struct graph_record *record, const char *member);
 void pst_moves_step(struct pst_node *node);
 bool pst_moves_under_way(const struct graph_record *record);
+bool pst_moves_open(const struct graph_record *record); /* the same, by the records in the store alone */
 /* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why);
 void pst_moves_end(struct graph_record *record); /* of this incarnation nothing moves any more */

@@ -660,6 +660,8 @@ int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_
     return PST_OK;
 }
 
+bool pst_moves_open(const struct graph_record *record) { return past_open(record) != NULL; }
+
 bool pst_moves_under_way(const struct graph_record *record)
 {
     return record->moving != NULL && record->moving->now != NULL;

@@ -85,28 +85,21 @@ static void sentence_copy(char *to, size_t capacity, const char *from)
     to[count] = '\0';
 }
 
+/* It is told by pst_tidings_step(), on this connection or another. */
 static int ended_tell(struct pst_node *node, const char *graph_name, uint64_t incarnation, int rc, const char *sentence,
                       const struct pst_run_report *report)
 {
-    Pst__Ended ended = PST__ENDED__INIT;
-    Pst__Control message = PST__CONTROL__INIT;
-    char said[1000];
-    sentence_copy(said, sizeof said, sentence != NULL ? sentence : "");
+    struct ending *ending = pst_tidings_ending(node, graph_name, incarnation);
+    sentence_copy(ending->sentence, sizeof ending->sentence, sentence != NULL ? sentence : "");
     pst_node_log(node, "graph %s, incarnation %llu: the run has ended here%s%s", graph_name,
-                 (unsigned long long)incarnation, rc != PST_OK ? ": " : "", rc != PST_OK ? said : "");
-    ended.error = rc;
-    ended.sentence = said;
-    ended.node = (char *)(uintptr_t)node->options.name;
+                 (unsigned long long)incarnation, rc != PST_OK ? ": " : "", rc != PST_OK ? ending->sentence : "");
+    ending->error = rc;
     if (report != NULL) {
-        ended.rows = report->rows;
-        ended.rows_out = report->rows_out;
-        ended.watermark = report->watermark;
+        ending->rows = report->rows;
+        ending->rows_out = report->rows_out;
+        ending->watermark = report->watermark;
     }
-    message.graph = (char *)(uintptr_t)graph_name;
-    message.incarnation = incarnation;
-    message.body_case = PST__CONTROL__BODY_ENDED;
-    message.ended = &ended;
-    pst_node_tell(node, &message);
+    node->any = true;
     return rc;
 }
 
@@ -431,6 +424,7 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
         beginning->superseded = true;
     if (hosted != NULL)
         supersede(hosted);
+    pst_tidings_forget(node, message->graph, message->incarnation - 1);
     start_later(node, message);
     node->any = true;
 }
@@ -438,6 +432,7 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
 void pst_node_on_stop(struct pst_node *node, const Pst__Control *message)
 {
     struct hosted *hosted = hosted_find(node, message->graph);
+    pst_tidings_forget(node, message->graph, message->incarnation);
     for (uint32_t i = 0; i < node->start_count; i++) {
         if (strcmp(node->start[i]->graph, message->graph) != 0 || node->start[i]->incarnation > message->incarnation)
             continue;
@@ -473,8 +468,7 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
 /* Said once on each connection: what the coordinator has missed it is told again, and answers again. */
 static void part_tell(struct pst_node *node, struct hosted *hosted)
 {
-    bool up = node->upstream != NULL && node->upstream->state == PEER_UP;
-    uint64_t to = node->duty != NULL ? UINT64_MAX : up ? node->upstream->id : 0;
+    uint64_t to = pst_tidings_to(node);
     if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error)) {
         hosted->part_told = 0;
         pst_results_part(hosted);
@@ -613,6 +607,7 @@ static void runs_step(struct pst_node *node)
     for (uint32_t i = 0; i < node->beginning_count; i++)
         if (atomic_load_explicit(&node->beginning[i]->begin_done, memory_order_acquire))
             begin_ended(node, i--);
+    pst_tidings_step(node);
     for (uint32_t i = 0; i < node->start_count; i++) {
         if (hosted_find(node, node->start[i]->graph) != NULL || beginning_find(node, node->start[i]->graph) != NULL)
             continue; /* K2: not yet */
@@ -694,6 +689,8 @@ static pst_step keeper_step(struct pst_node *node)
     if (!node->opened)
         open_up(node);
     if (node->opened) {
+        if (node->options.store_open != NULL)
+            pst_election_step(node);
         pst_peers_step(node);
         if (node->duty != NULL)
             pst_coordinator_step(node);
@@ -707,7 +704,8 @@ static pst_step keeper_step(struct pst_node *node)
         for (uint32_t w = 0; w < node->worker_count; w++)
             node->world->wake(node->world->self, 1 + w);
         pst_metrics_fini(node);
-        pst_peers_fini(node); /* by the worker whose they are */
+        pst_election_end(node); /* by the worker whose they are */
+        pst_peers_fini(node);
         return PST_STEP_DONE;
     }
     return node->any ? PST_STEP_MORE : PST_STEP_IDLE;
@@ -736,9 +734,9 @@ int pst_node_new(struct pst_world *world, const struct pst_node_options *options
         node->worker_count = PST_WORKERS_MAX - 1;
     node->attachments = pst_calloc(node->worker_count, sizeof *node->attachments);
     int rc = node->attachments != NULL ? PST_OK : PST_ENOMEM;
-    if (rc == PST_OK && options->join == NULL)
+    if (rc == PST_OK && options->store_open == NULL && options->join == NULL)
         rc = pst_coordinator_new(node, options->store);
-    else if (rc == PST_OK)
+    else if (rc == PST_OK && options->store_open == NULL)
         (void)snprintf(node->coordinator_address, sizeof node->coordinator_address, "%s", options->join);
     if (rc != PST_OK) {
         (void)pst_node_free(node, node->why);
@@ -770,6 +768,7 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
     while (node->start_count != 0)
         pst_arena_fini(&node->start_arena[--node->start_count]);
     pst_metrics_fini(node);
+    pst_election_end(node);
     pst_peers_fini(node);
     pst_results_fini(node);
     pst_coordinator_free(node->duty);

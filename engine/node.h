@@ -8,6 +8,8 @@
  *   loads.c        how busy the runs are, told to the coordinator (loads.h); top.c shows it
  *   results.c      what is committed of a sink, read for a command
  *   metrics.c      what the node counts, for Prometheus (metrics.h)
+ *   election.c     who coordinates, where every node reaches the store
+ *   tidings.c      what is said to a coordinator that has not heard it
  *   admin.c        what commands ask, and what they are told
  *
  * Thread:   the keeper's, unless said otherwise.
@@ -93,6 +95,37 @@ struct hosted { /* a graph's run, or one that is to be begun */
     uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
 };
 
+struct ending { /* how a run has ended here */
+    char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint64_t incarnation;
+    int error;
+    char sentence[400];
+    uint64_t rows, rows_out;
+    int64_t watermark;
+    uint64_t told; /* as `part_told` */
+};
+
+/* election.c. Of a node whose options have store_open. */
+struct election {
+    struct pst_store *store, *fenced; /* fenced: the coordinator's; NULL: the term is not ours */
+    struct coordinator *rising;       /* it reads back what was decided; `duty` when it has */
+    enum election_step { ELECTION_TERM, ELECTION_FENCE, ELECTION_STAND } step;
+    bool asked, ours; /* asked: `request` is on its way; ours: the term that was read last */
+    struct pst_store_request request;
+    struct pst_store_change changes[2];
+    struct pst_text bytes;
+    uint8_t fence_bytes[PST_STORE_FENCE_BYTES];
+    struct pst_store_fence fence;
+    uint64_t fence_version;
+    uint64_t term; /* that is followed, or ours; 0: none is known */
+    uint64_t news; /* as of the last look */
+    uint64_t look_ns, asked_ns, open_ns;
+    uint64_t told_term; /* by a member, and where; 0: nothing was */
+    char told_name[PST_CONTROL_NAME_BYTES_MAX + 1], told_address[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint64_t silent_ns; /* since when the store does not answer; 0: it does */
+    char why[240];      /* as it was logged last */
+};
+
 struct passed {       /* a command that the coordinator has been given, for a peer that waits */
     uint64_t request; /* ours; 0: none */
     uint64_t peer, peer_request;
@@ -143,7 +176,10 @@ struct pst_node {
     struct pst_text metrics_text;           /* as it was made last */
     uint64_t metrics_ns;                    /* then */
     struct pst_read *reads[NODE_READS_MAX]; /* results.c; NULL: free */
-    struct coordinator *duty;               /* coordinator.c; NULL: another node has it */
+    struct ending endings[NODE_GRAPHS_MAX];
+    uint32_t ending_count;
+    struct election election;
+    struct coordinator *duty; /* coordinator.c; NULL: another node has it */
     char why[240];
     int error;
     bool opened, left;
@@ -195,6 +231,28 @@ void pst_layout_compact(struct layout *layout, uint32_t bucket_count);
  * the Start is of no use. */
 int pst_layouts_write(struct layout *const *layouts, const struct pst_graph *graph, struct pst_arena *arena,
                       Pst__Start *start);
+
+/* tidings.c */
+struct tidings_hello { /* what a Hello points to; graphs' names are the node's */
+    Pst__Hello body;
+    Pst__Running items[5 * NODE_GRAPHS_MAX];
+    Pst__Running *running[3 * NODE_GRAPHS_MAX], *ended[NODE_GRAPHS_MAX], *moves[NODE_GRAPHS_MAX];
+};
+void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello);
+struct ending *pst_tidings_ending(struct pst_node *node, const char *graph, uint64_t incarnation); /* to be filled */
+void pst_tidings_forget(struct pst_node *node, const char *graph, uint64_t incarnation); /* and those before it */
+uint64_t pst_tidings_to(const struct pst_node *node);
+void pst_tidings_begin(struct pst_node *node); /* another one is to hear all of it, this node itself */
+void pst_tidings_step(struct pst_node *node);
+
+/* election.c */
+void pst_election_step(struct pst_node *node);
+void pst_election_look(struct pst_node *node); /* at once: something has happened */
+void pst_election_end(struct pst_node *node);
+/* A member says that another node coordinates. */
+void pst_election_on_term(struct pst_node *node, const Pst__Control *message);
+/* For how long the store has not answered; 0: it does, or it is this node's own. */
+uint64_t pst_election_silent_ns(const struct pst_node *node);
 
 /* coordinator.c */
 struct member { /* a node that was seen */
@@ -305,6 +363,8 @@ void pst_coordinator_free(struct coordinator *duty);
 int pst_coordinator_restore(struct pst_node *node);
 void pst_coordinator_opens(struct pst_node *node); /* the node's own address is known */
 void pst_coordinator_step(struct pst_node *node);
+/* It is another node's from now on: whoever waits is told, members are let go. The duty is freed by the caller. */
+void pst_coordinator_resign(struct pst_node *node);
 /* From a member, the node itself too. */
 void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Control *message);
 /* Whether a node of this name may come in; else it has been told why not. */

@@ -152,13 +152,15 @@ static void give_up(struct pst_node *node, int rc, const char *why)
     if (node->error != PST_OK)
         return;
     node->error = rc;
-    (void)snprintf(node->why, sizeof node->why, "cannot join at %.60s: %.160s", node->coordinator_address, why);
+    (void)snprintf(node->why, sizeof node->why, "cannot join%s%.60s: %.160s",
+                   node->coordinator_address[0] != '\0' ? " at " : "", node->coordinator_address, why);
 }
 
 /* Whoever is refused, or finds no node where it was told to find one, before it was ever let in: that will be so again. */
 static void never_will(struct pst_node *node, const struct peer *peer, int rc)
 {
-    if (peer == node->upstream && !node->joined && rc == PST_EREFUSED)
+    bool found = node->options.store_open == NULL; /* else it was the store that named it, and will name another */
+    if (peer == node->upstream && found && !node->joined && rc == PST_EREFUSED)
         give_up(node, rc, peer->why);
 }
 
@@ -168,8 +170,10 @@ static void welcome(struct pst_node *node, struct peer *peer, uint64_t request)
     Pst__Control message = PST__CONTROL__INIT;
     body.node = (char *)(uintptr_t)node->options.name;
     bool here = node->duty != NULL;
-    body.coordinator = here ? (char *)(uintptr_t)node->options.name : node->coordinator;
+    bool soon = !here && strcmp(node->coordinator, node->options.name) == 0; /* it still reads what was decided */
+    body.coordinator = here ? (char *)(uintptr_t)node->options.name : soon ? (char *)(uintptr_t) "" : node->coordinator;
     body.coordinator_address = here ? node->address : node->coordinator_address;
+    body.term = node->election.term;
     message.request = request;
     message.body_case = PST__CONTROL__BODY_WELCOME;
     message.welcome = &body;
@@ -178,31 +182,12 @@ static void welcome(struct pst_node *node, struct peer *peer, uint64_t request)
 
 static void greet(struct pst_node *node, struct peer *peer)
 {
-    Pst__Hello hello = PST__HELLO__INIT;
+    struct tidings_hello hello;
     Pst__Control message = PST__CONTROL__INIT;
-    Pst__Running running[NODE_GRAPHS_MAX], *list[NODE_GRAPHS_MAX];
-    hello.node = (char *)(uintptr_t)node->options.name;
-    hello.role = PST__ROLE__NODE;
-    hello.address = node->address;
-    hello.workers = node->worker_count;
-    hello.product = (char *)(uintptr_t) "penstock";
-    hello.running = list;
-    for (uint32_t i = 0; i < node->hosted_count; i++) {
-        pst__running__init(&running[i]);
-        running[i].graph = node->hosted[i]->graph_name;
-        running[i].incarnation = node->hosted[i]->incarnation;
-        list[hello.n_running++] = &running[i];
-    }
-    for (uint32_t i = 0; i < node->beginning_count; i++) {
-        Pst__Running *begins = &running[hello.n_running];
-        pst__running__init(begins);
-        begins->graph = node->beginning[i]->graph_name;
-        begins->incarnation = node->beginning[i]->incarnation;
-        list[hello.n_running++] = begins;
-    }
+    pst_tidings_hello(node, &hello);
     message.request = 1;
     message.body_case = PST__CONTROL__BODY_HELLO;
-    message.hello = &hello;
+    message.hello = &hello.body;
     peer->state = PEER_GREETING;
     pst_peer_send(node, peer, &message);
 }
@@ -240,8 +225,13 @@ static void on_hello(struct pst_node *node, struct peer *peer, const Pst__Contro
 static void on_welcome(struct pst_node *node, struct peer *peer, const Pst__Control *message)
 {
     const Pst__Welcome *body = message->welcome;
+    /* Who coordinates; else the store tells, unless somebody has read there what we have not. */
+    bool told = node->options.store_open == NULL || body->term > node->election.term;
     (void)snprintf(peer->name, sizeof peer->name, "%s", body->node);
-    (void)snprintf(node->coordinator, sizeof node->coordinator, "%s", body->coordinator);
+    if (told)
+        (void)snprintf(node->coordinator, sizeof node->coordinator, "%s", body->coordinator);
+    if (told)
+        node->election.term = body->term;
     peer->role = PST__ROLE__NODE;
     bool another = peer->certificate[0] != '\0' && strcmp(peer->certificate, body->node) != 0;
     if (another || strcmp(body->node, node->options.name) == 0) {
@@ -254,6 +244,8 @@ static void on_welcome(struct pst_node *node, struct peer *peer, const Pst__Cont
         node->joined = true;
         node->upstream_why[0] = '\0';
         pst_node_log(node, "joined: %s at %s coordinates", node->coordinator, node->coordinator_address);
+    } else if (!told) {
+        pst_peer_close(node, peer, "the node there does not coordinate, or not yet");
     } else if (body->coordinator[0] == '\0' || body->coordinator_address[0] == '\0') {
         pst_peer_close(node, peer, "the node there has not joined a cluster yet");
     } else {
@@ -317,6 +309,8 @@ static void dispatch(struct pst_node *node, struct peer *peer, const Pst__Contro
     else if (peer->state == PEER_UP &&
              (peer->role == PST__ROLE__ADMIN || message->body_case == PST__CONTROL__BODY_ADMIN))
         pst_admin_on(node, peer, message);
+    else if (peer->state == PEER_UP && message->body_case == PST__CONTROL__BODY_TERM_OF)
+        pst_election_on_term(node, message);
     else if (peer->state == PEER_UP && node->duty != NULL)
         pst_coordinator_on(node, peer->name, message);
     else
@@ -445,8 +439,8 @@ static void upstream_log(struct pst_node *node, const struct peer *peer)
         return;
     (void)snprintf(node->upstream_why, sizeof node->upstream_why, "%s", peer->why);
     pst_node_log(node, "%s %s: %s; tries again",
-                 up ? "lost the connection to the coordinator at" : "cannot reach a node at", node->coordinator_address,
-                 peer->why);
+                 up ? "lost the connection to the coordinator" : "cannot reach a node at",
+                 up ? peer->name : node->coordinator_address, peer->why);
 }
 
 static void peer_drop(struct pst_node *node, uint32_t index)
@@ -454,15 +448,17 @@ static void peer_drop(struct pst_node *node, uint32_t index)
     struct peer *peer = node->peers[index];
     flush(node, peer);
     node->peers[index] = node->peers[--node->peer_count];
-    if (peer == node->upstream) {
+    bool dialed = peer == node->upstream;
+    if (dialed) {
         node->upstream = NULL;
         upstream_log(node, peer);
         pst_admin_lost(node);
+        pst_election_look(node);
     }
     bool member = node->duty != NULL && peer->state == PEER_UP && peer->role == PST__ROLE__NODE;
     if (member && pst_peer_find(node, peer->name) == NULL)
         pst_coordinator_down(node, peer->name, peer->why);
-    else if (peer->role == PST__ROLE__ROLE_UNSAID && peer->why[0] != '\0')
+    else if (!dialed && peer->role == PST__ROLE__ROLE_UNSAID && peer->why[0] != '\0')
         refusal_log(node, peer->why);
     peer_free(node, peer);
     node->any = true;
@@ -483,7 +479,8 @@ static void upstream_step(struct pst_node *node)
     const struct pst_world *world = node->world;
     uint64_t now = now_ns(node);
     struct pst_conn *conn;
-    if (node->upstream == NULL && now >= node->dial_ns && !node->left) {
+    bool known = node->coordinator_address[0] != '\0';
+    if (node->upstream == NULL && known && now >= node->dial_ns && !node->left) {
         node->dial_ns = now + DIAL_NS;
         int rc = world->net_connect(world->self, 0, node->coordinator_address, &conn);
         if (rc == PST_OK)
@@ -492,7 +489,11 @@ static void upstream_step(struct pst_node *node)
             give_up(node, rc, pst_system_error());
     }
     if (!node->joined && node->options.join_ns != 0 && now > node->opened_ns + node->options.join_ns)
-        give_up(node, PST_ETIMEOUT, node->upstream_why[0] != '\0' ? node->upstream_why : "it does not answer");
+        give_up(node, PST_ETIMEOUT,
+                node->upstream_why[0] != '\0'       ? node->upstream_why
+                : known                             ? "it does not answer"
+                : pst_election_silent_ns(node) != 0 ? "the coordination store does not answer"
+                                                    : "no node coordinates");
     if (node->upstream != NULL && node->upstream->state == PEER_UP && now >= node->beat_ns) {
         Pst__Beat beat = PST__BEAT__INIT;
         Pst__Control message = PST__CONTROL__INIT;
@@ -503,7 +504,7 @@ static void upstream_step(struct pst_node *node)
     }
     if (node->upstream != NULL && now > node->upstream->heard_ns + node->options.dead_ns)
         pst_peer_close(node, node->upstream, "it is silent");
-    (void)world->alarm(world->self, 0, node->upstream == NULL ? node->dial_ns : now + BEAT_NS);
+    (void)world->alarm(world->self, 0, node->upstream == NULL && known ? node->dial_ns : now + BEAT_NS);
 }
 
 void pst_peers_step(struct pst_node *node)
