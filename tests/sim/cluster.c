@@ -89,6 +89,148 @@ static void store_step(void *self)
                                                     : store_list(store, request);
 }
 
+/* ---- a store that all nodes reach ---- */
+
+static void everybody_wakes(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++)
+        if (cluster->nodes[i].node != NULL)
+            cluster->nodes[i].sim.world.wake(&cluster->nodes[i].sim, 0);
+}
+
+static void store_changed(void *self, const char *path, uint64_t version, const char *bytes, uint32_t byte_count)
+{
+    everybody_wakes(self);
+    (void)path;
+    (void)version;
+    (void)bytes;
+    (void)byte_count;
+}
+
+static struct store_sim *session_time(struct cluster_session *session)
+{
+    struct store_sim *sim = &session->node->cluster->coordination;
+    uint64_t now_us = session->node->sim.now_ns / 1000;
+    if (now_us > sim->now_us)
+        store_sim_run(sim, now_us);
+    return sim;
+}
+
+static void session_alarm(struct cluster_session *session)
+{
+    const struct store_sim_session *below = session->below->self;
+    if (below->queue_count != 0)
+        (void)session->node->sim.world.alarm(&session->node->sim, 0, (below->queue[0].due_us + 1) * 1000);
+}
+
+static void session_begin(void *self, struct pst_store_request *request)
+{
+    struct cluster_session *session = self;
+    request->rc = PST_EAGAIN;
+    if (session->node->sim.cut)
+        return; /* it dies in this step */
+    (void)session_time(session);
+    session->below->begin(session->below->self, request);
+    session_alarm(session);
+}
+
+static void session_step(void *self)
+{
+    struct cluster_session *session = self;
+    if (session->node->sim.cut)
+        return;
+    (void)session_time(session);
+    session->below->step(session->below->self);
+    session_alarm(session);
+}
+
+static uint64_t session_news(void *self)
+{
+    struct cluster_session *session = self;
+    return session->below->news(session->below->self);
+}
+
+static uint64_t session_number(void *self)
+{
+    struct cluster_session *session = self;
+    return session->below->session(session->below->self);
+}
+
+static void session_close(void *self)
+{
+    struct cluster_session *session = self;
+    struct store_sim *sim = session_time(session);
+    struct cluster *cluster = session->node->cluster;
+    session->closed = true;
+    if (session->node->dies) {
+        store_sim_lose(sim, session->below);
+        session->ends_ns = cluster->net.now_ns + 1 + sim_random(&cluster->random, 1000000000);
+    } else {
+        session->below->close(session->below->self);
+        session->ends_ns = 0;
+    }
+}
+
+static int session_open(void *argument, struct pst_store **ret_store)
+{
+    struct cluster_node *node = argument;
+    struct cluster_session *session = calloc(1, sizeof *session);
+    assert_non_null(session);
+    session->node = node;
+    assert_int_equal(store_sim_open(&node->cluster->coordination, &session->below), PST_OK);
+    session->store = (struct pst_store){.self = session,
+                                        .begin = session_begin,
+                                        .step = session_step,
+                                        .news = session_news,
+                                        .session = session_number,
+                                        .close = session_close};
+    session->next = node->cluster->sessions;
+    node->cluster->sessions = session;
+    return pst_store_sealed(&session->store, node->cluster->key, ret_store);
+}
+
+/* What happens at its time. */
+static void sessions_turn(struct cluster *cluster)
+{
+    uint64_t now = cluster->net.now_ns;
+    for (struct cluster_session **link = &cluster->sessions, *session; (session = *link) != NULL;) {
+        if (session->cut_ns != 0 && now >= session->cut_ns) {
+            session->cut_ns = 0;
+            store_sim_cut(&cluster->coordination, session->below, false);
+        }
+        if (session->ends_ns != 0 && now >= session->ends_ns) {
+            session->ends_ns = 0;
+            store_sim_crash(&cluster->coordination, session->below);
+        }
+        if (session->closed && session->ends_ns == 0) {
+            *link = session->next;
+            free(session);
+        } else {
+            link = &session->next;
+        }
+    }
+}
+
+void cluster_store_fault(struct cluster *cluster)
+{
+    uint32_t kind = (uint32_t)sim_random(&cluster->random, 4);
+    uint64_t until_ns = cluster->net.now_ns + 1 + sim_random(&cluster->random, cluster->cut_ns_max);
+    for (struct cluster_session *session = cluster->sessions; session != NULL; session = session->next) {
+        bool chosen = kind == 3 || sim_random(&cluster->random, 2) == 0;
+        if (session->closed || !chosen)
+            continue;
+        if (kind == 0) {
+            store_sim_expire(&cluster->coordination, session->below);
+        } else {
+            store_sim_cut(&cluster->coordination, session->below, true);
+            session->cut_ns = until_ns;
+            if (kind == 1) /* so long that its session ends behind its back */
+                store_sim_expire(&cluster->coordination, session->below);
+        }
+    }
+    everybody_wakes(cluster);
+}
+
 /* ---- nodes ---- */
 
 static struct pst_registry registry(void)
@@ -108,6 +250,9 @@ static void log_line(void *argument, const char *line)
     node->cluster->completed += strstr(line, "is complete") != NULL;
     node->cluster->given_up += strstr(line, " is given up: ") != NULL;
     node->cluster->resumed += strstr(line, "from checkpoint") != NULL;
+    node->cluster->terms += strstr(line, ": this node coordinates") != NULL;
+    node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
+    node->cluster->silences += strstr(line, "store does not answer;") != NULL;
     if (getenv("PST_TEST_LOG") != NULL)
         print_message("%llu %s: %s\n", (unsigned long long)node->cluster->turns, names[node->sim.node], line);
 }
@@ -125,9 +270,15 @@ void cluster_up(struct cluster *cluster, uint32_t i)
                                        .frame_rows = cluster->like.options.frame_rows,
                                        .channel_frames = cluster->like.options.channel_frames,
                                        .block_bytes = cluster->like.options.block_bytes,
-                                       .dead_ns = DEAD_NS,
+                                       .dead_ns = cluster->dead_ns,
                                        .log = log_line,
                                        .log_argument = node};
+    if (cluster->elects) {
+        options.join = NULL;
+        options.store = NULL;
+        options.store_open = session_open;
+        options.store_argument = node;
+    }
     if (cluster->every_ns != 0) {
         options.checkpoints = "shared";
         options.every_ns = cluster->every_ns;
@@ -148,7 +299,9 @@ void cluster_kill(struct cluster *cluster, uint32_t i)
     cluster->net.down[i] = true;
     node->sim.cut = true;
     node->sim.job_count = 0;
+    node->dies = true;
     (void)pst_node_free(node->node, why);
+    node->dies = false;
     node->node = NULL;
     sim_end(&node->sim);
     sim_net_crash(&cluster->net, i);
@@ -239,8 +392,9 @@ static void client_ask(struct cluster *cluster)
     client_send(client, &message);
 }
 
-static void client_hears(struct cluster_client *client, const Pst__Control *message)
+static void client_hears(struct cluster *cluster, const Pst__Control *message)
 {
+    struct cluster_client *client = &cluster->client;
     if (message->body_case != PST__CONTROL__BODY_ADMIN_REPLY)
         return;
     const Pst__AdminReply *body = message->admin_reply;
@@ -260,6 +414,8 @@ static void client_hears(struct cluster_client *client, const Pst__Control *mess
     }
     /* The coordinator was killed meanwhile: whether it had taken the graph was not heard, or the node that reads is not back yet. */
     bool again = !client->taken && body->error == PST_EREFUSED;
+    again |= cluster->elects && strstr(client->says, "coordinat") != NULL &&
+             (body->error == PST_EREFUSED || body->error == PST_ETIMEOUT); /* nobody does now, or not any more */
     client->taken |= body->error == PST_OK || strstr(client->says, " already: ") != NULL;
     if (again)
         return;
@@ -303,7 +459,7 @@ static pst_step client_step(void *argument, uint32_t worker)
         Pst__Control *message;
         pst_arena_init(&arena);
         assert_int_equal(pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message), PST_OK);
-        client_hears(client, message);
+        client_hears(cluster, message);
         pst_arena_fini(&arena);
     }
     if (rc != PST_EAGAIN && !client->done) { /* its node is dead: it asks again when that is back */
@@ -332,6 +488,8 @@ void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text 
     memset(cluster, 0, sizeof *cluster);
     cluster->random.random = seed ^ 0xc105;
     cluster->graph = graph;
+    cluster->dead_ns = DEAD_NS;
+    cluster->cut_ns_max = (uint64_t)2 * DEAD_NS;
     sim_net_init(&cluster->net, seed);
     cluster->net.delay_ns_max = 1 + sim_random(&cluster->random, 2000000);
     cluster->node_count = 2 + (uint32_t)sim_random(&cluster->random, CLUSTER_NODES_MAX - 1);
@@ -353,6 +511,9 @@ void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text 
     cluster->store = (struct cluster_store){.sim = &cluster->nodes[0].sim};
     cluster->store.store = (struct pst_store){.self = &cluster->store, .begin = store_begin, .step = store_step};
     sim_init(&cluster->client.sim, seed);
+    store_sim_init(&cluster->coordination, seed);
+    cluster->coordination.changed = store_changed;
+    cluster->coordination.self = cluster;
 }
 
 /* The header, and the rows whose last field, the house, is this one's. */
@@ -382,7 +543,7 @@ void cluster_begin(struct cluster *cluster)
         houses_put(cluster, i);
     sim_net_add(&cluster->net, &cluster->client.sim);
     cluster_up(cluster, 0);
-    while (cluster->listening == 0)
+    while (cluster->listening == 0 || (cluster->elects && cluster->terms == 0))
         cluster_turn(cluster, "the first node");
     for (uint32_t i = 1; i < cluster->node_count; i++)
         cluster_up(cluster, i);
@@ -396,6 +557,11 @@ void cluster_fini(struct cluster *cluster)
     for (uint32_t i = 0; i < cluster->node_count; i++)
         if (cluster->nodes[i].node != NULL)
             cluster_kill(cluster, i);
+    for (struct cluster_session *session = cluster->sessions; session != NULL; session = session->next)
+        session->ends_ns = session->ends_ns != 0 ? 1 : 0;
+    sessions_turn(cluster);
+    assert_null(cluster->sessions);
+    store_sim_fini(&cluster->coordination);
     sim_end(&cluster->client.sim);
     sim_net_fini(&cluster->net);
     for (uint32_t i = 0; i < cluster->node_count; i++)
@@ -455,6 +621,7 @@ uint64_t cluster_bytes_read(const struct cluster *cluster)
 
 void cluster_turn(struct cluster *cluster, const char *what)
 {
+    sessions_turn(cluster);
     if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX)
         fail_msg("%s: nothing goes on any more after %llu turns; the client was told: %s", what,
                  (unsigned long long)cluster->turns, cluster->client.says);
@@ -484,6 +651,11 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
     while (!cluster->client.done) {
         cluster_turn(cluster, what);
         kill_amid(cluster);
+        if (cluster->store_faults != 0 && cluster->client.taken && cluster->net.now_ns >= cluster->store_fault_ns) {
+            cluster->store_faults--;
+            cluster->store_fault_ns = cluster->net.now_ns + sim_random(&cluster->random, 400 * 1000 * 1000);
+            cluster_store_fault(cluster);
+        }
         if (cluster->turns < next)
             continue;
         uint32_t i = spared + (uint32_t)sim_random(&cluster->random, cluster->node_count - spared);

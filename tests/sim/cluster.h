@@ -7,6 +7,7 @@
 #include "migration/store.h"
 #include "tests/sim/net_sim.h"
 #include "tests/sim/scene.h"
+#include "tests/sim/store_sim.h"
 
 enum { CLUSTER_NODES_MAX = 4, CLUSTER_RECORDS_MAX = 64, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
 
@@ -22,9 +23,19 @@ struct cluster_store { /* in memory; it answers when it likes */
     uint32_t waiting_count;
 };
 
+struct cluster_session { /* of a node with the store that all reach */
+    struct cluster_session *next;
+    struct pst_store store, *below;
+    struct cluster_node *node;
+    uint64_t ends_ns,
+        cut_ns; /* ends: its holder has died, and the store learns of it then; cut: it is reached again then. 0: not */
+    bool closed;
+};
+
 struct cluster_node {
     struct sim sim;
     struct pst_node *node; /* NULL: it is dead */
+    bool dies;             /* its sessions are not closed in order */
     uint32_t workers;
     struct cluster *cluster;
 };
@@ -56,9 +67,17 @@ struct cluster {
     struct sim shared;
     struct pst_secret *key;
     uint64_t every_ns;
-    uint32_t source;            /* the node that reads the input */
-    uint32_t reader_count;      /* above 1: so many nodes from the first on read, each the houses that are its own */
-    uint32_t listening, joined; /* as the logs say */
+    uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; two beats where nothing is said */
+    uint32_t source;       /* the node that reads the input */
+    uint32_t reader_count; /* above 1: so many nodes from the first on read, each the houses that are its own */
+    /* Every node has a session with one store, and may coordinate. */
+    bool elects;
+    struct store_sim coordination;
+    struct cluster_session *sessions;
+    uint32_t store_faults;               /* that cluster_run() is to make */
+    uint64_t store_fault_ns, cut_ns_max; /* cut: how long a node may not reach it */
+    uint32_t terms, resigned, silences;  /* as the logs say */
+    uint32_t listening, joined;
     uint32_t completed, given_up,
         resumed; /* checkpoints that were complete, or could not be; runs that went on from one */
     uint64_t turns;
@@ -76,6 +95,8 @@ void cluster_kill(struct cluster *cluster, uint32_t node);
 void cluster_turn(struct cluster *cluster, const char *what);
 /* To the graph's end, with up to so many kills of any node but the first, each with its return some time later. */
 void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const char *what);
+/* One fault of the store that all reach: a session ends, or a node does not reach it for a while, or none does. */
+void cluster_store_fault(struct cluster *cluster);
 /* Every file of `wanted` is where the results are, with the same bytes. */
 void cluster_same(const struct scene *wanted, struct cluster *cluster, const char *graph_name, const char *what);
 /* How much of the input was read, by all incarnations. */

@@ -1,0 +1,173 @@
+/* test_election.c - a cluster whose nodes all reach one store: any of them coordinates, and another takes over. Sessions end, the store is
+ * not reached, outcomes are not learned, news is lost, nodes are killed: outputs are those of one process (P1, P2), and a graph
+ * whose nodes live is not started again because another of them coordinates. */
+#include "tests/sim/cluster.h"
+#include "tests/sim/graphs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SLOW_NS = 100 * 1000 * 1000 };
+#define PATIENT_NS (UINT64_C(3000) * 1000 * 1000)
+
+struct sums { /* over all seeds */
+    uint64_t restarts, terms, resigned, silences, completed, resumed, moved;
+};
+
+static const char *graph_path;
+static void query_input(struct scene *scene)
+{
+    scene_query(scene, graph_path);
+    scene_put_meters(scene, &scene_small);
+}
+
+static void text_of(const char *path, struct pst_text *ret_text)
+{
+    FILE *file = fopen(path, "rb");
+    char buffer[4096];
+    assert_non_null(file);
+    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
+        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
+    (void)fclose(file);
+}
+
+static uint64_t seed_first(void)
+{
+    const char *text = getenv("PST_TEST_SEED");
+    uint64_t seed = 1;
+    if (text != NULL)
+        (void)pst_parse_u64(text, &seed);
+    return seed;
+}
+
+struct trial {
+    const char *path, *name;
+    uint32_t faults, kills;
+    bool checkpoints;
+    const char *movable[4]; /* as of cluster_client */
+};
+
+static void one(const struct scene *wanted, const struct pst_text *text, const struct trial *trial, uint64_t seed,
+                struct sums *sums)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    char what[80];
+    (void)snprintf(what, sizeof what, "%s, seed %llu", trial->name, (unsigned long long)seed);
+    cluster_init(cluster, seed, text, query_input);
+    cluster->elects = true;
+    cluster->client.movable = trial->movable[0] != NULL ? trial->movable : NULL;
+    cluster->source = (uint32_t)sim_random(&cluster->random, cluster->node_count);
+    cluster->every_ns = trial->checkpoints ? 1000000 + sim_random(&cluster->random, 30000000) : 0;
+    cluster->coordination.delay_us_max = 1 + (uint32_t)sim_random(&cluster->random, 20000);
+    cluster->net.delay_ns_max = 1 + sim_random(&cluster->random, SLOW_NS); /* so that a graph takes its time */
+    if (trial->kills == 0) { /* whoever does not reach the store for a moment is not dead */
+        cluster->dead_ns = PATIENT_NS;
+        cluster->cut_ns_max = PATIENT_NS / 2;
+    }
+    cluster_begin(cluster);
+    cluster->store_faults = trial->faults;
+    cluster->coordination.unknown_per_1000 = trial->faults != 0 ? 150 : 0;
+    cluster_run(cluster, trial->kills, true, what);
+    cluster_same(wanted, cluster, trial->name, what);
+    if (trial->kills == 0 && trial->movable[0] == NULL && cluster->client.incarnation != 1)
+        fail_msg("%s: the graph was started %u times, and no node has died", what, cluster->client.incarnation);
+    if (getenv("PST_TEST_LOG") != NULL)
+        print_message("%s: %.3f s, %llu turns\n", what, (double)cluster->net.now_ns / 1e9,
+                      (unsigned long long)cluster->turns);
+    sums->restarts += cluster->client.incarnation - 1;
+    sums->terms += cluster->terms;
+    sums->resigned += cluster->resigned;
+    sums->silences += cluster->silences;
+    sums->completed += cluster->completed;
+    sums->resumed += cluster->resumed;
+    sums->moved += cluster->client.moved + cluster->client.scaled;
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void seeds_run(const struct trial *trial, uint64_t seeds, struct sums *ret_sums)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    *ret_sums = (struct sums){0};
+    graph_path = trial->path;
+    text_of(trial->path, &text);
+    scene_init(&wanted, 1);
+    query_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, trial->path), PST_OK);
+    for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
+        one(&wanted, &text, trial, seed, ret_sums);
+    print_message(
+        "%s: %llu terms, %llu of them given up, %llu times a store that does not answer, %llu starts more than "
+        "graphs, %llu checkpoints, %llu runs from one, %llu moves\n",
+        trial->name, (unsigned long long)ret_sums->terms, (unsigned long long)ret_sums->resigned,
+        (unsigned long long)ret_sums->silences, (unsigned long long)ret_sums->restarts,
+        (unsigned long long)ret_sums->completed, (unsigned long long)ret_sums->resumed,
+        (unsigned long long)ret_sums->moved);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
+static void one_node_of_many_coordinates(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(20);
+    seeds_run(&(struct trial){LOAD, "load", 0, 0, false, {NULL}}, seeds, &sums);
+    assert_true(sums.terms == seeds && sums.resigned == 0 && sums.silences == 0);
+}
+
+static void another_coordinator_starts_nothing_again(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(100);
+    seeds_run(&(struct trial){LOAD, "load", 12, 0, false, {NULL}}, seeds, &sums);
+    assert_true(sums.restarts == 0 && sums.terms > seeds + seeds / 2 && sums.resigned > seeds / 2 &&
+                sums.silences > seeds);
+    seeds_run(&(struct trial){OUTLIERS, "outliers", 12, 0, true, {NULL}}, seeds, &sums);
+    assert_true(sums.restarts == 0 && sums.terms > seeds + seeds / 2 && sums.completed > seeds / 2 &&
+                sums.resumed == 0);
+}
+
+static void nodes_that_are_killed_are_taken_over(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(100);
+    seeds_run(&(struct trial){OUTLIERS, "outliers", 8, 3, false, {NULL}}, seeds, &sums);
+    assert_true(sums.restarts > 0 && sums.terms > seeds + seeds / 2);
+    seeds_run(&(struct trial){LOAD, "load", 8, 3, true, {NULL}}, seeds, &sums);
+    assert_true(sums.restarts > 0 && sums.terms > seeds + seeds / 2 && sums.resumed > 0);
+}
+
+/* A move that is under way ends with its incarnation. */
+static void moves_and_another_coordinator_change_nothing(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(60);
+    seeds_run(&(struct trial){LOAD, "load", 8, 0, false, {"plug_load", "house_load", NULL}}, seeds, &sums);
+    assert_true(sums.terms > seeds && sums.moved > 0);
+    seeds_run(&(struct trial){OUTLIERS, "outliers", 8, 2, false, {"plug_above", "house_share", NULL}}, seeds, &sums);
+    assert_true(sums.terms > seeds && sums.restarts > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_node_of_many_coordinates),
+        cmocka_unit_test(another_coordinator_starts_nothing_again),
+        cmocka_unit_test(nodes_that_are_killed_are_taken_over),
+        cmocka_unit_test(moves_and_another_coordinator_change_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
