@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* As soon as the servers allow, so that another node coordinates soon: they want two ticks at least, of two seconds where nothing is said. */
+enum { SESSION_MS = 4000 };
 enum { PATIENCE_SECONDS = 30, PATIENCE_SECONDS_MAX = 1000 * 1000, EVERY_SECONDS = 10, EVERY_SECONDS_MAX = 86400 };
 
 struct parts { /* what a node stands on */
@@ -18,9 +20,10 @@ struct parts { /* what a node stands on */
     uint64_t watchdog_ns, watchdog_told_ns;
     bool listens, stops; /* it was said that it does */
     struct pst_world *world;
-    struct pst_store *stored, *store; /* store: what is stored, authenticated */
-    struct pst_keyring_keys keys, checkpoint_keys;
-    struct pst_text directory_store, key_path, admin;
+    struct pst_store *stored, *store;          /* store: what is stored, authenticated */
+    const char *zookeeper;                     /* its servers; NULL: the store is embedded, or another node's */
+    struct pst_keyring_keys keys, shared_keys; /* shared: with all nodes */
+    struct pst_text directory_store, key_path, admin, store_name;
 };
 
 static void parts_fini(struct parts *parts)
@@ -32,10 +35,11 @@ static void parts_fini(struct parts *parts)
     else if (parts->stored != NULL)
         parts->stored->close(parts->stored->self);
     pst_keyring_keys_fini(&parts->keys);
-    pst_keyring_keys_fini(&parts->checkpoint_keys);
+    pst_keyring_keys_fini(&parts->shared_keys);
     pst_text_fini(&parts->directory_store);
     pst_text_fini(&parts->key_path);
     pst_text_fini(&parts->admin);
+    pst_text_fini(&parts->store_name);
     pst_world_uv_free(parts->world);
 }
 
@@ -154,25 +158,72 @@ static int store_open(const struct pst_call *call, struct parts *parts, const ch
     return pst_exit_of_error(rc);
 }
 
+/* A session with ZooKeeper's servers. Records are under the oldest key, which stays when newer ones are put in front of it. */
+static int zookeeper_open(void *argument, struct pst_store **ret_store)
+{
+    struct parts *parts = argument;
+    struct pst_store *below;
+    char why[200];
+    int rc = pst_store_zookeeper(parts->world, 0, parts->zookeeper, SESSION_MS, why, &below);
+    if (rc != PST_OK)
+        return rc;
+    rc = pst_store_sealed(below, parts->shared_keys.secrets[parts->shared_keys.count - 1], ret_store);
+    if (rc != PST_OK)
+        below->close(below->self);
+    return rc;
+}
+
+static int zookeeper_check(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
+{
+    struct pst_store *store;
+    char why[200];
+    if (options->join != NULL) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--join and --zookeeper exclude each other: what --zookeeper names says where the cluster is");
+        return PST_EXIT_USAGE;
+    }
+    int rc = pst_store_zookeeper(parts->world, 0, parts->zookeeper, SESSION_MS, why, &store);
+    if (rc != PST_OK) {
+        pst_complain(call, pst_exit_of_error(rc), "--zookeeper: %s", why);
+        return pst_exit_of_error(rc);
+    }
+    store->close(store->self); /* it has not connected yet */
+    pst_text_printf(&parts->store_name, "ZooKeeper at %s", parts->zookeeper);
+    options->store_name = parts->store_name.bytes;
+    options->store_open = zookeeper_open;
+    options->store_argument = parts;
+    return parts->store_name.failed ? PST_EXIT_FAILED : PST_EXIT_OK;
+}
+
 /* A key that all nodes have: each opens what another has sealed. */
-static int checkpoints_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
+static int shared_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
 {
     const char *key = pst_call_flag(call, "key");
     uint64_t seconds;
     options->checkpoints = pst_call_flag(call, "checkpoints");
+    parts->zookeeper = pst_call_flag(call, "zookeeper");
     if (!pst_call_number(call, "every-seconds", 1, EVERY_SECONDS_MAX, EVERY_SECONDS, &seconds))
         return PST_EXIT_USAGE;
-    if ((options->checkpoints == NULL) != (key == NULL)) {
+    if (parts->zookeeper != NULL && key == NULL) {
+        pst_complain(
+            call, PST_EXIT_USAGE,
+            "--zookeeper HOSTS needs --key FILE, the same one for every node of the cluster: what is decided is "
+            "authenticated with it. `penstock key init FILE` makes one");
+        return PST_EXIT_USAGE;
+    }
+    if ((options->checkpoints == NULL) != (key == NULL) && parts->zookeeper == NULL) {
         pst_complain(call, PST_EXIT_USAGE,
                      "--checkpoints DIR and --key FILE belong together, the same ones for every node of the cluster");
         return PST_EXIT_USAGE;
     }
     if (key == NULL)
         return PST_EXIT_OK;
-    int exit_code = pst_keyfile_read(call, key, &parts->checkpoint_keys);
+    int exit_code = pst_keyfile_read(call, key, &parts->shared_keys);
     options->every_ns = seconds * 1000 * 1000 * 1000;
-    options->keys = parts->checkpoint_keys.secrets;
-    options->key_count = parts->checkpoint_keys.count;
+    options->keys = parts->shared_keys.secrets;
+    options->key_count = parts->shared_keys.count;
+    if (exit_code == PST_EXIT_OK && parts->zookeeper != NULL)
+        exit_code = zookeeper_check(call, parts, options);
     return exit_code;
 }
 
@@ -302,15 +353,17 @@ static int node_run(const struct pst_call *call)
     pst_signals_take();
     exit_code = protection(call, &parts, &options);
     if (exit_code == PST_EXIT_OK)
-        exit_code = checkpoints_read(call, &parts, &options);
+        exit_code = shared_read(call, &parts, &options);
     if (exit_code == PST_EXIT_OK)
         exit_code = folder_take(call, &parts, options.directory);
-    if (exit_code == PST_EXIT_OK && options.join == NULL)
+    if (exit_code == PST_EXIT_OK && options.join == NULL && parts.zookeeper == NULL)
         exit_code = store_open(call, &parts, options.directory);
     if (exit_code == PST_EXIT_OK) {
         pst_text_printf(&parts.admin, "unix:%s/admin.sock", options.directory);
         options.admin = parts.admin.bytes;
         options.store = parts.store;
+        if (parts.store != NULL)
+            options.store_name = parts.directory_store.bytes;
         exit_code = node_serve(&parts, &options);
     }
     parts_fini(&parts);
@@ -324,14 +377,21 @@ static const struct pst_flag node_flags[] = {
     {"dir", 'd', "DIR", false, "The node's folder: results, and on the first node what the cluster decides.", "dir"},
     {"join", 'j', "HOST:PORT", false, "A node of the cluster that this one joins; without it, it is the first one.",
      NULL},
+    {"zookeeper", 'z', "HOSTS", false,
+     "HOST:PORT,HOST:PORT,.. of ZooKeeper's servers, with /FOLDER behind them where they serve more than one cluster. "
+     "Instead of --join, of every node; needs --key.",
+     NULL},
     {"advertise", 0, "HOST:PORT", false, "Where others reach it, when that is not where it listens.", NULL},
     {"patience", 0, "SECONDS", false, "Give up when it has not joined after so long; 30, and 0 is never.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them.", "dir"},
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
     {"checkpoints", 0, "DIR", false, "A folder that all nodes reach: their checkpoints and the results are there.",
      "dir"},
-    {"key", 0, "FILE", false, "What checkpoints are sealed with, as `penstock key init` makes it.", "file"},
-    {"every-seconds", 0, "N", false, "Of the first node: how often graphs are checkpointed; 10 where nothing is said.",
+    {"key", 0, "FILE", false,
+     "What checkpoints are sealed with, and what is in ZooKeeper is authenticated with, as `penstock key init` makes "
+     "it.",
+     "file"},
+    {"every-seconds", 0, "N", false, "Of the coordinator: how often graphs are checkpointed; 10 where nothing is said.",
      NULL},
     {"metrics", 0, "HOST:PORT", false, "Answer GET /metrics there, as Prometheus asks; a loopback address.", NULL},
     {"metrics-anyone", 0, NULL, false, "Let --metrics be an address that others reach: it is not protected.", NULL},
@@ -352,9 +412,16 @@ const struct pst_verb pst_verb_node = {
         "happened: they go on from the last checkpoint that all nodes have completed, or, without --checkpoints, from "
         "the beginning of their input. The first node's folder holds what the cluster has decided, sealed under "
         "DIR/store.key.\n\n"
+        "With --zookeeper HOSTS what the cluster decides is in ZooKeeper, under the key that all nodes have, and there "
+        "is "
+        "no first node: one of them coordinates, and when it dies another takes over by itself. Graphs go on "
+        "meanwhile, and "
+        "while ZooKeeper is away.\n\n"
         "Commands reach a node at its address, or on its own machine at `unix:DIR/admin.sock`.",
     .examples = "penstock node --name n1 --listen 127.0.0.1:7001 --dir n1 --tls authority/n1\n"
-                "penstock node --name n2 --listen 127.0.0.1:7002 --dir n2 --tls authority/n2 --join 127.0.0.1:7001",
+                "penstock node --name n2 --listen 127.0.0.1:7002 --dir n2 --tls authority/n2 --join 127.0.0.1:7001\n"
+                "penstock node --name n3 --listen 10.0.0.3:7000 --dir n3 --tls n3.tls --zookeeper zk1:2181,zk2:2181 "
+                "--key cluster.key",
     .flags = node_flags,
     .run = node_run,
 };
