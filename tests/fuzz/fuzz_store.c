@@ -1,11 +1,23 @@
 /* fuzz_store.c - the embedded store's log: whatever the bytes, an answer; and a log that was changed is refused, or says what it once said.
  *
- * The first byte chooses how the bytes behind it are used: 'c' as the clear text of an entry, 'l' as a whole file, anything else as
- * a change of a log that was written in order: two bytes say where. */
+ * The first byte chooses how the bytes behind it are used: 'c' as the clear text of an entry, 'l' as a whole file, 'f' as a fence, anything
+ * else as a change of a log that was written in order: two bytes say where. */
 #include "migration/store_inside.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* The same of the fence. */
+static void fence(const uint8_t *data, size_t size)
+{
+    struct pst_store_fence read;
+    uint8_t again[PST_STORE_FENCE_BYTES];
+    if (pst_store_fence_decode(data, size, &read) != PST_OK)
+        return;
+    pst_store_fence_encode(&read, again);
+    if (size != sizeof again || memcmp(again, data, size) != 0)
+        abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -170,6 +182,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (data[0] == 'c') {
         decode(data + 1, size - 1);
+    } else if (data[0] == 'f') {
+        fence(data + 1, size - 1);
     } else if (data[0] == 'l') {
         memcpy(file_bytes, data + 1, size - 1);
         file_count = size - 1;
