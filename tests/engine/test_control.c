@@ -491,6 +491,34 @@ static void fields_that_are_not_known_are_not_handed_on(void **state)
     }
 }
 
+static int term_pack(uint64_t term, const char *node, const char *address, uint64_t session, struct pst_text *bytes)
+{
+    Pst__Term body = PST__TERM__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.node = (char *)(uintptr_t)node;
+    body.address = (char *)(uintptr_t)address;
+    body.session = session;
+    message.term = term;
+    message.body_case = PST__CONTROL__BODY_TERM_OF;
+    message.term_of = &body;
+    return pst_control_pack(&message, bytes);
+}
+
+static void a_term_says_who_and_where_and_since_when(void **state)
+{
+    (void)state;
+    struct pst_text text = {0};
+    assert_int_equal(term_pack(3, "n1", "127.0.0.1:7001", 9, &text), PST_OK);
+    assert_int_equal(unpack(text.bytes, text.count), PST_OK);
+    pst_text_fini(&text);
+    assert_int_equal(term_pack(0, "n1", "127.0.0.1:7001", 9, &text), PST_EINVAL);
+    assert_int_equal(term_pack(3, "", "127.0.0.1:7001", 9, &text), PST_EINVAL);
+    assert_int_equal(term_pack(3, "n 1", "127.0.0.1:7001", 9, &text), PST_EINVAL);
+    assert_int_equal(term_pack(3, "n1", "", 9, &text), PST_EINVAL);
+    assert_int_equal(term_pack(3, "n1", "127.0.0.1:7001", 0, &text), PST_EINVAL);
+    pst_text_fini(&text);
+}
+
 static void one_body_and_no_more_is_accepted(void **state)
 {
     (void)state;
@@ -805,6 +833,7 @@ int main(void)
         cmocka_unit_test(versions_one_apart_understand_each_other),
         cmocka_unit_test(fields_that_are_not_known_are_passed_over),
         cmocka_unit_test(fields_that_are_not_known_are_not_handed_on),
+        cmocka_unit_test(a_term_says_who_and_where_and_since_when),
         cmocka_unit_test(one_body_and_no_more_is_accepted),
         cmocka_unit_test(values_that_are_not_known_are_of_a_newer_version),
         cmocka_unit_test(what_breaks_a_bound_is_neither_packed_nor_unpacked),
