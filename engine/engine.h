@@ -174,6 +174,7 @@ struct pst_run_options {
     bool no_prefetch; /* pages come back when they are wanted, and not before */
     const char *spill_dir;  /* where that file is made, without a name; NULL: output_dir */
     atomic_int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
+    bool stop_and_copy;     /* of a node: for comparison, what is moved away stands still while it is copied */
 };
 extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
 struct pst_paging_report {                           /* of one operator, all its partitions; pages are of 16 KiB */
@@ -237,6 +238,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; 0: two seconds */
     uint64_t join_ns;      /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;         /* its connections are not protected: `status` says so */
+    bool stop_and_copy;    /* as of a run */
     struct pst_registry registry;
     uint32_t frame_rows, channel_frames, block_bytes; /* as of a run */
     /* A folder that all nodes reach: GRAPH/nodes/NAME/ holds a node's parts of checkpoints, GRAPH/results/ the outputs. NULL: none. Of

@@ -521,11 +521,13 @@ static uint64_t rows_waiting(const struct pst_ctx *ctx)
 }
 
 /* What it would do with the rows shows at the epoch's end: until that has come they can as well wait, if they are few. In total order
- * they show at once. */
+ * they show at once. With stop_and_copy they wait for as long as the copy takes, whatever has come. */
 bool pst_giver_stands(const struct pst_ctx *ctx, bool closed)
 {
     const struct giving *giving = ctx->giving;
-    return giving != NULL && ctx->node->order == PST_ORDER_EPOCH && !ctx->had_rows && ctx->now >= giving->after &&
-           ctx->now == giving->at && !giving->given && giving->imaged_count < giving->move->bucket_count && !closed &&
-           may_join(ctx->run, giving) && rows_waiting(ctx) < ctx->run->stand_rows_max;
+    bool copies = giving != NULL && ctx->node->order == PST_ORDER_EPOCH && !ctx->had_rows &&
+                  ctx->now >= giving->after && ctx->now == giving->at && !giving->given &&
+                  giving->imaged_count < giving->move->bucket_count && !closed;
+    return copies && (ctx->run->options.stop_and_copy ||
+                      (may_join(ctx->run, giving) && rows_waiting(ctx) < ctx->run->stand_rows_max));
 }

@@ -277,6 +277,7 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .frame_rows = start->frame_rows != 0 ? start->frame_rows : node->options.frame_rows,
         .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,
         .block_bytes = node->options.block_bytes,
+        .stop_and_copy = node->options.stop_and_copy,
         .interrupts = &hosted->interrupts};
     rc = input_choose(hosted, start);
     if (rc == PST_OK && start->checkpoint_every_ns != 0)

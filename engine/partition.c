@@ -498,7 +498,8 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, enum end end, boo
         }
         if (watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut)
             bring_image(ctx, ret_any);
-        if (pst_giver_stands(ctx, end != END_NOT || watermark >= add_time(ctx->now, ctx->node->epoch)))
+        bool closed = watermark >= add_time(ctx->now, ctx->node->epoch) && !ctx->run->options.stop_and_copy;
+        if (pst_giver_stands(ctx, end != END_NOT || closed))
             return PST_OK;
         int rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
                                                      : step_epoch(ctx, watermark, ret_any, &more);

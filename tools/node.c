@@ -300,6 +300,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     options->join = pst_call_flag(call, "join");
     options->advertise = pst_call_flag(call, "advertise");
     options->insecure = pst_call_flag(call, "insecure-loopback") != NULL;
+    options->stop_and_copy = pst_call_flag(call, "stop-and-copy") != NULL;
     const char *missing = options->name == NULL        ? "--name"
                           : options->directory == NULL ? "--dir"
                           : options->listen == NULL    ? "--listen"
@@ -385,6 +386,8 @@ static const struct pst_flag node_flags[] = {
     {"patience", 0, "SECONDS", false, "Give up when it has not joined after so long; 30, and 0 is never.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them.", "dir"},
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
+    {"stop-and-copy", 0, NULL, false,
+     "For comparison alone: a partition that moves away from this node stands still while its state is copied.", NULL},
     {"checkpoints", 0, "DIR", false, "A folder that all nodes reach: their checkpoints and the results are there.",
      "dir"},
     {"key", 0, "FILE", false,

@@ -1,0 +1,377 @@
+"""The measurements of tools/bench/bench that need nodes: moves, two nodes against one, and a node that is killed.
+
+Clusters are real processes on loopback. Results are timed where they are seen, by a sink that reads the clock (measuring.c), from when their
+event was due, not from when it could be written (pacer.c): what waits because the cluster does not take it counts. Both are in shared
+memory; nothing is polled on the way. Latencies are histograms by 100 ms of due time; a window is ten of them, and there is one from each.
+"""
+import array
+import json
+import os
+import pathlib
+import re
+import statistics
+import struct
+import subprocess
+import threading
+import time
+
+BUCKETS = 256
+# As stamps.h has them.
+CLASSES, SLOTS, SLOT_MS, STEPS, CELLS = 4, 3000, 100, 16, 480
+HEAD_BYTES = 64
+WINDOW_SLOTS = 10
+MIB = 1 << 20
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Failed(Exception):
+    pass
+
+
+def cell_us(cell):
+    """The upper bound of a cell."""
+    if cell < STEPS:
+        return cell + 1
+    power = cell // STEPS + 3
+    return (STEPS + cell % STEPS + 1) << (power - 4)
+
+
+def percentile_ms(cells, share):
+    total = sum(cells)
+    seen = 0
+    for cell, count in enumerate(cells):
+        seen += count
+        if count and seen >= share * total:
+            return cell_us(cell) / 1000
+    return 0.0
+
+
+class Node:
+    def __init__(self, nodes, name, flags):
+        self.nodes, self.name = nodes, name
+        self.lines = []  # of its log: when it came, the line
+        self.news = threading.Condition()
+        command = [nodes.penstock, "node", "--name", name, "--dir", name, "--listen", "127.0.0.1:0", *flags]
+        self.process = subprocess.Popen(command, cwd=nodes.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        first = self.process.stdout.readline()
+        if not first.startswith("listens on "):
+            self.process.wait()
+            self.reader.join()
+            raise Failed(f"node {name} does not start: {self.lines[-1:]}")
+        self.address = first.split()[-1]
+
+    def read(self):
+        for line in self.process.stderr:
+            with self.news:
+                self.lines.append((time.monotonic_ns(), line.rstrip()))
+                self.news.notify_all()
+        with self.news:
+            self.lines.append((time.monotonic_ns(), "(its log has ended)"))
+            self.news.notify_all()
+
+    def await_line(self, pattern, since=0, seconds=300):
+        """When the first line like this came, of those since."""
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + seconds
+        with self.news:
+            at = 0
+            while True:
+                for when, line in self.lines[at:]:
+                    at += 1
+                    if when >= since and wanted.search(line):
+                        return when
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise Failed(f"node {self.name} has not said `{pattern}`; last: {self.lines[-1:]}")
+                self.news.wait(1)
+
+    def rss_bytes(self):
+        try:
+            with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * PAGE
+        except (OSError, IndexError):
+            return 0
+
+    def end(self, signal_name="kill"):
+        getattr(self.process, signal_name)()
+        self.process.wait()
+
+
+class Nodes:
+    """A cluster; the first node coordinates."""
+
+    def __init__(self, bench, folder, count, tls=True, more=()):
+        self.penstock, self.folder, self.tls, self.more = bench.penstock, folder, tls, [str(word) for word in more]
+        self.nodes = {}
+        if tls:
+            self.call("tls", "init", "authority")
+        for i in range(count):
+            self.up(f"n{i + 1}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for node in self.nodes.values():
+            node.process.kill()
+        for node in self.nodes.values():
+            node.process.wait()
+            node.process.stdout.close()
+            node.reader.join()
+
+    def call(self, *words, fine=True):
+        done = subprocess.run([self.penstock, *map(str, words)], cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=False)
+        if fine and done.returncode != 0:
+            raise Failed(f"penstock {' '.join(map(str, words))}: exit status {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def ask(self, *words, fine=True):
+        return self.call(*words, "--node", f"unix:{self.folder}/n1/admin.sock", fine=fine)
+
+    def up(self, name):
+        flags = ["--workers", "1", *self.more]
+        if self.tls and not (self.folder / "authority" / name).exists():
+            self.call("tls", "issue", "authority", name)
+        flags += ["--tls", f"authority/{name}"] if self.tls else ["--insecure-loopback"]
+        if name != "n1":
+            flags += ["--join", self.nodes["n1"].address]
+        begun = time.monotonic_ns()
+        self.nodes[name] = Node(self, name, flags)
+        if name != "n1":
+            self.nodes["n1"].await_line(f"node {name} (has joined|is back)", begun)
+        return self.nodes[name]
+
+    def places(self, graph, operator):
+        for place in json.loads(self.ask("status", graph, "--json"))["graphs"][0]["places"]:
+            if place["operator"] == operator:
+                yield place["partition"], place["node"]
+
+
+class Stamps:
+    """What the sink has written down."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def head(self):
+        with open(self.path, "rb") as file:
+            names = ("magic", "base_ns", "base_ms", "rows", "newest", "opened")
+            return dict(zip(names, struct.unpack("6Q", file.read(48))))
+
+    def read(self, slots):
+        """By slot of due time and class of buckets: its cells; of the first so many slots."""
+        with open(self.path, "rb") as file:
+            file.seek(HEAD_BYTES)
+            cells = array.array("I")
+            cells.fromfile(file, min(slots, SLOTS) * CLASSES * CELLS)
+        return [[cells[(slot * CLASSES + of) * CELLS:(slot * CLASSES + of + 1) * CELLS] for of in range(CLASSES)]
+                for slot in range(min(slots, SLOTS))]
+
+
+class Series:
+    """Histograms of some classes of buckets, by slot."""
+
+    def __init__(self, slots, classes):
+        self.slots = []
+        for slot in slots:
+            cells = [0] * CELLS
+            for of in classes:
+                cells = [a + b for a, b in zip(cells, slot[of])]
+            self.slots.append(cells)
+
+    def sum(self, begin, end):
+        cells = [0] * CELLS
+        for slot in self.slots[max(begin, 0):end]:
+            cells = [a + b for a, b in zip(cells, slot)]
+        return cells
+
+    def windows(self, begin, end):
+        """p50, p99 and the most of each window of a second that touches begin..end, and lies before the last slot."""
+        found = []
+        for first in range(max(begin - WINDOW_SLOTS + 1, 0), end):
+            cells = self.sum(first, first + WINDOW_SLOTS)
+            if sum(cells):
+                found.append({"from_ms": first * SLOT_MS, "rows": sum(cells), "p50_ms": percentile_ms(cells, 0.5),
+                              "p99_ms": percentile_ms(cells, 0.99), "max_ms": percentile_ms(cells, 1)})
+        return found
+
+
+class Pacer:
+    def __init__(self, bench, stamps, output, keys):
+        self.process = subprocess.Popen([bench.program("pacer"), stamps, output, str(keys)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed("the pacer has ended")
+        return line.split()
+
+    def tell(self, words):
+        self.process.stdin.write(f"{words}\n")
+        return self.answer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Watch:
+    """Resident memory of nodes, every 50 ms."""
+
+    def __init__(self, nodes):
+        self.samples, self.over = [], threading.Event()
+        self.nodes = nodes
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.over.wait(0.05):
+            self.samples.append((time.monotonic_ns(), {name: node.rss_bytes() for name, node in self.nodes.items()}))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    def most(self, begin, end):
+        sums = [sum(rss.values()) for when, rss in self.samples if begin <= when <= end]
+        return max(sums, default=0)
+
+
+def stolen():
+    """Of all processor time since the start: waiting for the host, and all of it; in ticks."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
+class ClusterBenches:
+    """Mixed into Bench, which has options, folder, penstock, add(), say(), fresh(), stream()."""
+
+    def program(self, name):
+        program = self.penstock.parent / name
+        if not program.is_file():
+            raise Failed(f"there is no {program}: cmake --build {self.penstock.parent}")
+        return program
+
+    # ---- moves ----
+    def graph_of_moves(self, folder, stamps, source):
+        text = f"""penstock: 1
+name: moves
+libraries: ["{self.program('measuring.so')}"]
+operators:
+  - {{id: events, type: csv_source, params: {{file: "{source}", schema: ["at:u32", "key:u32"], time: at}}}}
+  - {{id: held, type: held, inputs: [events], key: [key], partitions: 2, buckets: {BUCKETS}, params: {{record: 1024, epoch: 10}}}}
+  - {{id: seen, type: seen, inputs: [held], params: {{file: seen.out, stamps: "{stamps}", buckets: {BUCKETS}}}}}
+  - {{id: beside, type: held, inputs: [events], key: [key], partitions: 2, buckets: {BUCKETS}, params: {{record: 8, epoch: 10}}}}
+  - {{id: seen_beside, type: seen, inputs: [beside], params: {{file: beside.out, stamps: "{stamps}", buckets: {BUCKETS}, class: 2}}}}
+"""
+        path = folder / "moves.yaml"
+        path.write_text(text, encoding="ascii")
+        return path
+
+    def sealed_rate(self, cluster):
+        """Bytes a second over a connection of two idle processes."""
+        folders = [cluster.folder / "authority" / name for name in ("n1", "n2")]
+        seconds = "0.5" if self.options.quick else "2"
+        return statistics.median(float(subprocess.run([self.program("sealed"), seconds, *folders], check=True, capture_output=True,
+                                                      text=True).stdout) for _ in range(3))
+
+    def migration(self):
+        """Two operators read one source; a partition of the first, of --state-bytes, moves from the node that reads to the other one, and back, under --load."""
+        modes = ["live", "stop-and-copy"] if self.options.mode == "both" else [self.options.mode]
+        loads = [self.options.load] if self.options.load is not None else [0, 50, 120]
+        for load in loads:
+            for mode in modes:
+                self.moves(mode, load)
+
+    def moves(self, mode, load):
+        folder = self.fresh("moves")
+        stamps, events = folder / "stamps", folder / "events"
+        keys = max(2 * self.options.state_bytes // 1024, 64)
+        os.mkfifo(events)
+        more = ["--stop-and-copy"] if mode == "stop-and-copy" else []
+        with Nodes(self, folder, 2, True, more) as cluster, Pacer(self, stamps, events, keys) as pacer:
+            sealed = self.sealed_rate(cluster)
+            cluster.ask("submit", self.graph_of_moves(folder, stamps, events))
+            self.say(f"{mode}, load {load} %: {keys} keys of 1 KiB")
+            filled = float(pacer.tell(f"fill {keys}")[0])
+            seconds = 0.5 if self.options.quick else 4
+            full = float(pacer.tell(f"flood {seconds}")[0])
+            # Time goes on by events: an idle stream is one of a thousand a second.
+            rate = max(int(full * load / 100), 1000)
+            self.say(f"{filled:.0f} rows/s into new keys, {full:.0f} into old ones; {rate} rows/s are due")
+            what = f"{mode}, load {load} %"
+            with Watch(cluster.nodes) as watch:
+                base_ns = int(pacer.tell(f"pace {rate}")[0])
+                steal = stolen()
+                time.sleep(3.5 if self.options.quick else 10)
+                spans = []
+                for way, to in (("out", "n2"), ("in", "n1")):
+                    spans.append((way, to, *self.one_move(cluster, to)))
+                    time.sleep(1.2 if self.options.quick else 5)
+                steal = [b - a for a, b in zip(steal, stolen())]
+                if load > 100:
+                    behind = pacer.process.poll()  # what is due is not written for long yet: not waited for
+                else:
+                    behind = pacer.tell("stop")[1]
+            self.report_moves(what, cluster, watch, stamps, base_ns, spans, sealed, load)
+            self.add(f"{what}, rows due", rate, "rows/s", "",
+                     f"of {full:.0f} that it can take; written {behind or '?'} ms late at most; {100 * steal[0] / steal[1]:.1f} % of the processors stolen")
+
+    def one_move(self, cluster, to):
+        partition = next(number for number, node in cluster.places("moves", "held") if node != to)
+        coordinator = cluster.nodes["n1"]
+        begun = time.monotonic_ns()
+        said = json.loads(cluster.ask("move", f"held/{partition}", to, "--json"))
+        ended = time.monotonic_ns()
+        copied = [coordinator.await_line(f"move [0-9]+: {step}", begun) for step in ("copy", "listen")]
+        return begun, ended, copied[1] - copied[0], said["buckets"]
+
+    def report_moves(self, what, cluster, watch, stamps, base_ns, spans, sealed, load):
+        def slot_of(ns):
+            return max(int((ns - base_ns) / 1e6 / SLOT_MS), 0)
+
+        slots = Stamps(stamps).read(slot_of(spans[-1][3]) + 30)
+        everything, beside = Series(slots, (0, 1)), Series(slots, (2, 3))
+        steady_end = slot_of(spans[0][2])
+        begins = 5 if self.options.quick else 20  # processor caches and pools fill
+        steady = everything.sum(begins, steady_end)
+        steady_p99 = percentile_ms(steady, 0.99)
+        worst = max(everything.windows(begins + WINDOW_SLOTS, steady_end - WINDOW_SLOTS), key=lambda w: w["p99_ms"])
+        self.add(f"{what}, steady, p99", steady_p99, "ms", "",
+                 f"p50 {percentile_ms(steady, 0.5):.2f}, most {percentile_ms(steady, 1):.1f}; worst second {worst['p99_ms']:.2f}")
+        detail = {"what": what, "load_percent": load, "sealed_bytes_per_s": sealed, "steady_p99_ms": steady_p99, "moves": [],
+                  "windows": everything.windows(0, slot_of(spans[-1][3]) + 30)}
+        for way, _, begun, ended, copy_ns, buckets in spans:
+            moved = buckets * self.options.state_bytes // (BUCKETS // 2)  # of records; keys and pages' heads come on top
+            during = everything.windows(slot_of(begun), slot_of(ended) + 1)
+            longest = max(during, key=lambda w: w["p99_ms"])
+            extra = watch.most(begun, ended) - watch.most(begun - 10**9, begun)
+            rate = moved / (copy_ns / 1e9)
+            limit = max(2 * steady_p99, 50)
+            aim = f"<= {limit:.1f}" if load == 50 else ""
+            self.add(f"{what}, {way}: p99 of the worst second", longest["p99_ms"], "ms", aim,
+                     f"{longest['p99_ms'] / steady_p99:.1f} times steady; most {max(w['max_ms'] for w in during):.0f} ms")
+            self.add(f"{what}, {way}: the copy", rate / MIB, "MiB/s", ">= 70 % of sealed" if load == 0 else "",
+                     f"{100 * rate / sealed:.0f} % of {sealed / MIB:.0f} MiB/s sealed; {moved / MIB:.0f} MiB in {copy_ns / 1e9:.2f} s")
+            self.add(f"{what}, {way}: the move", (ended - begun) / 1e9, "s", "", f"{buckets} buckets; {extra / MIB:.0f} MiB more resident, both nodes")
+            stay, before = percentile_ms(beside.sum(slot_of(begun), slot_of(ended) + 1), 0.99), percentile_ms(beside.sum(begins, steady_end), 0.99)
+            self.add(f"{what}, {way}: the operator that stays, p99", stay, "ms", f"<= {max(before * 1.1, before + 5):.1f}" if load == 50 else "",
+                     f"{before:.2f} before; worst second {max(w['p99_ms'] for w in beside.windows(slot_of(begun), slot_of(ended) + 1)):.1f}")
+            detail["moves"].append({"way": way, "seconds": (ended - begun) / 1e9, "copy_seconds": copy_ns / 1e9, "bytes": moved,
+                                    "buckets": buckets, "worst": longest, "more_resident_bytes": extra,
+                                    "from_ms": (begun - base_ns) / 1e6, "to_ms": (ended - base_ns) / 1e6})
+        self.details.append(detail)
