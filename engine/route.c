@@ -89,13 +89,16 @@ struct sorting {
     const bool *wanted; /* fields that nobody reads may hold anything */
 };
 
-static int compare_rows(const void *a, const void *b, void *argument)
+/* A row, and its first bytes that tell it from others: sixteen of those behind the fields in which all rows of the batch are alike, as
+ * numbers in the order of bytes. Query 1 on a node, one worker, 20 million rows: 3.1 s with whole rows compared in place, 1.6 s so. */
+enum { HEAD_WORDS = 2 };
+struct headed {
+    uint64_t head[HEAD_WORDS];
+    uint32_t row;
+};
+
+static int compare_rows(const struct sorting *sorting, uint32_t x, uint32_t y)
 {
-    const struct sorting *sorting = argument;
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    uint32_t bx = sorting->batch->out.bucket[x], by = sorting->batch->out.bucket[y];
-    if (bx != by)
-        return bx < by ? -1 : 1;
     for (uint32_t f = 0; f < sorting->schema->field_count; f++) {
         size_t bytes = pst_type_bytes(sorting->schema->fields[f].type);
         const char *column = sorting->batch->columns[f];
@@ -104,6 +107,112 @@ static int compare_rows(const void *a, const void *b, void *argument)
             return order;
     }
     return 0;
+}
+
+static inline bool is_above(const struct headed *x, const struct headed *y, const struct sorting *sorting)
+{
+    for (uint32_t i = 0; i < HEAD_WORDS; i++)
+        if (x->head[i] != y->head[i])
+            return x->head[i] > y->head[i];
+    return compare_rows(sorting, x->row, y->row) > 0;
+}
+
+/* Merges runs of `run` rows of `from` into those of twice as many of `to`. */
+static void runs_merge(const struct headed *from, struct headed *to, uint32_t rows, uint32_t run,
+                       const struct sorting *sorting)
+{
+    for (uint32_t begin = 0; begin < rows; begin += 2 * run) {
+        uint32_t middle = rows - begin < run ? rows : begin + run,
+                 end = rows - begin < 2 * run ? rows : begin + 2 * run;
+        uint32_t a = begin, b = middle, at = begin;
+        while (a < middle && b < end)
+            to[at++] = is_above(&from[a], &from[b], sorting) ? from[b++] : from[a++];
+        memcpy(&to[at], &from[a], (middle - a) * sizeof *to);
+        memcpy(&to[at + middle - a], &from[b], (end - b) * sizeof *to);
+    }
+}
+
+/* Runs of eight are put in order where they stand, the rest by merging: qsort_r() takes twice the time for a bucket's rows. */
+static void rows_sort(struct headed *headed, struct headed *room, uint32_t rows, const struct sorting *sorting)
+{
+    enum { RUN = 8 };
+    for (uint32_t begin = 0; begin < rows; begin += RUN) {
+        uint32_t end = rows - begin < RUN ? rows : begin + RUN;
+        for (uint32_t i = begin + 1; i < end; i++) {
+            struct headed row = headed[i];
+            uint32_t to = i;
+            for (; to > begin && is_above(&headed[to - 1], &row, sorting); to--)
+                headed[to] = headed[to - 1];
+            headed[to] = row;
+        }
+    }
+    struct headed *from = headed, *to = room;
+    for (uint32_t run = RUN; run < rows; run *= 2) {
+        runs_merge(from, to, rows, run, sorting);
+        struct headed *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != headed)
+        memcpy(headed, from, rows * sizeof *headed);
+}
+
+static bool all_alike(const char *column, size_t bytes, uint32_t rows)
+{
+    return rows < 2 || memcmp(column, column + bytes, (rows - 1) * bytes) == 0;
+}
+
+/* Adds the first bytes of a field to each head, from byte `at` of it on, as far as there is room; returns where the next field goes. A text
+ * counts with its first eight bytes: what stands behind it would be compared before the rest of it, so nothing may. */
+static uint32_t heads_add(struct headed *headed, uint32_t rows, const char *column, uint32_t bytes, uint32_t at)
+{
+    uint32_t room = sizeof headed->head - at, taken = bytes < 8 ? bytes : 8;
+    taken = taken < room ? taken : room;
+    for (uint32_t i = 0; i < rows; i++) {
+        uint64_t value = 0;
+        memcpy(&value, column + (size_t)headed[i].row * bytes, taken);
+        value = __builtin_bswap64(value); /* its first byte is the highest */
+        headed[i].head[at / 8] |= value >> 8 * (at % 8);
+        if (at % 8 + taken > 8)
+            headed[i].head[at / 8 + 1] |= value << 8 * (8 - at % 8);
+    }
+    return taken < bytes ? sizeof headed->head : at + taken;
+}
+
+static void heads_fill(struct headed *headed, uint32_t rows, const struct sorting *sorting)
+{
+    uint32_t at = 0;
+    for (uint32_t f = 0; f < sorting->schema->field_count && at < sizeof headed->head; f++) {
+        uint32_t bytes = pst_type_bytes(sorting->schema->fields[f].type);
+        const char *column = sorting->batch->columns[f];
+        if (sorting->wanted[f] && (at != 0 || !all_alike(column, bytes, rows)))
+            at = heads_add(headed, rows, column, bytes, at);
+    }
+}
+
+/* `order` gets the rows bucket by bucket, and in the canonical order of their bytes in each. */
+static int rows_order(const struct sorting *sorting, uint32_t bucket_count, uint32_t rows, uint32_t *order)
+{
+    const uint32_t *bucket = sorting->batch->out.bucket;
+    struct headed *headed = pst_malloc(2 * (size_t)rows * sizeof *headed); /* half of them for merging */
+    uint32_t *end = pst_calloc(bucket_count + 1, sizeof *end);
+    int rc = headed != NULL && end != NULL ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK) {
+        for (uint32_t i = 0; i < rows; i++)
+            end[bucket[i] + 1]++;
+        for (uint32_t b = 0; b < bucket_count; b++)
+            end[b + 1] += end[b];
+        for (uint32_t i = 0; i < rows; i++) /* then end[b] is where bucket b ends */
+            headed[end[bucket[i]]++] = (struct headed){{0}, i};
+        heads_fill(headed, rows, sorting);
+        for (uint32_t b = 0, begin = 0; b < bucket_count; begin = end[b], b++)
+            rows_sort(headed + begin, headed + rows, end[b] - begin, sorting);
+        for (uint32_t i = 0; i < rows; i++)
+            order[i] = headed[i].row;
+    }
+    pst_free(headed);
+    pst_free(end);
+    return rc;
 }
 
 static int batch_number_and_flush(struct pst_ctx *ctx, uint32_t output)
@@ -124,7 +233,9 @@ static int batch_number_and_flush(struct pst_ctx *ctx, uint32_t output)
         }
         if (ctx->node->order !=
             PST_ORDER_TOTAL) /* total order in: the rows already came out in an order of their own */
-            qsort_r(order, rows, sizeof *order, compare_rows, &sorting);
+            rc = rows_order(&sorting, ctx->node->bucket_count, rows, order);
+    }
+    if (rc == PST_OK) {
         for (uint32_t i = 0; i < rows; i++)
             number[order[i]] = ctx->numbers[batch->out.bucket[order[i]]]++;
         batch->out.row_count = 0;
