@@ -29,6 +29,7 @@
 
 enum {
     UNPROVEN_MAX = 256,           /* accepted by a worker, and not through their handshake */
+    SEND_BYTES = 64 * 1024,       /* of messages go before the step has ended */
     OUT_BYTES_MAX = 1024 * 1024,  /* that wait to be sent; a longer message may wait alone */
     IN_BYTES = 96 * 1024,         /* a read, and more than most messages; grows for a longer one */
     KEPT_BYTES_MAX = 1024 * 1024, /* of a buffer that has become empty */
@@ -78,6 +79,8 @@ struct pst_conn {
     bool web;   /* of a listener on "http:": messages are heads of requests, or go out as they are */
     bool ended; /* a closed one: there is nothing more to be read and thrown away */
     struct pst_conn *arrivals_next;
+    bool unsent; /* it stands in its worker's list */
+    struct pst_conn *unsent_next;
     struct pst_tls_conn *tls; /* NULL: plain */
     char peer[PST_PEER_BYTES];
     int error;
@@ -300,6 +303,40 @@ static int conn_flush(struct pst_conn *conn)
     }
     buffer_tidy(out);
     return PST_OK;
+}
+
+static void unsent_add(struct pst_conn *conn)
+{
+    if (conn->unsent)
+        return;
+    conn->unsent = true;
+    conn->unsent_next = conn->worker->net.unsent;
+    conn->worker->net.unsent = conn;
+}
+
+static void unsent_remove(struct pst_conn *conn)
+{
+    if (!conn->unsent)
+        return;
+    struct pst_conn **at = &conn->worker->net.unsent;
+    while (*at != conn)
+        at = &(*at)->unsent_next;
+    *at = conn->unsent_next;
+    conn->unsent = false;
+}
+
+bool pst_net_flush(struct worker *worker)
+{
+    bool broke = false;
+    for (struct pst_conn *conn; (conn = worker->net.unsent) != NULL;) {
+        unsent_remove(conn);
+        int rc = conn->state == OPEN && conn->send_events == 0 ? conn_flush(conn) : PST_OK;
+        if (rc != PST_OK && rc != PST_EAGAIN) {
+            (void)conn_break(conn, rc);
+            broke = true;
+        }
+    }
+    return broke;
 }
 
 static bool out_has_room(const struct pst_conn *conn, size_t byte_count)
@@ -557,6 +594,10 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
     out_append(&conn->out, bytes, byte_count);
     if (conn->send_events != 0)
         return PST_OK; /* behind what waits already */
+    if (buffer_count(&conn->out) < SEND_BYTES) {
+        unsent_add(conn);
+        return PST_OK;
+    }
     int rc = conn_flush(conn);
     return rc == PST_OK || rc == PST_EAGAIN ? PST_OK : conn_break(conn, rc);
 }
@@ -640,6 +681,7 @@ static int net_give(void *self, struct pst_conn *conn, uint32_t worker_index)
     struct watch *watch = pst_watch_new();
     if (watch == NULL)
         return PST_ENOMEM;
+    unsent_remove(conn); /* it is sent where it arrives */
     pst_watch_close(conn->watch);
     conn->watch = watch;
     conn->worker = to;
@@ -710,8 +752,10 @@ static void farewell(struct pst_conn *conn)
 static void net_close(void *self, struct pst_conn *conn)
 {
     (void)self;
-    if (conn->worker != NULL)
+    if (conn->worker != NULL) {
         conn_settle(conn);
+        unsent_remove(conn);
+    }
     if (conn->worker == NULL || conn->state != OPEN) {
         int events;
         if (conn->error == PST_ESTOPPED && conn->tls != NULL)
@@ -781,6 +825,7 @@ static void conn_over(void *owner)
         conn_free(conn);
         return;
     }
+    unsent_remove(conn);
     pst_watch_close(conn->watch);
     lookup_forget(conn);
     conn->watch = NULL;

@@ -384,6 +384,8 @@ static void worker_turn(uv_idle_t *idle)
     for (int i = 0; i < STEPS_A_TURN; i++) {
         (void)atomic_exchange(&worker->notified, false); /* what was written before the wake-up is seen by the step */
         pst_step step = worker->world->step(worker->world->argument, worker->index);
+        if (pst_net_flush(worker) && step == PST_STEP_IDLE)
+            step = PST_STEP_MORE;
         if (step == PST_STEP_DONE) {
             worker->done = true;
             (void)uv_idle_stop(&worker->idle);

@@ -23,6 +23,7 @@ struct net_worker {
     uint32_t farewell_count; /* closed by their owner, with something still to be sent */
     uv_mutex_t arrivals_lock;
     struct pst_conn *arrivals; /* given by other workers, under the lock */
+    struct pst_conn *unsent; /* what this step has sent goes when it ends: many messages with one call of the system */
 };
 
 struct worker {
@@ -58,6 +59,7 @@ void pst_uv_awake(struct worker *worker);
 /* ---- net_uv.c ---- */
 void pst_net_fill(struct pst_world *world);
 int pst_net_worker_init(struct worker *worker);
+bool pst_net_flush(struct worker *worker);  /* at the end of a step; true: the worker has to look at one that broke */
 void pst_net_arrive(struct worker *worker); /* takes in what other workers have given */
 /* Of a worker that is done: forgets the closed connections that have nothing more to send; those that have leave by themselves. */
 void pst_net_hurry(struct worker *worker);
