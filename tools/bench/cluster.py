@@ -5,16 +5,19 @@ event was due, not from when it could be written (pacer.c): what waits because t
 memory; nothing is polled on the way. Latencies are histograms by 100 ms of due time; a window is ten of them, and there is one from each.
 """
 import array
+import contextlib
 import json
 import os
 import pathlib
 import re
+import shutil
 import statistics
 import struct
 import subprocess
 import threading
 import time
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUCKETS = 256
 # As stamps.h has them.
 CLASSES, SLOTS, SLOT_MS, STEPS, CELLS = 4, 3000, 100, 16, 480
@@ -375,3 +378,112 @@ operators:
                                     "buckets": buckets, "worst": longest, "more_resident_bytes": extra,
                                     "from_ms": (begun - base_ns) / 1e6, "to_ms": (ended - base_ns) / 1e6})
         self.details.append(detail)
+
+    # ---- two nodes against one ----
+    def nodes(self):
+        """Both queries on one node and on two, one worker and one input each; with TLS and without it."""
+        count = self.options.rows or (200_000 if self.options.quick else 10_000_000)
+        turns = 1 if self.options.quick else self.options.runs
+        whole = self.stream("meters.csv", "--rows", str(count), "--seed", "1")
+        halves = [self.folder / "even.csv", self.folder / "odd.csv"]
+        for rest, path in enumerate(halves):
+            with open(path, "wb") as file:
+                subprocess.run(["awk", "-F,", f"NR == 1 || $NF % 2 == {rest}", whole], stdout=file, check=True)
+            self.warm(path)
+        kinds = {"1 node": (1, True, [whole]), "2 nodes": (2, True, halves), "2 nodes without TLS": (2, False, halves)}
+        folders = {kind: self.fresh(f"cluster{i}") for i, kind in enumerate(kinds)}
+        with contextlib.ExitStack() as stack:
+            clusters = {kind: stack.enter_context(Nodes(self, folders[kind], size, tls)) for kind, (size, tls, _) in kinds.items()}
+            for query, (graph, _, outputs) in self.queries.items():
+                wall_s = {kind: [] for kind in kinds}
+                expected = self.fresh("expected")
+                subprocess.run(self.run_command(query, whole, expected, 2), stdin=subprocess.DEVNULL, check=True)
+                for turn in range(turns + 1):  # the first one is not counted
+                    self.say(f"{query}, turn {turn} of {turns}")
+                    for kind, (size, _, inputs) in kinds.items():
+                        wall_s[kind].append(self.submitted(clusters[kind], graph, size, inputs))
+                        for output in outputs:
+                            self.same(expected / output, next(folders[kind].glob(f"n?/results/*/{output}")))
+                medians = {kind: statistics.median(values[1:]) for kind, values in wall_s.items()}
+                for kind, seconds in medians.items():
+                    self.add(f"{query}, {kind}", count / seconds / 1e6, "million rows/s", "",
+                             f"{seconds:.2f} s; from {min(wall_s[kind][1:]):.2f} to {max(wall_s[kind][1:]):.2f} s")
+                self.add(f"{query}, 2 nodes / 1 node", medians["1 node"] / medians["2 nodes"], "times", ">= 1.6", "one worker each, TLS")
+                self.add(f"{query}, with TLS / without", medians["2 nodes without TLS"] / medians["2 nodes"], "times", ">= 0.75", "rows/s")
+        for path in (whole, *halves):
+            path.unlink()
+
+    def submitted(self, cluster, graph, partitions, inputs):
+        """Seconds from the command to its end, when all results have their names."""
+        for results in cluster.folder.glob("n?/results"):
+            shutil.rmtree(results)
+        os.sync()
+        sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
+        begun = time.perf_counter()
+        cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={partitions}", "--wait")
+        return time.perf_counter() - begun
+
+    # ---- a node is killed ----
+    def recovery(self):
+        """kill -9 of the node that has an operator's state: until results go beyond those that were seen before."""
+        for turn in range(1 if self.options.quick else 3):
+            self.killed(turn)
+
+    def killed(self, turn):
+        folder = self.fresh("killed")
+        stamps, events = folder / "stamps", folder / "events.csv"
+        quick, state_bytes = self.options.quick, self.options.state_bytes
+        keys = max(state_bytes // 1024, 64)
+        self.call_plain("key", "init", folder / "key")
+        more = ["--checkpoints", folder / "shared", "--key", folder / "key", "--every-seconds", "1" if quick else "5"]
+        with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 2, True, more) as cluster:
+            pacer.tell(f"lay {keys}")
+            pacer.tell(f"strew {10_000_000 if quick else 60_000_000}")
+            path = self.graph_of_a_kill(folder, stamps, events)
+            coordinator = cluster.nodes["n1"]
+            begun = time.monotonic_ns()
+            cluster.ask("submit", path)
+            if ("n2" not in [node for _, node in cluster.places("moves", "held")]):
+                raise Failed("the state is not on the node that is to be killed")
+            filled_ms = keys // 1000
+            head = Stamps(stamps).head
+            self.wait(lambda: head()["newest"] > filled_ms, "the state to be there")
+            full = time.monotonic_ns()
+            complete = coordinator.await_line("checkpoint [0-9a-f]+ is complete", coordinator.await_line("checkpoint [0-9a-f]+ is complete", full) + 1)
+            time.sleep(0.2 if quick else 2.5)  # half of the way to the next one
+            before, killed = head(), time.monotonic_ns()
+            cluster.nodes["n2"].process.kill()
+            self.wait(lambda: head()["opened"] > before["opened"], "the graph to begin again")
+            seen = head()["newest"]
+            begins = time.monotonic_ns()
+            self.wait(lambda: head()["newest"] > seen, "results")
+            flows = time.monotonic_ns()
+            dead = coordinator.await_line("node n2 is taken for dead", killed)
+        self.add(f"kill -9, {state_bytes / MIB:.0f} MiB of state, results again after", (flows - killed) / 1e9, "s", "<= 10",
+                 f"turn {turn + 1}: dead after {(dead - killed) / 1e9:.2f}, open again after {(begins - killed) / 1e9:.2f}; last checkpoint "
+                 f"{(killed - complete) / 1e9:.2f} s before; stream began {(killed - begun) / 1e9:.0f} s before")
+
+    def wait(self, condition, what, seconds=300):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Failed(f"waited in vain for {what}")
+            time.sleep(0.002)  # what is waited for is a number in shared memory
+
+    def call_plain(self, *words):
+        subprocess.run([self.penstock, *map(str, words), "--quiet"], check=True, capture_output=True)
+
+    def graph_of_a_kill(self, folder, stamps, events):
+        """Partitions are dealt one by one: the first operator's to n1, the one with the state to n2."""
+        path = folder / "moves.yaml"
+        path.write_text(f"""penstock: 1
+name: moves
+libraries: ["{self.program('measuring.so')}"]
+operators:
+  - {{id: events, type: csv_source, params: {{file: "{events}", schema: ["at:u32", "key:u32"], time: at}}}}
+  - {{id: beside, type: held, inputs: [events], key: [key], buckets: {BUCKETS}, params: {{record: 8, epoch: 10}}}}
+  - {{id: held, type: held, inputs: [events], key: [key], buckets: {BUCKETS}, params: {{record: 1024, epoch: 10}}}}
+  - {{id: seen_beside, type: seen, inputs: [beside], params: {{file: beside.out, stamps: "{stamps}", buckets: {BUCKETS}, class: 2}}}}
+  - {{id: seen, type: seen, inputs: [held], params: {{file: seen.out, stamps: "{stamps}", buckets: {BUCKETS}}}}}
+""", encoding="ascii")
+        return path

@@ -4,6 +4,8 @@
  *
  *   fill N        N rows, keys 0.. in turn, as fast as they are taken; answered when the sink has seen them: rows a second
  *   flood SECONDS random keys, as fast as they are taken; the same answer
+ *   lay N         N rows, keys 0.. in turn; and then
+ *   strew N       N rows, random keys of the lower 64th: into a file, nothing is waited for; the rows that are in it
  *   pace RATE     from 200 ms from now on RATE rows a second are due, a thousandth of them each millisecond; answered at once, with the
  *                 monotonic clock in ns at which the first is due. Goes on beside the next commands
  *   stop          ends that; answered with the rows that were written, and the most milliseconds that writing was behind what was due
@@ -128,6 +130,19 @@ static void burst(struct pacer *pacer, uint64_t rows, double seconds)
     printf("%.0f\n", (double)count / ((double)(now_ns() - begun) / 1e9));
 }
 
+static void lay(struct pacer *pacer, uint64_t rows, bool strewn)
+{
+    uint32_t keys = pacer->keys;
+    pacer->keys = strewn ? keys / 64 + 1 : keys;
+    for (uint64_t i = 0; i < rows; i++) {
+        row_put(pacer, strewn ? key_next(pacer) : (uint32_t)(i % keys));
+        pacer->at += i % ROWS_A_MS == ROWS_A_MS - 1;
+    }
+    pacer->keys = keys;
+    flush(pacer);
+    printf("%" PRIu64 "\n", rows);
+}
+
 static void *pace(void *argument)
 {
     struct pacer *pacer = argument;
@@ -211,6 +226,8 @@ int main(int argc, char **argv)
             burst(&pacer, (uint64_t)value, 0);
         else if (strcmp(word, "flood") == 0)
             burst(&pacer, 0, value);
+        else if (strcmp(word, "lay") == 0 || strcmp(word, "strew") == 0)
+            lay(&pacer, (uint64_t)value, word[0] == 's');
         else if (strcmp(word, "pace") == 0)
             pace_begin(&pacer, (uint64_t)value);
         else if (strcmp(word, "stop") == 0)
