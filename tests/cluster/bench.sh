@@ -1,7 +1,7 @@
 #!/bin/bash
 # bench.sh - the measurements that need nodes, as short as can be: each gives its figures, and none of them is absurd. How good they are is
 # not judged here: that is for a machine that does nothing else.
-# shellcheck source-path=SCRIPTDIR source=../cli/lib.sh disable=SC2016
+# shellcheck source-path=SCRIPTDIR source=../cli/lib.sh disable=SC2016,SC2034
 . "$(dirname "$(realpath "$0")")/../cli/lib.sh"
 
 figures='import json, sys
