@@ -568,7 +568,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a sentence of two lines", REFUSED, s->refused.sentence = "no\nyes")                                         \
     X("a sentence too long", REFUSED, s->refused.sentence = long_text)                                             \
     X("a load of nobody", BEAT, s->load.operator_id = " ")                                                         \
-    X("a load of no partition", BEAT, s->load.partition = PST_BUCKETS_MAX)                                         \
+    X("a load of no partition", BEAT, s->load.partition = PST_BUCKETS_MAX + 1)                                     \
     X("too many loads", BEAT,                                                                                      \
       (s->load.rows = s->load.busy_ns = s->load.queue_bytes = 0, s->load.watermark = 0,                            \
        s->beat.n_partitions = PST_CONTROL_PARTITIONS_MAX + 1))                                                     \
@@ -578,7 +578,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a setting's value", START, s->setting.value = "a\x08")                                                      \
     X("too many places", START, s->start.n_places = PST_CONTROL_PLACES_MAX + 1)                                    \
     X("a place's operator", START, s->place.operator_id = "a b")                                                   \
-    X("a place's partition", START, s->place.partition = PST_BUCKETS_MAX)                                          \
+    X("a place's partition", START, s->place.partition = PST_BUCKETS_MAX + 1)                                      \
     X("a place's node", START, s->place.node = 2)                                                                  \
     X("too many nodes", START,                                                                                     \
       s->start.n_nodes = s->start.n_addresses = s->start.n_node_workers = PST_CONTROL_NODES_MAX + 1)               \
@@ -603,8 +603,8 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a step's operator", MOVE_STEP, s->step.operator_id = "a b")                                                 \
     X("a giver", MOVE_STEP, s->step.from_node = "a b")                                                             \
     X("a taker", MOVE_STEP, s->step.to_node = "a b")                                                               \
-    X("a giver's partition", MOVE_STEP, s->step.from_partition = PST_BUCKETS_MAX)                                  \
-    X("a taker's partition", MOVE_STEP, s->step.to_partition = PST_BUCKETS_MAX)                                    \
+    X("a giver's partition", MOVE_STEP, s->step.from_partition = PST_BUCKETS_MAX + 1)                              \
+    X("a taker's partition", MOVE_STEP, s->step.to_partition = PST_BUCKETS_MAX + 1)                                \
     X("too many buckets", MOVE_STEP, s->step.n_buckets = PST_BUCKETS_MAX + 1)                                      \
     X("a bucket", MOVE_STEP, buckets[2] = PST_BUCKETS_MAX)                                                         \
     X("too many digests", MOVE_STEP, (s->step.n_digests = PST_BUCKETS_MAX + 1, s->digest.bucket = 0))              \
