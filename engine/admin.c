@@ -52,6 +52,8 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
     (void)pst_text_json(out, record->complete != 0 ? checkpoint : NULL);
     (void)pst_text_printf(out, ",\"why\":");
     (void)pst_text_json(out, record->why[0] != '\0' ? record->why : NULL);
+    (void)pst_text_printf(out, ",\"listens\":%s,\"stream\":", record->start->start->fed ? "true" : "false");
+    (void)pst_text_json(out, record->start->start->stream[0] != '\0' ? record->start->start->stream : NULL);
 }
 
 void pst_admin_answer(struct pst_node *node, const struct graph_record *record, int error, const char *why)
@@ -73,7 +75,8 @@ void pst_admin_answer(struct pst_node *node, const struct graph_record *record, 
     pst_text_fini(&out);
 }
 
-/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--strict] [--wait]; the body is the graph's text */
+/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--listen] [--strict] [--wait]; the body is the
+ * graph's text */
 static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
     const Pst__Admin *admin = message->admin;
@@ -107,6 +110,8 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
             sources[submission.source_count++] = (struct pst_setting){node_name, file + 1};
         } else if (strcmp(admin->arguments[i], "--input") == 0 && i + 1 < admin->n_arguments) {
             submission.input = admin->arguments[++i];
+        } else if (strcmp(admin->arguments[i], "--listen") == 0) {
+            submission.fed = true;
         } else if (strcmp(admin->arguments[i], "--strict") == 0) {
             submission.strict = true;
         } else if (strcmp(admin->arguments[i], "--wait") == 0) {
@@ -295,21 +300,27 @@ int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Contr
         return PST_EFULL;
     }
     Pst__Control copy = *message;
-    *passed = (struct passed){++node->passed_requests + 1, peer->id, message->request}; /* 1 is the hello's */
+    *passed = (struct passed){++node->passed_requests + 1, peer->id, message->request,
+                              message->body_case == PST__CONTROL__BODY_REPLAY}; /* 1 is the hello's */
     copy.request = passed->request;
     pst_peer_send(node, node->upstream, &copy);
     return PST_OK;
 }
 
-void pst_admin_back(struct pst_node *node, const Pst__Control *message)
+struct peer *pst_admin_taken(struct pst_node *node, const Pst__Control *message, uint64_t *ret_request)
 {
     struct passed *passed = message->request != 0 ? passed_find(node, message->request) : NULL;
-    struct peer *peer = passed != NULL ? pst_peer_by_id(node, passed->peer) : NULL;
-    Pst__Control copy = *message;
     if (passed == NULL)
-        return;
-    copy.request = passed->peer_request;
+        return NULL;
+    *ret_request = passed->peer_request;
     passed->request = 0;
+    return pst_peer_by_id(node, passed->peer);
+}
+
+void pst_admin_back(struct pst_node *node, const Pst__Control *message)
+{
+    Pst__Control copy = *message;
+    struct peer *peer = pst_admin_taken(node, message, &copy.request);
     if (peer != NULL)
         pst_peer_send(node, peer, &copy);
 }
@@ -320,7 +331,9 @@ void pst_admin_lost(struct pst_node *node)
         struct passed *passed = &node->passed[i];
         struct peer *peer = passed->request != 0 ? pst_peer_by_id(node, passed->peer) : NULL;
         passed->request = 0;
-        if (peer != NULL)
+        if (peer != NULL && passed->replay)
+            pst_replays_lost(node, peer, passed->peer_request);
+        else if (peer != NULL)
             reply(node, peer, passed->peer_request, PST_ETIMEOUT, NULL,
                   "the connection to the coordinator was lost: `penstock status` shows whether it was done");
     }

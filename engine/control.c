@@ -200,7 +200,7 @@ static bool layout_holds(const Pst__Layout *layout)
 
 static int start_holds(const Pst__Start *start)
 {
-    bool good = is_sentence(start->file) && is_sentence(start->input) &&
+    bool good = is_sentence(start->file) && is_sentence(start->input) && is_name(start->stream) &&
                 start->n_settings <= PST_CONTROL_SETTINGS_MAX && start->n_places <= PST_CONTROL_PLACES_MAX &&
                 start->n_nodes <= PST_CONTROL_NODES_MAX && start->n_addresses == start->n_nodes &&
                 start->n_node_workers == start->n_nodes && start->this_node < start->n_nodes &&
@@ -265,6 +265,22 @@ static int admin_holds(const Pst__Admin *admin)
     return good_if(good);
 }
 
+static int replay_holds(const Pst__Replay *replay)
+{
+    return good_if(is_name(replay->source) && is_name(replay->stream) && replay->stream[0] != '\0' &&
+                   replay->client != 0);
+}
+
+static int replay_go_holds(const Pst__ReplayGo *go)
+{
+    return good_if(is_sentence(go->sentence) && is_name(go->node) && is_short(go->address) && go->limit >= go->offset);
+}
+
+static int replay_bytes_holds(const Pst__ReplayBytes *bytes)
+{
+    return good_if(bytes->payload.len != 0 && bytes->offset <= UINT64_MAX - bytes->payload.len);
+}
+
 /* N1 to N3, but for what only the bytes tell. */
 static int message_holds(const Pst__Control *message)
 {
@@ -305,6 +321,14 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_PIECE:
         return good_if(is_sentence(message->piece->sentence) &&
                        message->piece->bytes.len <= PST_CONTROL_PIECE_BYTES_MAX);
+    case PST__CONTROL__BODY_REPLAY:
+        return replay_holds(message->replay);
+    case PST__CONTROL__BODY_REPLAY_GO:
+        return replay_go_holds(message->replay_go);
+    case PST__CONTROL__BODY_REPLAY_BYTES:
+        return replay_bytes_holds(message->replay_bytes);
+    case PST__CONTROL__BODY_REPLAY_GRANT:
+    case PST__CONTROL__BODY_REPLAY_END:
     case PST__CONTROL__BODY_BEAT_ACK:
     case PST__CONTROL__BODY_STARTED:
     case PST__CONTROL__BODY_STOP:

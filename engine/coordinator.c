@@ -433,6 +433,8 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
     pst_moves_committed(node, record, rc);
+    if (!record->again)
+        record->claimed = false;
     if (record->again) {
         record->again = false;
         if (!record->committing)
@@ -460,13 +462,34 @@ struct graph_record *pst_coordinator_graph(struct coordinator *duty, const char 
     return NULL;
 }
 
+/* Who reads the input next: the node that did. A stream that comes by a connection comes to any: where that node is dead, to the one of
+ * the others that had the least to do for this graph. */
+static const char *reader_of(struct coordinator *duty, const struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    const char *source = source_of(duty, record), *best = source;
+    size_t best_count = SIZE_MAX;
+    if (!start->fed || is_alive(duty, source))
+        return source;
+    for (uint32_t i = 0; i < duty->member_count; i++) {
+        size_t count = 0;
+        for (size_t p = 0; p < start->n_places; p++)
+            count += strcmp(start->nodes[start->places[p]->node], duty->members[i].name) == 0;
+        if (!duty->members[i].alive || count >= best_count)
+            continue;
+        best = duty->members[i].name;
+        best_count = count;
+    }
+    return best;
+}
+
 /* Another incarnation, on the nodes that live; or it waits for one that it cannot do without. */
 static void record_restart(struct pst_node *node, struct graph_record *record)
 {
     struct coordinator *duty = node->duty;
     Pst__Control *control = record->start;
     Pst__Start before = *control->start;
-    const char *source = source_of(duty, record);
+    const char *source = reader_of(duty, record);
     memset(record->started, 0, sizeof record->started);
     memset(record->ended, 0, sizeof record->ended);
     memset(record->told, 0, sizeof record->told);
@@ -562,6 +585,7 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     start->n_settings = submission->setting_count;
     start->file = pst_arena_strdup(arena, submission->file);
     start->strict = submission->strict;
+    start->fed = submission->fed;
     start->checkpoint_every_ns = node->options.checkpoints != NULL ? node->options.every_ns : 0;
     start->input = pst_arena_strdup(arena, submission->input != NULL ? submission->input : "");
     control->graph = pst_arena_strdup(arena, pst_graph_name(record->graph));
@@ -630,6 +654,10 @@ static int sources_good(const struct pst_node *node, const struct submission *su
         (void)pst_text_printf(why,
                               "graphs of this cluster have checkpoints, and with several inputs they have none yet: "
                               "read one input, or start the nodes without --checkpoints");
+    else if (submission->fed && (submission->source_count != 0 || submission->input != NULL))
+        (void)pst_text_printf(
+            why,
+            "a graph that listens reads no file: --listen goes with one --source at most, and that without a file");
     for (uint32_t i = 0; i < submission->source_count && why->count == 0; i++) {
         const struct pst_setting *source = &submission->sources[i];
         if (!is_alive(node->duty, source->name))
@@ -695,6 +723,107 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
     record->asked_json = asked->json;
     record_end(node, record, GRAPH_CANCELLED, PST_OK, "");
     return PST_OK;
+}
+
+/* ---- streams that come by a connection ---- */
+
+/* The one of this name; "": the only one that takes a stream, of those that go on where there is one. */
+static struct graph_record *replay_record(struct coordinator *duty, const char *name, char sentence[400])
+{
+    struct graph_record *record = NULL;
+    uint32_t count = 0, ended_count = 0;
+    if (name[0] != '\0') {
+        record = pst_coordinator_graph(duty, name);
+        if (record == NULL)
+            (void)snprintf(sentence, 400, "there is no graph `%.200s`", name);
+        return record;
+    }
+    for (uint32_t i = 0; i < duty->graph_count; i++) {
+        struct graph_record *other = duty->graphs[i];
+        if (!other->start->start->fed)
+            continue;
+        count += goes_on(other);
+        ended_count += !goes_on(other);
+        if (goes_on(other) || count == 0)
+            record = other;
+    }
+    if (record == NULL)
+        (void)snprintf(sentence, 400, "no graph of this cluster takes a stream: submit one with --listen");
+    else if (count > 1 || (count == 0 && ended_count > 1))
+        (void)snprintf(sentence, 400,
+                       "more than one graph of this cluster takes a stream: say which one, as GRAPH/SOURCE");
+    return sentence[0] == '\0' ? record : NULL;
+}
+
+/* Why a graph takes this stream neither now nor later; `sentence` stays empty: it does. */
+static void replay_refuse(const struct graph_record *record, const Pst__Replay *replay, char sentence[400])
+{
+    const Pst__Start *start = record->start->start;
+    const char *graph = record->start->graph,
+               *id = record->graph != NULL ? record->graph->nodes[record->graph->source].id : "";
+    if (!start->fed)
+        (void)snprintf(sentence, 400, "graph `%.100s` reads a file: it was submitted without --listen", graph);
+    else if (replay->source[0] != '\0' && strcmp(replay->source, id) != 0)
+        (void)snprintf(sentence, 400, "graph `%.100s` has no source `%.100s`: its source is `%.100s`", graph,
+                       replay->source, id);
+    else if (start->stream[0] != '\0' && strcmp(start->stream, replay->stream) != 0)
+        (void)snprintf(sentence, 400, "graph `%.80s` takes the stream %.130s, and %.130s is another one", graph,
+                       start->stream, replay->stream);
+    else if (record->state == GRAPH_FAILED || record->state == GRAPH_CANCELLED ||
+             (record->state == GRAPH_DONE && start->stream[0] == '\0'))
+        (void)snprintf(sentence, 400, "graph `%.100s` is %s%s%.200s", graph, pst_graph_state_names[record->state],
+                       record->why[0] != '\0' ? ": " : "", record->why);
+}
+
+/* K3: the first stream that is said is the graph's; it is in the store before anybody is told to send it. */
+static void replay_claim(struct pst_node *node, struct graph_record *record, const char *stream)
+{
+    char *copy = pst_arena_strdup(&record->arena, stream);
+    if (copy == NULL)
+        return; /* asked again */
+    record->start->start->stream = copy;
+    record->claimed = true;
+    pst_node_log(node, "graph %s takes the stream %s", record->start->graph, stream);
+    record_commit(node, record);
+}
+
+const struct graph_record *pst_coordinator_replay(struct pst_node *node, const Pst__Control *message, Pst__ReplayGo *go,
+                                                  char sentence[400])
+{
+    const Pst__Replay *replay = message->replay;
+    sentence[0] = '\0';
+    go->sentence = sentence;
+    go->client = replay->client;
+    struct graph_record *record = replay_record(node->duty, message->graph, sentence);
+    if (record != NULL)
+        replay_refuse(record, replay, sentence);
+    if (record == NULL || sentence[0] != '\0') {
+        go->error = PST_EREFUSED;
+        return record;
+    }
+    Pst__Start *start = record->start->start;
+    bool known = start->stream[0] != '\0';
+    go->ended = record->state == GRAPH_DONE && !record->committing;
+    if (go->ended)
+        return record;
+    if (!known && goes_on(record))
+        replay_claim(node, record, replay->stream);
+    go->error = record->state == GRAPH_RUNNING && !record->claimed && known ? PST_OK : PST_EAGAIN;
+    if (go->error != PST_OK && record->state == GRAPH_RUNNING) {
+        (void)snprintf(sentence, 400, "that graph `%.100s` takes this stream is being written down",
+                       record->start->graph);
+        return record;
+    }
+    if (go->error != PST_OK) {
+        (void)snprintf(sentence, 400, "graph `%.100s` is %s%s%.200s", record->start->graph,
+                       pst_graph_state_names[record->state], record->why[0] != '\0' ? ": " : "", record->why);
+        return record;
+    }
+    go->node = (char *)(uintptr_t)source_of(node->duty, record);
+    for (size_t i = 0; i < start->n_nodes; i++)
+        if (strcmp(start->nodes[i], go->node) == 0)
+            go->address = start->addresses[i];
+    return record;
 }
 
 /* ---- what members say ---- */

@@ -156,6 +156,7 @@ int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t
 /* ---- run ---- */
 struct pst_run_report;
 struct pst_run_options {
+    bool fed;                /* of a node: the source reads what a connection brings, and no file */
     const char *input;       /* the source's file instead of the graph's; NULL: the graph's; "-": standard input */
     const char *output_dir;  /* the sinks' folder; NULL: the current one. Made if it is not there */
     const char *dead_letter; /* file for late and malformed lines; NULL: none */
@@ -276,6 +277,7 @@ struct pst_reading {
     bool ended;     /* there will be no more */
     char said[200]; /* why there is nothing yet; "": there is nothing to say */
 };
+struct pst_replay_report;
 
 /* What a command asks a node, and what it is told. */
 struct pst_question {
@@ -298,5 +300,44 @@ struct pst_answer {
  * reached or lost, PST_EREFUSED, PST_ETIMEOUT, PST_ESTOPPED. Freed by pst_answer_fini() in any case. */
 int pst_ask(struct pst_world *world, const struct pst_question *question, struct pst_answer *ret_answer);
 void pst_answer_fini(struct pst_answer *answer);
+
+/* ---- replay: a recorded stream into a running graph ---- */
+struct pst_replay_options {     /* borrowed until the replay is freed */
+    const char *file;           /* one that can be read again; NAME.gz is unpacked */
+    const char *address;        /* HOST:PORT or unix:PATH of any node */
+    const char *graph, *source; /* "": the only one that takes a stream; its source */
+    const char *stream;         /* its id; visible ASCII */
+    /* Of the lines' event time: the stream begins with the first line at or above `from`, and ends before the first one at or above
+     * `until`. INT64_MIN and INT64_MAX: it is the whole file. */
+    int64_t from, until;
+    int32_t time_column;   /* of a line, from 0; -1: as the graph's source has it */
+    double speed;          /* event time of a second of the clock, in seconds; 0: as fast as it is taken */
+    uint64_t time_unit_ns; /* of event time */
+    uint64_t patience_ns;  /* it gives up when no node answers for so long */
+    atomic_int *interrupts;
+    /* About four times a second, and for each thing that happens; by the step. NULL: not. */
+    void (*progress)(void *argument, const struct pst_replay_report *report);
+    void (*log)(void *argument, const char *line);
+    void *argument;
+};
+struct pst_replay_report {
+    uint64_t rows, bytes;          /* sent, what was sent again among them */
+    uint64_t offset;               /* of the stream: what comes next */
+    uint64_t length;               /* of the stream; UINT64_MAX: not known yet */
+    uint64_t bytes_total;          /* of the file, where its end is the stream's; 0: not known */
+    int64_t time_first, time_last; /* event time; INT64_MIN: none yet */
+    uint64_t nanoseconds;          /* since the first byte was sent */
+    uint32_t connections;          /* that bytes were sent on */
+    bool before;                   /* all of it had been taken before */
+    char graph[256];
+    char why[400]; /* it did not end well */
+};
+struct pst_replay;
+/* Errors:  PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()): the file; PST_EINVAL: it cannot be read again; PST_ENOMEM. */
+int pst_replay_new(struct pst_world *world, const struct pst_replay_options *options, struct pst_replay **ret_replay);
+/* For world->run() with one worker. */
+pst_step pst_replay_step(void *argument, uint32_t worker);
+/* PST_OK: the graph is done, with all of the stream. PST_ESTOPPED: interrupted; the same again goes on. Else ret_report->why. */
+int pst_replay_free(struct pst_replay *replay, struct pst_replay_report *ret_report);
 
 #endif

@@ -9,6 +9,7 @@
  * from all workers at once. `max` (M) is raised in the turn, after every channel of this worker has been marked busy with
  * the watermark that held before: the other half of pst_channel_read_watermark(). */
 #include "engine/checkpoint.h"
+#include "engine/feed.h"
 
 #include <string.h>
 
@@ -50,6 +51,12 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
     input->number_base = run->site != NULL ? (uint64_t)run->site->input_index << INPUT_NUMBER_BITS : 0;
     atomic_flag_clear(&input->lock);
     atomic_init(&input->max, INT64_MIN);
+    if (run->options.fed) {
+        input->name = "the stream";
+        input->feed = pst_feed_new(run, input->block_bytes);
+        input->carry = pst_malloc(input->block_bytes);
+        return input->feed != NULL && input->carry != NULL ? PST_OK : PST_ENOMEM;
+    }
     int rc = world->file_open(world->self, path, PST_OPEN_READ, &input->file);
     if (rc != PST_OK && run->options.interrupts != NULL && atomic_load(run->options.interrupts) != 0) {
         pst_run_fail(run, PST_ESTOPPED, "stopped before the input %s could be opened", input->name);
@@ -82,10 +89,12 @@ void pst_input_none(struct input *input)
 void pst_input_fini(struct input *input, struct run *run)
 {
     pst_gunzip_free(input->gunzip);
+    pst_feed_free(input->feed);
     if (input->file != NULL)
         (void)run->world->file_close(run->world->self, input->file);
     pst_free(input->carry);
     input->file = NULL;
+    input->feed = NULL;
     input->gunzip = NULL;
     input->carry = NULL;
 }
@@ -93,8 +102,9 @@ void pst_input_fini(struct input *input, struct run *run)
 static int64_t read_more(struct run *run, char *to, size_t room)
 {
     struct input *input = &run->input;
-    int64_t count = input->gunzip != NULL ? pst_gunzip_read(input->gunzip, to, room)
-                                          : run->world->file_read(run->world->self, input->file, to, room);
+    int64_t count = input->feed != NULL     ? pst_feed_take(input->feed, to, room)
+                    : input->gunzip != NULL ? pst_gunzip_read(input->gunzip, to, room)
+                                            : run->world->file_read(run->world->self, input->file, to, room);
     if (count >= 0)
         input->bytes_read += (uint64_t)count;
     return count;
@@ -107,6 +117,11 @@ int pst_input_skip(struct run *run, uint64_t offset)
     uint64_t size, at = 0;
     char last = '\0';
     bool plain = input->gunzip == NULL;
+    if (input->feed != NULL) { /* whoever feeds it goes back to there */
+        pst_feed_begin_at(input->feed, offset);
+        input->offset = input->bytes_read = offset;
+        return PST_OK;
+    }
     if (strcmp(input->path, "-") == 0 || (plain && world->file_size(world->self, input->file, &size) != PST_OK)) {
         pst_run_fail(run, PST_EREFUSED, "%s cannot be read again, so a run that reads it cannot be resumed",
                      input->name);
@@ -261,7 +276,10 @@ static int read_block(struct worker *worker)
         do
             rc = claim(source, run);
         while (rc == PST_OK && source->block.text_bytes == 0 && !source->block.last);
-        if (rc == PST_EAGAIN)
+        if (rc == PST_EAGAIN && input->feed != NULL) {
+            if (!pst_feed_watch(input->feed, worker->index))
+                pst_wake_later(run, worker->index, worker->index);
+        } else if (rc == PST_EAGAIN)
             rc = run->world->file_watch(run->world->self, input->file, run->worker_base + worker->index) == PST_OK
                      ? PST_EAGAIN
                      : PST_EIO;

@@ -273,6 +273,7 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         return rc;
     hosted->options = (struct pst_run_options){
         .output_dir = pst_arena_printf(&hosted->arena, "%s/results/%s", node->options.directory, hosted->graph_name),
+        .fed = start->fed,
         .strict = start->strict,
         .frame_rows = start->frame_rows != 0 ? start->frame_rows : node->options.frame_rows,
         .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,
@@ -374,6 +375,12 @@ static void begin_ended(struct pst_node *node, uint32_t index)
     } else {
         started_tell(node, hosted);
     }
+}
+
+struct hosted *pst_node_hosted(struct pst_node *node, const char *graph_name, uint64_t incarnation)
+{
+    struct hosted *hosted = hosted_find(node, graph_name);
+    return hosted != NULL && hosted->incarnation == incarnation && !hosted->superseded ? hosted : NULL;
 }
 
 static struct hosted *beginning_find(const struct pst_node *node, const char *graph_name)

@@ -11,6 +11,7 @@
  *   election.c     who coordinates, where every node reaches the store
  *   tidings.c      what is said to a coordinator that has not heard it
  *   admin.c        what commands ask, and what they are told
+ *   replays.c      streams that come by a connection: who may send one, and where
  *
  * Thread:   the keeper's, unless said otherwise.
  * Holds true:
@@ -129,6 +130,7 @@ struct election {
 struct passed {       /* a command that the coordinator has been given, for a peer that waits */
     uint64_t request; /* ours; 0: none */
     uint64_t peer, peer_request;
+    bool replay; /* and not a command: whoever waits replays a stream */
 };
 
 struct attachment { /* a worker's own; `mail` is the keeper's way in */
@@ -320,6 +322,7 @@ struct graph_record {
     char path[PST_STORE_PATH_BYTES], ended_path[PST_STORE_PATH_BYTES];
     uint64_t version, ended_version;
     bool committing, again, ended_written;
+    bool claimed;                      /* the store does not have start->stream yet: nobody is told to send it */
     struct moving *moving;             /* moves.c; NULL: nothing has moved in this incarnation */
     struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
     uint32_t past_count;
@@ -382,6 +385,7 @@ struct submission {
     const char *input;                 /* its file; NULL: the graph's own */
     const struct pst_setting *sources; /* where several nodes read: node and file of each, instead of the two above */
     uint32_t source_count;
+    bool fed; /* it reads what a connection brings */
     bool strict;
     uint64_t asked_by, request;
     bool json, wait;
@@ -392,6 +396,10 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
                            struct pst_text *why);
 extern const char *const pst_graph_state_names[];                                       /* by enum graph_state */
 struct graph_record *pst_coordinator_graph(struct coordinator *duty, const char *name); /* NULL: there is none */
+/* Whether a stream may come now, and to whom: fills in `go`, whose texts live until the graphs change, and `sentence`. The
+ * graph that is meant is returned; NULL: there is none. */
+const struct graph_record *pst_coordinator_replay(struct pst_node *node, const Pst__Control *message, Pst__ReplayGo *go,
+                                                  char sentence[400]);
 
 /* To a member, the node itself too; who has no connection is told nothing. */
 void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message);
@@ -410,8 +418,21 @@ void pst_results_step(struct pst_node *node);
 void pst_results_fini(struct pst_node *node);
 void pst_results_part(struct hosted *hosted); /* its part was written, and nothing follows before that was told */
 void pst_results_complete(struct hosted *hosted, uint64_t id);
+/* replays.c */
+/* Somebody has a stream for a graph. From whoever has it, or from a node that hands it on. */
+void pst_replays_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);
+/* What the coordinator says to that. */
+void pst_replays_back(struct pst_node *node, const Pst__Control *message);
+/* It will say nothing: `request` of the peer is answered that it may ask again. */
+void pst_replays_lost(struct pst_node *node, struct peer *peer, uint64_t request);
+/* A graph's run that this node has begun, of this incarnation and no other; NULL: it has none. */
+struct hosted *pst_node_hosted(struct pst_node *node, const char *graph_name, uint64_t incarnation);
 
 /* admin.c */
+/* Hands it on to the coordinator; an answer to it finds its way back by taken(). Errors: *why says it. */
+int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why);
+/* Who is to have the answer; NULL: nobody waits any more. */
+struct peer *pst_admin_taken(struct pst_node *node, const Pst__Control *message, uint64_t *ret_request);
 void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *out,
                      const char *err);
 void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);

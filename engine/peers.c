@@ -284,6 +284,9 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
     case PST__CONTROL__BODY_ADMIN_REPLY:
         pst_admin_back(node, message);
         break;
+    case PST__CONTROL__BODY_REPLAY_GO:
+        pst_replays_back(node, message);
+        break;
     case PST__CONTROL__BODY_REFUSED:
         if (peer->state == PEER_GREETING || message->request == 1) {
             node->error = message->refused->error;
@@ -306,6 +309,8 @@ static void dispatch(struct pst_node *node, struct peer *peer, const Pst__Contro
         on_order(node, peer, message);
     else if (peer->state == PEER_UP && message->body_case == PST__CONTROL__BODY_READ)
         pst_results_on(node, peer, message);
+    else if (peer->state == PEER_UP && message->body_case == PST__CONTROL__BODY_REPLAY)
+        pst_replays_on(node, peer, message);
     else if (peer->state == PEER_UP &&
              (peer->role == PST__ROLE__ADMIN || message->body_case == PST__CONTROL__BODY_ADMIN))
         pst_admin_on(node, peer, message);
@@ -343,7 +348,7 @@ static const char *unpack_sentence(int error)
 
 static void receive(struct pst_node *node, struct peer *peer)
 {
-    for (uint32_t i = 0; i < MESSAGES_A_STEP && !peer->closing; i++) {
+    for (uint32_t i = 0; i < MESSAGES_A_STEP && !peer->closing && peer->conn != NULL; i++) {
         const void *bytes;
         size_t byte_count;
         int rc = node->world->net_receive(node->world->self, peer->conn, &bytes, &byte_count);

@@ -1,6 +1,7 @@
 /* run.c - opens, steps and ends a graph whose instances and channels build.c has made, and says how it ended. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/feed.h"
 #include "engine/lane.h"
 #include "engine/link.h"
 #include "engine/spill.h"
@@ -171,6 +172,8 @@ static pst_step worker_done(struct worker *worker)
 {
     for (uint32_t l = 0; l < worker->link_count; l++)
         pst_link_close(worker->links[l]);
+    if (worker->index == 0 && worker->run->input.feed != NULL)
+        pst_feed_close(worker->run->input.feed);
     return PST_STEP_DONE;
 }
 
@@ -247,6 +250,8 @@ pst_step pst_run_step(void *argument, uint32_t index)
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_receive(worker->links[l]);
     uint64_t then_ns = run->world->now_ns(run->world->self);
+    if (index == 0 && run->input.feed != NULL)
+        any |= pst_feed_step(run->input.feed);
     any |= source_step(worker, false, &then_ns);
     for (uint32_t p = 0; p < worker->partition_count; p++) {
         bool did = pst_partition_step(worker->partitions[p]);
@@ -344,7 +349,8 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
 
 static int build(struct run *run)
 {
-    const char *input = run->options.input != NULL ? run->options.input : run->graph->nodes[run->graph->source].file;
+    const char *file = run->graph->nodes[run->graph->source].file;
+    const char *input = run->options.fed ? "" : run->options.input != NULL ? run->options.input : file;
     int rc = pst_checkpoint_init(run);
     atomic_init(&run->input_end, INT64_MIN);
     if (rc == PST_OK && pst_reads(run))

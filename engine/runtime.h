@@ -47,6 +47,7 @@ struct run;
 struct worker;
 struct far;
 struct link;
+struct feed;
 
 /* Where the instances of a graph are, on several nodes. The same on all of them for one incarnation but for this_node; borrowed by the
  * run. Every node has the channels of the whole graph in one order, so that a number names a channel. */
@@ -277,6 +278,7 @@ struct source { /* the source on one worker: it reads, parses, takes its turn, a
 struct input {
     struct pst_file *file;
     struct gunzip *gunzip;
+    struct feed *feed; /* feed.h; NULL: it is read from the file */
     const char *name, *path;
     uint64_t bytes_total;
     /* by lock: reading */

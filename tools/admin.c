@@ -113,13 +113,17 @@ static int submit_run(const struct pst_call *call)
     struct asked asked = {0};
     struct pst_text text = {0};
     const char *input = pst_call_flag(call, "input");
+    if (input != NULL && pst_call_flag(call, "listen") != NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--input names a file, and with --listen none is read");
+        return PST_EXIT_USAGE;
+    }
     asked.arguments[asked.question.argument_count++] = "submit";
     asked.arguments[asked.question.argument_count++] = call->operands[0];
     for (uint32_t i = 0; i < call->flag_count; i++) {
         bool source = strcmp(call->flags[i].flag->name, "source") == 0;
         if (!source && strcmp(call->flags[i].flag->name, "set") != 0)
             continue;
-        if (asked.question.argument_count + 6 > ARGUMENTS_MAX) {
+        if (asked.question.argument_count + 7 > ARGUMENTS_MAX) {
             pst_complain(call, PST_EXIT_USAGE, "too many --set or --source");
             return PST_EXIT_USAGE;
         }
@@ -131,6 +135,8 @@ static int submit_run(const struct pst_call *call)
         asked.arguments[asked.question.argument_count++] = "--input";
         asked.arguments[asked.question.argument_count++] = input;
     }
+    if (pst_call_flag(call, "listen") != NULL)
+        asked.arguments[asked.question.argument_count++] = "--listen";
     if (pst_call_flag(call, "strict") != NULL)
         asked.arguments[asked.question.argument_count++] = "--strict";
     if (pst_call_flag(call, "wait") != NULL)
@@ -154,6 +160,7 @@ static const struct pst_flag submit_flags[] = {
      "read.",
      NULL},
     {"input", 'i', "FILE", false, "Read FILE, a path on that node, instead of the source's file.", NULL},
+    {"listen", 0, NULL, false, "Read no file, but what `penstock replay` sends.", NULL},
     {"strict", 0, NULL, false, "Stop at the first malformed line.", NULL},
     {"wait", 0, NULL, false, "End when the graph has ended, and not when it runs.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
@@ -175,6 +182,9 @@ const struct pst_verb pst_verb_submit = {
         "DIR/results/GRAPH/: as NAME.part while it runs, as NAME when it is complete; `penstock status` says which "
         "node "
         "that is.\n\n"
+        "With `--listen` the source reads no file: it waits for a stream that `penstock replay` sends. When the node "
+        "that "
+        "reads dies, another one goes on.\n\n"
         "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"

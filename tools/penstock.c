@@ -28,6 +28,7 @@ const struct pst_verb *const pst_verbs[] = {
     &pst_verb_top,
     &pst_verb_results,
     &pst_verb_cancel,
+    &pst_verb_replay,
     &pst_verb_version,
     &pst_verb_help,
     NULL,
