@@ -157,7 +157,7 @@ static uint64_t limit_now(const struct feed *feed)
 static int go_send(struct feed *feed)
 {
     const struct site *site = feed->run->site;
-    const struct pst_graph_node *source = &feed->run->graph->nodes[feed->run->graph->source];
+    const struct pst_schema *schema = &feed->run->graph->nodes[feed->run->graph->source].outputs[0].schema;
     uint64_t limit = limit_now(feed);
     Pst__ReplayGo go = PST__REPLAY_GO__INIT;
     Pst__Control message = PST__CONTROL__INIT;
@@ -166,7 +166,11 @@ static int go_send(struct feed *feed)
     go.open = true;
     go.offset = pst_feed_received(feed);
     go.limit = limit;
-    go.time_column = (uint32_t)source->outputs[0].schema.time_field;
+    go.time_column = (uint32_t)schema->time_field;
+    go.columns = schema->field_count;
+    pst_type type = schema->fields[schema->time_field].type;
+    go.time_min = type == PST_I64 ? INT64_MIN : 0;
+    go.time_max = type == PST_U32 ? UINT32_MAX : INT64_MAX;
     go.client = feed->conn_client;
     message.request = feed->request;
     message.body_case = PST__CONTROL__BODY_REPLAY_GO;

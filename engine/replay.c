@@ -208,8 +208,13 @@ static void feed_begin(struct pst_replay *replay, const Pst__ReplayGo *go)
     replay->limit = go->limit;
     replay->said[0] = '\0';
     replay->busy_ns = replay->wait_ns = 0;
+    const struct tape_lines lines = {.column =
+                                         options->time_column >= 0 ? (uint32_t)options->time_column : go->time_column,
+                                     .column_count = go->columns,
+                                     .time_min = go->time_min,
+                                     .time_max = go->time_max};
     if (!replay->fed)
-        pst_tape_column(replay->tape, options->time_column >= 0 ? (uint32_t)options->time_column : go->time_column);
+        pst_tape_lines(replay->tape, &lines);
     replay->fed = true;
     pst_tape_seek(replay->tape, go->offset);
     note(replay, "node %s takes it, from byte %llu on", go->node, (unsigned long long)go->offset);

@@ -14,7 +14,7 @@ struct tape {
     bool packed;
     uint64_t file_bytes;
     int64_t from, until;
-    uint32_t column;
+    struct tape_lines lines;
     /* buffer[at, count) is not used up; `file_at` is the place of buffer[at] in the file */
     char *buffer;
     size_t at, count;
@@ -67,7 +67,7 @@ void pst_tape_close(struct tape *tape)
     pst_free(tape);
 }
 
-void pst_tape_column(struct tape *tape, uint32_t column) { tape->column = column; }
+void pst_tape_lines(struct tape *tape, const struct tape_lines *lines) { tape->lines = *lines; }
 
 uint64_t pst_tape_file_bytes(const struct tape *tape)
 {
@@ -78,10 +78,17 @@ uint64_t pst_tape_offset(const struct tape *tape) { return tape->file_at - tape-
 
 /* ---- lines ---- */
 
-bool pst_tape_time(const char *line, size_t byte_count, uint32_t column, int64_t *ret_time)
+bool pst_tape_time(const char *line, size_t byte_count, const struct tape_lines *lines, int64_t *ret_time)
 {
     const char *end = line + byte_count;
-    for (; column != 0; column--) {
+    uint32_t column = 0, commas = 0;
+    while (end != line && (end[-1] == '\n' || end[-1] == '\r'))
+        end--;
+    for (const char *c = line; lines->column_count != 0 && (c = memchr(c, ',', (size_t)(end - c))) != NULL; c++)
+        commas++;
+    if (lines->column_count != 0 && commas + 1 != lines->column_count)
+        return false;
+    for (; column != lines->column; column++) {
         const char *comma = memchr(line, ',', (size_t)(end - line));
         if (comma == NULL)
             return false;
@@ -96,10 +103,10 @@ bool pst_tape_time(const char *line, size_t byte_count, uint32_t column, int64_t
             return false;
         value = value * 10 + digit;
     }
-    if (line == digits || (line < end && *line != ',' && *line != '\r' && *line != '\n'))
+    if (line == digits || (line < end && *line != ','))
         return false;
     *ret_time = (int64_t)(minus ? 0 - value : value);
-    return true;
+    return *ret_time >= lines->time_min && *ret_time <= lines->time_max;
 }
 
 /* Of the line at `from` in the buffer. */
@@ -108,7 +115,7 @@ static bool time_at(const struct tape *tape, size_t from, size_t byte_count, int
     const char *line = tape->buffer + from;
     size_t mark =
         tape->file_at + (from - tape->at) == 0 && byte_count >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    return pst_tape_time(line + mark, byte_count - mark, tape->column, ret_time);
+    return pst_tape_time(line + mark, byte_count - mark, &tape->lines, ret_time);
 }
 
 /* The bytes of the line at `from`, its end among them; 0: its end is not in the buffer, and may still come. */
@@ -254,22 +261,33 @@ static void piece_blind(struct tape *tape, size_t bytes_max, struct piece *piece
     piece->byte_count = count < bytes_max ? count : bytes_max;
 }
 
+/* The first event time behind a place in the buffer; false: none that is there already. */
+static bool time_behind(const struct tape *tape, size_t from, int64_t *ret_time)
+{
+    size_t bytes;
+    for (; from < tape->count && (bytes = line_bytes(tape, from)) != 0; from += bytes)
+        if (time_at(tape, from, bytes, ret_time))
+            return true;
+    return false;
+}
+
 /* Line by line: those that are due, and below the stream's end. A line that does not fit goes in parts. */
 static void piece_lines(struct tape *tape, size_t bytes_max, int64_t due, struct piece *piece)
 {
     bool mid_line = tape->mid_line;
     while (piece->byte_count < bytes_max && tape->at + piece->byte_count < tape->count) {
         size_t from = tape->at + piece->byte_count, bytes = line_bytes(tape, from);
-        int64_t time;
+        int64_t time, behind;
         if (bytes == 0)
             return;
-        if (!mid_line && time_at(tape, from, bytes, &time)) {
-            if (time >= tape->until)
-                tape->end = tape->file_at + piece->byte_count;
-            else if (time > due)
-                piece->next = time;
-            if (time >= tape->until || time > due)
-                return;
+        bool timed = !mid_line && time_at(tape, from, bytes, &time);
+        if (timed && time >= tape->until) {
+            tape->end = tape->file_at + piece->byte_count;
+            return;
+        }
+        if (timed && time > due && (!time_behind(tape, from + bytes, &behind) || behind > due)) {
+            piece->next = time;
+            return;
         }
         if (piece->byte_count + bytes > bytes_max && piece->byte_count != 0)
             return;

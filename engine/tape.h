@@ -16,8 +16,12 @@ struct tape;
 /* Errors: PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()); PST_EINVAL: not a regular file; PST_ENOMEM. */
 int pst_tape_open(struct pst_world *world, const char *path, int64_t from, int64_t until, struct tape **ret_tape);
 void pst_tape_close(struct tape *tape);
-/* Where a line's event time stands: the column, from 0. Before anything is read. */
-void pst_tape_column(struct tape *tape, uint32_t column);
+struct tape_lines {                /* which of them have an event time */
+    uint32_t column, column_count; /* where it stands, from 0; how many there are, 0: any number */
+    int64_t time_min, time_max;
+};
+/* Before anything is read. */
+void pst_tape_lines(struct tape *tape, const struct tape_lines *lines);
 uint64_t pst_tape_file_bytes(const struct tape *tape); /* 0: they say nothing of the stream's length */
 
 /* From this byte on. Then reach() until it says PST_OK; PST_EAGAIN: again. PST_EDATA: damaged, or the stream is not so long; PST_EIO. */
@@ -32,13 +36,14 @@ struct piece { /* borrowed until the next call */
     int64_t newest; /* event time of the last line that begins in it and has one; INT64_MIN: none */
     int64_t next;   /* PST_EAGAIN: event time of the line that is not due yet; INT64_MIN: the file has nothing now */
 };
-/* The next bytes, up to bytes_max and before the first line above `due`; INT64_MAX: all are due. PST_OK; PST_EAGAIN; PST_ESTOPPED: the
+/* The next bytes, up to bytes_max and before the first line above `due`; INT64_MAX: all are due. A line alone that is above it, the one
+ * behind it being below, is no reason to wait: its clock was wrong. PST_OK; PST_EAGAIN; PST_ESTOPPED: the
  * stream ends here; PST_EDATA, PST_EIO. They are the next ones again until took() says otherwise. */
 int pst_tape_next(struct tape *tape, size_t bytes_max, int64_t due, struct piece *ret_piece);
 void pst_tape_took(struct tape *tape, const struct piece *piece);
 uint64_t pst_tape_offset(const struct tape *tape);
 
-/* The number in a column of a line, which may have its end behind it. False: there is none. Fuzzed. */
-bool pst_tape_time(const char *line, size_t byte_count, uint32_t column, int64_t *ret_time);
+/* The event time of a line, which may have its end behind it. False: it has none. Fuzzed. */
+bool pst_tape_time(const char *line, size_t byte_count, const struct tape_lines *lines, int64_t *ret_time);
 
 #endif

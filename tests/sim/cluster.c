@@ -359,7 +359,7 @@ static void client_ask(struct cluster *cluster)
     Pst__Admin admin = PST__ADMIN__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     char settings[SCENE_SETTINGS_MAX][100], readers[CLUSTER_NODES_MAX][20],
-        *arguments[SCENE_SETTINGS_MAX + 2 + 2 * CLUSTER_NODES_MAX] = {(char *)(uintptr_t) "submit",
+        *arguments[SCENE_SETTINGS_MAX + 3 + 2 * CLUSTER_NODES_MAX] = {(char *)(uintptr_t) "submit",
                                                                       (char *)(uintptr_t) "graph"};
     admin.arguments = arguments;
     admin.n_arguments = 2;
@@ -377,6 +377,8 @@ static void client_ask(struct cluster *cluster)
         arguments[admin.n_arguments++] = (char *)(uintptr_t) "--source";
         arguments[admin.n_arguments++] = (char *)(uintptr_t)names[cluster->source];
     }
+    if (cluster->fed)
+        arguments[admin.n_arguments++] = (char *)(uintptr_t) "--listen";
     char what[100], number[20];
     client->moving = 0;
     if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
@@ -480,6 +482,99 @@ static pst_step client_step(void *argument, uint32_t worker)
     return PST_STEP_IDLE;
 }
 
+/* ---- the player ---- */
+
+static void player_log(void *argument, const char *line)
+{
+    struct cluster *cluster = argument;
+    cluster->player.resumed += strstr(line, "takes it, from byte") != NULL && strstr(line, "byte 0 on") == NULL;
+    if (getenv("PST_TEST_LOG") != NULL)
+        print_message("%llu player: %s\n", (unsigned long long)cluster->turns, line);
+}
+
+static void player_progress(void *argument, const struct pst_replay_report *report)
+{
+    struct cluster *cluster = argument;
+    cluster->player.report = *report;
+}
+
+/* Of any node that is up. */
+static void player_begin(struct cluster *cluster)
+{
+    struct cluster_player *player = &cluster->player;
+    uint32_t i = (uint32_t)sim_random(&cluster->random, cluster->node_count);
+    if (cluster->nodes[i].node == NULL)
+        return;
+    if (!player->added) {
+        const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
+        sim_put(&player->sim, "stream.csv", rows->bytes, rows->count);
+        player->index = cluster->net.node_count;
+        sim_net_add(&cluster->net, &player->sim);
+        player->added = true;
+    }
+    cluster->net.down[player->index] = false;
+    player->options = (struct pst_replay_options){.file = "stream.csv",
+                                                  .address = addresses[i],
+                                                  .graph = "",
+                                                  .source = "",
+                                                  .stream = "the-stream",
+                                                  .from = INT64_MIN,
+                                                  .until = INT64_MAX,
+                                                  .time_column = -1,
+                                                  .speed = player->speed,
+                                                  .time_unit_ns = 1000000000,
+                                                  .patience_ns = UINT64_C(60) * 1000000000,
+                                                  .log = player_log,
+                                                  .progress = player_progress,
+                                                  .argument = cluster};
+    assert_int_equal(pst_replay_new(&player->sim.world, &player->options, &player->replay), PST_OK);
+    player->begun++;
+    sim_begin(&player->sim, 1, pst_replay_step, player->replay);
+}
+
+static int player_end(struct cluster *cluster)
+{
+    struct cluster_player *player = &cluster->player;
+    int rc = pst_replay_free(player->replay, &player->report);
+    player->replay = NULL;
+    player->bytes_sent += player->report.bytes;
+    sim_end(&player->sim);
+    return rc;
+}
+
+void cluster_player_kill(struct cluster *cluster)
+{
+    struct cluster_player *player = &cluster->player;
+    if (player->replay == NULL)
+        return;
+    for (uint32_t k = 0; k < cluster->net.node_count; k++)
+        sim_net_break(&cluster->net, player->index, k);
+    cluster->net.down[player->index] = true;
+    player->sim.cut = true;
+    (void)player_end(cluster);
+    sim_net_crash(&cluster->net, player->index);
+    sim_revive(&player->sim);
+    player->killed++;
+}
+
+/* It begins when there is a graph, and anew when it found nobody. */
+static void player_look(struct cluster *cluster, const char *what)
+{
+    struct cluster_player *player = &cluster->player;
+    if (!cluster->fed || player->ended || !cluster->client.taken)
+        return;
+    if (player->replay == NULL) {
+        player_begin(cluster);
+    } else if (player->sim.workers_left == 0) {
+        int rc = player_end(cluster);
+        player->ended = rc == PST_OK;
+        if (rc != PST_OK && getenv("PST_TEST_LOG") != NULL)
+            print_message("%llu player: %s\n", (unsigned long long)cluster->turns, player->report.why);
+        if (rc != PST_OK && rc != PST_EIO && rc != PST_ETIMEOUT && rc != PST_EREFUSED)
+            fail_msg("%s: the player ends: %s", what, player->report.why);
+    }
+}
+
 /* ---- running ---- */
 
 void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text *graph,
@@ -514,6 +609,7 @@ void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text 
     store_sim_init(&cluster->coordination, seed);
     cluster->coordination.changed = store_changed;
     cluster->coordination.self = cluster;
+    sim_init(&cluster->player.sim, seed + 1);
 }
 
 /* The header, and the rows whose last field, the house, is this one's. */
@@ -537,8 +633,10 @@ void cluster_begin(struct cluster *cluster)
 {
     const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
     struct sim *source = &cluster->nodes[cluster->source].sim;
-    sim_put(source, "in.csv", rows->bytes, rows->count);
-    sim_put(source, "meters.csv", rows->bytes, rows->count);
+    if (!cluster->fed) {
+        sim_put(source, "in.csv", rows->bytes, rows->count);
+        sim_put(source, "meters.csv", rows->bytes, rows->count);
+    }
     for (uint32_t i = 0; i < cluster->reader_count; i++)
         houses_put(cluster, i);
     sim_net_add(&cluster->net, &cluster->client.sim);
@@ -563,10 +661,12 @@ void cluster_fini(struct cluster *cluster)
     assert_null(cluster->sessions);
     store_sim_fini(&cluster->coordination);
     sim_end(&cluster->client.sim);
+    cluster_player_kill(cluster);
     sim_net_fini(&cluster->net);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         sim_fini(&cluster->nodes[i].sim);
     sim_fini(&cluster->client.sim);
+    sim_fini(&cluster->player.sim);
     sim_fini(&cluster->shared);
     pst_secret_free(cluster->key);
     for (uint32_t i = 0; i < CLUSTER_RECORDS_MAX; i++)
@@ -623,8 +723,9 @@ void cluster_turn(struct cluster *cluster, const char *what)
 {
     sessions_turn(cluster);
     if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX)
-        fail_msg("%s: nothing goes on any more after %llu turns; the client was told: %s", what,
-                 (unsigned long long)cluster->turns, cluster->client.says);
+        fail_msg("%s: nothing goes on any more after %llu turns, %llu ms; %llu bytes replayed; the client was told: %s",
+                 what, (unsigned long long)cluster->turns, (unsigned long long)(cluster->net.now_ns / 1000000),
+                 (unsigned long long)cluster->player.report.offset, cluster->client.says);
 }
 
 /* Some die within a step of their disk: in the middle of writing a checkpoint, for one. */
@@ -648,7 +749,7 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
 {
     uint32_t spared = first_too ? 0 : 1, off = 0; /* off: the node that is cut off */
     uint64_t next = kills != 0 ? cluster->turns + sim_random(&cluster->random, 1500) : UINT64_MAX;
-    while (!cluster->client.done) {
+    while (!cluster->client.done || (cluster->fed && !cluster->player.ended)) {
         cluster_turn(cluster, what);
         kill_amid(cluster);
         if (cluster->store_faults != 0 && cluster->client.taken && cluster->net.now_ns >= cluster->store_fault_ns) {
@@ -656,6 +757,7 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
             cluster->store_fault_ns = cluster->net.now_ns + sim_random(&cluster->random, 400 * 1000 * 1000);
             cluster_store_fault(cluster);
         }
+        player_look(cluster, what);
         if (cluster->turns < next)
             continue;
         uint32_t i = spared + (uint32_t)sim_random(&cluster->random, cluster->node_count - spared);
@@ -670,6 +772,10 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
             continue;
         }
         next = cluster->turns + 100 + sim_random(&cluster->random, 2000);
+        if (cluster->fed && kills != 0 && sim_random(&cluster->random, 4) == 0) {
+            cluster_player_kill(cluster);
+            continue;
+        }
         if (node->node == NULL) {
             cluster_up(cluster, i);
         } else if (kills != 0 && node->sim.cut_step == 0) {

@@ -54,12 +54,27 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     uint32_t incarnation;
 };
 
+struct
+    cluster_player { /* where the graph is fed: one more world, with the stream on its disk. Killed, it begins anew */
+    struct sim sim;
+    struct pst_replay *replay; /* NULL: it does not run */
+    struct pst_replay_options options;
+    struct pst_replay_report report; /* of the one that ended last */
+    uint32_t index;                  /* in the network */
+    double speed;                    /* 0: as fast as it goes */
+    bool added, ended;               /* ended: all of the stream was taken */
+    uint32_t begun, killed, resumed; /* resumed: connections that did not begin with the first byte */
+    uint64_t bytes_sent;
+};
+
 struct cluster {
     struct sim_net net;
     struct cluster_node nodes[CLUSTER_NODES_MAX];
     uint32_t node_count;
     struct cluster_store store;
     struct cluster_client client;
+    bool fed; /* the graph waits for a stream, which `player` has, and no node */
+    struct cluster_player player;
     struct scene like; /* its settings, and sizes of a seed */
     struct sim random;
     const struct pst_text *graph;
@@ -97,6 +112,8 @@ void cluster_turn(struct cluster *cluster, const char *what);
 void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const char *what);
 /* One fault of the store that all reach: a session ends, or a node does not reach it for a while, or none does. */
 void cluster_store_fault(struct cluster *cluster);
+/* The player, at any moment; it begins anew later. */
+void cluster_player_kill(struct cluster *cluster);
 /* Every file of `wanted` is where the results are, with the same bytes. */
 void cluster_same(const struct scene *wanted, struct cluster *cluster, const char *graph_name, const char *what);
 /* How much of the input was read, by all incarnations. */
