@@ -325,7 +325,7 @@ struct pst_replay_report {
     uint64_t offset;               /* of the stream: what comes next */
     uint64_t length;               /* of the stream; UINT64_MAX: not known yet */
     uint64_t bytes_total;          /* of the file, where its end is the stream's; 0: not known */
-    int64_t time_first, time_last; /* event time; INT64_MIN: none yet */
+    int64_t time_first, time_last; /* event time that was sent first, and last; INT64_MIN: none yet */
     uint64_t nanoseconds;          /* since the first byte was sent */
     uint32_t connections;          /* that bytes were sent on */
     bool before;                   /* all of it had been taken before */

@@ -328,7 +328,7 @@ static void sent(struct pst_replay *replay)
     if (replay->piece.newest != INT64_MIN) {
         if (report->time_first == INT64_MIN)
             report->time_first = replay->piece.first;
-        report->time_last = replay->piece.newest > report->time_last ? replay->piece.newest : report->time_last;
+        report->time_last = replay->piece.newest;
     }
     report->rows += replay->piece.rows;
     report->bytes += replay->piece.byte_count;

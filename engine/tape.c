@@ -261,14 +261,20 @@ static void piece_blind(struct tape *tape, size_t bytes_max, struct piece *piece
     piece->byte_count = count < bytes_max ? count : bytes_max;
 }
 
-/* The first event time behind a place in the buffer; false: none that is there already. */
-static bool time_behind(const struct tape *tape, size_t from, int64_t *ret_time)
+/* Is what stands at a place alone above `due`? The two event times behind it say so, as far as they are in the buffer. */
+static bool is_alone(const struct tape *tape, size_t from, int64_t due)
 {
+    uint32_t seen = 0;
     size_t bytes;
-    for (; from < tape->count && (bytes = line_bytes(tape, from)) != 0; from += bytes)
-        if (time_at(tape, from, bytes, ret_time))
-            return true;
-    return false;
+    for (; seen != 2 && from < tape->count && (bytes = line_bytes(tape, from)) != 0; from += bytes) {
+        int64_t time;
+        if (!time_at(tape, from, bytes, &time))
+            continue;
+        if (time > due)
+            return false;
+        seen++;
+    }
+    return seen != 0;
 }
 
 /* Line by line: those that are due, and below the stream's end. A line that does not fit goes in parts. */
@@ -277,7 +283,7 @@ static void piece_lines(struct tape *tape, size_t bytes_max, int64_t due, struct
     bool mid_line = tape->mid_line;
     while (piece->byte_count < bytes_max && tape->at + piece->byte_count < tape->count) {
         size_t from = tape->at + piece->byte_count, bytes = line_bytes(tape, from);
-        int64_t time, behind;
+        int64_t time;
         if (bytes == 0)
             return;
         bool timed = !mid_line && time_at(tape, from, bytes, &time);
@@ -285,7 +291,7 @@ static void piece_lines(struct tape *tape, size_t bytes_max, int64_t due, struct
             tape->end = tape->file_at + piece->byte_count;
             return;
         }
-        if (timed && time > due && (!time_behind(tape, from + bytes, &behind) || behind > due)) {
+        if (timed && time > due && !is_alone(tape, from + bytes, due)) {
             piece->next = time;
             return;
         }

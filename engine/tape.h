@@ -36,8 +36,8 @@ struct piece { /* borrowed until the next call */
     int64_t newest; /* event time of the last line that begins in it and has one; INT64_MIN: none */
     int64_t next;   /* PST_EAGAIN: event time of the line that is not due yet; INT64_MIN: the file has nothing now */
 };
-/* The next bytes, up to bytes_max and before the first line above `due`; INT64_MAX: all are due. A line alone that is above it, the one
- * behind it being below, is no reason to wait: its clock was wrong. PST_OK; PST_EAGAIN; PST_ESTOPPED: the
+/* The next bytes, up to bytes_max and before the first line above `due`; INT64_MAX: all are due. A line alone that is above it, the two
+ * behind it being due, is no reason to wait: its clock was wrong. PST_OK; PST_EAGAIN; PST_ESTOPPED: the
  * stream ends here; PST_EDATA, PST_EIO. They are the next ones again until took() says otherwise. */
 int pst_tape_next(struct tape *tape, size_t bytes_max, int64_t due, struct piece *ret_piece);
 void pst_tape_took(struct tape *tape, const struct piece *piece);

@@ -561,7 +561,7 @@ void cluster_player_kill(struct cluster *cluster)
 static void player_look(struct cluster *cluster, const char *what)
 {
     struct cluster_player *player = &cluster->player;
-    if (!cluster->fed || player->ended || !cluster->client.taken)
+    if (!cluster->fed || player->held || player->ended || !cluster->client.taken)
         return;
     if (player->replay == NULL) {
         player_begin(cluster);

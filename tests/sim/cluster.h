@@ -62,6 +62,7 @@ struct
     struct pst_replay_report report; /* of the one that ended last */
     uint32_t index;                  /* in the network */
     double speed;                    /* 0: as fast as it goes */
+    bool held;                       /* it does not begin yet */
     bool added, ended;               /* ended: all of the stream was taken */
     uint32_t begun, killed, resumed; /* resumed: connections that did not begin with the first byte */
     uint64_t bytes_sent;

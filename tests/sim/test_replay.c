@@ -136,10 +136,231 @@ static void query_2_goes_on_from_its_checkpoints(void **state)
     killed(OUTLIERS, "outliers", true);
 }
 
+/* ---- somebody who breaks the rules ---- */
+
+enum wrong {
+    WRONG_OFFSET,
+    WRONG_LIMIT,
+    WRONG_INCARNATION,
+    WRONG_BODY,
+    WRONG_LENGTH,
+    WRONG_BYTES,
+    WRONG_BEHIND_END,
+    WRONG_SILENCE, /* a part of the stream, and then nothing more */
+    WRONG_COUNT
+};
+
+struct rogue {
+    struct sim sim;
+    enum wrong wrong;
+    const struct pst_text *rows; /* the stream */
+    struct pst_conn *conn;
+    char address[64];
+    bool greeted, asked, open;
+    uint32_t refused;
+    uint64_t incarnation, limit;
+};
+
+static void rogue_send(struct rogue *rogue, Pst__Control *message)
+{
+    struct pst_text text = {0};
+    message->request = 3;
+    message->graph = (char *)(uintptr_t) "load";
+    message->incarnation = rogue->incarnation;
+    assert_int_equal(pst_control_pack(message, &text), PST_OK);
+    assert_int_equal(rogue->sim.world.net_send(&rogue->sim, rogue->conn, text.bytes, text.count), PST_OK);
+    pst_text_fini(&text);
+}
+
+static void rogue_ask(struct rogue *rogue)
+{
+    Pst__Hello hello = PST__HELLO__INIT;
+    Pst__Replay replay = PST__REPLAY__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    hello.role = PST__ROLE__ADMIN;
+    message.body_case = PST__CONTROL__BODY_HELLO;
+    message.hello = &hello;
+    if (!rogue->greeted)
+        rogue_send(rogue, &message);
+    rogue->greeted = rogue->asked = true;
+    replay.stream = (char *)(uintptr_t) "the-stream";
+    replay.client = 12345;
+    message.body_case = PST__CONTROL__BODY_REPLAY;
+    message.replay = &replay;
+    rogue_send(rogue, &message);
+}
+
+static void rogue_bytes(struct rogue *rogue, uint64_t offset, size_t count)
+{
+    Pst__ReplayBytes bytes = PST__REPLAY_BYTES__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    bytes.offset = offset;
+    bytes.payload = (ProtobufCBinaryData){count, (uint8_t *)rogue->rows->bytes + offset};
+    message.body_case = PST__CONTROL__BODY_REPLAY_BYTES;
+    message.replay_bytes = &bytes;
+    rogue_send(rogue, &message);
+}
+
+static void rogue_end(struct rogue *rogue, uint64_t length)
+{
+    Pst__ReplayEnd end = PST__REPLAY_END__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    end.length = length;
+    message.body_case = PST__CONTROL__BODY_REPLAY_END;
+    message.replay_end = &end;
+    rogue_send(rogue, &message);
+}
+
+static void rogue_misbehave(struct rogue *rogue)
+{
+    Pst__Control message = PST__CONTROL__INIT;
+    Pst__Stop stop = PST__STOP__INIT;
+    rogue->open = true;
+    switch (rogue->wrong) {
+    case WRONG_OFFSET:
+        rogue_bytes(rogue, 1, 100);
+        break;
+    case WRONG_LIMIT:
+        rogue_bytes(rogue, rogue->limit < 60000 ? 0 : 1, rogue->limit < 60000 ? (size_t)rogue->limit + 1 : 100);
+        break;
+    case WRONG_INCARNATION:
+        rogue->incarnation++;
+        rogue_bytes(rogue, 0, 100);
+        break;
+    case WRONG_BODY:
+        message.body_case = PST__CONTROL__BODY_STOP;
+        message.stop = &stop;
+        rogue_send(rogue, &message);
+        break;
+    case WRONG_LENGTH:
+        rogue_bytes(rogue, 0, 100);
+        rogue_end(rogue, 101);
+        break;
+    case WRONG_BYTES:
+        assert_int_equal(rogue->sim.world.net_send(&rogue->sim, rogue->conn, "\x01\x02\x03", 3), PST_OK);
+        break;
+    case WRONG_BEHIND_END:
+        rogue_end(rogue, 0);
+        rogue_bytes(rogue, 0, 100);
+        break;
+    default:
+        rogue_bytes(rogue, 0, 150);
+        break;
+    }
+}
+
+/* True: it is over. */
+static bool rogue_hears(struct rogue *rogue, const void *bytes, size_t byte_count)
+{
+    struct pst_arena arena;
+    Pst__Control *message;
+    bool over = false;
+    pst_arena_init(&arena);
+    assert_int_equal(pst_control_unpack(bytes, byte_count, SIZE_MAX, &arena, &message), PST_OK);
+    const Pst__ReplayGo *go = message->body_case == PST__CONTROL__BODY_REPLAY_GO ? message->replay_go : NULL;
+    rogue->refused += message->body_case == PST__CONTROL__BODY_REFUSED;
+    if (go != NULL && go->open) {
+        rogue->incarnation = message->incarnation;
+        rogue->limit = go->limit;
+        rogue_misbehave(rogue);
+        over = rogue->wrong == WRONG_SILENCE;
+    } else if (go != NULL) {
+        bool elsewhere = go->error == PST_OK && strcmp(go->address, rogue->address) != 0;
+        if (elsewhere)
+            (void)snprintf(rogue->address, sizeof rogue->address, "%s", go->address);
+        rogue->asked = false;
+        if (elsewhere) {
+            rogue->sim.world.net_close(&rogue->sim, rogue->conn);
+            rogue->conn = NULL;
+            rogue->greeted = false;
+        }
+    }
+    pst_arena_fini(&arena);
+    return over;
+}
+
+static pst_step rogue_step(void *argument, uint32_t worker)
+{
+    struct rogue *rogue = argument;
+    const struct pst_world *world = &rogue->sim.world;
+    char peer[PST_PEER_BYTES];
+    const void *bytes;
+    size_t byte_count;
+    int rc;
+    assert_int_equal(worker, 0);
+    (void)world->alarm(world->self, 0, rogue->sim.now_ns + 10000000);
+    if (rogue->conn == NULL)
+        assert_int_equal(world->net_connect(world->self, 0, rogue->address, &rogue->conn), PST_OK);
+    if (!rogue->greeted && world->net_peer(world->self, rogue->conn, peer) != PST_OK)
+        return PST_STEP_IDLE;
+    if (!rogue->asked)
+        rogue_ask(rogue);
+    while (rogue->conn != NULL &&
+           (rc = world->net_receive(world->self, rogue->conn, &bytes, &byte_count)) != PST_EAGAIN) {
+        bool over = rc != PST_OK || rogue_hears(rogue, bytes, byte_count);
+        if (!over)
+            continue;
+        world->net_close(world->self, rogue->conn);
+        return PST_STEP_DONE;
+    }
+    return PST_STEP_IDLE;
+}
+
+static void one_rogue(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct rogue *rogue = calloc(1, sizeof *rogue);
+    char what[80];
+    (void)snprintf(what, sizeof what, "a rogue, seed %llu", (unsigned long long)seed);
+    cluster_init(cluster, seed, text, query_input);
+    cluster->fed = cluster->player.held = true;
+    cluster_begin(cluster);
+    while (!cluster->client.taken)
+        cluster_turn(cluster, what);
+    sim_init(&rogue->sim, seed);
+    sim_net_add(&cluster->net, &rogue->sim);
+    rogue->wrong = seed % WRONG_COUNT;
+    rogue->rows = scene_file(&cluster->like, "in.csv");
+    (void)snprintf(rogue->address, sizeof rogue->address, "n0:1");
+    sim_begin(&rogue->sim, 1, rogue_step, rogue);
+    while (rogue->sim.workers_left != 0)
+        cluster_turn(cluster, what);
+    assert_true(rogue->open);
+    assert_int_equal(rogue->refused, rogue->wrong == WRONG_SILENCE ? 0 : 1);
+    cluster->player.held = false;
+    if (rogue->wrong != WRONG_BEHIND_END) { /* that stream was said to be empty: it is another one */
+        cluster_run(cluster, 0, false, what);
+        cluster_same(wanted, cluster, "load", what);
+    }
+    sim_end(&rogue->sim);
+    cluster_fini(cluster);
+    sim_fini(&rogue->sim);
+    free(rogue);
+    free(cluster);
+}
+
+static void whoever_breaks_the_rules_is_refused_and_the_stream_goes_on(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    graph_path = LOAD;
+    text_of(LOAD, &text);
+    scene_init(&wanted, 1);
+    query_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, LOAD), PST_OK);
+    for (uint64_t seed = seed_first(), end = seed + scene_seeds(4 * WRONG_COUNT); seed < end; seed++)
+        one_rogue(&wanted, &text, seed);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stream_is_sent_once_where_nothing_happens),
+        cmocka_unit_test(whoever_breaks_the_rules_is_refused_and_the_stream_goes_on),
         cmocka_unit_test(query_1_without_checkpoints_begins_again),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
