@@ -338,7 +338,8 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
     run->worker_count = options->worker_count == 0 ? run->world->cores(run->world->self) : options->worker_count;
     if (run->site != NULL)
         run->worker_count = run->site->worker_count[run->site->this_node];
-    run->lane_bytes_max = LANE_BYTES_MAX;
+    run->lane_bytes_max =
+        options->stop_and_copy ? 64 * LANE_BYTES_MAX : LANE_BYTES_MAX; /* there more waits, not less */
     run->turn_bytes_max = TURN_BYTES_MAX;
     run->way_bytes_max = WAY_BYTES_MAX;
     run->stand_rows_max = STAND_ROWS_MAX;

@@ -324,13 +324,19 @@ operators:
                 time.sleep(3.5 if self.options.quick else 10)
                 spans = []
                 for way, to in (("out", "n2"), ("in", "n1")):
-                    spans.append((way, to, *self.one_move(cluster, to)))
+                    try:
+                        spans.append((way, to, *self.one_move(cluster, to)))
+                    except Failed as failure:
+                        self.add(f"{what}, {way}: the move", "given up", "", "", str(failure).rsplit("error: ", 1)[-1])
+                        break
                     time.sleep(1.2 if self.options.quick else 5)
                 steal = [b - a for a, b in zip(steal, stolen())]
                 if load > 100:
                     behind = pacer.process.poll()  # what is due is not written for long yet: not waited for
                 else:
                     behind = pacer.tell("stop")[1]
+            if not spans:
+                return
             self.report_moves(what, cluster, watch, stamps, base_ns, spans, sealed, load)
             self.add(f"{what}, rows due", rate, "rows/s", "",
                      f"of {full:.0f} that it can take; written {behind or '?'} ms late at most; {100 * steal[0] / steal[1]:.1f} % of the processors stolen")
