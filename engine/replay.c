@@ -39,7 +39,7 @@ struct pst_replay {
     char node[PST_CONTROL_NAME_BYTES_MAX + 1];
     char said[400]; /* the last reason to wait that was logged */
     uint64_t client, incarnation, request;
-    uint64_t retry_ns, asked_ns, heard_ns, progress_ns, begun_ns, busy_ns, wait_ns;
+    uint64_t retry_ns, asked_ns, heard_ns, good_ns, progress_ns, begun_ns, busy_ns, wait_ns;
     bool greeted, fed, asked, reached, end_sent; /* greeted, fed: once at least */
     uint64_t limit, fed_max;                     /* of the stream; fed_max: the farthest that was ever sent */
     struct pst_text out;                         /* packed, not taken yet */
@@ -95,8 +95,9 @@ static void lost(struct pst_replay *replay, int rc, const char *why)
     uint64_t patience_ns = replay->fed ? replay->options->patience_ns : SILENT_NS;
     if (!replay->greeted)
         fail(replay, rc == PST_EREFUSED ? rc : PST_EIO, "cannot reach %.200s: %.180s", address, why);
-    else if (now_ns > replay->heard_ns + patience_ns)
-        fail(replay, PST_ETIMEOUT, "no node has answered for too long; the last one tried is %.100s: %.180s", address,
+    else if (now_ns > replay->good_ns + patience_ns)
+        fail(replay, PST_ETIMEOUT,
+             "the node that reads the stream has not answered for too long; tried last was %.100s: %.160s", address,
              why);
     if (fed && !replay->end_sent)
         note(replay, "the connection to %s was lost (%s): asks again where to go on", replay->node, why);
@@ -198,6 +199,7 @@ static void ask_later(struct pst_replay *replay, const char *why)
         note(replay, "waits: %s", why);
     }
     replay->asked = false;
+    replay->good_ns = now_ns;
     replay->retry_ns = now_ns + RETRY_NS;
 }
 
@@ -256,6 +258,8 @@ static void on_go(struct pst_replay *replay, const Pst__Control *message)
 static void hear(struct pst_replay *replay, const Pst__Control *message)
 {
     replay->heard_ns = now_of(replay);
+    if (replay->state == REPLAY_FEEDING) /* to be sent elsewhere, where nobody answers, is no answer */
+        replay->good_ns = replay->heard_ns;
     if (message->body_case == PST__CONTROL__BODY_WELCOME)
         on_welcome(replay, message->welcome);
     else if (message->body_case == PST__CONTROL__BODY_REFUSED)
@@ -492,7 +496,7 @@ int pst_replay_new(struct pst_world *world, const struct pst_replay_options *opt
     replay->rc = PST_EAGAIN;
     replay->report.length = UINT64_MAX;
     replay->report.time_first = replay->report.time_last = INT64_MIN;
-    replay->heard_ns = world->now_ns(world->self);
+    replay->heard_ns = replay->good_ns = world->now_ns(world->self);
     (void)snprintf(replay->address[0], sizeof replay->address[0], "%s", options->address);
     int rc = world->random(world->self, &replay->client, sizeof replay->client);
     replay->client |= 1;

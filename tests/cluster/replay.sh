@@ -65,6 +65,8 @@ spec "no graph takes a stream" 77 replay meters.csv --to "${address[n1]}" "${tls
 err 'no graph of this cluster takes a stream: submit one with --listen'
 spec "a file and a stream" 2 submit "$LOAD" --listen --input meters.csv
 listen "$LOAD" load "${sets[@]}" --source n2
+spec "without a certificate another node is out of reach" 75 replay meters.csv --to load
+err 'the node that reads the stream has not answered for too long; tried last was'
 spec "by the address of any node" 0 replay meters.csv --to "${address[n1]}" "${tls[@]}" --json
 json "d['graph'] == 'load' and d['length'] == d['bytes'] == $bytes and d['connections'] == 1 and not d['taken_before']"
 json "d['time_first'] == $first and d['time_last'] == $last and d['speed'] > 10 and d['error'] is None"
