@@ -272,8 +272,8 @@ static void move_print(const struct shown *view)
         (void)pst_text_printf(view->out, ",\"from\":%u,\"to\":%u,\"node\":", move.from, move.to);
         (void)pst_text_json(view->out, node);
         (void)pst_text_printf(view->out, ",\"buckets\":%u,\"bytes\":%llu,\"giver_bytes\":%llu,\"seconds\":%.3f",
-                              move.bucket_count, (unsigned long long)move.bytes,
-                              (unsigned long long)from.state_bytes, move.seconds);
+                              move.bucket_count, (unsigned long long)move.bytes, (unsigned long long)from.state_bytes,
+                              move.seconds);
         signed_json(view->out, "lag", known, lag);
         (void)pst_text_printf(view->out, ",\"seconds_left_max\":");
         (void)pst_text_printf(view->out, move.seconds_left >= 0 ? "%.3f}" : "null}", move.seconds_left);
