@@ -224,5 +224,7 @@ int main(void)
         cmocka_unit_test(other_graphs_go_on_from_their_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
     };
+    if (getenv("PST_TEST_ONLY") != NULL)
+        cmocka_set_test_filter(getenv("PST_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
