@@ -256,6 +256,8 @@ static int lane_make(struct run *run, const struct move *move)
     memcpy(ctx->buckets, move->buckets,
            move->bucket_count * sizeof *ctx->buckets); /* operators look at them when opened */
     ctx->owned_count = move->bucket_count;
+    while (into != NULL && into->wipes)
+        (void)pst_partition_wipe(into); /* what it has given away before may come back */
     if (into != NULL) {
         ctx->borrows = true;
         ctx->state = into->state;
@@ -527,7 +529,6 @@ static void giving_end(struct pst_ctx *giver)
 {
     if (giver == NULL || giver->giving == NULL)
         return;
-    (void)pst_giver_drop(giver, UINT64_MAX); /* what is left */
     pst_way_empty(&giver->giving->own_way);
     giver->giving = NULL;
     giver->sums = NULL;

@@ -138,7 +138,6 @@ struct giving { /* the giver's */
     _Atomic uint64_t pause_ns_max;            /* of a step, for images and digests */
     bool stop; /* it is an owner no more from the first end of an epoch at or above `cut` on */
     int64_t cut, stopped_at;
-    uint32_t dropped_count; /* of the move's buckets, after that */
     atomic_bool given, stopped,
         ended; /* given: all of it is on the way. ended: before it has come to the one or the other */
     int error;
@@ -207,8 +206,8 @@ bool pst_lane_settled(const struct run *run, const struct move *move, int64_t un
 /* ---- in a worker's step ---- */
 /* Before rows of the open epoch are delivered. PST_OK, or why the run ends. */
 int pst_partition_turn(struct pst_ctx *ctx, bool *ret_any);
-/* A giver that has stopped forgets some of its buckets; true: it did. */
-bool pst_giver_drop(struct pst_ctx *ctx, uint64_t bytes_max);
+/* A turn's worth of what is not its own any more is forgotten; true: it was. */
+bool pst_partition_wipe(struct pst_ctx *ctx);
 /* The giver hands over what there is room for; true: it did. */
 bool pst_giver_copy(struct pst_ctx *ctx);
 /* It has more to hand over here, where the open epoch has had no row; `closed`: it will have none beyond those that are here. */

@@ -58,23 +58,28 @@ static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
         owned_drop(ctx, move->buckets[i]);
     }
     held_filter(ctx);
+    ctx->wipes = true;
+    ctx->wipe_next = 0;
     giving->stopped_at = ctx->now;
     atomic_store_explicit(&giving->stopped, true, memory_order_release);
     return PST_OK;
 }
 
-bool pst_giver_drop(struct pst_ctx *ctx, uint64_t bytes_max)
+bool pst_partition_wipe(struct pst_ctx *ctx)
 {
-    struct giving *giving = ctx->giving;
-    uint64_t bytes = 0;
-    while (giving->stopped && giving->dropped_count < giving->move->bucket_count && bytes < bytes_max) {
-        uint32_t bucket = giving->move->buckets[giving->dropped_count++];
-        if (ctx->state == NULL)
+    const struct filter *filter = ctx->filter;
+    uint64_t bytes = 0, most = ctx->run->turn_bytes_max;
+    if (!ctx->wipes)
+        return false;
+    for (; ctx->wipe_next < ctx->node->bucket_count && ctx->state != NULL && bytes < most; ctx->wipe_next++) {
+        if (filter->gone[ctx->wipe_next] == 0)
             continue;
-        bytes += 1 + pst_state_bucket_bytes(ctx->state, bucket);
-        pst_state_drop(ctx->state, bucket);
+        bytes += pst_state_bucket_bytes(ctx->state, ctx->wipe_next);
+        pst_state_drop(ctx->state, ctx->wipe_next);
     }
-    return bytes != 0;
+    if (bytes < most)
+        ctx->wipes = ctx->state != NULL && pst_state_shrink(ctx->state, most - bytes);
+    return true;
 }
 
 void pst_filter_tidy(struct pst_ctx *ctx)
@@ -93,7 +98,6 @@ static int giver_turn(struct pst_ctx *ctx, bool *ret_any)
         rc = giver_stop(ctx, giving);
         ctx->run->world->wake(ctx->run->world->self, 0);
     }
-    *ret_any |= pst_giver_drop(ctx, ctx->run->turn_bytes_max);
     return rc;
 }
 

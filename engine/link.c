@@ -577,11 +577,11 @@ static int on_chunk_ack(struct link *link, const struct pst_wire_head *head, con
     return PST_OK;
 }
 
-static int ack_send(struct link *link, uint32_t parcel, uint32_t cost)
+static int ack_send(struct link *link, uint64_t move, uint32_t parcel, uint32_t cost)
 {
     struct pst_wire_head head = head_of(link, NULL, 0);
     size_t bytes = 0;
-    head.move = link->receiving.way->move;
+    head.move = move;
     int rc = pst_wire_chunk_ack_write(&head, parcel, cost, link->message, link->message_bytes, &bytes);
     rc = message_send(link, rc, bytes);
     if (rc == PST_OK) {
@@ -643,9 +643,13 @@ static int chunk_send(struct link *link, bool *ret_any)
 static int parcel_send(struct link *link, bool *ret_any)
 {
     const struct receiving *in = &link->receiving;
-    uint32_t arrived = in->way != NULL ? atomic_load_explicit(&in->way->arrived, memory_order_acquire) : 0;
-    uint32_t cost = arrived != 0 ? atomic_load_explicit(&in->way->cost, memory_order_relaxed) : 0;
-    int rc = arrived != in->told || cost != in->cost_told ? ack_send(link, arrived, cost) : PST_OK;
+    int rc = PST_OK;
+    if (in->way != NULL) {
+        uint32_t arrived = atomic_load_explicit(&in->way->arrived, memory_order_acquire);
+        uint32_t cost = arrived != 0 ? atomic_load_explicit(&in->way->cost, memory_order_relaxed) : 0;
+        if (arrived != in->told || cost != in->cost_told)
+            rc = ack_send(link, in->way->move, arrived, cost);
+    }
     return rc == PST_OK && link->sending.way != NULL ? chunk_send(link, ret_any) : rc;
 }
 

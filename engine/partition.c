@@ -352,6 +352,8 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
 /* At the cut, and not a row further: C2. */
 static void bring_image(struct pst_ctx *ctx, bool *ret_any)
 {
+    while (pst_partition_wipe(ctx)) /* what has gone is in no image of this one */
+        continue;
     pst_checkpoint_image(ctx, ctx->cut);
     ctx->cut_done = ctx->cut;
     ctx->cut = CUT_NONE;
@@ -569,7 +571,7 @@ static bool step_joined(struct pst_ctx *ctx)
 bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
-    bool any = false;
+    bool any = pst_partition_wipe(ctx);
     ctx->held_up = false;
     if (lane_stands(ctx, &any))
         return any;

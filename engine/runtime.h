@@ -222,7 +222,9 @@ struct pst_ctx {
     int64_t timer_min, timer_limit, now, watermark_out;
     uint64_t held_bytes;
     bool now_known, had_rows, ended;
-    bool held_up;          /* its last step ended because there is no room behind it */
+    bool held_up; /* its last step ended because there is no room behind it */
+    bool wipes;   /* buckets have gone, and those from wipe_next on are still to be forgotten */
+    uint32_t wipe_next;
     int64_t cut, cut_done; /* of a checkpoint: to be stopped at, INT64_MAX: none; and brought last */
     /* stages */
     const struct view *view;

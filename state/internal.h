@@ -173,7 +173,7 @@ int pst_table_restore(struct pst_table *table, uint32_t number, const struct pst
 int pst_log_restore(struct pst_log *log, uint32_t bucket, const struct pst_page_header *page);
 /* Where an empty or restored log goes on. The pages between have been restored before. */
 int pst_log_restore_ends(struct pst_log *log, uint32_t bucket, uint64_t tail, uint64_t head);
-void pst_table_drop(struct pst_table *table, uint32_t bucket); /* all records of a bucket, and their index */
+void pst_table_drop(struct pst_table *table, uint32_t number); /* all records of a bucket, and their index */
 void pst_table_free(struct pst_table *table);
 void pst_table_check(struct pst_table *table, uint32_t bucket);
 /* Where the pages of a bucket stand, in order of number. */
@@ -181,7 +181,7 @@ typedef int (*pst_word_visit)(void *argument, struct pst_structure *structure, u
                               uint8_t *word);
 int pst_table_words(struct pst_table *table, uint32_t bucket, pst_word_visit visit, void *argument);
 void pst_table_word_set(struct pst_table *table, uint32_t bucket, uint64_t number, uint8_t *word);
-void pst_log_drop(struct pst_log *log, uint32_t bucket);
+void pst_log_drop(struct pst_log *log, uint32_t number);
 void pst_log_free(struct pst_log *log);
 void pst_log_check(struct pst_log *log, uint32_t bucket);
 int pst_log_words(struct pst_log *log, uint32_t bucket, pst_word_visit visit, void *argument);

@@ -289,3 +289,19 @@ void pst_state_drop(struct pst_state *state, uint32_t bucket)
             pst_table_drop((struct pst_table *)state->structures[i], bucket);
     }
 }
+
+bool pst_state_shrink(struct pst_state *state, uint64_t bytes_max)
+{
+    struct pst_slabs *slabs = &state->slabs;
+    if (state->pager != NULL || state->page_count != 0)
+        return false;
+    slabs->free = NULL; /* pages of slabs that go; what is left of the newest one, too */
+    slabs->next = NULL;
+    slabs->left = 0;
+    for (uint64_t bytes = 0; slabs->all != NULL && bytes < bytes_max; bytes += SLAB_PAGES * PAGE_STRIDE_BYTES) {
+        struct pst_slab *slab = slabs->all;
+        slabs->all = slab->next;
+        pst_free(slab);
+    }
+    return slabs->all != NULL;
+}

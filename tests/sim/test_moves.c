@@ -533,7 +533,7 @@ static void a_lane_that_takes_rows_below_its_vector_is_caught(void **state)
 static void a_lane_that_loses_a_row_above_its_vector_is_caught(void **state)
 {
     (void)state;
-    mistake_is_caught(diamonds, mesh_rows_input, LANE_LOSES_ONE);
+    mistake_is_caught(hoards, mesh_rows_input, LANE_LOSES_ONE);
     mistake_is_caught(OUTLIERS, mesh_query_input, LANE_LOSES_ONE);
 }
 

@@ -597,8 +597,18 @@ static void a_dropped_bucket_leaves_nothing(void **unused)
         assert_int_equal(find(table, 1, 7), -1);
         assert_int_equal(find(table, 2, 7), 0);
     }
+    assert_false(pst_state_shrink(state, UINT64_MAX)); /* a page is in use */
+    assert_int_equal(find(table, 2, 7), 0);
     pst_state_drop(state, 2);
     assert_int_equal(pst_state_bytes(state), empty);
+    assert_true(pst_state_shrink(state, 1)); /* a slab, of several */
+    (void)put(table, 3, 7);
+    pst_state_check(state);
+    pst_state_drop(state, 3);
+    while (pst_state_shrink(state, 1))
+        continue;
+    (void)put(table, 3, 7);
+    pst_state_check(state);
     pst_state_free(state);
 }
 
