@@ -57,6 +57,10 @@ static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
         filter->gone[move->buckets[i]] = 1;
         owned_drop(ctx, move->buckets[i]);
     }
+    ctx->timer_min = INT64_MAX; /* of what is left: nothing is due for what has gone */
+    for (uint32_t i = 0; i < ctx->owned_count; i++)
+        if (ctx->timers[ctx->buckets[i]] < ctx->timer_min)
+            ctx->timer_min = ctx->timers[ctx->buckets[i]];
     held_filter(ctx);
     ctx->wipes = true;
     ctx->wipe_next = 0;

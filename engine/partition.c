@@ -271,6 +271,12 @@ static int64_t first_waiting(struct pst_ctx *ctx)
 
 static uint64_t now_ns(const struct run *run) { return run->world->now_ns(run->world->self); }
 
+/* It has given all of its buckets away. An operator of one bucket need not ask what is due. */
+static bool has_left(const struct pst_ctx *ctx)
+{
+    return ctx->owned_count == 0 && ctx->filter != NULL && ctx->filter->gone != NULL;
+}
+
 static int call_on_time(struct pst_ctx *ctx, int64_t t)
 {
     find_due(ctx, t);
@@ -278,7 +284,7 @@ static int call_on_time(struct pst_ctx *ctx, int64_t t)
     ctx->emit_time = t - 1;
     pst_paging_begins(ctx, t);
     uint64_t begun_ns = pst_lane_waits(ctx) ? now_ns(ctx->run) : 0;
-    int rc = ctx->node->op->on_time != NULL ? ctx->node->op->on_time(ctx, t) : PST_OK;
+    int rc = ctx->node->op->on_time != NULL && !has_left(ctx) ? ctx->node->op->on_time(ctx, t) : PST_OK;
     rc = pst_paging_ends(ctx, rc);
     if (pst_lane_waits(ctx))
         pst_lane_took(ctx, now_ns(ctx->run) - begun_ns);
@@ -293,7 +299,7 @@ static int call_on_end(struct pst_ctx *ctx, int64_t t, int64_t end)
     ctx->due_count = ctx->owned_count;
     ctx->emit_time = end - 1;
     pst_paging_begins(ctx, t);
-    int rc = ctx->node->op->on_end != NULL ? ctx->node->op->on_end(ctx, t) : PST_OK;
+    int rc = ctx->node->op->on_end != NULL && !has_left(ctx) ? ctx->node->op->on_end(ctx, t) : PST_OK;
     rc = pst_paging_ends(ctx, rc);
     if (rc != PST_OK)
         return pst_ctx_failed(ctx, rc, "on_end");
