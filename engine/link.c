@@ -938,6 +938,10 @@ static int cut_send(struct link *link)
         return PST_OK;
     struct pst_wire_head head = head_of(link, NULL, 0);
     struct cut said = pst_checkpoint_said(link->run);
+    if (said.complete == said.id) { /* all nodes have had it */
+        link->cut_told = said.id;
+        return PST_OK;
+    }
     struct pst_wire_cut cut = {.checkpoint = said.id, .complete = said.complete, .time = said.time};
     size_t bytes = 0;
     int rc = pst_wire_cut_write(&head, &cut, link->message, link->message_bytes, &bytes);
