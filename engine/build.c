@@ -72,8 +72,10 @@ int pst_ownership_build(struct run *run)
         if (of == NULL)
             return PST_ENOMEM;
         run->partition_count[n] = said != NULL ? site->partition_count[n] : node->partition_count;
-        for (uint32_t b = 0; b < node->bucket_count; b++)
-            of[b] = said != NULL ? said[b] : (uint16_t)((uint64_t)b * node->partition_count / node->bucket_count);
+        for (uint32_t b = 0; b < node->bucket_count; b++) {
+            uint64_t dealt = (uint64_t)b * node->partition_count / node->bucket_count;
+            of[b] = (uint16_t)(said != NULL ? said[b] : dealt);
+        }
     }
     return PST_OK;
 }

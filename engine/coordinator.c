@@ -142,7 +142,7 @@ struct choice { /* of places */
 static uint32_t stays_or_goes(struct choice *choice, uint32_t before)
 {
     uint32_t index = UINT32_MAX, count = (uint32_t)choice->start->n_nodes;
-    for (uint32_t i = 0; before != UINT32_MAX && i < count; i++)
+    for (uint32_t i = 0; choice->before != NULL && before != UINT32_MAX && i < count; i++)
         if (choice->usable[i] && strcmp(choice->start->nodes[i], choice->before->nodes[before]) == 0)
             index = i;
     index = index != UINT32_MAX ? index : least_loaded(choice->load, choice->usable, count);

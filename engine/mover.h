@@ -113,6 +113,8 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
 /* The graph's move has ended. PST_OK: it is done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
+/* Nobody is told: the coordinator ends. */
+void pst_order_forget(struct moving *moving);
 /* Moves of all graphs, or one: which is `GRAPH/NUMBER`. */
 int pst_order_list(const struct pst_node *node, const char *only, bool json, struct pst_text *out,
                    struct pst_text *why);

@@ -47,8 +47,10 @@ static void layouts_free(struct moving *moving)
 
 void pst_moves_end(struct graph_record *record)
 {
-    if (record->moving != NULL)
+    if (record->moving != NULL) {
+        pst_order_forget(record->moving);
         layouts_free(record->moving);
+    }
     pst_free(record->moving);
     record->moving = NULL;
 }

@@ -438,8 +438,6 @@ void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request,
 void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);
 /* The coordinator has answered what was passed on to it. */
 void pst_admin_back(struct pst_node *node, const Pst__Control *message);
-/* The coordinator is to answer it. Errors: why says it. */
-int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why);
 /* The connection to the coordinator is lost: whoever waits is told. */
 void pst_admin_lost(struct pst_node *node);
 /* The answer to whoever asked for what has become of a graph. PST_OK: its state; else why not. */

@@ -225,6 +225,13 @@ static void leave(struct pst_node *node, struct graph_record *record, int error,
         answer(node, order);
 }
 
+void pst_order_forget(struct moving *moving)
+{
+    if (moving->order != NULL && --moving->order->graphs == 0)
+        pst_free(moving->order);
+    moving->order = NULL;
+}
+
 static void go_on(struct pst_node *node, struct graph_record *record)
 {
     struct order *order = record->moving->order;

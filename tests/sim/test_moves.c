@@ -450,7 +450,7 @@ static void moves_change_nothing(const char *graph, void (*input)(struct scene *
     assert_true(seeds < 50 || (sum.joins > 0 && sum.used_again > 0));
     if (lane_bytes_max != 0) {
         print_message("%u full before they were decided, %u after\n", sum.full, sum.full_after);
-        assert_true(sum.full > 0 && sum.full_after > 0);
+        assert_true(seeds < 20 || (sum.full > 0 && sum.full_after > 0));
     }
 }
 
