@@ -532,6 +532,7 @@ static void record_free(struct graph_record *record)
     pst_moves_end(record);
     pst_moves_forget(record);
     pst_loads_free(&record->loads);
+    pst_autoscale_free(record->autoscale);
     pst_graph_free(record->graph);
     pst_arena_fini(&record->arena);
     pst_arena_fini(&record->places_arena);
@@ -1213,6 +1214,8 @@ void pst_coordinator_step(struct pst_node *node)
     for (uint32_t i = 0; i < duty->graph_count; i++)
         if (duty->graphs[i]->restored && !silent)
             restored_step(node, duty->graphs[i]);
+    if (!silent)
+        pst_autoscale_step(node);
     commands_answer(node);
     (void)world->alarm(world->self, 0, now_ns + node->options.dead_ns / 8);
 }

@@ -177,6 +177,55 @@ static void node_partitions(struct pst_build *b, struct pst_build_node *node)
     node->partition_count = (uint32_t)count;
 }
 
+static uint32_t autoscale_number(struct pst_build *b, const struct pst_yaml *value, const char *what, int64_t min,
+                                 int64_t max, uint32_t standard)
+{
+    int64_t number = standard;
+    if (value != NULL)
+        (void)pst_build_number(b, value, what, min, max, &number);
+    return (uint32_t)number;
+}
+
+static void autoscale_mode(struct pst_build *b, const struct pst_yaml *value, struct pst_autoscale *rule)
+{
+    const char *text = value != NULL ? pst_build_text(b, value, "`mode` of `autoscale`") : "on";
+    rule->mode = PST_AUTOSCALE_ON;
+    if (text == NULL || strcmp(text, "on") == 0)
+        return;
+    if (strcmp(text, "off") == 0)
+        rule->mode = PST_AUTOSCALE_OFF;
+    else if (strcmp(text, "dry-run") == 0)
+        rule->mode = PST_AUTOSCALE_DRY_RUN;
+    else
+        pst_build_error(b, &value->place, "`dry-run` says in the log what would be done",
+                        "`mode` of `autoscale` can be `on`, `off` or `dry-run`, not `%s`", pst_build_shown(b, text));
+}
+
+static void node_autoscale(struct pst_build *b, struct pst_build_node *node)
+{
+    const struct pst_yaml *value = node->autoscale_value, *target = NULL, *band = NULL, *min = NULL, *max = NULL,
+                          *grace = NULL, *mode = NULL;
+    const struct pst_build_key keys[] = {{"target", true, &target}, {"band", false, &band},   {"min", false, &min},
+                                         {"max", true, &max},       {"grace", false, &grace}, {"mode", false, &mode}};
+    struct pst_autoscale *rule = &node->autoscale;
+    if (value == NULL || !pst_build_map(b, value, "`autoscale`") ||
+        !pst_build_keys(b, value, &value->key->place, "`autoscale`", keys, sizeof keys / sizeof keys[0]))
+        return;
+    rule->target = autoscale_number(b, target, "`target` of `autoscale`", 10, 95, 70);
+    uint32_t least = rule->target - 1 < 100 - rule->target ? rule->target - 1 : 100 - rule->target;
+    rule->band = autoscale_number(b, band, "`band` of `autoscale`", 1, least, least < 10 ? least : 10);
+    rule->min = autoscale_number(b, min, "`min` of `autoscale`", 1, node->bucket_count, 1);
+    rule->max = autoscale_number(b, max, "`max` of `autoscale`", 1,
+                                 node->bucket_count < PST_AUTOSCALE_PARTITIONS_MAX ? node->bucket_count
+                                                                                   : PST_AUTOSCALE_PARTITIONS_MAX,
+                                 node->bucket_count);
+    rule->grace_ns = autoscale_number(b, grace, "`grace` of `autoscale`", 1, 86400, 60) * UINT64_C(1000000000);
+    autoscale_mode(b, mode, rule);
+    if (rule->min > rule->max)
+        pst_build_error(b, &min->place, NULL, "`min` of `autoscale` (%u) cannot be more than its `max` (%u)", rule->min,
+                        rule->max);
+}
+
 /* An operator without a key may say `partitions: 1`, so that a graph can say it of all. */
 static void node_unkeyed(struct pst_build *b, struct pst_build_node *node)
 {
@@ -199,6 +248,7 @@ static void node_division(struct pst_build *b, struct pst_build_node *node)
         not_for_this(b, node, node->key_value, why);
         not_for_this(b, node, node->partitions_value, why);
         not_for_this(b, node, node->buckets_value, why);
+        not_for_this(b, node, node->autoscale_value, why);
         node->partition_count = node->bucket_count = 1;
         return;
     }
@@ -208,8 +258,10 @@ static void node_division(struct pst_build *b, struct pst_build_node *node)
     if (node->key_value != NULL && node->op->role == PST_ROLE_PLAIN) {
         node_buckets(b, node);
         node_partitions(b, node);
+        node_autoscale(b, node);
         return;
     }
+    not_for_this(b, node, node->autoscale_value, "it has no key, and so one partition");
     node_unkeyed(b, node);
 }
 
@@ -243,6 +295,7 @@ static void node_take(struct pst_build *b, struct pst_build_node *node, const st
         {"key", false, &node->key_value},
         {"partitions", false, &node->partitions_value},
         {"buckets", false, &node->buckets_value},
+        {"autoscale", false, &node->autoscale_value},
         {"params", false, &node->params_value},
     };
     node->map = map;

@@ -18,6 +18,7 @@ enum {
     PST_GRAPH_BYTES_MAX = 1024 * 1024, /* of a graph file */
     PST_GRAPH_OPERATORS_MAX = 1024,
     PST_GRAPH_LIBRARIES_MAX = 64,
+    PST_AUTOSCALE_PARTITIONS_MAX = 256,
 };
 
 struct pst_graph_consumer { /* who reads an output: nodes[node].inputs[input] */
@@ -44,11 +45,21 @@ struct pst_graph_input {
     const uint32_t *key;
 };
 
+/* When the number of partitions changes by itself (scaler.h). Shares of time are in percent. */
+typedef enum pst_autoscale_mode { PST_AUTOSCALE_OFF = 0, PST_AUTOSCALE_ON, PST_AUTOSCALE_DRY_RUN } pst_autoscale_mode;
+struct pst_autoscale {
+    pst_autoscale_mode mode; /* OFF: nothing below counts */
+    uint32_t target, band;   /* band < target, target + band <= 100 */
+    uint32_t min, max;       /* partitions: 1 <= min <= max <= buckets */
+    uint64_t grace_ns;       /* from the end of the last move on */
+};
+
 struct pst_graph_node {
     const char *id;
     const struct pst_operator *op;
     uint32_t line; /* of its `id:` in the graph file */
     uint32_t partition_count, bucket_count;
+    struct pst_autoscale autoscale;
     uint32_t key_count; /* fields of the key; 0: no key */
     const pst_type *key_types;
     uint32_t key_bytes; /* packed one after the other, 1..PST_KEY_BYTES_MAX; 0: no key */

@@ -408,6 +408,7 @@ static bool made_init(struct pst_plan *plan)
     made->line = node->id_value->place.line;
     made->partition_count = node->partition_count;
     made->bucket_count = node->bucket_count;
+    made->autoscale = node->autoscale;
     made->order = PST_ORDER_EPOCH;
     made->epoch = 1;
     made->input_count = op->input_count;

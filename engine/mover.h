@@ -25,6 +25,7 @@
  *   orders.c   what a command wants: which move comes next
  *   moves.c    one move, from step to step, and its record in the store
  *   mover.c    a node's part of it
+ *   autoscale.c  orders that nobody gave: figures in, what scaler.h decides out
  *
  * Thread:   the keeper.
  */
@@ -33,6 +34,7 @@
 
 #include "engine/lane.h"
 #include "engine/node.h"
+#include "engine/scaler.h"
 #include "migration/move.h"
 
 struct mover { /* of a hosted run: the move that it takes part in */
@@ -108,6 +110,10 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
                    struct pst_text *why);
 int pst_order_scale(struct pst_node *node, const struct submission *asked, const char *what, uint32_t count,
                     struct pst_text *why);
+/* Of its own accord, by figures of all partitions that own buckets; the log says what has become of it. PST_EREFUSED: something moves, or
+ * the graph is at its end; PST_ENOMEM. */
+int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint32_t n, uint32_t count,
+                        const struct scaler_partition *partitions, uint32_t partition_count);
 /* Everything that can move goes from this node; it gets nothing any more. */
 int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name, struct pst_text *why);
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
@@ -119,6 +125,13 @@ void pst_order_forget(struct moving *moving);
 int pst_order_list(const struct pst_node *node, const char *only, bool json, struct pst_text *out,
                    struct pst_text *why);
 int pst_order_cancel(struct pst_node *node, const char *what, struct pst_text *why);
+
+/* ---- autoscale.c: of all graphs, once a second ---- */
+void pst_autoscale_step(struct pst_node *node);
+void pst_autoscale_free(struct autoscale *autoscale);
+
+/* Messages of one move that is done, with their answers, in a graph on so many nodes; PROGRESS apart, which is as many as seconds. */
+uint64_t pst_moves_messages(uint32_t node_count, bool new_node, bool checkpoints, bool into);
 
 /* The move that runs; false: none does. */
 struct move_view {

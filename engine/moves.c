@@ -34,6 +34,20 @@ static const struct stage {
 };
 enum { STAGE_DROP = sizeof stages / sizeof *stages - 1 };
 
+uint64_t pst_moves_messages(uint32_t node_count, bool new_node, bool checkpoints, bool into)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < STAGE_DROP; i++) {
+        const struct stage *stage = &stages[i];
+        if ((stage->when == NEW_NODE && !new_node) || (stage->when == CHECKPOINTS && !checkpoints) ||
+            (stage->when == INTO && !into))
+            continue;
+        bool one = stage->step == PST__STEP__STEP_UNSAID; /* and COPY is answered by the taker alone */
+        count += one ? 2 : stage->step == PST__STEP__COPY ? node_count + 1 : UINT64_C(2) * node_count;
+    }
+    return count;
+}
+
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
 /* ---- what is where ---- */

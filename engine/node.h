@@ -328,6 +328,7 @@ struct graph_record {
     uint32_t past_count;
     struct pst_arena places_arena; /* of start's places and layouts */
     struct loads loads;
+    struct autoscale *autoscale; /* autoscale.c; NULL: no operator has one, or it was not looked at yet */
 };
 
 struct past { /* a move, as the store has it or is about to have it */

@@ -14,10 +14,15 @@ struct order {
     bool json;
     uint32_t operator_index, count;            /* SCALE: partitions that are wanted */
     struct wish wish;                          /* MOVE */
-    char node[PST_CONTROL_NAME_BYTES_MAX + 1]; /* MOVE, DRAIN */
+    char node[PST_CONTROL_NAME_BYTES_MAX + 1]; /* MOVE, DRAIN; of its own accord: GRAPH/OPERATOR */
     uint32_t graphs;                           /* that work for it */
     uint32_t moves;
     uint64_t buckets, bytes, longest_pause_ns, begun_ns;
+    struct piece { /* by bucket: its part of what its partition did and had. NULL: nobody knows */
+        double busy, state_bytes;
+    } * pieces;       /* SCALE, of its own accord */
+    double target;    /* of it */
+    uint32_t at_most; /* moves of it */
     int error;
     char why[300];
 };
@@ -29,7 +34,7 @@ static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns
 /* By name: buckets that a node has, of one operator or of all. */
 struct shares {
     const char *name[NODE_MEMBERS_MAX];
-    uint32_t buckets[NODE_MEMBERS_MAX], of_operator[NODE_MEMBERS_MAX];
+    struct scaler_share of[NODE_MEMBERS_MAX];
     uint32_t count;
 };
 
@@ -51,25 +56,20 @@ static void load_take(const struct pst_node *node, const struct graph_record *re
             const struct layout *layout = moving->layouts[n];
             for (uint32_t b = 0; layout != NULL && b < record->graph->nodes[n].bucket_count; b++) {
                 bool here = strcmp(start->nodes[layout->node_of[layout->of[b]]], member->name) == 0;
-                ret_load->buckets[at] += here;
-                ret_load->of_operator[at] += here && n == operator_index;
+                ret_load->of[at].buckets += here;
+                ret_load->of[at].of_operator += here && n == operator_index;
             }
         }
     }
 }
 
-/* The node that has the fewest of the operator's buckets, then of all; UINT32_MAX: there is none but `except`. */
+/* The node that has the fewest of the operator's buckets, then of all; SCALER_NONE: there is none but `except`. */
 static uint32_t least(const struct shares *load, const char *except)
 {
-    uint32_t best = UINT32_MAX;
-    for (uint32_t i = 0; i < load->count; i++) {
-        if (except != NULL && strcmp(load->name[i], except) == 0)
-            continue;
-        bool less = best == UINT32_MAX || load->of_operator[i] < load->of_operator[best] ||
-                    (load->of_operator[i] == load->of_operator[best] && load->buckets[i] < load->buckets[best]);
-        best = less ? i : best;
-    }
-    return best;
+    uint32_t without = 0;
+    while (without < load->count && (except == NULL || strcmp(load->name[without], except) != 0))
+        without++;
+    return pst_scaler_least(load->of, load->count, without);
 }
 
 static uint32_t owned(const struct graph_record *record, uint32_t n, uint32_t partition)
@@ -100,6 +100,55 @@ static uint32_t extreme(const struct graph_record *record, uint32_t n, bool most
 
 /* ---- the next move ---- */
 
+/* Partitions with buckets, as the pieces make them. */
+static uint32_t pieces_sum(const struct graph_record *record, const struct order *order,
+                           struct scaler_partition *partitions)
+{
+    const struct layout *layout = record->moving->layouts[order->operator_index];
+    uint32_t bucket_count = record->graph->nodes[order->operator_index].bucket_count, count = 0;
+    for (uint32_t p = 0; p < layout->partition_count; p++) {
+        struct scaler_partition sum = {.number = p};
+        double state_bytes = 0;
+        for (uint32_t b = 0; b < bucket_count; b++) {
+            if (layout->of[b] != p)
+                continue;
+            sum.bucket_count++;
+            sum.busy += order->pieces[b].busy;
+            state_bytes += order->pieces[b].state_bytes;
+        }
+        sum.state_bytes = (uint64_t)state_bytes;
+        if (sum.bucket_count != 0)
+            partitions[count++] = sum;
+    }
+    return count;
+}
+
+/* So that each gets like much to do. */
+static bool next_by_load(const struct pst_node *node, const struct graph_record *record, const struct order *order,
+                         struct wish *wish)
+{
+    uint32_t n = order->operator_index;
+    struct scaler_partition *partitions =
+        pst_calloc(pst_partition_numbers(&record->graph->nodes[n]), sizeof *partitions);
+    struct scaler_step step;
+    if (partitions == NULL)
+        return false; /* it is as good as it is now */
+    uint32_t count = pieces_sum(record, order, partitions);
+    bool more = order->moves < order->at_most && pst_scaler_step(partitions, count, order->count, order->target, &step);
+    if (more) {
+        struct shares load;
+        load_take(node, record, n, &load);
+        uint32_t into = step.into != SCALER_NONE ? partitions[step.into].number : NO_PARTITION;
+        uint32_t to = least(&load, NULL);
+        more = into != NO_PARTITION || to != SCALER_NONE;
+        if (more)
+            *wish = (struct wish){n, partitions[step.from].number, step.count, into,
+                                  into != NO_PARTITION ? node_of(record, n, into) : load.name[to]};
+    }
+    pst_free(partitions);
+    return more;
+}
+
 static bool next_of_scale(const struct pst_node *node, const struct graph_record *record, const struct order *order,
                           struct wish *wish)
 {
@@ -111,7 +160,7 @@ static bool next_of_scale(const struct pst_node *node, const struct graph_record
     load_take(node, record, n, &load);
     if (now < order->count) { /* half of the largest to whoever has least to do */
         uint32_t from = extreme(record, n, true, NULL, NO_PARTITION), to = least(&load, NULL);
-        if (from == NO_PARTITION || to == UINT32_MAX || owned(record, n, from) < 2)
+        if (from == NO_PARTITION || to == SCALER_NONE || owned(record, n, from) < 2)
             return false;
         *wish = (struct wish){n, from, owned(record, n, from) / 2, NO_PARTITION, load.name[to]};
         return true;
@@ -136,7 +185,7 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
             continue;
         load_take(node, record, n, &load);
         uint32_t to = least(&load, order->node);
-        if (to == UINT32_MAX)
+        if (to == SCALER_NONE)
             return false;
         *wish = (struct wish){n, from, owned(record, n, from), NO_PARTITION, load.name[to]};
         return true;
@@ -144,34 +193,24 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
     return false;
 }
 
-/* From the node with the most of an operator's buckets to the one with the fewest, as many as bring the nearer of the two to the
- * average: each such move settles one node, so there are fewer moves than nodes. Up to a tenth off the average is even. */
+/* As pst_scaler_even() has it, from the largest partition there; of several it may take more than one. */
 static bool next_of_rebalance(const struct pst_node *node, const struct graph_record *record, struct wish *wish)
 {
     for (uint32_t n = 0; n < record->moving->layout_count; n++) {
         struct shares load;
-        uint32_t bucket_count = record->graph->nodes[n].bucket_count, most = 0;
+        struct scaler_step step;
+        uint32_t bucket_count = record->graph->nodes[n].bucket_count;
         if (record->moving->layouts[n] == NULL || bucket_count == 1)
             continue;
         load_take(node, record, n, &load);
-        for (uint32_t i = 1; i < load.count; i++)
-            most = load.of_operator[i] > load.of_operator[most] ? i : most;
-        uint32_t to = least(&load, NULL);
-        if (load.count < 2 || to == UINT32_MAX)
+        if (!pst_scaler_even(load.of, load.count, bucket_count, &step))
             continue;
-        uint32_t low = bucket_count / load.count, high = (bucket_count + load.count - 1) / load.count;
-        uint32_t slack = bucket_count / (10 * load.count);
-        uint32_t above = load.of_operator[most] > high ? load.of_operator[most] - high : 0;
-        uint32_t below = load.of_operator[to] < low ? low - load.of_operator[to] : 0;
-        if (above <= slack && below <= slack)
-            continue;
-        uint32_t count = above == 0 ? below : below == 0 ? above : above < below ? above : below;
-        uint32_t from = extreme(record, n, true, load.name[most], NO_PARTITION);
+        uint32_t from = extreme(record, n, true, load.name[step.from], NO_PARTITION);
         if (from == NO_PARTITION)
             continue;
-        if (count > owned(record, n, from))
-            count = owned(record, n, from);
-        *wish = (struct wish){n, from, count, extreme(record, n, false, load.name[to], from), load.name[to]};
+        uint32_t count = step.count < owned(record, n, from) ? step.count : owned(record, n, from);
+        *wish =
+            (struct wish){n, from, count, extreme(record, n, false, load.name[step.into], from), load.name[step.into]};
         return true;
     }
     return false;
@@ -185,7 +224,8 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
         *wish = order->wish;
         return order->wish.count != 0;
     case ORDER_SCALE:
-        return next_of_scale(node, record, order, wish);
+        return order->pieces != NULL ? next_by_load(node, record, order, wish)
+                                     : next_of_scale(node, record, order, wish);
     case ORDER_DRAIN:
         return next_of_drain(node, record, order, wish);
     case ORDER_REBALANCE:
@@ -201,6 +241,10 @@ static void answer(struct pst_node *node, struct order *order)
     struct peer *peer = pst_peer_by_id(node, order->asked_by);
     double seconds = (double)(now_ns(node) - order->begun_ns) / 1e9, pause = (double)order->longest_pause_ns / 1e9;
     char text[400];
+    if (order->asked_by == 0)
+        pst_node_log(node, "%s, autoscale: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s%s%s", order->node,
+                     order->moves, order->buckets, order->bytes, seconds, order->error != PST_OK ? ": " : "",
+                     order->error != PST_OK ? order->why : "");
     (void)snprintf(text, sizeof text,
                    order->json ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
                                  ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"error\":null}\n"
@@ -209,6 +253,7 @@ static void answer(struct pst_node *node, struct order *order)
     if (peer != NULL)
         pst_admin_reply(node, peer, order->request, order->error, order->error == PST_OK ? text : NULL,
                         order->error == PST_OK ? NULL : order->why);
+    pst_free(order->pieces);
     pst_free(order);
 }
 
@@ -398,6 +443,39 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
         return PST_ENOMEM;
     order->operator_index = n;
     order->count = count;
+    begin(node, record, order);
+    return PST_OK;
+}
+
+int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint32_t n, uint32_t count,
+                        const struct scaler_partition *partitions, uint32_t partition_count)
+{
+    struct pst_text why = {0};
+    const struct pst_graph_node *op = &record->graph->nodes[n];
+    bool may = may_move(record, &why);
+    pst_text_fini(&why);
+    if (!may)
+        return PST_EREFUSED;
+    struct order *order = order_new(node, &(struct submission){0}, ORDER_SCALE);
+    struct piece *pieces = order != NULL ? pst_calloc(op->bucket_count, sizeof *pieces) : NULL;
+    if (pieces == NULL) {
+        pst_free(order);
+        return PST_ENOMEM;
+    }
+    const struct layout *layout = record->moving->layouts[n];
+    for (uint32_t i = 0; i < partition_count; i++) {
+        const struct scaler_partition *from = &partitions[i];
+        for (uint32_t b = 0; b < op->bucket_count; b++)
+            if (layout->of[b] == from->number)
+                pieces[b] =
+                    (struct piece){from->busy / from->bucket_count, (double)from->state_bytes / from->bucket_count};
+    }
+    (void)snprintf(order->node, sizeof order->node, "graph %.100s, %.100s", record->start->graph, op->id);
+    order->operator_index = n;
+    order->count = count;
+    order->pieces = pieces;
+    order->target = count > partition_count ? op->autoscale.target / 100.0 : 2;
+    order->at_most = 2 * (count > partition_count ? count : partition_count);
     begin(node, record, order);
     return PST_OK;
 }

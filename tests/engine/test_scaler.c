@@ -1,0 +1,510 @@
+/* test_scaler.c - operators that scale by themselves: a model of partitions whose load is a curve, and who decides; how buckets are spread
+ * over nodes, in how few moves, and what that costs in messages. */
+#include "engine/mover.h"
+#include "engine/scaler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+
+enum { BUCKETS = 256, NODES_MAX = 100, NODE_BUCKETS = 4096 };
+
+static uint64_t random_next(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+static uint32_t random_below(uint64_t *state, uint32_t below) { return (uint32_t)(random_next(state) % below); }
+static double random_around(uint64_t *state)
+{
+    return (double)(random_next(state) >> 11) / (double)(UINT64_C(1) << 52) - 1;
+}
+
+/* ---- an operator whose load comes by buckets; its moves take their time ---- */
+struct model {
+    struct pst_autoscale rule;
+    struct scaler scaler;
+    uint32_t of[BUCKETS], moved[BUCKETS];   /* moved: in the plan under way */
+    double weight[BUCKETS];                 /* of all that there is to do */
+    double piece[BUCKETS];                  /* as the plan takes it */
+    double target;                          /* of the plan */
+    double demand, noise;                   /* demand: in partitions that work all the time */
+    uint64_t random, second, ends, settled; /* settled: when the last plan ended */
+    uint32_t count, wanted, scalings, outs, ins, said_hot, said_max, reversals, moves, moves_max;
+    enum scaler_reason last;
+};
+
+static void model_init(struct model *model, uint32_t count, uint64_t seed)
+{
+    *model = (struct model){.rule = {PST_AUTOSCALE_ON, 70, 10, 1, 16, 60 * SECOND_NS},
+                            .random = seed,
+                            .second = 1000,
+                            .count = count,
+                            .wanted = count,
+                            .last = SCALER_STEADY};
+    for (uint32_t b = 0; b < BUCKETS; b++) {
+        model->of[b] = b * count / BUCKETS;
+        model->weight[b] = 1.0 / BUCKETS;
+    }
+}
+
+static uint32_t model_look(struct model *model, struct scaler_partition *partitions, bool plan)
+{
+    struct scaler_partition sums[BUCKETS] = {{0}};
+    uint32_t count = 0;
+    for (uint32_t b = 0; b < BUCKETS; b++) {
+        struct scaler_partition *sum = &sums[model->of[b]];
+        sum->bucket_count++;
+        sum->busy += plan ? model->piece[b] : model->demand * model->weight[b];
+        sum->state_bytes += 1000;
+    }
+    for (uint32_t p = 0; p < BUCKETS; p++) {
+        if (sums[p].bucket_count == 0)
+            continue;
+        partitions[count] = sums[p];
+        partitions[count].number = p;
+        if (!plan)
+            partitions[count].busy *= 1 + model->noise * random_around(&model->random);
+        if (!plan && partitions[count].busy > 1)
+            partitions[count].busy = 1;
+        count++;
+    }
+    return count;
+}
+
+/* One step of the plan, as orders.c does it. */
+static bool model_move(struct model *model)
+{
+    struct scaler_partition partitions[BUCKETS];
+    struct scaler_step step;
+    uint32_t count = model_look(model, partitions, true), into = 0, gives = 0;
+    if (model->moves == 2 * model->moves_max ||
+        !pst_scaler_step(partitions, count, model->wanted, model->target, &step))
+        return false;
+    assert_true(step.count > 0 && step.count <= partitions[step.from].bucket_count && step.from != step.into);
+    for (uint32_t i = 0; step.into == SCALER_NONE && i < count; i++) /* the lowest number that is free */
+        for (uint32_t k = 0; k < count; k++)
+            into += partitions[k].number == into;
+    if (step.into != SCALER_NONE)
+        into = partitions[step.into].number;
+    for (uint32_t b = BUCKETS; b-- > 0 && gives < step.count;) {
+        if (model->of[b] != partitions[step.from].number)
+            continue;
+        assert_true(model->moved[b]++ == 0);
+        model->of[b] = into;
+        gives++;
+    }
+    model->moves++;
+    model->ends = model->second + 5;
+    return true;
+}
+
+static void model_plan(struct model *model, const struct scaler_partition *partitions, uint32_t count, uint32_t wanted)
+{
+    memset(model->moved, 0, sizeof model->moved);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t b = 0; b < BUCKETS; b++)
+            if (model->of[b] == partitions[i].number)
+                model->piece[b] = partitions[i].busy / partitions[i].bucket_count;
+    model->wanted = wanted;
+    model->target = wanted > count ? model->rule.target / 100.0 : 2;
+    model->moves = 0;
+    model->moves_max = count > wanted ? count : wanted;
+    model->ends = model->second;
+}
+
+static void model_second(struct model *model)
+{
+    struct scaler_partition partitions[BUCKETS];
+    model->second++;
+    if (model->ends != 0 && model->second >= model->ends && !model_move(model)) {
+        model->ends = 0;
+        model->settled = model->second;
+        model->count = model_look(model, partitions, true);
+        assert_int_equal(model->count, model->wanted);
+    }
+    struct scaler_view view = {
+        .now_ns = model->second * SECOND_NS, .moving = model->ends != 0, .partitions = partitions};
+    view.count = model_look(model, partitions, false);
+    struct scaler_decision decision = pst_scaler_look(&model->scaler, &model->rule, &view);
+    model->said_hot += decision.reason == SCALER_HOT && decision.news;
+    model->said_max += decision.reason == SCALER_AT_MAX && decision.news;
+    bool out = decision.reason == SCALER_OUT || decision.reason == SCALER_SPLIT;
+    if ((!out && decision.reason != SCALER_IN) || !decision.news)
+        return;
+    char why[240];
+    pst_scaler_sentence(&decision, &model->rule, why, sizeof why);
+    assert_true(why[0] != '\0');
+    assert_false(view.moving);
+    assert_true(out ? decision.count > view.count : decision.count < view.count);
+    enum scaler_reason way = out ? SCALER_OUT : SCALER_IN;
+    model->reversals += model->last != SCALER_STEADY && model->last != way;
+    model->last = way;
+    model->scalings++;
+    model->outs += out;
+    model->ins += !out;
+    if (model->rule.mode == PST_AUTOSCALE_ON) {
+        assert_true(model->settled == 0 || (model->second - model->settled) * SECOND_NS >= model->rule.grace_ns);
+        model_plan(model, partitions, view.count, decision.count);
+    }
+}
+
+static void model_seconds(struct model *model, uint32_t seconds)
+{
+    for (uint32_t i = 0; i < seconds; i++)
+        model_second(model);
+}
+
+/* ---- the curve of a day: a wave, and a peak in the morning and one in the evening ---- */
+static double hump(double hour, double at, double width)
+{
+    double off = (hour - at) / width, under = 1 - off * off;
+    return under > 0 ? under * under : 0;
+}
+
+static double day(double hour)
+{
+    double wave = hump(hour, 14, 14); /* low at night, as a sine is */
+    return 0.6 + 2.2 * wave + 2.6 * hump(hour, 8.5, 2.5) + 3.6 * hump(hour, 19, 3);
+}
+
+static uint32_t needed(double demand, double share)
+{
+    double count = demand / share;
+    return (uint32_t)count + ((double)(uint32_t)count < count);
+}
+
+/* Out while it rises, in while it falls, and never more often than the number that is needed changes. */
+static void a_day_is_followed_without_going_to_and_fro(void **state)
+{
+    (void)state;
+    uint32_t scalings = 0, changes = 0, most = 0;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct model model;
+        uint32_t before = needed(day(0), 0.7), changes_now = 0;
+        model_init(&model, before, seed);
+        model.noise = 0.08;
+        uint64_t outside = 0, begun = model.second;
+        for (uint32_t s = 0; s < 86400; s++) {
+            model.demand = day(s / 3600.0);
+            changes_now += needed(model.demand, 0.7) != before;
+            before = needed(model.demand, 0.7);
+            model_second(&model);
+            bool waits = model.ends != 0 || model.second < model.settled + 60 + 2 * SCALER_LOOKS_MIN ||
+                         model.second < begun + 60;
+            double mean = model.demand / model.count;
+            bool much = mean > 0.8 * 1.03,
+                 little = model.count > 1 && mean < 0.6 * 0.97 && model.demand / (model.count - 1) < 0.7 * 0.97;
+            outside = !waits && (much || little) ? outside + 1 : 0;
+            assert_true(outside < 120); /* it is about to be seen */
+            most = model.count > most ? model.count : most;
+        }
+        assert_true(model.reversals <= 3);
+        assert_true(model.scalings <= changes_now);
+        assert_true(model.outs >= 2 && model.ins >= 2);
+        assert_int_equal(model.said_hot + model.said_max, 0);
+        scalings += model.scalings;
+        changes += changes_now;
+    }
+    print_message("10 days: %u scalings, %u times another number was needed, %u partitions at most\n", scalings,
+                  changes, most);
+}
+
+static void a_step_up_is_one_scaling_and_a_step_down_another(void **state)
+{
+    (void)state;
+    struct model model;
+    model_init(&model, 2, 1);
+    model.noise = 0.05;
+    model.demand = 1.3;
+    model_seconds(&model, 1000);
+    assert_int_equal(model.scalings, 0);
+    model.demand = 1.9;
+    model_seconds(&model, 2000);
+    assert_int_equal(model.scalings, 1);
+    assert_int_equal(model.count, 3);
+    struct scaler_partition partitions[BUCKETS];
+    uint32_t count = model_look(&model, partitions, false);
+    for (uint32_t i = 0; i < count; i++) /* each of them has as much as it can bear */
+        assert_true(partitions[i].busy < 0.75);
+    model.demand = 0.6;
+    model_seconds(&model, 2000);
+    assert_int_equal(model.scalings, 2);
+    assert_int_equal(model.count, 1);
+}
+
+/* Nobody can see how much more there is to do than can be done; each look behind a grace period knows better. */
+static void more_than_can_be_done_is_caught_up_with(void **state)
+{
+    (void)state;
+    struct model model;
+    model_init(&model, 1, 1);
+    model.noise = 0.05;
+    model.demand = 4;
+    model_seconds(&model, 3000);
+    assert_true(model.count >= 5 && model.count <= 8);
+    assert_int_equal(model.reversals, 0);
+    assert_true(model.scalings <= 5);
+    uint32_t before = model.scalings;
+    model_seconds(&model, 10000);
+    assert_int_equal(model.scalings, before);
+    model.demand = 40; /* and more than there may ever be is said once */
+    model_seconds(&model, 10000);
+    assert_int_equal(model.count, 16);
+    assert_int_equal(model.said_max, 1);
+}
+
+static void noise_around_the_target_decides_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct model model;
+        model_init(&model, 1 + (uint32_t)seed % 8, seed);
+        model.noise = 0.2;
+        model.demand = 0.7 * model.count;
+        model_seconds(&model, 20000);
+        assert_int_equal(model.scalings, 0);
+    }
+}
+
+static void a_hot_bucket_is_said_once_and_not_scaled_for_ever(void **state)
+{
+    (void)state;
+    uint32_t scalings_max = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct model model;
+        uint64_t random = seed;
+        uint32_t hot = random_below(&random, BUCKETS);
+        model_init(&model, 1 + (uint32_t)seed % 4, seed);
+        model.noise = 0.05;
+        model.demand = 1.6;
+        for (uint32_t b = 0; b < BUCKETS; b++)
+            model.weight[b] = b == hot ? 0.8 : 0.2 / (BUCKETS - 1);
+        model_seconds(&model, 20000);
+        assert_int_equal(model.said_hot, 1);
+        assert_true(model.scalings <= 6);
+        uint32_t before = model.scalings;
+        scalings_max = before > scalings_max ? before : scalings_max;
+        model_seconds(&model, 20000);
+        assert_int_equal(model.said_hot, 1);
+        assert_int_equal(model.scalings, before);
+        model.demand = 0.4; /* it is over; when it comes again it is news */
+        model_seconds(&model, 2000);
+        model.demand = 1.6;
+        model_seconds(&model, 20000);
+        assert_int_equal(model.said_hot, 2);
+    }
+    print_message("scalings for the sake of a hot bucket, at most: %u\n", scalings_max);
+}
+
+static void nothing_is_decided_while_something_moves_nor_soon_after(void **state)
+{
+    (void)state;
+    struct scaler scaler = {0};
+    struct pst_autoscale rule = {PST_AUTOSCALE_ON, 70, 10, 1, 8, 30 * SECOND_NS};
+    struct scaler_partition one = {0, 64, 1, 1000};
+    struct scaler_view view = {.moving = true, .partitions = &one, .count = 1};
+    for (uint64_t s = 1; s <= 100; s++) {
+        view.now_ns = s * SECOND_NS;
+        assert_int_equal(pst_scaler_look(&scaler, &rule, &view).reason, SCALER_MOVING);
+    }
+    view.moving = false;
+    for (uint64_t s = 101; s < 130; s++) {
+        view.now_ns = s * SECOND_NS;
+        assert_int_equal(pst_scaler_look(&scaler, &rule, &view).reason, SCALER_GRACE);
+    }
+    uint64_t s = 130;
+    for (; s < 130 + SCALER_LOOKS_MIN - 1; s++) {
+        view.now_ns = s * SECOND_NS;
+        assert_int_equal(pst_scaler_look(&scaler, &rule, &view).reason, SCALER_UNKNOWN);
+    }
+    view.now_ns = s * SECOND_NS;
+    struct scaler_decision decision = pst_scaler_look(&scaler, &rule, &view);
+    assert_int_equal(decision.reason, SCALER_OUT);
+    assert_int_equal(decision.count, 2);
+    view.now_ns += SECOND_NS; /* whatever became of it */
+    assert_int_equal(pst_scaler_look(&scaler, &rule, &view).reason, SCALER_GRACE);
+}
+
+static void a_dry_run_says_once_what_it_would_do(void **state)
+{
+    (void)state;
+    struct model model;
+    model_init(&model, 2, 1);
+    model.rule.mode = PST_AUTOSCALE_DRY_RUN;
+    model.demand = 1.9;
+    model_seconds(&model, 5000);
+    assert_int_equal(model.scalings, 1);
+    assert_int_equal(model.count, 2);
+    model.demand = 0.5;
+    model_seconds(&model, 5000);
+    assert_int_equal(model.scalings, 2);
+}
+
+static void the_least_state_moves(void **state)
+{
+    (void)state;
+    struct scaler_partition partitions[] = {{0, 64, 0.2, 9000}, {1, 64, 0.2, 500}, {2, 64, 0.2, 7000}};
+    struct scaler_step step;
+    assert_true(pst_scaler_step(partitions, 3, 2, 0.7, &step));
+    assert_int_equal(step.from, 1);
+    for (uint32_t i = 0; i < 3; i++)
+        partitions[i].busy = 0.9;
+    assert_true(pst_scaler_step(partitions, 3, 4, 0.7, &step));
+    assert_int_equal(step.from, 1);
+    assert_int_equal(step.into, SCALER_NONE);
+}
+
+/* ---- nodes ---- */
+struct spread {
+    uint32_t moves, buckets;
+};
+
+static struct spread spread(struct scaler_share *shares, uint32_t count, uint32_t bucket_count)
+{
+    bool gave[NODES_MAX] = {false}, took[NODES_MAX] = {false};
+    struct spread did = {0, 0};
+    struct scaler_step step;
+    while (pst_scaler_even(shares, count, bucket_count, &step)) {
+        assert_true(step.count > 0 && step.count <= shares[step.from].of_operator && step.from != step.into);
+        gave[step.from] = took[step.into] = true;
+        assert_false(took[step.from] || gave[step.into]); /* so none of the buckets moves twice */
+        shares[step.from].of_operator -= step.count;
+        shares[step.into].of_operator += step.count;
+        did.moves++;
+        did.buckets += step.count;
+        assert_true(did.moves < count);
+    }
+    for (uint32_t i = 0; i < count; i++) { /* to a tenth of the average, or the bucket that cannot be divided */
+        double off = shares[i].of_operator - (double)bucket_count / count;
+        double may = (double)bucket_count / count / 10;
+        assert_true(off < may + 1 && -off < may + 1);
+    }
+    return did;
+}
+
+/* Up to a tenth of the average off it, in whole buckets. */
+static bool is_even(const struct scaler_share *shares, uint32_t count, uint32_t bucket_count)
+{
+    uint32_t slack = bucket_count / (10 * count), low = bucket_count / count;
+    uint32_t high = (bucket_count + count - 1) / count;
+    for (uint32_t i = 0; i < count; i++)
+        if (shares[i].of_operator + slack < low || shares[i].of_operator > high + slack)
+            return false;
+    return true;
+}
+
+/* By trying all of them: can it be done in so many moves? */
+static bool can(struct scaler_share *shares, uint32_t count, uint32_t bucket_count, uint32_t moves)
+{
+    if (is_even(shares, count, bucket_count))
+        return true;
+    for (uint32_t from = 0; from < count && moves != 0; from++)
+        for (uint32_t into = 0; into < count; into++)
+            for (uint32_t n = 1; from != into && n <= shares[from].of_operator; n++) {
+                shares[from].of_operator -= n;
+                shares[into].of_operator += n;
+                bool done = can(shares, count, bucket_count, moves - 1);
+                shares[from].of_operator += n;
+                shares[into].of_operator -= n;
+                if (done)
+                    return true;
+            }
+    return false;
+}
+
+static void deal(struct scaler_share *shares, uint32_t count, uint32_t bucket_count, uint64_t *random)
+{
+    uint32_t of = 1 + random_below(random, count);
+    memset(shares, 0, count * sizeof *shares);
+    for (uint32_t b = 0; b < bucket_count; b++) { /* some have much more than others, some nothing */
+        uint32_t one = random_below(random, of), other = random_below(random, of);
+        shares[one < other ? one : other].of_operator++;
+    }
+}
+
+static void buckets_spread_evenly_in_fewer_moves_than_nodes(void **state)
+{
+    (void)state;
+    uint64_t random = 1;
+    for (uint32_t round = 0; round < 5000; round++) {
+        struct scaler_share shares[NODES_MAX];
+        uint32_t count = 2 + random_below(&random, NODES_MAX - 1), buckets = 64u << random_below(&random, 7);
+        deal(shares, count, buckets, &random);
+        (void)spread(shares, count, buckets);
+    }
+}
+
+static void few_nodes_are_spread_in_the_fewest_moves_or_one_more(void **state)
+{
+    (void)state;
+    uint64_t random = 7;
+    uint32_t fewest = 0, more = 0;
+    for (uint32_t round = 0; round < 2000; round++) {
+        struct scaler_share shares[4], copy[4];
+        uint32_t count = 2 + random_below(&random, 3);
+        deal(shares, count, 32, &random);
+        memcpy(copy, shares, sizeof copy);
+        uint32_t moves = spread(shares, count, 32).moves;
+        if (moves == 0 || !can(copy, count, 32, moves - 1))
+            fewest++;
+        else
+            more++;
+        if (moves >= 2)
+            assert_false(can(copy, count, 32, moves - 2));
+    }
+    print_message("%u of %u layouts in the fewest moves there are\n", fewest, fewest + more);
+    assert_true(more < 2000 / 20);
+}
+
+/* What the coordinator tells, and is answered, from the table of steps: by nodes, by those that are new, by the buckets that move. */
+static void a_hundred_nodes_are_spread(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {10, 25, 50, 100}, fresh[] = {1, 5, 20, 50};
+    print_message("nodes  new  moves  buckets moved  messages  a move  a bucket\n");
+    for (uint32_t c = 0; c < 4; c++)
+        for (uint32_t f = 0; f < 4; f++) {
+            struct scaler_share shares[NODES_MAX] = {{0}};
+            uint32_t count = counts[c], old = count > fresh[f] ? count - fresh[f] : 0;
+            for (uint32_t b = 0; b < NODE_BUCKETS && old != 0; b++)
+                shares[b % old].of_operator++;
+            if (old == 0)
+                continue;
+            struct spread did = spread(shares, count, NODE_BUCKETS);
+            uint64_t each = pst_moves_messages(count, false, false, true);
+            assert_true(did.moves < count);
+            assert_true(did.buckets <= NODE_BUCKETS);
+            print_message("%5u %4u %6u %14u %9llu %7llu %9.1f\n", count, count - old, did.moves, did.buckets,
+                          (unsigned long long)(did.moves * each), (unsigned long long)each,
+                          did.buckets != 0 ? (double)(did.moves * each) / did.buckets : 0);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_day_is_followed_without_going_to_and_fro),
+        cmocka_unit_test(a_step_up_is_one_scaling_and_a_step_down_another),
+        cmocka_unit_test(more_than_can_be_done_is_caught_up_with),
+        cmocka_unit_test(noise_around_the_target_decides_nothing),
+        cmocka_unit_test(a_hot_bucket_is_said_once_and_not_scaled_for_ever),
+        cmocka_unit_test(nothing_is_decided_while_something_moves_nor_soon_after),
+        cmocka_unit_test(a_dry_run_says_once_what_it_would_do),
+        cmocka_unit_test(the_least_state_moves),
+        cmocka_unit_test(buckets_spread_evenly_in_fewer_moves_than_nodes),
+        cmocka_unit_test(few_nodes_are_spread_in_the_fewest_moves_or_one_more),
+        cmocka_unit_test(a_hundred_nodes_are_spread),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
