@@ -52,6 +52,10 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
     (void)pst_text_json(out, record->complete != 0 ? checkpoint : NULL);
     (void)pst_text_printf(out, ",\"why\":");
     (void)pst_text_json(out, record->why[0] != '\0' ? record->why : NULL);
+    (void)pst_text_printf(out, ",\"savepoint\":");
+    (void)pst_text_json(out, record->start->start->saved[0] != '\0' ? record->start->start->saved : NULL);
+    (void)pst_text_printf(out, ",\"from\":");
+    (void)pst_text_json(out, record->start->start->savepoint[0] != '\0' ? record->start->start->savepoint : NULL);
     (void)pst_text_printf(out, ",\"listens\":%s,\"stream\":", record->start->start->fed ? "true" : "false");
     (void)pst_text_json(out, record->start->start->stream[0] != '\0' ? record->start->start->stream : NULL);
 }
@@ -75,8 +79,8 @@ void pst_admin_answer(struct pst_node *node, const struct graph_record *record, 
     pst_text_fini(&out);
 }
 
-/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--listen] [--strict] [--wait]; the body is the
- * graph's text */
+/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--from SAVEPOINT] [--listen] [--strict] [--wait];
+ * the body is the graph's text */
 static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
     const Pst__Admin *admin = message->admin;
@@ -110,6 +114,8 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
             sources[submission.source_count++] = (struct pst_setting){node_name, file + 1};
         } else if (strcmp(admin->arguments[i], "--input") == 0 && i + 1 < admin->n_arguments) {
             submission.input = admin->arguments[++i];
+        } else if (strcmp(admin->arguments[i], "--from") == 0 && i + 1 < admin->n_arguments) {
+            submission.from = admin->arguments[++i];
         } else if (strcmp(admin->arguments[i], "--listen") == 0) {
             submission.fed = true;
         } else if (strcmp(admin->arguments[i], "--strict") == 0) {
@@ -383,6 +389,10 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
         (void)pst_text_printf(out, "%s", admin->json ? JSON_END : "");
     } else if (strcmp(verb, "cancel") == 0 && admin->n_arguments == 2) {
         rc = pst_coordinator_cancel(node, &asked, admin->arguments[1], why);
+        *ret_later = rc == PST_OK;
+    } else if (strcmp(verb, "stop") == 0 && admin->n_arguments >= 2) {
+        bool named = admin->n_arguments == 4 && strcmp(admin->arguments[2], "--savepoint") == 0;
+        rc = pst_savepoint_stop(node, &asked, admin->arguments[1], named ? admin->arguments[3] : "", why);
         *ret_later = rc == PST_OK;
     } else if (strcmp(verb, "move") == 0 && admin->n_arguments == 3) {
         rc = pst_order_move(node, &asked, admin->arguments[1], admin->arguments[2], why);

@@ -142,7 +142,8 @@ void pst_checkpoint_fini(struct run *run)
 static bool is_due(const struct checkpoint *checkpoint, const struct input *input, uint64_t now_ns)
 {
     uint64_t rows = atomic_load_explicit(&input->rows, memory_order_relaxed);
-    return (checkpoint->every_rows != 0 && rows - checkpoint->rows_at >= checkpoint->every_rows) ||
+    return atomic_load_explicit(&checkpoint->asked, memory_order_relaxed) ||
+           (checkpoint->every_rows != 0 && rows - checkpoint->rows_at >= checkpoint->every_rows) ||
            (checkpoint->every_ns != 0 && now_ns - checkpoint->ns_at >= checkpoint->every_ns);
 }
 
@@ -216,8 +217,10 @@ void pst_checkpoint_turn(struct worker *worker)
     checkpoint->rows_at = atomic_load_explicit(&input->rows, memory_order_relaxed);
     checkpoint->ns_at = now_ns;
     pst_lock_take(&checkpoint->lock);
-    if (!atomic_load_explicit(&checkpoint->rests, memory_order_relaxed)) /* under the lock it is certain */
+    if (!atomic_load_explicit(&checkpoint->rests, memory_order_relaxed)) { /* under the lock it is certain */
+        atomic_store_explicit(&checkpoint->asked, false, memory_order_relaxed);
         begin(checkpoint, checkpoint->id + 1, cut);
+    }
     pst_lock_give(&checkpoint->lock);
 }
 
@@ -296,6 +299,12 @@ bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error)
     *ret_id = id;
     *ret_error = checkpoint->part_error;
     return true;
+}
+
+void pst_checkpoint_ask(struct run *run)
+{
+    if (run->checkpoint != NULL)
+        atomic_store_explicit(&run->checkpoint->asked, true, memory_order_relaxed);
 }
 
 void pst_checkpoint_settled(struct run *run, uint64_t id, bool complete)

@@ -53,6 +53,7 @@ struct checkpoint {
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
     bool full, full_next; /* full_next: what `previous` names is sealed under an older key, or must not be built on */
     atomic_bool rests;    /* buckets move: no cut is chosen. Set by the keeper, under the lock */
+    atomic_bool asked;    /* a cut is to be chosen, due or not. Set by the keeper */
     bool positioned;
     struct pst_manifest_source source;
     uint64_t dead_letter_bytes;
@@ -155,6 +156,8 @@ static inline bool pst_checkpoint_has_part(const struct run *run)
     return checkpoint != NULL && atomic_load_explicit(&checkpoint->phase, memory_order_acquire) == CHECKPOINT_WRITTEN &&
            atomic_load_explicit(&checkpoint->part, memory_order_relaxed) != 0;
 }
+/* The keeper's: the next cut is due. */
+void pst_checkpoint_ask(struct run *run);
 /* What the coordinator has decided. */
 void pst_checkpoint_settled(struct run *run, uint64_t id, bool complete);
 /* A job writes: the run's memory is still wanted. */

@@ -357,9 +357,8 @@ static int sinks_sync(struct writer *writer)
     return rc;
 }
 
-static int bytes_write(struct writer *writer, const char *path, const void *bytes, size_t byte_count)
+int pst_checkpoint_bytes_write(const struct pst_world *world, const char *path, const void *bytes, size_t byte_count)
 {
-    const struct pst_world *world = writer->world;
     struct pst_file *file = NULL;
     int rc = world->file_open(world->self, path, PST_OPEN_CREATE, &file);
     if (rc != PST_OK)
@@ -384,7 +383,7 @@ static int manifest_finish(struct writer *writer)
     if (rc == PST_OK)
         rc = pst_manifest_write(&writer->manifest, checkpoint->master, incarnation, &bytes, &byte_count);
     if (rc == PST_OK)
-        rc = bytes_write(writer, part, bytes, byte_count);
+        rc = pst_checkpoint_bytes_write(world, part, bytes, byte_count);
     /* The folder first: the pages' name must be there when the manifest's is. */
     if (rc == PST_OK)
         rc = world->folder_sync(world->self, checkpoint->directory);
@@ -468,7 +467,7 @@ static int left_visit(void *argument, uint64_t id)
     return PST_OK;
 }
 
-/* There is a complete checkpoint of this incarnation: nothing below it is wanted of nodes that have no part of it. */
+/* There is a complete checkpoint of this incarnation: nothing below it is wanted of nodes that have no part of it. A savepoint stays. */
 static void sweep_left(struct writer *writer)
 {
     const struct checkpoint *checkpoint = writer->checkpoint;
@@ -498,7 +497,7 @@ static void sweep(struct writer *writer)
         return;
     for (uint32_t i = 0; i < run->sink_count; i++)
         pst_sink_clear(run, run->sinks[i]);
-    if (pst_reads(run))
+    if (pst_reads(run) && run->site->saved == NULL)
         sweep_left(writer);
 }
 
@@ -632,11 +631,9 @@ static int regular_open(const struct pst_world *world, const char *path, struct 
     return world->file_open(world->self, path, PST_OPEN_READ, ret_file);
 }
 
-/* All bytes of a file. */
-static int file_whole(const struct checkpoint_reader *reader, const char *path, uint8_t **ret_bytes,
-                      uint64_t *ret_count)
+int pst_checkpoint_bytes(const struct pst_world *world, const char *path, uint64_t bytes_max, uint8_t **ret_bytes,
+                         uint64_t *ret_count)
 {
-    const struct pst_world *world = reader->world;
     struct pst_file *file = NULL;
     uint64_t size = 0, count = 0;
     uint8_t *bytes = NULL;
@@ -644,7 +641,7 @@ static int file_whole(const struct checkpoint_reader *reader, const char *path, 
     if (rc != PST_OK)
         return rc;
     rc = world->file_size(world->self, file, &size);
-    if (rc == PST_OK && size > MANIFEST_BYTES_MAX)
+    if (rc == PST_OK && size > bytes_max)
         rc = PST_EDATA;
     if (rc == PST_OK && (bytes = pst_malloc(size + 1)) == NULL)
         rc = PST_ENOMEM;
@@ -689,7 +686,8 @@ int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct ps
     uint8_t *bytes = NULL;
     uint64_t byte_count = 0;
     char *path = path_of(reader->directory, id, suffix_manifest);
-    int rc = path != NULL ? file_whole(reader, path, &bytes, &byte_count) : PST_ENOMEM;
+    int rc =
+        path != NULL ? pst_checkpoint_bytes(reader->world, path, MANIFEST_BYTES_MAX, &bytes, &byte_count) : PST_ENOMEM;
     if (rc == PST_OK) {
         rc = PST_EREFUSED;
         for (uint32_t k = 0; k < reader->key_count && rc == PST_EREFUSED; k++) {

@@ -292,10 +292,8 @@ static int nodes_match(struct load *load)
         load->same_nodes &= run->graph->nodes[expected].op->role != PST_ROLE_PLAIN;
     int rc = lost.failed ? PST_ENOMEM : lost.count != 0 ? PST_EREFUSED : PST_OK;
     if (rc == PST_EREFUSED)
-        pst_run_fail(run, rc,
-                     "the checkpoint does not fit the graph; the state of these operators would be lost: %s. "
-                     "--drop-state ID for each of them goes on without it",
-                     lost.bytes);
+        pst_run_fail(run, rc, "the checkpoint does not fit the graph; the state of these operators would be lost: %s%s",
+                     lost.bytes, run->site == NULL ? ". --drop-state ID for each of them goes on without it" : "");
     pst_text_fini(&lost);
     return rc;
 }
@@ -306,10 +304,13 @@ static int graph_match(struct run *run, const struct pst_manifest *from)
         pst_run_fail(run, PST_EREFUSED, "the checkpoint's keys were hashed under another key");
         return PST_EREFUSED;
     }
-    for (uint32_t i = 0; run->site == NULL && i < from->sink_count; i++) { /* the other way round: pst_sink_open() */
+    for (uint32_t i = 0; i < from->sink_count; i++) { /* the other way round: pst_sink_open() */
         bool there = false;
-        for (uint32_t k = 0; k < run->sink_count; k++)
+        for (uint32_t k = 0; run->site == NULL && k < run->sink_count; k++)
             there |= strcmp(run->sinks[k]->name, from->sinks[i].file) == 0;
+        for (uint32_t n = 0; run->site != NULL && n < run->graph->node_count; n++) /* whoever has it */
+            there |= run->graph->nodes[n].op->role == PST_ROLE_SINK &&
+                     strcmp(run->graph->nodes[n].file, from->sinks[i].file) == 0;
         if (there)
             continue;
         bool letters = strcmp(from->sinks[i].file, PST_DEAD_LETTER_NAME) == 0;

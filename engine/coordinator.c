@@ -10,7 +10,8 @@
 enum { SETTINGS_MAX = 64 };
 #define COMMAND_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
-const char *const pst_graph_state_names[] = {"", "waiting", "starting", "running", "done", "failed", "cancelled"};
+const char *const pst_graph_state_names[] = {"",     "waiting", "starting",  "running",
+                                             "done", "failed",  "cancelled", "stopped"};
 
 /* ---- members ---- */
 
@@ -54,6 +55,8 @@ void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control 
             pst_node_on_ended(node, message);
         else if (message->body_case == PST__CONTROL__BODY_CHECKPOINTED)
             pst_node_on_checkpointed(node, message);
+        else if (message->body_case == PST__CONTROL__BODY_CUT)
+            pst_node_on_cut(node, message);
         else if (message->body_case == PST__CONTROL__BODY_MOVE_STEP)
             pst_mover_on(node, message);
         else if (message->body_case == PST__CONTROL__BODY_READ)
@@ -269,6 +272,8 @@ static bool goes_on(const struct graph_record *record)
     return record->state == GRAPH_WAITING || record->state == GRAPH_STARTING || record->state == GRAPH_RUNNING;
 }
 
+bool pst_coordinator_goes_on(const struct graph_record *record) { return goes_on(record); }
+
 static void record_move(struct pst_node *node, struct graph_record *record, enum graph_state state, const char *why)
 {
     bool news = record->state != state || strcmp(record->why, why) != 0;
@@ -288,6 +293,11 @@ static void answer(struct pst_node *node, struct graph_record *record, int error
     record->asked_by = 0;
 }
 
+void pst_coordinator_answer(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    answer(node, record, error, why);
+}
+
 /* ---- the store ---- */
 
 /* How it has ended, as a message that a node would send. */
@@ -295,9 +305,8 @@ static int ended_pack(struct graph_record *record)
 {
     Pst__Ended ended = PST__ENDED__INIT;
     Pst__Control message = PST__CONTROL__INIT;
-    ended.error = record->state == GRAPH_DONE        ? PST_OK
-                  : record->state == GRAPH_CANCELLED ? PST_ESTOPPED
-                                                     : record->error;
+    bool stopped = record->state == GRAPH_CANCELLED || record->state == GRAPH_STOPPED;
+    ended.error = record->state == GRAPH_DONE ? PST_OK : stopped ? PST_ESTOPPED : record->error;
     ended.sentence = record->why;
     ended.rows = record->rows;
     ended.rows_out = record->rows_out;
@@ -322,6 +331,8 @@ static int start_pack(struct graph_record *record)
     stored.checkpoint = record->complete;
     stored.checkpoint_nodes = record->complete_nodes;
     stored.n_checkpoint_nodes = record->complete_node_count;
+    if (record->complete != record->start->start->checkpoint) /* it is the graph's own */
+        stored.savepoint = (char *)(uintptr_t) "";
     message.start = &stored;
     pst_text_fini(&record->bytes);
     return pst_control_pack(&message, &record->bytes);
@@ -372,10 +383,25 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
     node->duty->store->begin(node->duty->store->self, &record->commit);
 }
 
+/* A stop that was asked for and will not come to its savepoint. */
+static void stop_forget(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    if (record->stop_to == NULL)
+        return;
+    record->stop_to = NULL;
+    answer(node, record, error, why);
+}
+
 /* It ends here: so it is in the store, and whoever waits is told when it is there. */
 static void record_end(struct pst_node *node, struct graph_record *record, enum graph_state state, int error,
                        const char *why)
 {
+    char sentence[sizeof record->why + 100];
+    (void)snprintf(sentence, sizeof sentence, "there is no savepoint, the graph is %s%s%s",
+                   pst_graph_state_names[state], why[0] != '\0' ? ": " : "", why);
+    if (state != GRAPH_STOPPED)
+        stop_forget(node, record, PST_EREFUSED, sentence);
+    record->saving = false;
     record->error = error;
     record->begins = record->restored = false;
     pst_moves_over(node, record, "the graph has ended meanwhile");
@@ -415,6 +441,25 @@ static void settle(struct pst_node *node, struct graph_record *record, uint64_t 
     tell_settled(node, record, why, NULL);
 }
 
+/* Its last checkpoint is complete: the nodes choose no other before they are told, and are stopped. Until its savepoint is written, or
+ * cannot be, nothing is decided about the graph. */
+static void stop_begin(struct pst_node *node, struct graph_record *record)
+{
+    uint64_t id = record->settling;
+    int rc = pst_savepoint_begin(node, record);
+    if (rc != PST_OK) {
+        stop_forget(node, record, rc, pst_error_sentence(rc));
+        settle(node, record, id, PST_OK, "");
+        return;
+    }
+    record->settled = id;
+    record->settling = 0;
+    record->saving = true;
+    pst_moves_over(node, record, "the graph is being stopped");
+    record_move(node, record, GRAPH_WAITING, "it is being stopped, its savepoint is written");
+    tell_stop(node, record->start->graph, record->start->incarnation, NULL);
+}
+
 static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
@@ -447,6 +492,8 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         /* Nodes need not keep any more how it has ended. */
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
         answer(node, record, rc != PST_OK ? rc : record->error, record->why);
+    } else if (record->settling != 0 && record->stop_to != NULL) {
+        stop_begin(node, record);
     } else if (record->settling != 0) {
         settle(node, record, record->settling, PST_OK, "");
     }
@@ -490,6 +537,8 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     Pst__Control *control = record->start;
     Pst__Start before = *control->start;
     const char *source = reader_of(duty, record);
+    if (record->saving)
+        return; /* when it is known what becomes of that */
     memset(record->started, 0, sizeof record->started);
     memset(record->ended, 0, sizeof record->ended);
     memset(record->told, 0, sizeof record->told);
@@ -518,6 +567,8 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     pst_arena_fini(&record->places_arena);
     record->places_arena = arena;
     control->incarnation++;
+    if (control->start->checkpoint != record->complete)
+        control->start->savepoint = (char *)(uintptr_t) "";
     control->start->checkpoint = record->complete;
     control->start->checkpoint_nodes = record->complete_nodes;
     control->start->n_checkpoint_nodes = record->complete_node_count;
@@ -670,6 +721,28 @@ static int sources_good(const struct pst_node *node, const struct submission *su
     return why->count == 0 ? PST_OK : PST_EREFUSED;
 }
 
+/* It goes on from there, under other places. Whether the graph fits, its nodes find out. */
+static int savepoint_take(struct pst_node *node, const char *name, struct graph_record *record, struct pst_text *why)
+{
+    Pst__Control *saved;
+    Pst__Start *start = record->start->start;
+    int rc = pst_savepoint_open(node, name, &record->arena, &saved, why);
+    if (rc != PST_OK)
+        return rc;
+    if (strcmp(saved->graph, record->start->graph) != 0) {
+        (void)pst_text_printf(why, "the checkpoint is of the graph `%s`, not of `%s`", saved->graph,
+                              record->start->graph);
+        return PST_EREFUSED;
+    }
+    start->savepoint = pst_arena_strdup(&record->arena, name);
+    start->checkpoint = record->complete = record->settled = saved->start->checkpoint;
+    start->checkpoint_nodes = record->complete_nodes = saved->start->checkpoint_nodes;
+    start->n_checkpoint_nodes = record->complete_node_count = saved->start->n_checkpoint_nodes;
+    if (start->fed)
+        start->stream = saved->start->stream; /* it lives as long as the record */
+    return start->savepoint != NULL ? PST_OK : PST_ENOMEM;
+}
+
 int pst_coordinator_submit(struct pst_node *node, const struct submission *submission, struct pst_text *why)
 {
     struct coordinator *duty = node->duty;
@@ -687,6 +760,8 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     int rc = graph_parse(node, submission, record, why);
     if (rc == PST_OK)
         rc = start_fill(node, submission, record);
+    if (rc == PST_OK && submission->from != NULL)
+        rc = savepoint_take(node, submission->from, record, why);
     if (rc == PST_OK)
         rc = record_replace(duty, record, why);
     if (rc != PST_OK) {
@@ -698,6 +773,9 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     record->asked_json = submission->json;
     record->asked_wait = submission->wait;
     record->begins = true;
+    if (record->start->incarnation <= record->complete >>
+        32) /* ids of checkpoints grow, whatever cluster has given them */
+        record->start->incarnation = (record->complete >> 32) + 1;
     record->since = record->start->incarnation;
     pst_node_log(node, "graph %s is submitted, its input is read by node %s", record->start->graph,
                  source_of(duty, record));
@@ -714,16 +792,34 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
         (void)pst_text_printf(why, "there is no graph `%s`", graph);
         return PST_EREFUSED;
     }
-    if (!goes_on(record)) {
-        (void)pst_text_printf(why, "graph `%s` is %s", graph, pst_graph_state_names[record->state]);
+    if (!goes_on(record) || record->saving) {
+        (void)pst_text_printf(why, "graph `%s` is %s", graph,
+                              record->saving ? "being stopped" : pst_graph_state_names[record->state]);
         return PST_EREFUSED;
     }
+    stop_forget(node, record, PST_ESTOPPED, "it was cancelled");
     answer(node, record, PST_ESTOPPED, "it was cancelled");
     record->asked_by = asked->asked_by;
     record->request = asked->request;
     record->asked_json = asked->json;
     record_end(node, record, GRAPH_CANCELLED, PST_OK, "");
     return PST_OK;
+}
+
+void pst_coordinator_saved(struct pst_node *node, struct graph_record *record)
+{
+    char why[sizeof record->why];
+    record->start->start->saved = record->stop_to;
+    (void)snprintf(why, sizeof why, "its savepoint is %s", record->stop_to);
+    record->stop_to = NULL;
+    record_end(node, record, GRAPH_STOPPED, PST_OK, why);
+}
+
+void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    stop_forget(node, record, error, why);
+    record->saving = false;
+    record_restart(node, record);
 }
 
 /* ---- streams that come by a connection ---- */
@@ -770,7 +866,7 @@ static void replay_refuse(const struct graph_record *record, const Pst__Replay *
     else if (start->stream[0] != '\0' && strcmp(start->stream, replay->stream) != 0)
         (void)snprintf(sentence, 400, "graph `%.80s` takes the stream %.130s, and %.130s is another one", graph,
                        start->stream, replay->stream);
-    else if (record->state == GRAPH_FAILED || record->state == GRAPH_CANCELLED ||
+    else if (record->state == GRAPH_FAILED || record->state == GRAPH_CANCELLED || record->state == GRAPH_STOPPED ||
              (record->state == GRAPH_DONE && start->stream[0] == '\0'))
         (void)snprintf(sentence, 400, "graph `%.100s` is %s%s%.200s", graph, pst_graph_state_names[record->state],
                        record->why[0] != '\0' ? ": " : "", record->why);
@@ -886,7 +982,9 @@ static void on_started(struct pst_node *node, struct graph_record *record, uint3
     if (record->state != GRAPH_STARTING || !all(record->started, record->start->start->n_nodes))
         return;
     record_move(node, record, GRAPH_RUNNING, "");
-    if (!record->asked_wait)
+    if (record->stop_to != NULL)
+        pst_savepoint_ask(node, record);
+    else if (!record->asked_wait)
         answer(node, record, PST_OK, "");
 }
 
@@ -1008,7 +1106,7 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
     }
     bool told_once = message->body_case == PST__CONTROL__BODY_ENDED ||
                      message->body_case == PST__CONTROL__BODY_CHECKPOINTED; /* on this connection */
-    if (record == NULL || record->start->incarnation != message->incarnation || record->begins ||
+    if (record == NULL || record->start->incarnation != message->incarnation || record->begins || record->saving ||
         (record->restored && !told_once))
         return; /* of what is no more, or not yet */
     uint32_t index = site_index(record->start->start, name);
@@ -1053,7 +1151,7 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
     bool same = known && strcmp(start->addresses[index], hello->address) == 0;
     if (record->restored && known) /* as restored_step() asks; a move that is not over ends with its incarnation */
         record->started[index] = same && (runs || over) && !among(hello->moves, hello->n_moves, record->start);
-    if (!goes_on(record) || record->begins || record->restored)
+    if (!goes_on(record) || record->begins || record->restored || record->saving)
         return;
     if (record->state == GRAPH_WAITING) {
         record_restart(node, record);
@@ -1317,9 +1415,10 @@ static int ended_restore(struct pst_node *node)
         record->ended_version = duty->reading.version;
         if (message->incarnation == record->start->incarnation) {
             const Pst__Ended *ended = message->ended;
-            record->state = ended->error == PST_OK         ? GRAPH_DONE
-                            : ended->error == PST_ESTOPPED ? GRAPH_CANCELLED
-                                                           : GRAPH_FAILED;
+            record->state = ended->error == PST_OK                   ? GRAPH_DONE
+                            : ended->error != PST_ESTOPPED           ? GRAPH_FAILED
+                            : record->start->start->saved[0] != '\0' ? GRAPH_STOPPED
+                                                                     : GRAPH_CANCELLED;
             record->error = ended->error == PST_ESTOPPED ? PST_OK : ended->error;
             record->rows = ended->rows;
             record->rows_out = ended->rows_out;

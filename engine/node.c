@@ -238,10 +238,12 @@ static int checkpoint_options(struct pst_node *node, struct hosted *hosted, cons
     hosted->options.output_dir = pst_arena_printf(arena, "%s/%s/results", options->checkpoints, hosted->graph_name);
     hosted->site.checkpoint = start->checkpoint;
     hosted->site.folders = folders;
-    bool room = folders != NULL && checkpoint->directory != NULL;
+    bool room = folders != NULL && checkpoint->directory != NULL && hosted->options.output_dir != NULL;
+    const char *from = pst_arena_printf(arena, "%s/%s/nodes", options->checkpoints, hosted->graph_name);
+    if (start->savepoint[0] != '\0')
+        from = pst_savepoint_folder(arena, options->checkpoints, start->savepoint, &hosted->site.saved);
     for (size_t i = 0; room && i < start->n_checkpoint_nodes; i++) {
-        folders[i] = pst_arena_printf(arena, "%s/%s/nodes/%s", options->checkpoints, hosted->graph_name,
-                                      start->checkpoint_nodes[i]);
+        folders[i] = from != NULL ? pst_arena_printf(arena, "%s/%s", from, start->checkpoint_nodes[i]) : NULL;
         room = folders[i] != NULL;
         hosted->site.folder_count++;
     }
@@ -473,6 +475,13 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
         pst_results_complete(hosted, body->checkpoint);
 }
 
+void pst_node_on_cut(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = hosted_find(node, message->graph);
+    if (hosted != NULL && hosted->incarnation == message->incarnation && message->cut->kind == PST__CUT_KIND__ASK)
+        pst_checkpoint_ask(&hosted->run);
+}
+
 /* Said once on each connection: what the coordinator has missed it is told again, and answers again. */
 static void part_tell(struct pst_node *node, struct hosted *hosted)
 {
@@ -647,6 +656,7 @@ static bool must_stop(struct pst_node *node)
         supersede(node->hosted[i]);
     for (uint32_t i = 0; i < node->beginning_count; i++)
         node->beginning[i]->superseded = true;
+    pst_savepoint_halt(node);
     while (node->start_count != 0)
         pst_arena_fini(&node->start_arena[--node->start_count]);
     return node->hosted_count == 0 && node->beginning_count == 0;
@@ -705,6 +715,7 @@ static pst_step keeper_step(struct pst_node *node)
         runs_step(node);
         pst_loads_tell(node);
         pst_results_step(node);
+        pst_savepoint_step(node);
         pst_metrics_step(node);
     }
     if (must_stop(node)) {
@@ -779,6 +790,7 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
     pst_election_end(node);
     pst_peers_fini(node);
     pst_results_fini(node);
+    pst_savepoint_fini(node);
     pst_coordinator_free(node->duty);
     pst_free(node->attachments);
     pst_free(node);

@@ -7,6 +7,7 @@
  *   coordinator.c  members, graphs, where partitions are, what happens when a node dies
  *   loads.c        how busy the runs are, told to the coordinator (loads.h); top.c shows it
  *   results.c      what is committed of a sink, read for a command
+ *   savepoint.c    a graph that is stopped for good, with all that another one goes on from
  *   metrics.c      what the node counts, for Prometheus (metrics.h)
  *   election.c     who coordinates, where every node reaches the store
  *   tidings.c      what is said to a coordinator that has not heard it
@@ -35,6 +36,7 @@ enum {
     NODE_GRAPHS_MAX = 64,
     NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
     METRICS_CONNS_MAX = 8,
+    NODE_SAVES_MAX = 4,  /* savepoints that are written at a time */
     MOVES_KEPT_MAX = 32, /* of a graph, ended ones */
     NODE_READS_MAX = 16, /* pieces of results that are read at a time */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
@@ -178,6 +180,7 @@ struct pst_node {
     struct pst_text metrics_text;           /* as it was made last */
     uint64_t metrics_ns;                    /* then */
     struct pst_read *reads[NODE_READS_MAX]; /* results.c; NULL: free */
+    struct pst_save *saves[NODE_SAVES_MAX]; /* savepoint.c; NULL: free */
     struct ending endings[NODE_GRAPHS_MAX];
     uint32_t ending_count;
     struct election election;
@@ -208,6 +211,7 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message);
 void pst_node_on_stop(struct pst_node *node, const Pst__Control *message);
 void pst_node_on_ended(struct pst_node *node, const Pst__Control *message); /* another node's run */
 void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message);
+void pst_node_on_cut(struct pst_node *node, const Pst__Control *message);
 /* A data connection whose hello has been read. False: it is not wanted now, but may be in a moment. */
 bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,
                       struct peer *peer, bool *ret_stale);
@@ -288,7 +292,15 @@ struct loads { /* of one incarnation; open addressing, at most half full */
     struct load *items;
 };
 
-enum graph_state { GRAPH_WAITING = 1, GRAPH_STARTING, GRAPH_RUNNING, GRAPH_DONE, GRAPH_FAILED, GRAPH_CANCELLED };
+enum graph_state {
+    GRAPH_WAITING = 1,
+    GRAPH_STARTING,
+    GRAPH_RUNNING,
+    GRAPH_DONE,
+    GRAPH_FAILED,
+    GRAPH_CANCELLED,
+    GRAPH_STOPPED
+};
 
 struct graph_record {
     struct pst_arena arena; /* of `start` */
@@ -313,6 +325,8 @@ struct graph_record {
     uint64_t part;                /* the one whose parts are counted; 0: none */
     bool parts[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     int part_error;
+    char *stop_to; /* in `arena`: its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
+    bool saving;   /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
     uint64_t settling, settled; /* settling: it is complete when the store has it; settled: its nodes were told */
     int settled_error;
     /* The commit on its way: graphs/NAME, and of one that has ended the Ended that says how, ended/NAME. */
@@ -388,6 +402,7 @@ struct submission {
     uint32_t source_count;
     bool fed; /* it reads what a connection brings */
     bool strict;
+    const char *from; /* a savepoint to go on from; NULL: it begins at the beginning */
     uint64_t asked_by, request;
     bool json, wait;
 };
@@ -409,6 +424,31 @@ void pst_coordinator_commit(struct pst_node *node, struct graph_record *record);
 /* Says the Start to one node of it. */
 void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
 struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */
+
+/* What savepoint.c has found out: it is complete, and the graph is stopped; or it cannot be, and the graph is started again. */
+void pst_coordinator_saved(struct pst_node *node, struct graph_record *record);
+void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *record, int error, const char *why);
+bool pst_coordinator_goes_on(const struct graph_record *record);
+/* Whoever waits is told, once. */
+void pst_coordinator_answer(struct pst_node *node, struct graph_record *record, int error, const char *why);
+
+/* savepoint.c */
+/* DIR/parts of a savepoint, as `checkpoints` and its name say, and in *ret_saved DIR/results. NULL: no memory. */
+const char *pst_savepoint_folder(struct pst_arena *arena, const char *checkpoints, const char *name,
+                                 const char **ret_saved);
+/* stop GRAPH --savepoint NAME: answered later, when it is stopped, or goes on after all. Errors: *why says it. */
+int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, const char *graph, const char *name,
+                       struct pst_text *why);
+/* Whoever reads the graph's input is to choose a cut. */
+void pst_savepoint_ask(struct pst_node *node, struct graph_record *record);
+/* Its nodes have been stopped, the checkpoint is complete: a job begins. Errors: it has not. */
+int pst_savepoint_begin(struct pst_node *node, struct graph_record *record);
+/* The Start of a savepoint, as its graph had it when it was stopped. Errors: *why says it; PST_EREFUSED, PST_EIO, PST_ENOMEM. */
+int pst_savepoint_open(struct pst_node *node, const char *name, struct pst_arena *arena, Pst__Control **ret_message,
+                       struct pst_text *why);
+void pst_savepoint_step(struct pst_node *node);
+void pst_savepoint_halt(struct pst_node *node); /* the node ends: what is being written is left as it is, unfinished */
+void pst_savepoint_fini(struct pst_node *node);
 
 /* results.c */
 void pst_results_on(struct pst_node *node, struct peer *peer,

@@ -272,6 +272,9 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
     case PST__CONTROL__BODY_CHECKPOINTED:
         pst_node_on_checkpointed(node, message);
         break;
+    case PST__CONTROL__BODY_CUT:
+        pst_node_on_cut(node, message);
+        break;
     case PST__CONTROL__BODY_MOVE_STEP:
         pst_mover_on(node, message);
         break;

@@ -70,6 +70,8 @@ struct site {
     uint64_t checkpoint;         /* to go on from; 0: from the beginning */
     const char *const *folders;  /* where its parts are */
     uint32_t folder_count;
+    const char *
+        saved; /* of a savepoint: where its sinks' files are, and nothing there is ever changed. NULL: where this run writes */
 };
 
 /* What an edge's frames look like: the fields the consumer reads, and what the engine adds. One for each input of a node. */

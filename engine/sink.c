@@ -70,6 +70,7 @@ static int find_file(struct run *run, const char *directory, const char *file, s
     static const char *const suffixes[] = {".part", ".partial", ".failed", ""};
     uint64_t size = 0, id[2];
     struct pst_file *found = NULL;
+    directory = pst_checkpoint_shared(run) && run->site->saved != NULL ? run->site->saved : directory;
     for (uint32_t i = 0; i < sizeof suffixes / sizeof *suffixes && sink->path_found == NULL; i++) {
         if (pst_checkpoint_shared(run) && suffixes[i][0] == '.' && i != 0)
             continue; /* of a run that is not gone on from */

@@ -123,7 +123,7 @@ static int submit_run(const struct pst_call *call)
         bool source = strcmp(call->flags[i].flag->name, "source") == 0;
         if (!source && strcmp(call->flags[i].flag->name, "set") != 0)
             continue;
-        if (asked.question.argument_count + 7 > ARGUMENTS_MAX) {
+        if (asked.question.argument_count + 9 > ARGUMENTS_MAX) {
             pst_complain(call, PST_EXIT_USAGE, "too many --set or --source");
             return PST_EXIT_USAGE;
         }
@@ -134,6 +134,10 @@ static int submit_run(const struct pst_call *call)
     if (input != NULL) {
         asked.arguments[asked.question.argument_count++] = "--input";
         asked.arguments[asked.question.argument_count++] = input;
+    }
+    if (pst_call_flag(call, "from") != NULL) {
+        asked.arguments[asked.question.argument_count++] = "--from";
+        asked.arguments[asked.question.argument_count++] = pst_call_flag(call, "from");
     }
     if (pst_call_flag(call, "listen") != NULL)
         asked.arguments[asked.question.argument_count++] = "--listen";
@@ -160,6 +164,7 @@ static const struct pst_flag submit_flags[] = {
      "read.",
      NULL},
     {"input", 'i', "FILE", false, "Read FILE, a path on that node, instead of the source's file.", NULL},
+    {"from", 0, "FOLDER", false, "Go on from the savepoint that `penstock stop` has put there.", NULL},
     {"listen", 0, NULL, false, "Read no file, but what `penstock replay` sends.", NULL},
     {"strict", 0, NULL, false, "Stop at the first malformed line.", NULL},
     {"wait", 0, NULL, false, "End when the graph has ended, and not when it runs.", NULL},
@@ -185,10 +190,15 @@ const struct pst_verb pst_verb_submit = {
         "With `--listen` the source reads no file: it waits for a stream that `penstock replay` sends. When the node "
         "that "
         "reads dies, another one goes on.\n\n"
+        "With `--from` the graph goes on where the savepoint ends: with its state, at its place in the input, behind "
+        "what its sinks had written; the results of both together are those of one run. The graph may be another "
+        "version of the one that was stopped, as with `penstock run --resume`: what would lose state is refused. Its "
+        "partitions and nodes may be others. All else is said anew: its settings, and its input.\n\n"
         "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"
-                "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv",
+                "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv\n"
+                "penstock submit load.yaml --node unix:n1/admin.sock --from before-upgrade",
     .flags = submit_flags,
     .run = submit_run,
 };
@@ -202,9 +212,9 @@ const struct pst_verb pst_verb_status = {
     .operands = "[GRAPH]",
     .operand_count_max = 1,
     .summary = "Show the graphs of a cluster, and where their partitions are.",
-    .text =
-        "A graph is waiting (for a node that it cannot do without), starting, running, done, failed or cancelled. Its "
-        "incarnation grows by one each time it is started again, as after the death of a node.",
+    .text = "A graph is waiting (for a node that it cannot do without), starting, running, done, failed, cancelled or "
+            "stopped. Its "
+            "incarnation grows by one each time it is started again, as after the death of a node.",
     .examples = "penstock status --node unix:n1/admin.sock\n"
                 "penstock status load --node 127.0.0.1:7001 --tls authority/me --json",
     .flags = ask_flags,
@@ -294,6 +304,56 @@ const struct pst_verb pst_verb_migration = {
                 "penstock migration cancel load/7 --node unix:n1/admin.sock",
     .flags = ask_flags,
     .run = plain_run,
+};
+
+/* ---- stop ---- */
+
+static int stop_run(const struct pst_call *call)
+{
+    const char *savepoint = pst_call_flag(call, "savepoint");
+    struct asked asked = {0};
+    if (savepoint == NULL) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--savepoint FOLDER is missing: `penstock cancel` stops a graph without one");
+        return PST_EXIT_USAGE;
+    }
+    asked.arguments[asked.question.argument_count++] = "stop";
+    asked.arguments[asked.question.argument_count++] = call->operands[0];
+    asked.arguments[asked.question.argument_count++] = "--savepoint";
+    asked.arguments[asked.question.argument_count++] = savepoint;
+    return ask(call, &asked);
+}
+
+static const struct pst_flag stop_flags[] = {
+    PST_NODE_FLAG,
+    PST_TLS_FLAG,
+    {"savepoint", 0, "FOLDER", false,
+     "Where it is put: a name below the nodes' --checkpoints folder, or a path that begins with a slash and leads all "
+     "nodes to the same place.",
+     NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
+const struct pst_verb pst_verb_stop = {
+    .name = "stop",
+    .operands = "GRAPH",
+    .operand_count_min = 1,
+    .operand_count_max = 1,
+    .summary = "Stop a graph on a cluster, with a savepoint to go on from.",
+    .text =
+        "The graph takes one more checkpoint, as soon as its stream comes to the end of an epoch; then it is stopped "
+        "on "
+        "all nodes, and the checkpoint is copied to the folder, with what its sinks have committed. Nothing that is "
+        "done "
+        "with the graph later changes or removes it; `penstock submit --from` goes on from it, as often as is wanted. "
+        "It is sealed with the nodes' key.\n\n"
+        "Either the savepoint is complete when the command ends, or the graph goes on and the command says why; where "
+        "the input ends before, the graph is done, and there is no savepoint. Nodes that were started without "
+        "`--checkpoints` have none.",
+    .examples = "penstock stop load --savepoint before-upgrade --node unix:n1/admin.sock\n"
+                "penstock submit load.yaml --from before-upgrade --node unix:n1/admin.sock",
+    .flags = stop_flags,
+    .run = stop_run,
 };
 
 const struct pst_verb pst_verb_cancel = {

@@ -322,7 +322,7 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
     pst_text_fini(&bytes);
 }
 
-enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS };
+enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS };
 
 /* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
 static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
@@ -353,19 +353,28 @@ static size_t client_moves(struct cluster *cluster, char **arguments, char what[
     return 3;
 }
 
+/* It goes on with other partitions than it had. */
+static void setting_put(struct cluster *cluster, uint32_t i, char text[100])
+{
+    const char *name = cluster->like.settings[i].name, *value = cluster->like.settings[i].value;
+    if (cluster->client.from[0] != '\0' && strcmp(name, "partitions") == 0)
+        (void)snprintf(text, 100, "%s=%u", name, 1 + (unsigned)sim_random(&cluster->random, 4));
+    else
+        (void)snprintf(text, 100, "%s=%s", name, value);
+}
+
 static void client_ask(struct cluster *cluster)
 {
     struct cluster_client *client = &cluster->client;
     Pst__Admin admin = PST__ADMIN__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     char settings[SCENE_SETTINGS_MAX][100], readers[CLUSTER_NODES_MAX][20],
-        *arguments[SCENE_SETTINGS_MAX + 3 + 2 * CLUSTER_NODES_MAX] = {(char *)(uintptr_t) "submit",
+        *arguments[SCENE_SETTINGS_MAX + 5 + 2 * CLUSTER_NODES_MAX] = {(char *)(uintptr_t) "submit",
                                                                       (char *)(uintptr_t) "graph"};
     admin.arguments = arguments;
     admin.n_arguments = 2;
     for (uint32_t i = 0; i < cluster->like.setting_count; i++) {
-        (void)snprintf(settings[i], sizeof settings[i], "%s=%s", cluster->like.settings[i].name,
-                       cluster->like.settings[i].value);
+        setting_put(cluster, i, settings[i]);
         arguments[admin.n_arguments++] = settings[i];
     }
     for (uint32_t i = 0; i < cluster->reader_count; i++) {
@@ -379,10 +388,22 @@ static void client_ask(struct cluster *cluster)
     }
     if (cluster->fed)
         arguments[admin.n_arguments++] = (char *)(uintptr_t) "--listen";
+    if (client->from[0] != '\0') {
+        arguments[admin.n_arguments++] = (char *)(uintptr_t) "--from";
+        arguments[admin.n_arguments++] = client->from;
+    }
     char what[100], number[20];
     client->moving = 0;
     if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
         admin.n_arguments = client_moves(cluster, arguments, what, number);
+    } else if (client->taken && client->asked_to_stop < client->stops && sim_random(&cluster->random, 100) == 0) {
+        client->moving = STOPS;
+        (void)snprintf(what, sizeof what, "point-%u", ++client->asked_to_stop);
+        arguments[0] = (char *)(uintptr_t) "stop";
+        arguments[1] = (char *)(uintptr_t)client->graph_name;
+        arguments[2] = (char *)(uintptr_t) "--savepoint";
+        arguments[3] = what;
+        admin.n_arguments = 4;
     } else if (client->taken) {
         arguments[0] = (char *)(uintptr_t) "status";
         admin.n_arguments = 1;
@@ -404,6 +425,14 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
     client->error = body->error;
     (void)snprintf(client->says, sizeof client->says, "%.*s%.*s", (int)body->out.len, (const char *)body->out.data,
                    (int)body->err.len, (const char *)body->err.data);
+    const char *savepoint = strstr(client->says, "its savepoint is ");
+    if (client->taken && body->error == PST_OK && savepoint != NULL) { /* an answer, or what status says of it */
+        (void)snprintf(client->from, sizeof client->from, "%.*s", (int)strcspn(savepoint + 17, "\n"), savepoint + 17);
+        client->taken = false;
+        client->stopped++;
+        return;
+    }
+    client->submitted_from += !client->taken && client->from[0] != '\0' && body->error == PST_OK;
     if (client->moving != 0) {
         client->scaled += body->error == PST_OK && client->moving == SCALES;
         client->moved += body->error == PST_OK && client->moving == MOVES;

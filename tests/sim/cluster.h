@@ -52,6 +52,9 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     uint32_t scaled, moved, spread, cancelled, refused; /* spread: drained or rebalanced */
     uint64_t requests;
     uint32_t incarnation;
+    uint32_t stops; /* so many times, at most, it stops `graph_name` with a savepoint, and submits it anew from there */
+    uint32_t asked_to_stop, stopped, submitted_from; /* stopped: it was told that there is a savepoint */
+    char from[40];                                   /* the savepoint that the graph is to go on from; "": none */
 };
 
 struct

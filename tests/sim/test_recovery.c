@@ -18,6 +18,7 @@ struct sums { /* over all seeds */
     uint64_t bytes_read, bytes_input;
     uint64_t bytes_before; /* read before the one kill */
     uint64_t moved;
+    uint64_t stopped, submitted_from;
 };
 
 static const char *graph_path;
@@ -66,6 +67,7 @@ static uint64_t seed_first(void)
     return seed;
 }
 
+static uint32_t stops;             /* of each graph that is run */
 static const char *const *movable; /* of the graph that is run; NULL: nothing moves */
 
 /* Not the one that reads: it goes on, so that what it reads again is what the graph is set back by. */
@@ -93,6 +95,7 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
         cluster->nodes[i].sim.create_percent = kills != 0 && seed % 2 == 0 ? 10 : 0;
     cluster->client.movable = movable;
     cluster->client.graph_name = name;
+    cluster->client.stops = stops;
     cluster_begin(cluster);
     while (at_completed != 0 && !cluster->client.done && cluster->completed < at_completed)
         cluster_turn(cluster, what);
@@ -103,6 +106,8 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     cluster_run(cluster, kills, true, what);
     cluster_same(wanted, cluster, name, what);
     sums->restarts += cluster->client.incarnation - 1;
+    sums->stopped += cluster->client.stopped;
+    sums->submitted_from += cluster->client.submitted_from;
     sums->completed += cluster->completed;
     sums->given_up += cluster->given_up;
     sums->resumed += cluster->resumed;
