@@ -260,8 +260,9 @@ static int ls(struct pst_node *node, bool json, struct pst_text *out)
             (void)pst_text_printf(out, ",\"workers\":%u,\"state\":\"%s\",\"coordinator\":%s}", member->workers, state,
                                   here ? "true" : "false");
         } else {
-            (void)pst_text_printf(out, "%s at %s, %u workers, %s%s\n", member->name, member->address, member->workers,
-                                  state, here ? ", coordinator" : "");
+            (void)pst_text_printf(out, "%s at %s, %u workers, %s%s%s\n", member->name, member->address, member->workers,
+                                  state, member->draining ? ", drained: it gets nothing" : "",
+                                  here ? ", coordinator" : "");
         }
     }
     if (json)

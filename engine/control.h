@@ -19,7 +19,7 @@
 #include "engine/control.pb-c.h" /* made from control.proto by the build */
 
 enum {
-    PST_CONTROL_VERSION = 3, /* 1 did not know who owns a bucket, so that 2 is one that never was */
+    PST_CONTROL_VERSION = 3, /* 1, which was not released, did not know who owns a bucket: so 2 is one that never was */
     PST_CONTROL_BYTES_MAX = 64 * 1024,
     PST_CONTROL_LONG_BYTES_MAX =
         2 * 1024 * 1024, /* Start, Admin, AdminReply, Piece: there is a graph's text in them, a report, rows */

@@ -29,7 +29,7 @@ static struct member *member_add(struct coordinator *duty, const char *name, con
     if (member == NULL && duty->member_count == NODE_MEMBERS_MAX)
         return NULL;
     member = member != NULL ? member : &duty->members[duty->member_count++];
-    *member = (struct member){.alive = true, .workers = workers};
+    *member = (struct member){.alive = true, .workers = workers, .draining = member->alive && member->draining};
     (void)snprintf(member->name, sizeof member->name, "%s", name);
     (void)snprintf(member->address, sizeof member->address, "%s", address);
     return member;
@@ -478,6 +478,10 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
     pst_moves_committed(node, record, rc);
+    if (rc != PST_OK) { /* whoever waits for partitions to move is told; what is stored says how far they are */
+        pst_moves_over(node, record, record->why);
+        record->again = false;
+    }
     if (!record->again)
         record->claimed = false;
     if (record->again) {
@@ -1215,9 +1219,12 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
                  hello->address, hello->workers, hello->n_running);
     reconcile(node, peer->name, hello);
-    for (uint32_t i = 0; i < node->duty->graph_count; i++) /* what it was told meanwhile it has not heard */
-        if (pst_moves_under_way(node->duty->graphs[i]))
-            record_restart(node, node->duty->graphs[i]);
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) { /* what it was told meanwhile it has not heard */
+        struct graph_record *record = node->duty->graphs[i];
+        bool takes_part = site_index(record->start->start, peer->name) < record->start->start->n_nodes;
+        if (takes_part && goes_on(record) && pst_moves_under_way(record))
+            record_restart(node, record);
+    }
 }
 
 void pst_coordinator_down(struct pst_node *node, const char *name, const char *why)

@@ -243,8 +243,11 @@ static void act(struct pst_node *node, struct hosted *hosted)
     int64_t time = mover->time;
     mover->told = PST__STEP__STEP_UNSAID;
     int rc = act_on(hosted, step, &time);
+    bool decided = step != PST__STEP__ADMIT && step != PST__STEP__PREPARE && step != PST__STEP__COPY;
     if (rc == PST_OK)
         answer(node, hosted, step, time, "");
+    else if (rc != PST_EAGAIN && !decided) /* what was begun of it goes when it is dropped */
+        refuse(node, hosted, pst_error_sentence(rc));
     else if (rc != PST_EAGAIN)
         pst_run_fail(run, rc, "a move of operator %s cannot go on: %s",
                      run->graph->nodes[mover->move.operator_index].id, pst_error_sentence(rc));

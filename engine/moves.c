@@ -196,6 +196,7 @@ int pst_moves_restore(struct graph_record *record, const char *path, uint64_t ve
         return rc;
     }
     past->version = version;
+    past->stored_step = record_of(past)->step;
     (void)snprintf(past->path, sizeof past->path, "%s", path);
     uint32_t at = record->past_count++; /* listed by name, kept by number */
     for (; at > 0 && record->past[at - 1]->message->move > past->message->move; at--)
@@ -230,6 +231,7 @@ int pst_moves_changes(struct graph_record *record, struct pst_store_change *chan
     if (past->version == 0 && record->past_count == MOVES_KEPT_MAX) /* the oldest makes room for the next one */
         changes[(*ret_count)++] =
             (struct pst_store_change){.path = record->past[0]->path, .expected = record->past[0]->version};
+    past->packed_step = record_of(past)->step;
     moving->writes = false;
     moving->written = true;
     return PST_OK;
@@ -348,9 +350,11 @@ static bool caused(struct pst_node *node, struct graph_record *record, pst_move_
                  pst_move_step_name((pst_move_step)rule->to), pst_move_cause_name(cause), why[0] != '\0' ? ": " : "",
                  why);
     body->step = (uint32_t)rule->to;
-    body->bytes = moving->bytes;
-    body->longest_pause_ns = moving->longest_pause_ns;
-    body->nanoseconds = now_ns(node) - moving->begun_ns;
+    if (moving->begun_ns != 0) { /* else another coordinator began it */
+        body->bytes = moving->bytes;
+        body->longest_pause_ns = moving->longest_pause_ns;
+        body->nanoseconds = now_ns(node) - moving->begun_ns;
+    }
     if (why[0] != '\0') {
         char *sentence = pst_arena_strdup(&moving->now->arena, why);
         body->sentence = sentence != NULL ? sentence : body->sentence;
@@ -563,6 +567,7 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
     if (changed && body->step == PST_MOVE_COMMITTED && before != PST_MOVE_COMMITTED &&
         owners_change(record) != PST_OK) {
         body->step = before; /* as if it had not been: nobody was told */
+        (void)layouts_read(record, moving);
         drop(node, record, PST_MOVE_BY_LOST, "no memory");
         return;
     }
@@ -580,10 +585,16 @@ void pst_moves_committed(struct pst_node *node, struct graph_record *record, int
     struct past *past = record->past[record->past_count - 1];
     moving->written = false;
     past->version += rc == PST_OK;
+    if (rc == PST_OK)
+        past->stored_step = past->packed_step;
+    else /* it did not happen */
+        record_of(past)->step = past->version != 0 ? past->stored_step : PST_MOVE_ABORTED;
     if (rc != PST_OK || moving->writes || moving->now == NULL)
         return; /* the graph ends; there is news already; it was told to nobody any more */
     if (moving->stage == STAGE_DROP)
         stage_tell(node, record);
+    else if (moving->refused && record_of(past)->step < PST_MOVE_COMMITTED && record_of(past)->step != PST_MOVE_INTENT)
+        drop(node, record, moving->refusal, moving->why);
     else
         stage_next(node, record);
 }
@@ -597,7 +608,7 @@ static void refused(struct pst_node *node, struct graph_record *record, const ch
     (void)snprintf(why, sizeof why, "node %.60s: %.150s", member, body->why);
     if (step == PST__STEP__COPY) {
         drop(node, record, PST_MOVE_BY_REFUSED, why);
-    } else if (step == PST__STEP__PREPARE) { /* the others are making theirs */
+    } else if (step == PST__STEP__PREPARE || step == PST__STEP__ADMIT) { /* the others are making theirs */
         moving->refused = moving->acked[index] = true;
         moving->refusal = PST_MOVE_BY_REFUSED;
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
@@ -617,6 +628,12 @@ void pst_moves_on(struct pst_node *node, struct graph_record *record, const char
         moving->bytes_total = body->bytes_total;
         moving->longest_pause_ns = body->longest_pause_ns;
         return;
+    }
+    if (body->step == PST__STEP__REFUSED && !moving->refused && moving->stage != STAGE_DROP &&
+        (moving->writes || moving->written)) { /* said once: it is looked at when the store has answered */
+        moving->refused = true;
+        moving->refusal = PST_MOVE_BY_REFUSED;
+        (void)snprintf(moving->why, sizeof moving->why, "node %.60s: %.150s", member, body->why);
     }
     if (moving->stage == NO_STAGE || moving->writes || moving->written)
         return;

@@ -349,6 +349,7 @@ struct past { /* a move, as the store has it or is about to have it */
     struct pst_arena arena;
     Pst__Control *message; /* with a MoveRecord */
     uint64_t version;
+    uint32_t packed_step, stored_step; /* as it is on its way to the store; as the store has it */
     char path[PST_STORE_PATH_BYTES];
     struct pst_text bytes;
 };

@@ -277,12 +277,26 @@ void pst_order_forget(struct moving *moving)
     moving->order = NULL;
 }
 
+/* It has no next move, and is not what was wanted. */
+static bool falls_short_of(const struct graph_record *record, const struct order *order)
+{
+    bool any = false;
+    if (order->kind == ORDER_SCALE)
+        return pst_layout_serving(record->moving->layouts[order->operator_index],
+                                  record->graph->nodes[order->operator_index].bucket_count) != order->count;
+    for (uint32_t n = 0; order->kind == ORDER_DRAIN && n < record->moving->layout_count; n++)
+        any |= record->moving->layouts[n] != NULL && extreme(record, n, true, order->node, NO_PARTITION) != NO_PARTITION;
+    return any;
+}
+
 static void go_on(struct pst_node *node, struct graph_record *record)
 {
     struct order *order = record->moving->order;
     struct wish wish;
     if (!next_wish(node, record, order, &wish)) {
-        leave(node, record, PST_OK, "");
+        bool falls_short = falls_short_of(record, order);
+        leave(node, record, falls_short ? PST_EREFUSED : PST_OK,
+              falls_short ? "there is no node, or no bucket, for what is left: `penstock status` shows what is where" : "");
         return;
     }
     if (order->kind == ORDER_MOVE)
@@ -488,7 +502,10 @@ static int begin_all(struct pst_node *node, struct order *order, struct pst_text
     uint32_t count = 0;
     for (uint32_t i = 0; i < duty->graph_count && why->count == 0; i++) {
         struct graph_record *record = duty->graphs[i];
-        if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record) && may_move(record, why))
+        if (record->state == GRAPH_WAITING || record->state == GRAPH_STARTING)
+            (void)pst_text_printf(why, "graph `%s` is %s: try again when it runs", record->start->graph,
+                                  pst_graph_state_names[record->state]);
+        else if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record) && may_move(record, why))
             working[count++] = record;
     }
     if (why->count != 0) {

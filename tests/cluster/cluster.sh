@@ -30,7 +30,7 @@ same outliers
 spec "done is what they are" 0 status
 out '^load: done, incarnation 1$'
 out '^outliers: done, incarnation 1$'
-out '^  plug_load/1 on n2$'
+out '^  plug_load/1 on n2, 32 buckets$'
 spec "one graph as an object" 0 status load --json
 json 'd["error"] is None and [g["graph"] for g in d["graphs"]] == ["load"] and d["insecure_loopback"] is False'
 json "d['graphs'][0]['state'] == 'done' and d['graphs'][0]['rows'] == $rows and d['graphs'][0]['rows_out'] > 1000"

@@ -396,7 +396,7 @@ static void client_ask(struct cluster *cluster)
     client->moving = 0;
     if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
         admin.n_arguments = client_moves(cluster, arguments, what, number);
-    } else if (client->taken && client->asked_to_stop < client->stops && sim_random(&cluster->random, 100) == 0) {
+    } else if (client->taken && client->asked_to_stop < client->stops && sim_random(&cluster->random, 20) == 0) {
         client->moving = STOPS;
         (void)snprintf(what, sizeof what, "point-%u", ++client->asked_to_stop);
         arguments[0] = (char *)(uintptr_t) "stop";

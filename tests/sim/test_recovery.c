@@ -129,13 +129,14 @@ static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32
     for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
         one(&wanted, &text, name, seed, kills, at_completed, ret_sums);
     if (getenv("PST_TEST_LOG") != NULL)
-        print_message(
-            "%s: %llu moved, %llu restarts, %llu complete, %llu given up, %llu runs resumed, %llu of %llu bytes read, "
-            "%llu before\n",
-            name, (unsigned long long)ret_sums->moved, (unsigned long long)ret_sums->restarts,
-            (unsigned long long)ret_sums->completed, (unsigned long long)ret_sums->given_up,
-            (unsigned long long)ret_sums->resumed, (unsigned long long)ret_sums->bytes_read,
-            (unsigned long long)ret_sums->bytes_input, (unsigned long long)ret_sums->bytes_before);
+        print_message("%s: %llu savepoints, %llu submitted from one, %llu moved, %llu restarts, %llu complete, %llu "
+                      "given up, %llu runs resumed, %llu of %llu bytes read, "
+                      "%llu before\n",
+                      name, (unsigned long long)ret_sums->stopped, (unsigned long long)ret_sums->submitted_from,
+                      (unsigned long long)ret_sums->moved, (unsigned long long)ret_sums->restarts,
+                      (unsigned long long)ret_sums->completed, (unsigned long long)ret_sums->given_up,
+                      (unsigned long long)ret_sums->resumed, (unsigned long long)ret_sums->bytes_read,
+                      (unsigned long long)ret_sums->bytes_input, (unsigned long long)ret_sums->bytes_before);
     scene_fini(&wanted);
     pst_text_fini(&text);
 }
@@ -219,12 +220,34 @@ static void query_2_goes_on_from_its_checkpoints(void **state)
     killed(OUTLIERS, "outliers");
 }
 
+static void stopped(const char *path, const char *name, uint64_t seeds, uint32_t kills)
+{
+    struct sums sums;
+    stops = 2;
+    seeds_run(path, name, seeds, kills, 0, &sums);
+    stops = 0;
+    assert_true(sums.stopped > seeds / 4 && sums.submitted_from > seeds / 4);
+}
+
+/* A graph is stopped at any moment, and goes on from its savepoint, twice; nodes die amid that, in the middle of writing one, too. Either
+ * there is a savepoint or the graph goes on: nothing is lost, and nothing comes twice. */
+static void a_graph_is_stopped_with_a_savepoint_and_goes_on(void **state)
+{
+    (void)state;
+    uint64_t seeds = scene_seeds(60);
+    stopped(LOAD, "load", seeds, 0);
+    stopped(LOAD, "load", seeds, 4);
+    stopped(OUTLIERS, "outliers", seeds, 4);
+    stopped(totals, "test", seeds, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_change_nothing),
         cmocka_unit_test(a_fresh_checkpoint_saves_most_of_the_reading),
         cmocka_unit_test(partitions_move_between_checkpoints),
+        cmocka_unit_test(a_graph_is_stopped_with_a_savepoint_and_goes_on),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(other_graphs_go_on_from_their_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
