@@ -285,7 +285,8 @@ static bool falls_short_of(const struct graph_record *record, const struct order
         return pst_layout_serving(record->moving->layouts[order->operator_index],
                                   record->graph->nodes[order->operator_index].bucket_count) != order->count;
     for (uint32_t n = 0; order->kind == ORDER_DRAIN && n < record->moving->layout_count; n++)
-        any |= record->moving->layouts[n] != NULL && extreme(record, n, true, order->node, NO_PARTITION) != NO_PARTITION;
+        any |=
+            record->moving->layouts[n] != NULL && extreme(record, n, true, order->node, NO_PARTITION) != NO_PARTITION;
     return any;
 }
 
@@ -296,7 +297,8 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     if (!next_wish(node, record, order, &wish)) {
         bool falls_short = falls_short_of(record, order);
         leave(node, record, falls_short ? PST_EREFUSED : PST_OK,
-              falls_short ? "there is no node, or no bucket, for what is left: `penstock status` shows what is where" : "");
+              falls_short ? "there is no node, or no bucket, for what is left: `penstock status` shows what is where"
+                          : "");
         return;
     }
     if (order->kind == ORDER_MOVE)
