@@ -314,6 +314,8 @@ uint32_t pst_channel_hold(struct channel *channel)
     return count;
 }
 
+uint64_t pst_channel_ready(const struct channel *channel) { return channel->held_count + ck_ring_size(&channel->ring); }
+
 /* A source on a worker without rows in flight promises what the whole input promises, without having to be woken for it.
  * M is read before `busy`: whoever raised M to a value set `busy` on the channels of every block below it first. */
 int64_t pst_channel_read_watermark(const struct channel *channel, const struct input *input)

@@ -21,6 +21,8 @@ struct far {
     struct frame *kept_first, *kept_last, *next;
     uint64_t kept_end, acked, sent, allowed;
     int64_t watermark_told;
+    int64_t promised; /* what the channel has said of time; holds when frame `behind` was sent */
+    uint64_t behind;
     enum end end_told;
     bool ended;   /* an end was sent on some connection */
     bool resumed; /* the receiver has said on this connection how far it is */
@@ -231,6 +233,7 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
                                   .keyed = edge->keyed,
                                   .numbered = edge->total},
                         .watermark_told = INT64_MIN,
+                        .promised = INT64_MIN,
                         .watermark = INT64_MIN};
     rc = link_room(link, far);
     if (rc == PST_OK)
@@ -950,6 +953,15 @@ static int cut_send(struct link *link)
     return rc;
 }
 
+/* A ring that never runs empty must not keep time back: a watermark holds as soon as what stood in the ring before it has been sent. */
+static int promised_send(struct link *link, struct far *far)
+{
+    if (far->sent < far->behind || far->promised <= far->watermark_told)
+        return PST_OK;
+    int rc = cut_send(link);
+    return rc == PST_OK ? time_send(link, far, far->promised, END_NOT) : rc;
+}
+
 static int far_send(struct link *link, struct far *far, bool *ret_any)
 {
     struct channel *channel = far->channel;
@@ -957,16 +969,21 @@ static int far_send(struct link *link, struct far *far, bool *ret_any)
     /* as a partition reads them: the end, the watermark, then the ring */
     enum end end = pst_channel_read_end(channel, input);
     int64_t watermark = pst_channel_read_watermark(channel, input);
-    while (far->next != NULL ? far->sent < far->allowed : frame_take(far)) {
-        int rc = cut_send(link);
+    int rc = promised_send(link, far);
+    if (rc == PST_OK && far->sent >= far->behind) {
+        far->promised = watermark;
+        far->behind = far->kept_end + pst_channel_ready(channel);
+    }
+    while (rc == PST_OK && (far->next != NULL ? far->sent < far->allowed : frame_take(far))) {
+        rc = cut_send(link);
         if (rc == PST_OK)
             rc = frame_send(link, far, INT64_MIN);
-        if (rc != PST_OK)
-            return rc;
-        *ret_any = true;
+        *ret_any |= rc == PST_OK;
+        if (rc == PST_OK)
+            rc = promised_send(link, far);
     }
-    bool drained = far->next == NULL && pst_channel_head(channel) == NULL;
-    int rc = drained ? cut_send(link) : PST_OK;
+    bool drained = rc == PST_OK && far->next == NULL && pst_channel_head(channel) == NULL;
+    rc = drained ? cut_send(link) : rc;
     return drained && rc == PST_OK ? time_send(link, far, watermark, end) : rc;
 }
 

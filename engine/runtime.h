@@ -431,6 +431,7 @@ void pst_channel_watermark(struct channel *channel, int64_t watermark);
 struct frame *pst_channel_head(struct channel *channel); /* consumer: the first frame not used up, or NULL */
 void pst_channel_pop(struct channel *channel);           /* consumer: gives the head back */
 uint32_t pst_channel_hold(struct channel *channel);      /* consumer: takes in all that is in the ring; frames taken */
+uint64_t pst_channel_ready(const struct channel *channel); /* consumer: frames that stand there for it */
 int64_t pst_channel_read_watermark(const struct channel *channel, const struct input *input);
 enum end pst_channel_read_end(const struct channel *channel, const struct input *input);
 
