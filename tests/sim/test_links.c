@@ -68,6 +68,42 @@ static void a_connection_that_breaks_loses_nothing(void **state)
     same_on_several_nodes(totals, mesh_rows_input, 500, scene_seeds(30));
 }
 
+/* The most that one partition holds of one channel, for it is not below its time yet: in rings full of frames. It is more than one, as
+ * another channel may be behind; where time did not come as long as there were rows it was a hundred and more. */
+static void held_look(struct mesh *mesh, void *argument)
+{
+    uint64_t *rings_max = argument;
+    for (uint32_t n = 0; n < mesh->node_count; n++) {
+        const struct run *run = &mesh->nodes[n]->run;
+        for (uint32_t i = 0; i < run->instance_count; i++) {
+            const struct pst_ctx *ctx = run->instances[i];
+            for (uint32_t c = 0; ctx != NULL && c < ctx->channel_count; c++) {
+                uint64_t rings = ctx->channels[c]->held_count / ck_ring_capacity(&ctx->channels[c]->ring);
+                *rings_max = rings > *rings_max ? rings : *rings_max;
+            }
+        }
+    }
+}
+
+static void a_way_that_is_always_full_tells_the_time(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct mesh mesh;
+        uint64_t rings_max = 0;
+        char what[80];
+        (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
+        mesh_init(&mesh, seed, LOAD, mesh_query_input);
+        mesh.net.way_bytes_max = 1;
+        mesh.net.delay_ns_max = UINT64_C(20) * 1000 * 1000;
+        mesh_run(&mesh, held_look, &rings_max, what);
+        assert_in_range(rings_max, 0, 64);
+        for (uint32_t n = 0; n < mesh.node_count; n++)
+            assert_int_equal(pst_run_end(&mesh.nodes[n]->run), PST_OK);
+        mesh_fini(&mesh);
+    }
+}
+
 static void the_same_seed_gives_the_same_trace(void **state)
 {
     (void)state;
@@ -95,6 +131,7 @@ int main(void)
         cmocka_unit_test(query_2_gives_the_same_bytes_on_several_nodes),
         cmocka_unit_test(diamonds_and_total_orders_do_as_well),
         cmocka_unit_test(a_connection_that_breaks_loses_nothing),
+        cmocka_unit_test(a_way_that_is_always_full_tells_the_time),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
