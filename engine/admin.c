@@ -371,7 +371,8 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
 {
     const Pst__Admin *admin = message->admin;
     const char *verb = admin->arguments[0];
-    struct submission asked = {.asked_by = peer->id, .request = message->request, .json = admin->json};
+    struct submission asked = {
+        .asked_by = peer->id, .request = message->request, .deadline_ns = admin->deadline_ns, .json = admin->json};
     int rc = PST_EINVAL;
     if (node->duty == NULL) {
         rc = pst_admin_pass_on(node, peer, message, why);

@@ -57,6 +57,7 @@ static int ask(struct asking *asking)
     admin.n_arguments = question->argument_count;
     admin.body = (ProtobufCBinaryData){question->body_bytes, (uint8_t *)(uintptr_t)question->body};
     admin.json = question->json;
+    admin.deadline_ns = question->deadline_ns;
     message.request = 2;
     message.body_case = PST__CONTROL__BODY_ADMIN;
     message.admin = &admin;

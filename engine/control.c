@@ -262,7 +262,7 @@ static int admin_holds(const Pst__Admin *admin)
     bool good = admin->n_arguments <= PST_CONTROL_ARGUMENTS_MAX;
     for (size_t i = 0; good && i < admin->n_arguments; i++)
         good = is_value(admin->arguments[i]);
-    return good_if(good);
+    return good_if(good && admin->deadline_ns <= PST_CONTROL_DEADLINE_NS_MAX);
 }
 
 static int replay_holds(const Pst__Replay *replay)

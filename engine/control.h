@@ -34,6 +34,7 @@ enum {
     PST_CONTROL_PARTITIONS_MAX = 4096, /* loads in a Beat: where there are more, there are several */
     PST_CONTROL_PLACES_MAX = 65536,
 };
+#define PST_CONTROL_DEADLINE_NS_MAX (UINT64_C(24) * 60 * 60 * 1000 * 1000 * 1000) /* of a move: a day */
 
 /* Of a message with this body (enum Pst__Control__BodyCase). */
 size_t pst_control_bytes_max(uint32_t body);

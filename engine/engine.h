@@ -287,6 +287,7 @@ struct pst_question {
     const void *body; /* a graph's text; NULL: none */
     size_t body_bytes;
     bool json;
+    uint64_t deadline_ns;        /* of each move that is asked for, a day at most; 0: the coordinator's own */
     struct pst_reading *reading; /* instead of arguments; NULL: none */
     uint64_t after_ns;           /* it is asked when so much time has passed */
     uint64_t timeout_ns;         /* without any answer; 0: it waits as long as the connection stands */

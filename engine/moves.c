@@ -548,7 +548,7 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
     const struct stage *stage = &stages[moving->stage];
     Pst__MoveRecord *body = record_of(moving->now);
     if (moving->stage == STAGE_DROP) {
-        ended(node, record, PST_EREFUSED, moving->why);
+        ended(node, record, body->why == PST_MOVE_WHY_LATE ? PST_ETIMEOUT : PST_EREFUSED, moving->why);
         return;
     }
     if (moving->refused && !stage->decided) {

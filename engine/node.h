@@ -405,6 +405,7 @@ struct submission {
     bool strict;
     const char *from; /* a savepoint to go on from; NULL: it begins at the beginning */
     uint64_t asked_by, request;
+    uint64_t deadline_ns; /* of each move that was asked for; 0: nothing was said */
     bool json, wait;
 };
 /* Both are answered later, with PST_OK, when it has happened: it runs (`wait`: it has ended), it is cancelled. */

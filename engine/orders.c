@@ -18,7 +18,8 @@ struct order {
     uint32_t graphs;                           /* that work for it */
     uint32_t moves;
     uint64_t buckets, bytes, longest_pause_ns, begun_ns;
-    struct piece { /* by bucket: its part of what its partition did and had. NULL: nobody knows */
+    uint64_t deadline_ns; /* of each move */
+    struct piece {        /* by bucket: its part of what its partition did and had. NULL: nobody knows */
         double busy, state_bytes;
     } * pieces;       /* SCALE, of its own accord */
     double target;    /* of it */
@@ -303,7 +304,7 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     }
     if (order->kind == ORDER_MOVE)
         order->wish.count = 0; /* that is all it wants */
-    int rc = pst_moves_begin(node, record, &wish, DEADLINE_NS);
+    int rc = pst_moves_begin(node, record, &wish, order->deadline_ns);
     if (rc != PST_OK)
         leave(node, record, rc,
               rc == PST_EFULL ? "every number of a partition is in use, or there are too many nodes"
@@ -335,6 +336,7 @@ static struct order *order_new(const struct pst_node *node, const struct submiss
     order->asked_by = asked->asked_by;
     order->request = asked->request;
     order->json = asked->json;
+    order->deadline_ns = asked->deadline_ns != 0 ? asked->deadline_ns : DEADLINE_NS;
     order->begun_ns = now_ns(node);
     return order;
 }

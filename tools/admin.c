@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30 };
+enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30, DEADLINE_SECONDS_MAX = 24 * 60 * 60 };
 
 struct asked {
     const char *arguments[ARGUMENTS_MAX];
@@ -80,13 +80,18 @@ static int ask(const struct pst_call *call, struct asked *asked)
 }
 
 /* The verb and its operands as they are. */
+static int plain_ask(const struct pst_call *call, struct asked *asked)
+{
+    asked->arguments[asked->question.argument_count++] = call->verb->name;
+    for (uint32_t i = 0; i < call->operand_count; i++)
+        asked->arguments[asked->question.argument_count++] = call->operands[i];
+    return ask(call, asked);
+}
+
 static int plain_run(const struct pst_call *call)
 {
     struct asked asked = {0};
-    asked.arguments[asked.question.argument_count++] = call->verb->name;
-    for (uint32_t i = 0; i < call->operand_count; i++)
-        asked.arguments[asked.question.argument_count++] = call->operands[i];
-    return ask(call, &asked);
+    return plain_ask(call, &asked);
 }
 
 /* ---- submit ---- */
@@ -231,6 +236,29 @@ const struct pst_verb pst_verb_ls = {
     .run = plain_run,
 };
 
+/* ---- what moves partitions ---- */
+
+static int moving_run(const struct pst_call *call)
+{
+    uint64_t seconds;
+    if (!pst_call_number(call, "deadline", 1, DEADLINE_SECONDS_MAX, 0, &seconds))
+        return PST_EXIT_USAGE;
+    struct asked asked = {.question.deadline_ns = seconds * 1000 * 1000 * 1000};
+    return plain_ask(call, &asked);
+}
+
+static const struct pst_flag moving_flags[] = {
+    PST_NODE_FLAG,
+    PST_TLS_FLAG,
+    {"deadline", 0, "SECONDS", false,
+     "Give a move up, and leave its buckets where they are, when its new owner is not agreed upon so long after its "
+     "beginning; 60 where nothing is said. Buckets change their owner at the ends of epochs: a stream that comes as "
+     "slowly as it was "
+     "recorded may need more.",
+     NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
 const struct pst_verb pst_verb_scale = {
     .name = "scale",
     .operands = "OPERATOR N",
@@ -244,8 +272,8 @@ const struct pst_verb pst_verb_scale = {
         "what the other does until the new owner has caught up; then results come from that one, each of them once. "
         "The command ends when all is done; `penstock migration ls` shows how far it is.",
     .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
-    .flags = ask_flags,
-    .run = plain_run,
+    .flags = moving_flags,
+    .run = moving_run,
 };
 
 const struct pst_verb pst_verb_move = {
@@ -258,8 +286,8 @@ const struct pst_verb pst_verb_move = {
             "There "
             "they are a partition with a number of its own: `status` shows it.",
     .examples = "penstock move plug_load/0 n2 --node unix:n1/admin.sock",
-    .flags = ask_flags,
-    .run = plain_run,
+    .flags = moving_flags,
+    .run = moving_run,
 };
 
 const struct pst_verb pst_verb_drain = {
@@ -273,8 +301,8 @@ const struct pst_verb pst_verb_drain = {
         "be switched off. A node that reads an input or has a sink of a graph that runs cannot be drained: those do "
         "not move. A node that is started again is drained no more.",
     .examples = "penstock drain n2 --node unix:n1/admin.sock",
-    .flags = ask_flags,
-    .run = plain_run,
+    .flags = moving_flags,
+    .run = moving_run,
 };
 
 const struct pst_verb pst_verb_rebalance = {
@@ -285,8 +313,8 @@ const struct pst_verb pst_verb_rebalance = {
         "For each operator buckets go from the node with the most to the one with the fewest, as with `move`, until "
         "all are within a tenth of the average: fewer moves than there are nodes.",
     .examples = "penstock rebalance --node unix:n1/admin.sock",
-    .flags = ask_flags,
-    .run = plain_run,
+    .flags = moving_flags,
+    .run = moving_run,
 };
 
 const struct pst_verb pst_verb_migration = {

@@ -108,6 +108,17 @@ spec "Query 2" 0 submit "$OUTLIERS" --input stream "${windows[@]}"
 spec "its plugs" 0 scale plug_above 5
 out '^3 moves, '
 spec "its houses" 0 scale house_share 3
+kill -STOP $feeder # no epoch ends
+spec "its time is over" 75 scale plug_above 8 --deadline 1
+err 'its deadline passed'
+spec "all is where it was" 0 status outliers
+expect "five partitions" test "$(grep -c '^  plug_above/' .out)" -eq 5
+spec "it says why" 0 migration ls
+out '^outliers/[0-9]+: plug_above/.*, ABORTED: its deadline passed'
+kill -CONT $feeder
+spec "it can go all the same" 0 scale plug_above 6 --deadline 300
+out '^1 moves, '
+spec "no time at all" 2 scale plug_above 8 --deadline 0
 touch enough
 await n1.err 'graph outliers, incarnation 1: done'
 wait $feeder
