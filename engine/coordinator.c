@@ -1198,6 +1198,17 @@ bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst_
                         member != NULL ? member->address : "?");
         return false;
     }
+    const char *cluster = node->duty->cluster;
+    bool another = hello->cluster.len != 0 && (hello->cluster.len != strlen(cluster) ||
+                                               memcmp(hello->cluster.data, cluster, hello->cluster.len) != 0);
+    if (another) {
+        peer->role = PST__ROLE__ROLE_UNSAID;
+        pst_peer_refuse(node, peer, 1, PST_EREFUSED,
+                        "the folder of node `%s` belongs to another cluster (its file `cluster` says which): --dir is "
+                        "to name one of its own for each",
+                        peer->name);
+        return false;
+    }
     bool own = strcmp(peer->name, node->options.name) == 0;
     if (own || hello->workers == 0 || (member == NULL && node->duty->member_count == NODE_MEMBERS_MAX)) {
         peer->role = PST__ROLE__ROLE_UNSAID;
@@ -1331,7 +1342,7 @@ int pst_coordinator_new(struct pst_node *node, struct pst_store *store)
     if (duty == NULL)
         return PST_ENOMEM;
     duty->store = store;
-    duty->restore = RESTORE_LIST;
+    duty->restore = RESTORE_CLUSTER;
     node->duty = duty;
     return PST_OK;
 }
@@ -1479,7 +1490,13 @@ static int restore_answered(struct pst_node *node)
     struct coordinator *duty = node->duty;
     int rc = duty->reading.rc;
     duty->begun = false;
-    if (rc == PST_OK && duty->restore == RESTORE_LIST) {
+    if (duty->restore == RESTORE_CLUSTER) {
+        rc = pst_identity_answered(node);
+        if (rc == PST_OK)
+            duty->restore = RESTORE_LIST;
+        else if (rc == PST_EAGAIN)
+            rc = PST_OK; /* it asks again */
+    } else if (rc == PST_OK && duty->restore == RESTORE_LIST) {
         duty->paths = duty->reading.text;
         duty->reading.text = (struct pst_text){0};
         duty->paths_at = 0;
@@ -1501,14 +1518,16 @@ int pst_coordinator_restore(struct pst_node *node)
     struct coordinator *duty = node->duty;
     int rc = PST_OK;
     while (rc == PST_OK && duty->restore != RESTORE_DONE) {
-        if (!duty->begun && !restore_ask(duty))
+        if (!duty->begun && duty->restore == RESTORE_CLUSTER)
+            pst_identity_ask(node);
+        else if (!duty->begun && !restore_ask(duty))
             break;
         duty->store->step(duty->store->self);
         if (duty->reading.rc == PST_EAGAIN)
             return PST_EAGAIN;
         rc = restore_answered(node);
     }
-    if (rc != PST_OK)
+    if (rc != PST_OK && node->why[0] == '\0')
         (void)snprintf(node->why, sizeof node->why, "`%.100s` of the coordination store cannot be read back: %s",
                        duty->path, pst_error_sentence(rc));
     pst_text_fini(&duty->paths);

@@ -676,7 +676,10 @@ static void listen_on(struct pst_node *node, uint32_t index, const char *address
 static void open_up(struct pst_node *node)
 {
     const struct pst_world *world = node->world;
-    int rc = node->duty != NULL ? pst_coordinator_restore(node) : PST_OK;
+    int rc = node->folder_read ? PST_OK : pst_identity_read(node);
+    node->folder_read = true;
+    if (rc == PST_OK && node->duty != NULL)
+        rc = pst_coordinator_restore(node);
     if (rc == PST_EAGAIN)
         return;
     node->opened = true;

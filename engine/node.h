@@ -40,6 +40,7 @@ enum {
     MOVES_KEPT_MAX = 32, /* of a graph, ended ones */
     NODE_READS_MAX = 16, /* pieces of results that are read at a time */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
+    NODE_CLUSTER_BYTES = 33, /* a cluster's id as text, with its NUL */
 };
 #define INTRODUCTION_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
@@ -146,7 +147,8 @@ struct pst_node {
     struct pst_node_options options;
     struct pst_listener *listeners[2]; /* the nodes' and, where there is one, the commands' unix socket */
     char address[PST_CONTROL_NAME_BYTES_MAX + 1];
-    uint32_t worker_count; /* that step runs */
+    char cluster[NODE_CLUSTER_BYTES]; /* the id of the one that its folder belongs to; "": none yet */
+    uint32_t worker_count;            /* that step runs */
     struct attachment *attachments;
     atomic_bool stopping;
     struct peer *peers[NODE_PEERS_MAX];
@@ -187,7 +189,7 @@ struct pst_node {
     struct coordinator *duty; /* coordinator.c; NULL: another node has it */
     char why[240];
     int error;
-    bool opened, left;
+    bool folder_read, opened, left;
     bool any; /* something was done in this step */
 };
 
@@ -354,16 +356,34 @@ struct past { /* a move, as the store has it or is about to have it */
     struct pst_text bytes;
 };
 
+/* identity.c */
+/* The cluster that the node's folder belongs to. Errors: PST_EIO, PST_EREFUSED, with node->why. */
+int pst_identity_read(struct pst_node *node);
+/* The node has been let in: what its folder does not say yet is written there. */
+void pst_identity_keep(struct pst_node *node, const void *id, size_t byte_count);
+/* One request for the id's record in the store, as duty->reading; then its answer: PST_EAGAIN: another request is wanted. */
+void pst_identity_ask(struct pst_node *node);
+int pst_identity_answered(struct pst_node *node);
+
 struct coordinator {
     struct pst_store *store;
     /* What was decided before is read back before anybody is listened to. */
-    enum restore { RESTORE_LIST = 1, RESTORE_GRAPH, RESTORE_ENDED, RESTORE_MOVE, RESTORE_DONE } restore;
+    enum restore {
+        RESTORE_CLUSTER = 1,
+        RESTORE_LIST,
+        RESTORE_GRAPH,
+        RESTORE_ENDED,
+        RESTORE_MOVE,
+        RESTORE_DONE
+    } restore;
     struct pst_store_request reading;
     bool begun; /* `reading` is on its way */
     enum restore listed;
     struct pst_text paths;
     size_t paths_at;
     char path[PST_STORE_PATH_BYTES];
+    char cluster[NODE_CLUSTER_BYTES]; /* its id; "": it was not read yet */
+    struct pst_store_change cluster_change;
     struct member members[NODE_MEMBERS_MAX];
     uint32_t member_count;
     struct graph_record *graphs[NODE_GRAPHS_MAX];

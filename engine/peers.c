@@ -174,6 +174,8 @@ static void welcome(struct pst_node *node, struct peer *peer, uint64_t request)
     body.coordinator = here ? (char *)(uintptr_t)node->options.name : soon ? (char *)(uintptr_t) "" : node->coordinator;
     body.coordinator_address = here ? node->address : node->coordinator_address;
     body.term = node->election.term;
+    if (here)
+        body.cluster = (ProtobufCBinaryData){strlen(node->duty->cluster), (uint8_t *)node->duty->cluster};
     message.request = request;
     message.body_case = PST__CONTROL__BODY_WELCOME;
     message.welcome = &body;
@@ -243,6 +245,7 @@ static void on_welcome(struct pst_node *node, struct peer *peer, const Pst__Cont
         peer->state = PEER_UP;
         node->joined = true;
         node->upstream_why[0] = '\0';
+        pst_identity_keep(node, body->cluster.data, body->cluster.len);
         pst_node_log(node, "joined: %s at %s coordinates", node->coordinator, node->coordinator_address);
     } else if (!told) {
         pst_peer_close(node, peer, "the node there does not coordinate, or not yet");

@@ -24,6 +24,7 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
     hello->body.node = (char *)(uintptr_t)node->options.name;
     hello->body.role = PST__ROLE__NODE;
     hello->body.address = node->address;
+    hello->body.cluster = (ProtobufCBinaryData){strlen(node->cluster), (uint8_t *)node->cluster};
     hello->body.workers = node->worker_count;
     hello->body.product = (char *)(uintptr_t) "penstock";
     hello->body.running = hello->running;

@@ -117,6 +117,13 @@ spec "a folder that another process has" 77 node --name n2 --dir n2 --listen 127
 err 'another process has the folder n2'
 spec "the coordinator's" 77 node --name n1 --dir n1 --listen 127.0.0.1:0 --tls authority/n1
 err 'another process has the folder n1'
+expect "both nodes know their cluster" cmp -s n1/cluster n2/cluster
+mkdir elsewhere
+printf '%032d\n' 7 >elsewhere/cluster
+spec "a folder of another cluster" 77 node --name n3 --dir elsewhere --listen 127.0.0.1:0 --tls authority/n3 "${join[@]}"
+err 'the folder of node `n3` belongs to another cluster'
+spec "and to begin one" 77 node --name n3 --dir elsewhere --listen 127.0.0.1:0 --tls authority/n3
+err 'the folder elsewhere belongs to another cluster than the coordination store'
 : >plain
 spec "a folder that is a file" 74 node --name n3 --dir plain --listen 127.0.0.1:0 --tls authority/n3
 err 'cannot make the folder plain: (File exists|Not a directory)'
