@@ -276,6 +276,8 @@ static int node_serve(struct parts *parts, const struct pst_node_options *option
         rc = parts->world->run(parts->world->self, pst_node_workers(parts->node), serve_step, parts);
         int ended = pst_node_free(parts->node, why);
         rc = rc == PST_OK ? ended : rc;
+        if (!parts->stops && atomic_load(pst_interrupts()) != 0) /* it came between a step's look and the node's own */
+            pst_notify("STOPPING=1");
     }
     if (rc == PST_OK || rc == PST_ESTOPPED) /* it was told to */
         return PST_EXIT_OK;
