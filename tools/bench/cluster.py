@@ -153,6 +153,9 @@ class Nodes:
             if place["operator"] == operator:
                 yield place["partition"], place["node"]
 
+    def state(self, graph):
+        return json.loads(self.ask("status", graph, "--json"))["graphs"][0]["state"]
+
 
 class Stamps:
     """What the sink has written down."""
@@ -453,7 +456,7 @@ operators:
         more = ["--checkpoints", folder / "shared", "--key", folder / "key", "--every-seconds", "1" if quick else "5"]
         with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 2, True, more) as cluster:
             pacer.tell(f"lay {keys}")
-            pacer.tell(f"strew {10_000_000 if quick else 60_000_000}")
+            pacer.tell(f"strew {20_000_000 if quick else 60_000_000}")
             path = self.graph_of_a_kill(folder, stamps, events)
             coordinator = cluster.nodes["n1"]
             begun = time.monotonic_ns()
@@ -464,8 +467,12 @@ operators:
             head = Stamps(stamps).head
             self.wait(lambda: head()["newest"] > filled_ms, "the state to be there")
             full = time.monotonic_ns()
-            complete = coordinator.await_line("checkpoint [0-9a-f]+ is complete", coordinator.await_line("checkpoint [0-9a-f]+ is complete", full) + 1)
-            time.sleep(0.2 if quick else 2.5)  # half of the way to the next one
+            complete = coordinator.await_line("checkpoint [0-9a-f]+ is complete", full)
+            if not quick:
+                complete = coordinator.await_line("checkpoint [0-9a-f]+ is complete", complete + 1)
+                time.sleep(2.5)  # half of the way to the next one
+            if cluster.state("moves") != "running":
+                raise Failed("the input has ended before the node was killed")
             before, killed = head(), time.monotonic_ns()
             cluster.nodes["n2"].process.kill()
             self.wait(lambda: head()["opened"] > before["opened"], "the graph to begin again")
