@@ -141,6 +141,7 @@ struct giving { /* the giver's */
     atomic_bool given, stopped,
         ended; /* given: all of it is on the way. ended: before it has come to the one or the other */
     int error;
+    bool compared; /* once given: digests of all buckets went with the last parcel */
 };
 
 /* The lane and the partition that it joins. Of one worker, which alone touches it but for `done`. Whoever comes to `at` first stands

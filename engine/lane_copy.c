@@ -435,6 +435,7 @@ static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct
         giving->late_ns = now_ns(run) + run->digest_wait_ns;
         (void)run->world->alarm(run->world->self, run->worker_base + ctx->worker, giving->late_ns);
     }
+    giving->compared = parcel->digest_count != 0;
     if (parcel->last)
         given(ctx, PST_OK);
     else if (giving->parcel_count % 16 == 0)

@@ -276,6 +276,10 @@ static void look_at_giver(struct pst_node *node, struct hosted *hosted)
         mover->progress_ns = now_ns;
         tell_progress(node, hosted, giving);
     }
+    if (mover->handed && giving->error == PST_OK && !giving->compared) /* no step without rows came in time */
+        pst_node_log(node,
+                     "graph %s, move %llu: its owners have not compared what they have come to: rows came all the time",
+                     hosted->graph_name, (unsigned long long)mover->move.id);
     if (mover->handed && giving->error != PST_OK)
         refuse(node, hosted, pst_error_sentence(giving->error));
     else if (!mover->handed && atomic_load_explicit(&giving->ended, memory_order_acquire))
