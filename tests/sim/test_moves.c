@@ -503,7 +503,7 @@ static void big_buckets_go_through_a_narrow_way(void **state)
 {
     (void)state;
     struct trial trial = {
-        .graph = hoards, .input = many_rows_input, .seeds = scene_seeds(8), .state_bytes_min = 8u << 20};
+        .graph = hoards, .input = many_rows_input, .seeds = scene_seeds(24), .state_bytes_min = 8u << 20};
     struct conductor sum;
     try_seeds(&trial, &sum);
     print_message("%llu KiB on the way at most, of %llu KiB\n", (unsigned long long)sum.on_way_max / 1024,
