@@ -5,6 +5,7 @@
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/checkpoint_file.h"
+#include "engine/files.h"
 #include "engine/spill.h"
 
 #include <inttypes.h>
@@ -357,19 +358,6 @@ static int sinks_sync(struct writer *writer)
     return rc;
 }
 
-int pst_checkpoint_bytes_write(const struct pst_world *world, const char *path, const void *bytes, size_t byte_count)
-{
-    struct pst_file *file = NULL;
-    int rc = world->file_open(world->self, path, PST_OPEN_CREATE, &file);
-    if (rc != PST_OK)
-        return rc;
-    rc = world->file_write(world->self, file, bytes, byte_count);
-    if (rc == PST_OK)
-        rc = world->file_sync(world->self, file);
-    int closed = world->file_close(world->self, file);
-    return rc == PST_OK ? closed : rc;
-}
-
 static int manifest_finish(struct writer *writer)
 {
     const struct pst_world *world = writer->world;
@@ -383,7 +371,7 @@ static int manifest_finish(struct writer *writer)
     if (rc == PST_OK)
         rc = pst_manifest_write(&writer->manifest, checkpoint->master, incarnation, &bytes, &byte_count);
     if (rc == PST_OK)
-        rc = pst_checkpoint_bytes_write(world, part, bytes, byte_count);
+        rc = pst_file_write_all(world, part, bytes, byte_count);
     /* The folder first: the pages' name must be there when the manifest's is. */
     if (rc == PST_OK)
         rc = world->folder_sync(world->self, checkpoint->directory);
@@ -622,48 +610,6 @@ static int why_set(const struct checkpoint_reader *reader, int rc, const char *w
     return rc;
 }
 
-/* No pipe that nobody writes to, no device. */
-static int regular_open(const struct pst_world *world, const char *path, struct pst_file **ret_file)
-{
-    uint64_t id[2];
-    if (world->look(world->self, path, id) == 2)
-        return PST_EDATA;
-    return world->file_open(world->self, path, PST_OPEN_READ, ret_file);
-}
-
-int pst_checkpoint_bytes(const struct pst_world *world, const char *path, uint64_t bytes_max, uint8_t **ret_bytes,
-                         uint64_t *ret_count)
-{
-    struct pst_file *file = NULL;
-    uint64_t size = 0, count = 0;
-    uint8_t *bytes = NULL;
-    int rc = regular_open(world, path, &file);
-    if (rc != PST_OK)
-        return rc;
-    rc = world->file_size(world->self, file, &size);
-    if (rc == PST_OK && size > bytes_max)
-        rc = PST_EDATA;
-    if (rc == PST_OK && (bytes = pst_malloc(size + 1)) == NULL)
-        rc = PST_ENOMEM;
-    while (rc == PST_OK && count < size) {
-        int64_t n = world->file_read(world->self, file, bytes + count, size - count);
-        if (n == PST_EAGAIN)
-            continue;
-        if (n <= 0)
-            rc = n == 0 ? PST_EDATA : (int)n;
-        else
-            count += (uint64_t)n;
-    }
-    (void)world->file_close(world->self, file);
-    if (rc != PST_OK) {
-        pst_free(bytes);
-        return rc;
-    }
-    *ret_bytes = bytes;
-    *ret_count = count;
-    return PST_OK;
-}
-
 static const char *manifest_sentence(int rc)
 {
     switch (rc) {
@@ -687,7 +633,7 @@ int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct ps
     uint64_t byte_count = 0;
     char *path = path_of(reader->directory, id, suffix_manifest);
     int rc =
-        path != NULL ? pst_checkpoint_bytes(reader->world, path, MANIFEST_BYTES_MAX, &bytes, &byte_count) : PST_ENOMEM;
+        path != NULL ? pst_file_read_all(reader->world, path, MANIFEST_BYTES_MAX, &bytes, &byte_count) : PST_ENOMEM;
     if (rc == PST_OK) {
         rc = PST_EREFUSED;
         for (uint32_t k = 0; k < reader->key_count && rc == PST_EREFUSED; k++) {
@@ -740,7 +686,7 @@ static int file_ready(struct pages_reader *pages, uint32_t f)
     if (pages->open_count == OPEN_FILES_MAX)
         files_close(pages);
     char *path = path_of(pages->reader->directory, pages->manifest->files[f].id, suffix_pages);
-    int rc = path != NULL ? regular_open(world, path, &file->file) : PST_ENOMEM;
+    int rc = path != NULL ? pst_file_open_regular(world, path, &file->file) : PST_ENOMEM;
     pst_free(path);
     file->at = 0;
     pages->open_count += rc == PST_OK;

@@ -26,12 +26,6 @@ int pst_checkpoint_set_aside(const struct pst_world *world, const char *director
 /* PST_EREFUSED, PST_EABI, PST_EDATA: as pst_manifest_read(); PST_ENOENT, PST_EIO, PST_ENOMEM. */
 int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest);
 
-/* All bytes of a regular file; freed by pst_free(). PST_EDATA: more than bytes_max, or no regular file; PST_ENOENT, PST_EIO, PST_ENOMEM. */
-int pst_checkpoint_bytes(const struct pst_world *world, const char *path, uint64_t bytes_max, uint8_t **ret_bytes,
-                         uint64_t *ret_count);
-/* A file with these bytes, which are on the disk; its name is not yet. */
-int pst_checkpoint_bytes_write(const struct pst_world *world, const char *path, const void *bytes, size_t byte_count);
-
 /* Opens every page of a manifest in its order, and calls visit() (NULL: not) with its header and used bytes. PST_EREFUSED: one
  * does not open; visit()'s errors. */
 typedef int (*pst_checkpoint_visit)(void *argument, const struct pst_manifest_page *page,

@@ -1,5 +1,6 @@
 /* counter.c - the highest checkpoint that was finished, in a file of its own. */
 #include "engine/engine.h"
+#include "engine/files.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,30 +41,17 @@ static int file_read(void *self, struct pst_world *world, uint64_t *ret_value)
     return pst_parse_u64(line + sizeof line_begin - 1, ret_value) == PST_OK ? PST_OK : PST_EDATA;
 }
 
-static int line_write(struct pst_world *world, const char *path, uint64_t value)
-{
-    char line[LINE_BYTES_MAX];
-    int bytes = snprintf(line, sizeof line, "%s%" PRIu64 "\n", line_begin, value);
-    struct pst_file *file = NULL;
-    int rc = world->file_open(world->self, path, PST_OPEN_CREATE, &file);
-    if (rc != PST_OK)
-        return rc;
-    rc = world->file_write(world->self, file, line, (size_t)bytes);
-    if (rc == PST_OK)
-        rc = world->file_sync(world->self, file);
-    int closed = world->file_close(world->self, file);
-    return rc == PST_OK ? closed : rc;
-}
-
 static int file_raise(void *self, struct pst_world *world, uint64_t value)
 {
     const char *path = self;
+    char line[LINE_BYTES_MAX];
+    int bytes = snprintf(line, sizeof line, "%s%" PRIu64 "\n", line_begin, value);
     struct pst_text part = {0}, folder = {0};
     const char *slash = strrchr(path, '/');
     (void)pst_text_printf(&part, "%s.part", path);
     (void)pst_text_add(&folder, slash == NULL ? "." : path,
                        slash == NULL || slash == path ? 1 : (size_t)(slash - path));
-    int rc = part.failed || folder.failed ? PST_ENOMEM : line_write(world, part.bytes, value);
+    int rc = part.failed || folder.failed ? PST_ENOMEM : pst_file_write_all(world, part.bytes, line, (size_t)bytes);
     if (rc == PST_OK)
         rc = world->rename(world->self, part.bytes, path);
     if (rc == PST_OK)

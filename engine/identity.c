@@ -1,6 +1,7 @@
 /* identity.c - see node.h: which cluster a node belongs to. Its id is drawn at random when a cluster begins, and is the record `cluster` of its
  * store. A node that is let in writes it to the file `cluster` of its folder, and says it from then on: another cluster refuses it, and
  * a node that would coordinate with another cluster's folder does not begin. */
+#include "engine/files.h"
 #include "engine/node.h"
 
 #include <string.h>
@@ -9,7 +10,10 @@ enum { ID_BYTES = NODE_CLUSTER_BYTES - 1 };
 
 static bool is_id(const char *text, size_t byte_count)
 {
-    return byte_count == ID_BYTES && strspn(text, "0123456789abcdef") >= byte_count;
+    for (size_t i = 0; i < byte_count; i++)
+        if (text[i] == '\0' || strchr("0123456789abcdef", text[i]) == NULL)
+            return false;
+    return byte_count == ID_BYTES;
 }
 
 static int path_of(const struct pst_node *node, const char *suffix, struct pst_text *path)
@@ -19,31 +23,24 @@ static int path_of(const struct pst_node *node, const char *suffix, struct pst_t
 
 int pst_identity_read(struct pst_node *node)
 {
-    const struct pst_world *world = node->world;
     struct pst_text path = {0};
-    struct pst_file *file;
-    char bytes[ID_BYTES + 2] = ""; /* a newline may follow it, and nothing more */
-    size_t count = 0;
-    int64_t got = 0;
+    uint8_t *bytes = NULL;
+    uint64_t count = 0;
     int rc = path_of(node, "", &path);
     if (rc == PST_OK)
-        rc = world->file_open(world->self, path.bytes, PST_OPEN_READ, &file);
-    if (rc == PST_OK) {
-        while (count < sizeof bytes - 1 &&
-               (got = world->file_read(world->self, file, bytes + count, sizeof bytes - 1 - count)) > 0)
-            count += (size_t)got;
-        rc = got < 0 ? (int)got : PST_OK;
-        (void)world->file_close(world->self, file);
+        rc = pst_file_read_all(node->world, path.bytes, ID_BYTES + 1, &bytes, &count); /* with a newline */
+    if (rc == PST_OK && count == ID_BYTES + 1 && bytes[ID_BYTES] == '\n' && is_id((const char *)bytes, ID_BYTES)) {
+        memcpy(node->cluster, bytes, ID_BYTES);
+    } else if (rc == PST_OK || rc == PST_EDATA) {
+        pst_node_log(node, "%s is not what a node writes there: it is written anew", path.bytes);
+        rc = PST_OK;
     } else if (rc == PST_ENOENT) {
         rc = PST_OK;
-    }
-    if (rc != PST_OK)
+    } else {
         (void)snprintf(node->why, sizeof node->why, "%.150s cannot be read: %s", path.bytes != NULL ? path.bytes : "",
                        pst_error_sentence(rc));
-    if (rc == PST_OK && count == ID_BYTES + 1 && bytes[ID_BYTES] == '\n' && is_id(bytes, ID_BYTES))
-        memcpy(node->cluster, bytes, ID_BYTES);
-    else if (rc == PST_OK && count != 0)
-        pst_node_log(node, "%s is not what a node writes there: it is written anew", path.bytes);
+    }
+    pst_free(bytes);
     pst_text_fini(&path);
     return rc;
 }
@@ -51,19 +48,12 @@ int pst_identity_read(struct pst_node *node)
 static int write_down(const struct pst_node *node, const char *path, const char *final_path)
 {
     const struct pst_world *world = node->world;
-    struct pst_file *file;
+    char line[ID_BYTES + 1];
+    memcpy(line, node->cluster, ID_BYTES);
+    line[ID_BYTES] = '\n';
     int rc = world->mkdir(world->self, node->options.directory);
     if (rc == PST_OK)
-        rc = world->file_open(world->self, path, PST_OPEN_CREATE, &file);
-    if (rc != PST_OK)
-        return rc;
-    rc = world->file_write(world->self, file, node->cluster, ID_BYTES);
-    if (rc == PST_OK)
-        rc = world->file_write(world->self, file, "\n", 1);
-    if (rc == PST_OK)
-        rc = world->file_sync(world->self, file);
-    int closed = world->file_close(world->self, file);
-    rc = rc == PST_OK ? closed : rc;
+        rc = pst_file_write_all(world, path, line, sizeof line);
     return rc == PST_OK ? world->rename(world->self, path, final_path) : rc;
 }
 

@@ -10,12 +10,13 @@
  *    0 u32 magic "PSTV"   4 u16 version 1   6 u16 zero   8 the graph's digest, 32 bytes   40 the incarnation that it is sealed under
  *   72 u32 sealed bytes, all that follows   76 u32 zero */
 #include "engine/checkpoint_file.h"
+#include "engine/files.h"
 #include "engine/mover.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { COPY_BYTES = 1 << 20, RECORD_MAGIC = 0x56545350 /* "PSTV" */, RECORD_VERSION = 1 };
+enum { RECORD_MAGIC = 0x56545350 /* "PSTV" */, RECORD_VERSION = 1 };
 enum { RECORD_BYTES_MAX = 2 * PST_CONTROL_LONG_BYTES_MAX };
 
 struct record_header {
@@ -130,44 +131,20 @@ static int failed(struct pst_save *save, int rc, const char *what, const char *p
 }
 
 /* The first so many bytes; UINT64_MAX: all. They are on the disk then, the name is not yet. */
-static int bytes_copy(struct pst_save *save, struct pst_file *from, struct pst_file *to, uint64_t byte_count)
-{
-    const struct pst_world *world = save->world;
-    char *buffer = pst_malloc(COPY_BYTES);
-    int rc = buffer != NULL ? PST_OK : PST_ENOMEM;
-    for (uint64_t at = 0; at < byte_count && rc == PST_OK;) {
-        uint64_t rest = byte_count - at;
-        int64_t count = world->file_read(world->self, from, buffer, rest < COPY_BYTES ? rest : COPY_BYTES);
-        if (count == PST_EAGAIN)
-            continue;
-        if (count == 0 && byte_count == UINT64_MAX)
-            break;
-        rc = atomic_load_explicit(&save->halted, memory_order_relaxed) ? PST_ESTOPPED
-             : count < 0                                               ? (int)count
-             : count == 0                                              ? PST_EDATA
-                                                                       : PST_OK;
-        if (rc == PST_OK)
-            rc = world->file_write(world->self, to, buffer, (size_t)count);
-        at += rc == PST_OK ? (uint64_t)count : 0;
-    }
-    pst_free(buffer);
-    return rc == PST_OK ? world->file_sync(world->self, to) : rc;
-}
-
 static int file_copy(struct pst_save *save, const char *path, const char *to_path, uint64_t byte_count)
 {
     const struct pst_world *world = save->world;
     struct pst_file *from = NULL, *to = NULL;
-    uint64_t id[2];
     if (path == NULL || to_path == NULL)
         return PST_ENOMEM;
-    int rc =
-        world->look(world->self, path, id) == 2 ? PST_EDATA : world->file_open(world->self, path, PST_OPEN_READ, &from);
+    int rc = pst_file_open_regular(world, path, &from);
     if (rc != PST_OK)
         return failed(save, rc, "cannot read", path);
     rc = world->file_open(world->self, to_path, PST_OPEN_CREATE, &to);
     if (rc == PST_OK)
-        rc = bytes_copy(save, from, to, byte_count);
+        rc = pst_file_copy(world, from, to, byte_count, &save->halted);
+    if (rc == PST_OK)
+        rc = world->file_sync(world->self, to);
     if (rc != PST_OK)
         rc = failed(save, rc, "cannot write", to_path);
     (void)world->file_close(world->self, from);
@@ -241,7 +218,7 @@ static int record_write(struct pst_save *save)
     const char *path = pst_arena_printf(&save->arena, "%s/savepoint", save->to);
     int rc = parts != NULL && outputs != NULL && part != NULL && path != NULL ? record_seal(save, &bytes) : PST_ENOMEM;
     if (rc == PST_OK)
-        rc = pst_checkpoint_bytes_write(world, part, bytes.bytes, bytes.count);
+        rc = pst_file_write_all(world, part, bytes.bytes, bytes.count);
     if (rc == PST_OK)
         rc = world->folder_sync(world->self, parts);
     if (rc == PST_OK)
@@ -516,7 +493,7 @@ int pst_savepoint_open(struct pst_node *node, const char *name, struct pst_arena
         return rc;
     const char *folder = folder_of(arena, node->options.checkpoints, name);
     const char *path = folder != NULL ? pst_arena_printf(arena, "%s/savepoint", folder) : NULL;
-    rc = path != NULL ? pst_checkpoint_bytes(node->world, path, RECORD_BYTES_MAX, &bytes, &byte_count) : PST_ENOMEM;
+    rc = path != NULL ? pst_file_read_all(node->world, path, RECORD_BYTES_MAX, &bytes, &byte_count) : PST_ENOMEM;
     if (rc == PST_ENOENT) {
         (void)pst_text_printf(why, "there is no savepoint in %s", folder);
         return PST_EREFUSED;

@@ -1,10 +1,9 @@
 /* sink.c - output files: written as NAME.part, renamed when it is known how the run ended. A file under its final name is whole. */
 #include "engine/checkpoint.h"
+#include "engine/files.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { COPY_BYTES = 1 << 20 };
 
 static char *path_of(const char *directory, const char *file, const char *suffix)
 {
@@ -101,24 +100,6 @@ static int find_file(struct run *run, const char *directory, const char *file, s
     return rc == PST_OK && size >= sink->bytes_total ? PST_OK : PST_EIO;
 }
 
-static int copy_bytes(const struct pst_world *world, struct pst_file *from, struct pst_file *to, uint64_t byte_count)
-{
-    char *buffer = pst_malloc(COPY_BYTES);
-    int rc = buffer != NULL ? PST_OK : PST_ENOMEM;
-    for (uint64_t at = 0; at < byte_count && rc == PST_OK;) {
-        uint64_t rest = byte_count - at;
-        int64_t count = world->file_read(world->self, from, buffer, rest < COPY_BYTES ? rest : COPY_BYTES);
-        if (count == PST_EAGAIN)
-            continue;
-        rc = count < 0 ? (int)count : count == 0 ? PST_EDATA : PST_OK;
-        if (rc == PST_OK)
-            rc = world->file_write(world->self, to, buffer, (size_t)count);
-        at += (uint64_t)count;
-    }
-    pst_free(buffer);
-    return rc;
-}
-
 /* What was committed, as a file of this incarnation's own. */
 static int sink_copy(struct run *run, struct sink *sink)
 {
@@ -128,7 +109,7 @@ static int sink_copy(struct run *run, struct sink *sink)
     if (rc == PST_OK)
         rc = world->file_open(world->self, sink->path_part, PST_OPEN_CREATE, &sink->file);
     if (rc == PST_OK)
-        rc = copy_bytes(world, from, sink->file, sink->bytes_total);
+        rc = pst_file_copy(world, from, sink->file, sink->bytes_total, NULL);
     if (from != NULL)
         (void)world->file_close(world->self, from);
     if (rc != PST_OK)
