@@ -38,13 +38,9 @@ static int send(struct asking *asking, Pst__Control *message)
 
 static int greet(struct asking *asking)
 {
-    Pst__Hello hello = PST__HELLO__INIT;
-    Pst__Control message = PST__CONTROL__INIT;
-    hello.role = PST__ROLE__ADMIN;
-    hello.product = (char *)(uintptr_t) "penstock";
-    message.request = 1;
-    message.body_case = PST__CONTROL__BODY_HELLO;
-    message.hello = &hello;
+    Pst__Hello hello;
+    Pst__Control message;
+    pst_control_greet(&message, &hello);
     return send(asking, &message);
 }
 

@@ -367,6 +367,17 @@ int pst_control_pack(const Pst__Control *message, struct pst_text *bytes)
     return packed.rc;
 }
 
+void pst_control_greet(Pst__Control *message, Pst__Hello *hello)
+{
+    pst__hello__init(hello);
+    pst__control__init(message);
+    hello->role = PST__ROLE__ADMIN;
+    hello->product = (char *)(uintptr_t) "penstock";
+    message->request = 1;
+    message->body_case = PST__CONTROL__BODY_HELLO;
+    message->hello = hello;
+}
+
 /* ---- unpacking ---- */
 /* All that protobuf-c asks for, up to a bound. Nothing is given back one by one: it dies with the arena. */
 struct memory {

@@ -44,6 +44,8 @@ size_t pst_control_memory_max(size_t byte_count);
 /* Adds the message's bytes to `bytes`. Its `version` is put in here.
  * Errors:  PST_EINVAL no reader would take it; PST_EFULL it is longer than pst_control_bytes_max(); PST_ENOMEM, in part added. */
 int pst_control_pack(const Pst__Control *message, struct pst_text *bytes);
+/* Makes of both a command's first message. */
+void pst_control_greet(Pst__Control *message, Pst__Hello *hello);
 
 /* limit: on top of pst_control_bytes_max(); smaller where little is known of who sends.
  * Owns:    the message lies in `arena`, which was initialised, and lives as long; what was begun lies there on errors, too.

@@ -122,13 +122,9 @@ static int send(struct pst_replay *replay, Pst__Control *message)
 
 static int greet(struct pst_replay *replay)
 {
-    Pst__Hello hello = PST__HELLO__INIT;
-    Pst__Control message = PST__CONTROL__INIT;
-    hello.role = PST__ROLE__ADMIN;
-    hello.product = (char *)(uintptr_t) "penstock";
-    message.request = 1;
-    message.body_case = PST__CONTROL__BODY_HELLO;
-    message.hello = &hello;
+    Pst__Hello hello;
+    Pst__Control message;
+    pst_control_greet(&message, &hello);
     replay->incarnation = 0;
     return send(replay, &message);
 }

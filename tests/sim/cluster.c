@@ -476,11 +476,9 @@ static pst_step client_step(void *argument, uint32_t worker)
         }
         if (rc != PST_OK)
             return PST_STEP_IDLE;
-        Pst__Hello hello = PST__HELLO__INIT;
-        Pst__Control message = PST__CONTROL__INIT;
-        hello.role = PST__ROLE__ADMIN;
-        message.body_case = PST__CONTROL__BODY_HELLO;
-        message.hello = &hello;
+        Pst__Hello hello;
+        Pst__Control message;
+        pst_control_greet(&message, &hello);
         client->greeted = true;
         client_send(client, &message);
         client_ask(cluster);
