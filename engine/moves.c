@@ -363,26 +363,6 @@ static bool caused(struct pst_node *node, struct graph_record *record, pst_move_
     return true;
 }
 
-static pst_move_why why_of(pst_move_cause cause)
-{
-    switch (cause) {
-    case PST_MOVE_BY_CANCEL:
-        return PST_MOVE_WHY_CANCELLED;
-    case PST_MOVE_BY_LATE:
-        return PST_MOVE_WHY_LATE;
-    case PST_MOVE_BY_FULL:
-        return PST_MOVE_WHY_FULL;
-    case PST_MOVE_BY_DIFFERENT:
-        return PST_MOVE_WHY_DIFFERENT;
-    case PST_MOVE_BY_LOST:
-        return PST_MOVE_WHY_LOST;
-    case PST_MOVE_BY_RECOVERY:
-        return PST_MOVE_WHY_RECOVERY;
-    default:
-        return PST_MOVE_WHY_REFUSED;
-    }
-}
-
 /* Not decided: it is given up. When the store has it, all are told. A node that is being added is so on all nodes, first. */
 static void drop(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
 {
@@ -397,7 +377,7 @@ static void drop(struct pst_node *node, struct graph_record *record, pst_move_ca
         return;
     if (why != moving->why)
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
-    record_of(moving->now)->why = why_of(cause);
+    record_of(moving->now)->why = pst_move_why_of(cause);
     moving->stage = STAGE_DROP;
     pst_coordinator_commit(node, record);
 }

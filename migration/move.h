@@ -402,6 +402,8 @@ struct pst_move_rule {
 };
 /* The rule for a record at `step`; each pair has exactly one. */
 const struct pst_move_rule *pst_move_rule(pst_move_step step, pst_move_cause cause);
+/* What a record that is ABORTED for this cause says. */
+pst_move_why pst_move_why_of(pst_move_cause cause);
 
 /* How far a node is, as its keeper says it. */
 typedef enum pst_move_health {

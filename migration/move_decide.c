@@ -257,7 +257,7 @@ pst_move_cause pst_move_cause_of(struct pst_move_coordinator *c, struct pst_move
     return PST_MOVE_CAUSE_COUNT;
 }
 
-static pst_move_why why_of(pst_move_cause cause)
+pst_move_why pst_move_why_of(pst_move_cause cause)
 {
     switch (cause) {
     case PST_MOVE_BY_RECOVERY:
@@ -285,7 +285,7 @@ void pst_move_record_next(const struct pst_move_coordinator *c, const struct pst
     next->step = (pst_move_step)pst_move_rule(run->record.step, cause)->to;
     PST_ASSERT(next->step < PST_MOVE_STEP_COUNT);
     if (next->step == PST_MOVE_ABORTED)
-        next->why = why_of(cause);
+        next->why = pst_move_why_of(cause);
     if (next->step == PST_MOVE_DUPLICATING)
         for (uint32_t i = 0; i < run->upstream_count; i++)
             next->since = later(next->since, run->upstreams[i].time);
