@@ -228,3 +228,22 @@ uint64_t scene_seeds(uint64_t standard)
         (void)pst_parse_u64(text, &seeds);
     return seeds;
 }
+
+uint64_t scene_seed_first(void)
+{
+    const char *text = getenv("PST_TEST_SEED");
+    uint64_t seed = 1;
+    if (text != NULL)
+        (void)pst_parse_u64(text, &seed);
+    return seed;
+}
+
+void scene_text_of(const char *path, struct pst_text *ret_text)
+{
+    FILE *file = fopen(path, "rb");
+    char buffer[4096];
+    assert_non_null(file);
+    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
+        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
+    (void)fclose(file);
+}

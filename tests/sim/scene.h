@@ -55,5 +55,9 @@ void scene_put_rows(struct scene *scene, uint64_t seed, uint32_t rows, uint32_t 
 
 /* From the environment, so that a long run can do more: PST_TEST_SEEDS, or `standard`. */
 uint64_t scene_seeds(uint64_t standard);
+/* PST_TEST_SEED, or 1. */
+uint64_t scene_seed_first(void);
+/* Adds all bytes of a file of this machine. */
+void scene_text_of(const char *path, struct pst_text *ret_text);
 
 #endif

@@ -28,25 +28,6 @@ static void query_input(struct scene *scene)
     scene_put_meters(scene, &scene_small);
 }
 
-static void text_of(const char *path, struct pst_text *ret_text)
-{
-    FILE *file = fopen(path, "rb");
-    char buffer[4096];
-    assert_non_null(file);
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
-        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
-    (void)fclose(file);
-}
-
-static uint64_t seed_first(void)
-{
-    const char *text = getenv("PST_TEST_SEED");
-    uint64_t seed = 1;
-    if (text != NULL)
-        (void)pst_parse_u64(text, &seed);
-    return seed;
-}
-
 struct trial {
     const char *path, *name;
     uint32_t faults, kills;
@@ -98,12 +79,12 @@ static void seeds_run(const struct trial *trial, uint64_t seeds, struct sums *re
     struct pst_text text = {0};
     *ret_sums = (struct sums){0};
     graph_path = trial->path;
-    text_of(trial->path, &text);
+    scene_text_of(trial->path, &text);
     scene_init(&wanted, 1);
     query_input(&wanted);
     scene_set(&wanted, "partitions", "1");
     assert_int_equal(scene_run(&wanted, trial->path), PST_OK);
-    for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
         one(&wanted, &text, trial, seed, ret_sums);
     print_message(
         "%s: %llu terms, %llu of them given up, %llu times a store that does not answer, %llu starts more than "

@@ -13,16 +13,6 @@
 
 #include <cmocka.h>
 
-static void text_of(const char *path, struct pst_text *ret_text)
-{
-    FILE *file = fopen(path, "rb");
-    char buffer[4096];
-    assert_non_null(file);
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
-        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
-    (void)fclose(file);
-}
-
 struct query {
     const char *path, *name;
     const char *const movable[4];
@@ -46,7 +36,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
     struct pst_text text = {0};
     uint64_t restarts = 0, scaled = 0, moved = 0, spread = 0, cancelled = 0, refused = 0;
     graph_path = query->path;
-    text_of(query->path, &text);
+    scene_text_of(query->path, &text);
     scene_init(&wanted, 1);
     query_input(&wanted);
     scene_set(&wanted, "partitions", "1");

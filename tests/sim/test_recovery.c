@@ -37,16 +37,10 @@ static void query_input(struct scene *scene)
 
 static void text_of(const char *path, struct pst_text *ret_text)
 {
-    if (!is_query(path)) {
+    if (is_query(path))
+        scene_text_of(path, ret_text);
+    else
         assert_int_equal(pst_text_add(ret_text, path, strlen(path)), PST_OK);
-        return;
-    }
-    FILE *file = fopen(path, "rb");
-    char buffer[4096];
-    assert_non_null(file);
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
-        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
-    (void)fclose(file);
 }
 
 static void wanted_make(struct scene *wanted, const char *path)
@@ -56,15 +50,6 @@ static void wanted_make(struct scene *wanted, const char *path)
     query_input(wanted);
     scene_set(wanted, "partitions", "1");
     assert_int_equal(scene_run(wanted, path), PST_OK);
-}
-
-static uint64_t seed_first(void)
-{
-    const char *text = getenv("PST_TEST_SEED");
-    uint64_t seed = 1;
-    if (text != NULL)
-        (void)pst_parse_u64(text, &seed);
-    return seed;
 }
 
 static uint32_t stops;             /* of each graph that is run */
@@ -126,7 +111,7 @@ static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32
     *ret_sums = (struct sums){0};
     text_of(path, &text);
     wanted_make(&wanted, path);
-    for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
         one(&wanted, &text, name, seed, kills, at_completed, ret_sums);
     if (getenv("PST_TEST_LOG") != NULL)
         print_message("%s: %llu savepoints, %llu submitted from one, %llu moved, %llu restarts, %llu complete, %llu "

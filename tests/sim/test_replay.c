@@ -26,25 +26,6 @@ static void query_input(struct scene *scene)
     scene_put_meters(scene, &scene_small);
 }
 
-static void text_of(const char *path, struct pst_text *ret_text)
-{
-    FILE *file = fopen(path, "rb");
-    char buffer[4096];
-    assert_non_null(file);
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
-        assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
-    (void)fclose(file);
-}
-
-static uint64_t seed_first(void)
-{
-    const char *text = getenv("PST_TEST_SEED");
-    uint64_t seed = 1;
-    if (text != NULL)
-        (void)pst_parse_u64(text, &seed);
-    return seed;
-}
-
 static void one(const struct scene *wanted, const struct pst_text *text, const char *name, uint64_t seed,
                 uint32_t kills, bool points, struct sums *sums)
 {
@@ -79,12 +60,12 @@ static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32
     struct pst_text text = {0};
     *ret_sums = (struct sums){0};
     graph_path = path;
-    text_of(path, &text);
+    scene_text_of(path, &text);
     scene_init(&wanted, 1);
     query_input(&wanted);
     scene_set(&wanted, "partitions", "1");
     assert_int_equal(scene_run(&wanted, path), PST_OK);
-    for (uint64_t seed = seed_first(), end = seed + seeds; seed < end; seed++)
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
         one(&wanted, &text, name, seed, kills, points, ret_sums);
     if (getenv("PST_TEST_LOG") != NULL)
         print_message(
@@ -345,12 +326,12 @@ static void whoever_breaks_the_rules_is_refused_and_the_stream_goes_on(void **st
     struct scene wanted;
     struct pst_text text = {0};
     graph_path = LOAD;
-    text_of(LOAD, &text);
+    scene_text_of(LOAD, &text);
     scene_init(&wanted, 1);
     query_input(&wanted);
     scene_set(&wanted, "partitions", "1");
     assert_int_equal(scene_run(&wanted, LOAD), PST_OK);
-    for (uint64_t seed = seed_first(), end = seed + scene_seeds(4 * WRONG_COUNT); seed < end; seed++)
+    for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(4 * WRONG_COUNT); seed < end; seed++)
         one_rogue(&wanted, &text, seed);
     scene_fini(&wanted);
     pst_text_fini(&text);
