@@ -49,6 +49,13 @@ struct pst_replay {
 
 static uint64_t now_of(const struct pst_replay *replay) { return replay->world->now_ns(replay->world->self); }
 
+/* Not 0, and never ahead of the clock. */
+static uint64_t clock_begin(const struct pst_replay *replay)
+{
+    uint64_t now_ns = now_of(replay);
+    return now_ns != 0 ? now_ns : 1;
+}
+
 static void note(struct pst_replay *replay, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(struct pst_replay *replay, const char *format, ...)
 {
@@ -378,7 +385,7 @@ static int feed_one(struct pst_replay *replay)
                            &replay->piece);
     if (rc == PST_EAGAIN && replay->piece.next != INT64_MIN) {
         if (replay->begun_ns == 0) { /* the clock begins with the first line that has a time */
-            replay->begun_ns = now_of(replay) | 1;
+            replay->begun_ns = clock_begin(replay);
             replay->report.time_first = replay->piece.next;
             return PST_OK;
         }
@@ -387,7 +394,7 @@ static int feed_one(struct pst_replay *replay)
     if (rc == PST_OK && room == 0)
         return PST_EAGAIN; /* it is told when there is some; the end needs none */
     if (rc == PST_OK || rc == PST_ESTOPPED) {
-        replay->begun_ns = replay->begun_ns != 0 || replay->options->speed > 0 ? replay->begun_ns : now_of(replay) | 1;
+        replay->begun_ns = replay->begun_ns != 0 || replay->options->speed > 0 ? replay->begun_ns : clock_begin(replay);
         rc = rc == PST_OK ? piece_send(replay) : end_send(replay);
         if (rc == PST_OK)
             sent(replay);
