@@ -395,6 +395,7 @@ struct sweep {
     const char *suffix;
     const struct pst_manifest *previous;
     const char *directory; /* of a node that writes no more */
+    uint64_t wanted; /* nothing goes up to this one: who goes on from it may want a part that this run does not know */
 };
 
 static bool names_file(const struct pst_manifest *manifest, uint64_t id)
@@ -412,6 +413,7 @@ static int sweep_visit(void *argument, uint64_t id)
     const struct checkpoint *checkpoint = writer->checkpoint;
     const struct pst_manifest *previous = sweep->previous;
     bool kept = checkpoint->run->site != NULL && id > checkpoint->id; /* of a later process of this node's name */
+    kept |= id <= sweep->wanted;
     if (sweep->suffix == suffix_manifest)
         kept |= id == checkpoint->id || (previous != NULL && id == previous->id);
     else if (sweep->suffix == suffix_pages)
@@ -463,18 +465,28 @@ static void sweep_left(struct writer *writer)
     for (uint32_t i = 0; i < checkpoint->found_count; i++) {
         const char *directory = checkpoint->found[i].directory;
         for (uint32_t s = 0; s < 3 && is_left(checkpoint->run, directory); s++) {
-            struct sweep left = {writer, suffixes[s], checkpoint->previous, directory};
+            struct sweep left = {writer, suffixes[s], checkpoint->previous, directory, 0};
             (void)ids_visit(writer->world, directory, suffixes[s], left_visit, &left);
         }
     }
+}
+
+static uint64_t complete_id(struct checkpoint *checkpoint)
+{
+    pst_lock_take(&checkpoint->lock);
+    uint64_t id = checkpoint->complete;
+    pst_lock_give(&checkpoint->lock);
+    return id;
 }
 
 /* The newest manifest and the one before it stay, with all they name; manifests go before the pages that they name. */
 static void sweep(struct writer *writer)
 {
     const struct pst_manifest *previous = last_complete(writer->checkpoint);
-    struct sweep manifests = {writer, suffix_manifest, previous, NULL}, parts = {writer, suffix_part, previous, NULL},
-                 pages = {writer, suffix_pages, previous, NULL};
+    uint64_t wanted = previous == NULL && writer->checkpoint->run->site != NULL ? complete_id(writer->checkpoint) : 0;
+    struct sweep manifests = {writer, suffix_manifest, previous, NULL, wanted},
+                 parts = {writer, suffix_part, previous, NULL, wanted},
+                 pages = {writer, suffix_pages, previous, NULL, wanted};
     const char *directory = writer->checkpoint->directory;
     (void)ids_visit(writer->world, directory, suffix_manifest, sweep_visit, &manifests);
     (void)ids_visit(writer->world, directory, suffix_part, sweep_visit, &parts);
