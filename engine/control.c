@@ -468,3 +468,13 @@ int pst_control_unpack(const void *bytes, size_t byte_count, size_t limit, struc
     *ret_message = message;
     return PST_OK;
 }
+
+int pst_control_copy(const Pst__Control *message, struct pst_arena *arena, Pst__Control **ret_message)
+{
+    struct pst_text bytes = {0};
+    int rc = pst_control_pack(message, &bytes);
+    if (rc == PST_OK)
+        rc = pst_control_unpack(bytes.bytes, bytes.count, PST_CONTROL_LONG_BYTES_MAX, arena, ret_message);
+    pst_text_fini(&bytes);
+    return rc;
+}

@@ -47,6 +47,9 @@ int pst_control_pack(const Pst__Control *message, struct pst_text *bytes);
 /* Makes of both a command's first message. */
 void pst_control_greet(Pst__Control *message, Pst__Hello *hello);
 
+/* All of it once more, in `arena`, which was initialised. Errors: as those of packing and unpacking. */
+int pst_control_copy(const Pst__Control *message, struct pst_arena *arena, Pst__Control **ret_message);
+
 /* limit: on top of pst_control_bytes_max(); smaller where little is known of who sends.
  * Owns:    the message lies in `arena`, which was initialised, and lives as long; what was begun lies there on errors, too.
  * Errors:  PST_EDATA not well-formed, or N1 to N3 do not hold; PST_EABI of a version more than one away, or a body or value of an

@@ -272,14 +272,14 @@ static int lane_make(struct run *run, const struct move *move)
     return rc == PST_OK ? partition_into(run, ctx) : rc;
 }
 
-static bool leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index)
+bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index)
 {
     const struct pst_graph_node *node = &graph->nodes[node_index];
     for (uint32_t o = 0; o < node->output_count; o++) {
         for (uint32_t c = 0; c < node->outputs[o].consumer_count; c++) {
             uint32_t consumer = node->outputs[o].consumers[c].node;
             if (consumer == operator_index ||
-                (is_stage(&graph->nodes[consumer]) && leads_to(graph, consumer, operator_index)))
+                (is_stage(&graph->nodes[consumer]) && pst_leads_to(graph, consumer, operator_index)))
                 return true;
         }
     }
@@ -306,7 +306,7 @@ int pst_lane_open(struct run *run, const struct move *move)
     if (rc == PST_OK && move->to_node == site->this_node)
         rc = lane_make(run, move);
     for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
-        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+        if (!is_stage(&run->graph->nodes[n]) && pst_leads_to(run->graph, n, move->operator_index))
             rc = instances_visit(run, move, n, upstream_open, NULL);
     struct walk walk = {.run = run, .move = move};
     if (rc == PST_OK)
@@ -482,7 +482,7 @@ void pst_upstreams_visit(const struct run *run, const struct move *move, pst_ups
 {
     struct upstreams upstreams = {visit, argument};
     for (uint32_t n = 0; n < move->operator_index; n++)
-        if (!is_stage(&run->graph->nodes[n]) && leads_to(run->graph, n, move->operator_index))
+        if (!is_stage(&run->graph->nodes[n]) && pst_leads_to(run->graph, n, move->operator_index))
             (void)instances_visit((struct run *)(uintptr_t)run, move, n, upstream_instance, &upstreams);
 }
 

@@ -273,6 +273,9 @@ static inline bool pst_is_joined(const struct pst_ctx *ctx)
     return ctx->join != NULL && ctx->join->lane == ctx && ctx->join->joined;
 }
 
+/* Rows of the one operator come to the other, through operators without state or not. */
+bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index);
+
 /* ---- between lane.c and join.c ---- */
 typedef void (*pst_upstream_visit)(void *argument, struct pst_ctx *producer, struct route *route);
 void pst_upstreams_visit(const struct run *run, const struct move *move, pst_upstream_visit visit, void *argument);

@@ -8,7 +8,19 @@
 #define SETTLE_NS (UINT64_C(2) * 1000 * 1000)
 #define PROGRESS_NS (UINT64_C(250) * 1000 * 1000)
 
-void pst_mover_free(struct mover *mover) { pst_free(mover); }
+static void know_forget(struct mover *mover)
+{
+    if (mover->know != NULL)
+        pst_arena_fini(&mover->know_arena);
+    mover->know = NULL;
+}
+
+void pst_mover_free(struct mover *mover)
+{
+    if (mover != NULL)
+        know_forget(mover);
+    pst_free(mover);
+}
 
 static struct hosted *hosted_find(const struct pst_node *node, const Pst__Control *message)
 {
@@ -91,6 +103,7 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
 /* The first step of a move, whichever it is. */
 static void open_up(struct mover *mover, const Pst__Control *message)
 {
+    know_forget(mover);
     *mover = (struct mover){.open = true, .move = {.id = message->move}};
 }
 
@@ -103,15 +116,15 @@ static void prepare(struct pst_node *node, struct hosted *hosted, const Pst__Con
 }
 
 /* Of a move that has not begun here, and does not any more: nothing is to be done for it. */
-static void pass_over(struct pst_node *node, struct hosted *hosted, const Pst__Control *message)
+static void pass_over(struct pst_node *node, struct hosted *hosted, const Pst__Control *message, Pst__Step step)
 {
     struct mover *mover = hosted->mover;
     uint64_t own = mover->move.id;
     mover->move.id = message->move;
-    if (message->move_step->step == PST__STEP__PREPARE)
+    if (step == PST__STEP__PREPARE)
         answer(node, hosted, PST__STEP__REFUSED, 0, "the run is at its end");
     else
-        answer(node, hosted, message->move_step->step, 0, "");
+        answer(node, hosted, step, 0, "");
     mover->move.id = own;
 }
 
@@ -122,26 +135,55 @@ static void admit(struct mover *mover, const Pst__MoveStep *body)
     mover->workers = body->workers;
 }
 
-void pst_mover_on(struct pst_node *node, const Pst__Control *message)
+/* The run that has a part in the move, which may begin here with this step; NULL: nothing is to be done for it. */
+static struct hosted *taker_of(struct pst_node *node, const Pst__Control *message, Pst__Step step)
 {
     struct hosted *hosted = hosted_find(node, message);
-    const Pst__MoveStep *body = message->move_step;
     if (hosted == NULL)
-        return;
+        return NULL;
     if (hosted->mover == NULL)
         hosted->mover = pst_calloc(1, sizeof *hosted->mover);
     struct mover *mover = hosted->mover;
     if (mover == NULL)
-        return; /* its deadline ends the move */
-    bool first = body->step == PST__STEP__ADMIT || body->step == PST__STEP__REST || body->step == PST__STEP__PREPARE;
+        return NULL; /* its deadline ends the move */
+    bool first =
+        step == PST__STEP__KNOW || step == PST__STEP__ADMIT || step == PST__STEP__REST || step == PST__STEP__PREPARE;
     bool over = atomic_load_explicit(&hosted->run.finish, memory_order_relaxed); /* nobody would stand still */
     if (first && !mover->open && !over)
         open_up(mover, message);
-    if (!mover->open || mover->move.id != message->move) {
-        if (first || body->step == PST__STEP__DROP)
-            pass_over(node, hosted, message);
+    if (mover->open && mover->move.id == message->move)
+        return hosted;
+    if (first || step == PST__STEP__DROP)
+        pass_over(node, hosted, message, step);
+    return NULL;
+}
+
+void pst_mover_know(struct pst_node *node, const Pst__Control *message)
+{
+    struct hosted *hosted = taker_of(node, message, PST__STEP__KNOW);
+    if (hosted == NULL)
+        return;
+    struct mover *mover = hosted->mover;
+    know_forget(mover);
+    pst_arena_init(&mover->know_arena);
+    int rc = pst_control_copy(message, &mover->know_arena, &mover->know);
+    if (rc != PST_OK) {
+        pst_arena_fini(&mover->know_arena);
+        mover->know = NULL;
+        refuse(node, hosted, pst_error_sentence(rc));
         return;
     }
+    mover->told = PST__STEP__KNOW;
+    node->any = true;
+}
+
+void pst_mover_on(struct pst_node *node, const Pst__Control *message)
+{
+    const Pst__MoveStep *body = message->move_step;
+    struct hosted *hosted = taker_of(node, message, body->step);
+    if (hosted == NULL)
+        return;
+    struct mover *mover = hosted->mover;
     if (body->step == PST__STEP__PREPARE && !mover->prepared)
         prepare(node, hosted, message);
     if (body->step == PST__STEP__ADMIT)
@@ -155,23 +197,61 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
 
 /* ---- what is done ---- */
 
-static int site_add(struct hosted *hosted)
+static int site_add(struct hosted *hosted, const char *new_name, const char *new_address, uint32_t workers)
 {
-    const struct mover *mover = hosted->mover;
     struct site *site = &hosted->site;
     uint32_t k = site->node_count;
-    if (site_index(site, mover->name) != k)
+    if (site_index(site, new_name) != k)
         return PST_OK;
-    const char *name = pst_arena_strdup(&hosted->arena, mover->name);
-    const char *address = pst_arena_strdup(&hosted->arena, mover->address);
-    if (k == site->node_capacity || name == NULL || address == NULL || mover->workers == 0)
+    const char *name = pst_arena_strdup(&hosted->arena, new_name);
+    const char *address = pst_arena_strdup(&hosted->arena, new_address);
+    if (k == site->node_capacity || name == NULL || address == NULL || workers == 0)
         return k == site->node_capacity ? PST_EFULL : PST_ENOMEM;
-    ((uint32_t *)(uintptr_t)site->worker_count)[k] = mover->workers; /* they are this node's own */
+    ((uint32_t *)(uintptr_t)site->worker_count)[k] = workers; /* they are this node's own */
     ((bool *)(uintptr_t)site->reads)[k] = false;
     ((const char **)(uintptr_t)site->name)[k] = name;
     ((const char **)(uintptr_t)site->address)[k] = address;
     site->node_count = k + 1;
     return PST_OK;
+}
+
+/* Of what this node has or sends to it knows it already: that stays as it is. */
+static int layout_know(struct hosted *hosted, const Pst__Start *start, uint32_t n, struct layout *layout)
+{
+    struct run *run = &hosted->run;
+    const struct pst_graph_node *op = &run->graph->nodes[n];
+    int rc = pst_layout_read(start, op, layout);
+    if (rc != PST_OK)
+        return rc;
+    for (uint32_t p = 0; p < pst_partition_numbers(op); p++) {
+        run->site->node_of_partition[n][p] = layout->node_of[p];
+        run->born[n][p] = layout->born[p];
+    }
+    for (uint32_t b = 0; b < op->bucket_count; b++)
+        run->partition_of_bucket[n][b] = layout->of[b];
+    if (run->partition_count[n] < layout->partition_count)
+        run->partition_count[n] = layout->partition_count;
+    return PST_OK;
+}
+
+static int know(struct hosted *hosted)
+{
+    const Pst__Start *start = hosted->mover->know->start;
+    const struct site *site = &hosted->site;
+    struct layout *layout = pst_malloc(sizeof *layout);
+    int rc = layout != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t i = 0; i < start->n_nodes && rc == PST_OK; i++) {
+        if (i < site->node_count ? strcmp(site->name[i], start->nodes[i]) != 0 : site_index(site, start->nodes[i]) < i)
+            rc = PST_EDATA;
+        else if (i == site->node_count)
+            rc = site_add(hosted, start->nodes[i], start->addresses[i], start->node_workers[i]);
+    }
+    for (uint32_t n = 0; n < hosted->graph->node_count && rc == PST_OK; n++)
+        if (hosted->graph->nodes[n].op->role == PST_ROLE_PLAIN)
+            rc = layout_know(hosted, start, n, layout);
+    pst_free(layout);
+    know_forget(hosted->mover);
+    return rc;
 }
 
 /* PST_EAGAIN: it is answered later. */
@@ -181,8 +261,11 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
     struct run *run = &hosted->run;
     int rc = PST_OK;
     switch (step) {
+    case PST__STEP__KNOW:
+        rc = know(hosted);
+        break;
     case PST__STEP__ADMIT:
-        rc = site_add(hosted);
+        rc = site_add(hosted, mover->name, mover->address, mover->workers);
         break;
     case PST__STEP__PREPARE:
         rc = pst_lane_open(run, &mover->move);
@@ -243,7 +326,8 @@ static void act(struct pst_node *node, struct hosted *hosted)
     int64_t time = mover->time;
     mover->told = PST__STEP__STEP_UNSAID;
     int rc = act_on(hosted, step, &time);
-    bool decided = step != PST__STEP__ADMIT && step != PST__STEP__PREPARE && step != PST__STEP__COPY;
+    bool decided =
+        step != PST__STEP__KNOW && step != PST__STEP__ADMIT && step != PST__STEP__PREPARE && step != PST__STEP__COPY;
     if (rc == PST_OK)
         answer(node, hosted, step, time, "");
     else if (rc != PST_EAGAIN && !decided) /* what was begun of it goes when it is dropped */

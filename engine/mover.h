@@ -1,8 +1,11 @@
 /* engine/mover.h - moves of buckets between the nodes of a running graph: what a node does when it is told (mover.c), and what the
  * coordinator tells when (moves.c). Inside the room: nobody else includes it.
  *
- * The coordinator takes one step after the other, each on all nodes of the graph, and goes on when all have said that it is done:
+ * The coordinator takes one step after the other, each on all nodes that have a part in the move, and goes on when all have said that it
+ * is done. These are its owners, who sends rows to the operator or gets some of it, and who reads the input. All others learn of it when
+ * they are to have a part in another one:
  *
+ *   KNOW      of whoever has had no part in what moved before: who owns what by now, and which nodes there are
  *   ADMIT     a node that the graph did not run on is known; then it is started, with nothing
  *   REST      no checkpoint is under way, and none begins
  *   PREPARE   branches, lane, channels on standby are made      DUPLICATED: from which time on rows go both ways
@@ -48,10 +51,13 @@ struct mover { /* of a hosted run: the move that it takes part in */
     bool handed, caught_up, left, joins, refused;
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1]; /* ADMIT */
     uint32_t workers;
+    Pst__Control *know; /* KNOW: in the arena. NULL: there is none */
+    struct pst_arena know_arena;
 };
 
-/* From the coordinator. */
+/* From the coordinator: a step; a Start of the run that goes on, KNOW. */
 void pst_mover_on(struct pst_node *node, const Pst__Control *message);
+void pst_mover_know(struct pst_node *node, const Pst__Control *message);
 /* Of every hosted run, in each step of the keeper. */
 void pst_mover_step(struct pst_node *node, struct hosted *hosted);
 /* The run is not to finish yet. */
@@ -64,11 +70,12 @@ struct moving { /* of a graph that runs */
     uint64_t incarnation;
     struct layout **layouts; /* by operator; NULL: it has none */
     uint32_t layout_count;
+    uint64_t known[NODE_MEMBERS_MAX]; /* by node: the last move after which it knew who owns what */
     /* the move */
     struct past *now; /* its record; NULL: nothing moves */
     uint32_t operator_index, from, to, to_node, into, stage;
-    char admitted[PST_CONTROL_NAME_BYTES_MAX + 1]; /* the node that is new to the graph; "": none is */
-    bool acked[NODE_MEMBERS_MAX], refused;
+    char admitted[PST_CONTROL_NAME_BYTES_MAX + 1];                 /* the node that is new to the graph; "": none is */
+    bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */
     int64_t time, taken_at; /* time: of the step */
     uint64_t begun_ns, deadline_ns;
@@ -129,9 +136,6 @@ int pst_order_cancel(struct pst_node *node, const char *what, struct pst_text *w
 /* ---- autoscale.c: of all graphs, once a second ---- */
 void pst_autoscale_step(struct pst_node *node);
 void pst_autoscale_free(struct autoscale *autoscale);
-
-/* Messages of one move that is done, with their answers, in a graph on so many nodes; PROGRESS apart, which is as many as seconds. */
-uint64_t pst_moves_messages(uint32_t node_count, bool new_node, bool checkpoints, bool into);
 
 /* The move that runs; false: none does. */
 struct move_view {

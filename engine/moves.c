@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum when { ALWAYS, NEW_NODE, CHECKPOINTS, INTO };
+enum when { ALWAYS, BEHIND, NEW_NODE, CHECKPOINTS, INTO };
 static const struct stage {
     Pst__Step step;
     const char *name;
@@ -15,6 +15,7 @@ static const struct stage {
     bool decided, latest; /* latest: each node says an event time, and the latest of them counts */
     uint32_t causes;      /* bits: of what all have done then */
 } stages[] = {
+    {PST__STEP__KNOW, "know", BEHIND, false, false, 0}, /* a Start, to those that are behind */
     {PST__STEP__ADMIT, "admit", NEW_NODE, false, false, 0},
     {PST__STEP__STEP_UNSAID, "start", NEW_NODE, false, false, 0}, /* a Start, to the new node */
     {PST__STEP__REST, "rest", CHECKPOINTS, false, false, 0},
@@ -33,20 +34,6 @@ static const struct stage {
     {PST__STEP__DROP, "drop", ALWAYS, false, false, 0},
 };
 enum { STAGE_DROP = sizeof stages / sizeof *stages - 1 };
-
-uint64_t pst_moves_messages(uint32_t node_count, bool new_node, bool checkpoints, bool into)
-{
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < STAGE_DROP; i++) {
-        const struct stage *stage = &stages[i];
-        if ((stage->when == NEW_NODE && !new_node) || (stage->when == CHECKPOINTS && !checkpoints) ||
-            (stage->when == INTO && !into))
-            continue;
-        bool one = stage->step == PST__STEP__STEP_UNSAID; /* and COPY is answered by the taker alone */
-        count += one ? 2 : stage->step == PST__STEP__COPY ? node_count + 1 : UINT64_C(2) * node_count;
-    }
-    return count;
-}
 
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
@@ -87,6 +74,11 @@ static int layouts_read(const struct graph_record *record, struct moving *moving
     return rc;
 }
 
+static uint64_t last_id(const struct graph_record *record)
+{
+    return record->past_count != 0 ? record->past[record->past_count - 1]->message->move : 0;
+}
+
 /* Of an earlier incarnation only what is still to be stored is kept. */
 struct moving *pst_moves_of(struct graph_record *record)
 {
@@ -99,6 +91,8 @@ struct moving *pst_moves_of(struct graph_record *record)
         return NULL;
     moving->incarnation = record->start->incarnation;
     moving->stage = NO_STAGE;
+    for (uint32_t i = 0; i < NODE_MEMBERS_MAX; i++) /* with its Start, if that was said by this coordinator */
+        moving->known[i] = record->told[i] ? last_id(record) : 0;
     return moving;
 }
 
@@ -258,7 +252,67 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
     return true;
 }
 
+/* ---- who has a part in it ---- */
+
+static void nodes_mark(struct graph_record *record, uint32_t n)
+{
+    const Pst__Start *start = record->start->start;
+    const struct layout *layout = record->moving->layouts[n];
+    for (size_t i = 0; i < start->n_places && layout == NULL; i++)
+        if (strcmp(start->places[i]->operator_id, record->graph->nodes[n].id) == 0)
+            record->moving->part[start->places[i]->node] = true;
+    for (uint32_t b = 0; layout != NULL && b < record->graph->nodes[n].bucket_count; b++)
+        record->moving->part[layout->node_of[layout->of[b]]] = true;
+}
+
+/* The owners, who sends to the operator and who gets rows of it; who reads, for checkpoints rest there. */
+static void parts_find(struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    const struct pst_graph *graph = record->graph;
+    uint32_t moved = moving->operator_index;
+    memset(moving->part, 0, sizeof moving->part);
+    moving->part[moving->layouts[moved]->node_of[moving->from]] = moving->part[moving->to_node] = true;
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        if (graph->nodes[n].op->role == PST_ROLE_SOURCE || pst_leads_to(graph, n, moved) ||
+            pst_leads_to(graph, moved, n))
+            nodes_mark(record, n);
+}
+
+/* It has a part in this move, and has had none in one before. */
+static bool is_behind(const struct graph_record *record, uint32_t i)
+{
+    const struct moving *moving = record->moving;
+    return moving->part[i] && record->started[i] && moving->known[i] + 1 < moving->now->message->move;
+}
+
+static bool any_behind(const struct graph_record *record)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        any |= is_behind(record, i);
+    return any;
+}
+
 /* ---- telling ---- */
+
+/* A Start that begins nothing, for it runs: without what does not change in it. */
+static void know_tell(struct pst_node *node, struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    Pst__Control message = *record->start;
+    Pst__Start start = *record->start->start;
+    message.start = &start;
+    message.move = moving->now->message->move;
+    start.text = (ProtobufCBinaryData){0};
+    start.n_settings = 0;
+    for (uint32_t i = 0; i < start.n_nodes; i++) {
+        start.this_node = i;
+        moving->acked[i] = !is_behind(record, i);
+        if (!moving->acked[i])
+            pst_coordinator_tell(node, start.nodes[i], &message);
+    }
+}
 
 static void stage_tell(struct pst_node *node, struct graph_record *record)
 {
@@ -278,6 +332,10 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
         for (uint32_t i = 0; i < start->n_nodes; i++)
             moving->acked[i] = strcmp(start->nodes[i], moving->admitted) != 0;
         pst_coordinator_start(node, record, moving->admitted);
+        return;
+    }
+    if (stage->step == PST__STEP__KNOW) {
+        know_tell(node, record);
         return;
     }
     body.step = stage->step;
@@ -302,8 +360,8 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     message.move_step = &body;
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
-        moving->acked[i] = unborn;
-        if (!unborn)
+        moving->acked[i] = unborn || !moving->part[i];
+        if (!moving->acked[i])
             pst_coordinator_tell(node, start->nodes[i], &message);
     }
 }
@@ -331,6 +389,9 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
     struct moving *moving = record->moving;
     if (moving->admitted[0] != '\0' && !record->told[node_index(record->start->start, moving->admitted)])
         pst_coordinator_start(node, record, moving->admitted); /* the others know it: it ends with them */
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        if (moving->part[i])
+            moving->known[i] = moving->now->message->move;
     moving->now = NULL;
     moving->stage = NO_STAGE;
     if (moving->order != NULL)
@@ -420,7 +481,8 @@ static int node_add(struct graph_record *record, const struct member *member)
 static bool applies(const struct graph_record *record, const struct stage *stage)
 {
     const struct moving *moving = record->moving;
-    return stage->when == NEW_NODE      ? moving->admitted[0] != '\0'
+    return stage->when == BEHIND        ? any_behind(record)
+           : stage->when == NEW_NODE    ? moving->admitted[0] != '\0'
            : stage->when == CHECKPOINTS ? record->start->start->checkpoint_every_ns != 0
            : stage->when == INTO        ? moving->into != NO_PARTITION
                                         : true;
@@ -463,6 +525,7 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->to_node = to_node;
     moving->into = wish->into;
     (void)snprintf(moving->admitted, sizeof moving->admitted, "%s", admits ? wish->to_node : "");
+    parts_find(record);
     moving->stage = NO_STAGE; /* its record first */
     moving->time = moving->taken_at = INT64_MIN;
     moving->refused = false;
@@ -588,7 +651,8 @@ static void refused(struct pst_node *node, struct graph_record *record, const ch
     (void)snprintf(why, sizeof why, "node %.60s: %.150s", member, body->why);
     if (step == PST__STEP__COPY) {
         drop(node, record, PST_MOVE_BY_REFUSED, why);
-    } else if (step == PST__STEP__PREPARE || step == PST__STEP__ADMIT) { /* the others are making theirs */
+    } else if (step == PST__STEP__PREPARE || step == PST__STEP__ADMIT ||
+               step == PST__STEP__KNOW) { /* the others are making theirs */
         moving->refused = moving->acked[index] = true;
         moving->refusal = PST_MOVE_BY_REFUSED;
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);

@@ -401,14 +401,10 @@ static void start_later(struct pst_node *node, const Pst__Control *message)
         i++;
     if (i < node->start_count && node->start[i]->incarnation >= message->incarnation)
         return;
-    struct pst_text bytes = {0};
     struct pst_arena arena;
     Pst__Control *copy = NULL;
     pst_arena_init(&arena);
-    int rc = i < NODE_GRAPHS_MAX ? pst_control_pack(message, &bytes) : PST_EFULL;
-    if (rc == PST_OK)
-        rc = pst_control_unpack(bytes.bytes, bytes.count, PST_CONTROL_LONG_BYTES_MAX, &arena, &copy);
-    pst_text_fini(&bytes);
+    int rc = i < NODE_GRAPHS_MAX ? pst_control_copy(message, &arena, &copy) : PST_EFULL;
     if (rc != PST_OK) {
         pst_arena_fini(&arena);
         (void)ended_tell(node, message->graph, message->incarnation, rc, pst_error_sentence(rc), NULL);
@@ -425,6 +421,10 @@ static void start_later(struct pst_node *node, const Pst__Control *message)
 void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
 {
     struct hosted *hosted = hosted_find(node, message->graph);
+    if (message->move != 0) {
+        pst_mover_know(node, message);
+        return;
+    }
     if (hosted != NULL && hosted->incarnation >= message->incarnation)
         return; /* K2; said twice */
     struct hosted *beginning = beginning_find(node, message->graph);
@@ -527,16 +527,17 @@ void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
         pst_link_peer_ended(&hosted->run, index);
 }
 
-/* What has nothing to do is finished when all that has something is: buckets may come to it until then. */
+/* What has nothing to do is finished when somebody is who has something: until then buckets may come to it, and from then on none do. Who
+ * still has something, of all others, it may not know. */
 static bool may_finish(const struct hosted *hosted)
 {
     const struct run *run = &hosted->run;
     if (pst_mover_busy(hosted->mover) || !pst_run_finished(run))
         return false;
-    for (uint32_t k = 0; !pst_node_has_place(run, hosted->site.this_node) && k < hosted->site.node_count; k++)
-        if (pst_node_has_place(run, k) && !hosted->peer_ended[k])
-            return false;
-    return true;
+    bool may = pst_node_has_place(run, hosted->site.this_node);
+    for (uint32_t k = 0; k < hosted->site.node_count && !may; k++)
+        may = hosted->peer_ended[k];
+    return may;
 }
 
 bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello, uint64_t incarnation,

@@ -1,6 +1,5 @@
 /* test_scaler.c - operators that scale by themselves: a model of partitions whose load is a curve, and who decides; how buckets are spread
- * over nodes, in how few moves, and what that costs in messages. */
-#include "engine/mover.h"
+ * over nodes, and in how few moves. */
 #include "engine/scaler.h"
 
 #include <setjmp.h>
@@ -467,12 +466,12 @@ static void few_nodes_are_spread_in_the_fewest_moves_or_one_more(void **state)
     assert_true(more < 2000 / 20);
 }
 
-/* What the coordinator tells, and is answered, from the table of steps: by nodes, by those that are new, by the buckets that move. */
+/* By nodes, by those that are new. What is told for it: tests/sim/test_hundred.c. */
 static void a_hundred_nodes_are_spread(void **state)
 {
     (void)state;
     static const uint32_t counts[] = {10, 25, 50, 100}, fresh[] = {1, 5, 20, 50};
-    print_message("nodes  new  moves  buckets moved  messages  a move  a bucket\n");
+    print_message("nodes  new  moves  buckets moved\n");
     for (uint32_t c = 0; c < 4; c++)
         for (uint32_t f = 0; f < 4; f++) {
             struct scaler_share shares[NODES_MAX] = {{0}};
@@ -482,12 +481,9 @@ static void a_hundred_nodes_are_spread(void **state)
             if (old == 0)
                 continue;
             struct spread did = spread(shares, count, NODE_BUCKETS);
-            uint64_t each = pst_moves_messages(count, false, false, true);
             assert_true(did.moves < count);
             assert_true(did.buckets <= NODE_BUCKETS);
-            print_message("%5u %4u %6u %14u %9llu %7llu %9.1f\n", count, count - old, did.moves, did.buckets,
-                          (unsigned long long)(did.moves * each), (unsigned long long)each,
-                          did.buckets != 0 ? (double)(did.moves * each) / did.buckets : 0);
+            print_message("%5u %4u %6u %14u\n", count, count - old, did.moves, did.buckets);
         }
 }
 

@@ -17,8 +17,15 @@
 
 enum { DEAD_NS = 400 * 1000 * 1000 }; /* two beats */
 
-static const char *const names[CLUSTER_NODES_MAX] = {"n0", "n1", "n2", "n3"};
-static const char *const addresses[CLUSTER_NODES_MAX] = {"n0:1", "n1:1", "n2:1", "n3:1"};
+static char names[CLUSTER_NODES_MAX][8], addresses[CLUSTER_NODES_MAX][8];
+
+static void names_make(void)
+{
+    for (uint32_t i = 0; i < CLUSTER_NODES_MAX; i++) {
+        (void)snprintf(names[i], sizeof names[i], "n%u", i);
+        (void)snprintf(addresses[i], sizeof addresses[i], "n%u:1", i);
+    }
+}
 
 /* ---- the store ---- */
 
@@ -254,7 +261,8 @@ static void log_line(void *argument, const char *line)
     node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
     if (getenv("PST_TEST_LOG") != NULL)
-        print_message("%llu %s: %s\n", (unsigned long long)node->cluster->turns, names[node->sim.node], line);
+        print_message("%llu %llu ms %s: %s\n", (unsigned long long)node->cluster->turns,
+                      (unsigned long long)(node->cluster->net.now_ns / 1000000), names[node->sim.node], line);
 }
 
 void cluster_up(struct cluster *cluster, uint32_t i)
@@ -322,7 +330,7 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
     pst_text_fini(&bytes);
 }
 
-enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS };
+enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, SAYS };
 
 /* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
 static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
@@ -368,8 +376,8 @@ static void client_ask(struct cluster *cluster)
     struct cluster_client *client = &cluster->client;
     Pst__Admin admin = PST__ADMIN__INIT;
     Pst__Control message = PST__CONTROL__INIT;
-    char settings[SCENE_SETTINGS_MAX][100], readers[CLUSTER_NODES_MAX][20],
-        *arguments[SCENE_SETTINGS_MAX + 5 + 2 * CLUSTER_NODES_MAX] = {(char *)(uintptr_t) "submit",
+    char settings[SCENE_SETTINGS_MAX][100], readers[CLUSTER_FEW_NODES][20],
+        *arguments[SCENE_SETTINGS_MAX + 5 + 2 * CLUSTER_FEW_NODES] = {(char *)(uintptr_t) "submit",
                                                                       (char *)(uintptr_t) "graph"};
     admin.arguments = arguments;
     admin.n_arguments = 2;
@@ -394,7 +402,13 @@ static void client_ask(struct cluster *cluster)
     }
     char what[100], number[20];
     client->moving = 0;
-    if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
+    if (client->taken && client->script != NULL && client->script[client->said_count] != NULL) {
+        client->moving = SAYS;
+        (void)snprintf(what, sizeof what, "%s", client->script[client->said_count]);
+        admin.n_arguments = 0;
+        for (char *at = what, *word; (word = strtok_r(at, " ", &at)) != NULL;)
+            arguments[admin.n_arguments++] = word;
+    } else if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
         admin.n_arguments = client_moves(cluster, arguments, what, number);
     } else if (client->taken && client->asked_to_stop < client->stops && sim_random(&cluster->random, 20) == 0) {
         client->moving = STOPS;
@@ -433,6 +447,19 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         return;
     }
     client->submitted_from += !client->taken && client->from[0] != '\0' && body->error == PST_OK;
+    if (client->moving == SAYS) {
+        if (body->error != PST_OK)
+            fail_msg("%s: %s", client->script[client->said_count], client->says);
+        const char *figures = strstr(client->says, " moves, ");
+        while (figures != NULL && figures != client->says && figures[-1] >= '0' && figures[-1] <= '9')
+            figures--;
+        if (figures != NULL) {
+            client->done_moves += strtoul(figures, NULL, 10);
+            client->done_buckets += strtoul(strstr(figures, ", ") + 2, NULL, 10);
+        }
+        client->said_count++;
+        return;
+    }
     if (client->moving != 0) {
         client->scaled += body->error == PST_OK && client->moving == SCALES;
         client->moved += body->error == PST_OK && client->moving == MOVES;
@@ -502,10 +529,14 @@ static pst_step client_step(void *argument, uint32_t worker)
         world->net_close(world->self, client->conn);
         return PST_STEP_DONE;
     }
-    if (client->answered) {
+    bool early = client->script != NULL && client->sim.now_ns < client->asks_ns;
+    if (client->answered && !early) {
         client->answered = false;
+        client->asks_ns = client->sim.now_ns + 50 * 1000 * 1000;
         client_ask(cluster);
     }
+    if (early)
+        (void)world->alarm(world->self, 0, client->asks_ns);
     return PST_STEP_IDLE;
 }
 
@@ -607,6 +638,13 @@ static void player_look(struct cluster *cluster, const char *what)
 void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text *graph,
                   void (*input)(struct scene *scene))
 {
+    cluster_init_many(cluster, seed, 0, graph, input);
+}
+
+void cluster_init_many(struct cluster *cluster, uint64_t seed, uint32_t node_count, const struct pst_text *graph,
+                       void (*input)(struct scene *scene))
+{
+    names_make();
     memset(cluster, 0, sizeof *cluster);
     cluster->random.random = seed ^ 0xc105;
     cluster->graph = graph;
@@ -614,7 +652,10 @@ void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text 
     cluster->cut_ns_max = (uint64_t)2 * DEAD_NS;
     sim_net_init(&cluster->net, seed);
     cluster->net.delay_ns_max = 1 + sim_random(&cluster->random, 2000000);
-    cluster->node_count = 2 + (uint32_t)sim_random(&cluster->random, CLUSTER_NODES_MAX - 1);
+    cluster->node_count =
+        node_count != 0 ? node_count : 2 + (uint32_t)sim_random(&cluster->random, CLUSTER_FEW_NODES - 1);
+    cluster->nodes = calloc(cluster->node_count, sizeof *cluster->nodes);
+    assert_non_null(cluster->nodes);
     scene_init(&cluster->like, seed);
     input(&cluster->like);
     scene_shake(&cluster->like, true);
@@ -692,6 +733,7 @@ void cluster_fini(struct cluster *cluster)
     sim_net_fini(&cluster->net);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         sim_fini(&cluster->nodes[i].sim);
+    free(cluster->nodes);
     sim_fini(&cluster->client.sim);
     sim_fini(&cluster->player.sim);
     sim_fini(&cluster->shared);
@@ -785,6 +827,8 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
             cluster_store_fault(cluster);
         }
         player_look(cluster, what);
+        if (cluster->client.script != NULL && cluster->client.script[cluster->client.said_count] == NULL)
+            cluster->player.options.speed = 0; /* all was said that the stream is there for */
         if (cluster->turns < next)
             continue;
         uint32_t i = spared + (uint32_t)sim_random(&cluster->random, cluster->node_count - spared);

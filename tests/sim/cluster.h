@@ -9,7 +9,7 @@
 #include "tests/sim/scene.h"
 #include "tests/sim/store_sim.h"
 
-enum { CLUSTER_NODES_MAX = 4, CLUSTER_RECORDS_MAX = 64, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
+enum { CLUSTER_NODES_MAX = 100, CLUSTER_FEW_NODES = 4, CLUSTER_RECORDS_MAX = 512, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
 
 struct cluster_store { /* in memory; it answers when it likes */
     struct pst_store store;
@@ -52,6 +52,11 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     uint32_t scaled, moved, spread, cancelled, refused; /* spread: drained or rebalanced */
     uint64_t requests;
     uint32_t incarnation;
+    const char *const
+        *script; /* commands, each as words with spaces between, one after the other; ended by NULL. NULL: none */
+    uint64_t done_moves, done_buckets; /* as the answers have it */
+    uint64_t asks_ns;                  /* with a script: not before */
+    uint32_t said_count;               /* of them, with an answer */
     uint32_t stops; /* so many times, at most, it stops `graph_name` with a savepoint, and submits it anew from there */
     uint32_t asked_to_stop, stopped, submitted_from; /* stopped: it was told that there is a savepoint */
     char from[40];                                   /* the savepoint that the graph is to go on from; "": none */
@@ -73,7 +78,7 @@ struct
 
 struct cluster {
     struct sim_net net;
-    struct cluster_node nodes[CLUSTER_NODES_MAX];
+    struct cluster_node *nodes;
     uint32_t node_count;
     struct cluster_store store;
     struct cluster_client client;
@@ -105,6 +110,9 @@ struct cluster {
 /* Not begun yet: what a test wants otherwise it says before cluster_begin(). */
 void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text *graph,
                   void (*input)(struct scene *scene));
+/* The same with so many nodes, and not with a few as the seed has it. */
+void cluster_init_many(struct cluster *cluster, uint64_t seed, uint32_t node_count, const struct pst_text *graph,
+                       void (*input)(struct scene *scene));
 void cluster_begin(struct cluster *cluster);
 void cluster_fini(struct cluster *cluster);
 void cluster_up(struct cluster *cluster, uint32_t node);

@@ -64,6 +64,8 @@ static struct pst_conn *conn_new(struct sim_net *net, uint32_t node, uint32_t wo
     *conn = (struct pst_conn){.net = net, .node = node, .worker = worker, .limit = PST_NET_MESSAGE_BYTES};
     for (conn->slot = 0; net->conns[conn->slot] != NULL;)
         PST_ASSERT(++conn->slot < SIM_CONNS_MAX);
+    if (net->conns_used <= conn->slot)
+        net->conns_used = conn->slot + 1;
     return net->conns[conn->slot] = conn;
 }
 
@@ -110,7 +112,7 @@ static void conn_break(struct pst_conn *conn)
 
 void sim_net_break(struct sim_net *net, uint32_t a, uint32_t b)
 {
-    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
+    for (uint32_t i = 0; i < net->conns_used; i++) {
         struct pst_conn *conn = net->conns[i];
         if (conn != NULL && conn->other != NULL && conn->node == a && conn->other->node == b && conn->broken_ns == 0)
             conn_break(conn);
@@ -182,7 +184,7 @@ static int net_accept(void *self, struct pst_listener *listener, struct pst_conn
 {
     (void)self;
     struct sim_net *net = listener->net;
-    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
+    for (uint32_t i = 0; i < net->conns_used; i++) {
         struct pst_conn *conn = net->conns[i];
         if (conn == NULL || conn->node != listener->node || conn->worker != UINT32_MAX || conn->up_ns > net->now_ns)
             continue;
@@ -249,6 +251,8 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
     *(to->last != NULL ? &to->last->next : &to->first) = message;
     to->last = message;
     to->way_bytes += byte_count;
+    if (net->spy != NULL)
+        net->spy(net->spy_argument, conn->node, to->node, bytes, byte_count);
     net->messages++;
     net->message_bytes += byte_count;
     net->trace = (net->trace ^ byte_count ^ (uint64_t)conn->node << 32) * 0x100000001b3u;
@@ -336,7 +340,7 @@ void sim_net_add(struct sim_net *net, struct sim *sim)
 void sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut)
 {
     net->cut[from][to] = cut;
-    for (uint32_t i = 0; i < SIM_CONNS_MAX && !cut; i++) {
+    for (uint32_t i = 0; i < net->conns_used && !cut; i++) {
         struct pst_conn *conn = net->conns[i];
         if (conn != NULL && conn->node == to && conn->other != NULL && conn->other->node == from)
             notify(conn);
@@ -345,7 +349,7 @@ void sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut)
 
 void sim_net_crash(struct sim_net *net, uint32_t node)
 {
-    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
+    for (uint32_t i = 0; i < net->conns_used; i++) {
         struct pst_conn *conn = net->conns[i];
         if (conn == NULL || conn->node != node)
             continue;
@@ -370,7 +374,7 @@ void sim_net_fini(struct sim_net *net)
 static uint64_t arrivals(struct sim_net *net, uint64_t before_ns)
 {
     uint64_t next_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
+    for (uint32_t i = 0; i < net->conns_used; i++) {
         struct pst_conn *conn = net->conns[i];
         if (conn == NULL)
             continue;

@@ -8,7 +8,7 @@
 
 #include "tests/sim/world_sim.h"
 
-enum { SIM_NODES_MAX = 8, SIM_CONNS_MAX = 256, SIM_LISTENERS_MAX = 64 };
+enum { SIM_NODES_MAX = 104, SIM_CONNS_MAX = 2048, SIM_LISTENERS_MAX = 128 };
 
 struct sim_net {
     uint64_t random, now_ns, trace;
@@ -20,7 +20,11 @@ struct sim_net {
     bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: what is on its way stays there */
     uint32_t break_every;                   /* one message of so many breaks its connection; 0: none does */
     uint64_t messages, message_bytes, broken;
+    void (*spy)(void *argument, uint32_t from, uint32_t to, const void *bytes,
+                size_t byte_count); /* of every message. NULL: nobody */
+    void *spy_argument;
     struct pst_conn *conns[SIM_CONNS_MAX];
+    uint32_t conns_used; /* one above the highest place that ever had one */
     struct pst_listener *listeners[SIM_LISTENERS_MAX];
     uint32_t ports;
 };
