@@ -61,6 +61,7 @@ struct pst_slabs { /* memory for pages */
     uint8_t *next; /* pages of the newest one that were never used */
     uint32_t left;
     struct pst_page_free *free; /* given back, all zero but for the link */
+    struct pst_page_free *cold; /* the same, most of their memory is the system's again: taken when there is no other */
 };
 
 struct pst_state {

@@ -2,6 +2,8 @@
 #include "state/internal.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Pages are cut from slabs that come zeroed from the system and are touched page by page, so that the untouched tail of a
  * page costs address space and no memory. Before each stands a line of cache, struct pst_frame: for what a pager has to know, and
@@ -11,6 +13,7 @@ enum {
     PAGE_STRIDE_BYTES = PST_FRAME_BYTES + PST_PAGE_BYTES,
     SLAB_PAGES_FIRST = 16, /* above the size from which malloc maps memory of its own */
     SLAB_PAGES = 64,
+    WARM_PAGES = 64, /* free ones that keep their memory: a state that goes on takes and gives all the time */
 };
 
 struct pst_slab {
@@ -82,9 +85,10 @@ static int slab_add(struct pst_slabs *slabs)
 
 uint8_t *pst_slabs_take(struct pst_slabs *slabs)
 {
-    if (slabs->free != NULL) {
-        struct pst_page_free *page = slabs->free;
-        slabs->free = page->next;
+    struct pst_page_free **list = slabs->free == NULL && slabs->left == 0 ? &slabs->cold : &slabs->free;
+    if (*list != NULL) {
+        struct pst_page_free *page = *list;
+        *list = page->next;
         page->next = NULL;
         return (uint8_t *)page;
     }
@@ -233,9 +237,9 @@ static int page_check(void *argument, const struct pst_page_header *page)
     return PST_OK;
 }
 
-static void free_pages_check(const struct pst_state *state)
+static void free_pages_check(const struct pst_page_free *page)
 {
-    for (const struct pst_page_free *page = state->slabs.free; page != NULL; page = page->next) {
+    for (; page != NULL; page = page->next) {
         const uint8_t *bytes = (const uint8_t *)page;
         for (size_t i = sizeof *page; i < PST_PAGE_BYTES; i++)
             PST_ASSERT(bytes[i] == 0);
@@ -259,7 +263,8 @@ int pst_state_check(struct pst_state *state)
     }
     PST_ASSERT(page_count == state->page_count && state->bytes_live == page_count * PST_PAGE_BYTES);
     PST_ASSERT(state->bytes_live <= state->bytes_max && pst_state_bytes(state) <= state->bytes_max_seen);
-    free_pages_check(state);
+    free_pages_check(state->slabs.free);
+    free_pages_check(state->slabs.cold);
     if (state->pager != NULL)
         pst_pager_check(state);
     return PST_OK;
@@ -290,12 +295,39 @@ void pst_state_drop(struct pst_state *state, uint32_t bucket)
     }
 }
 
+/* What lies wholly within it, behind the link, of the system's pages: it is zero before and after. */
+static void page_cool(struct pst_page_free *page, uintptr_t unit)
+{
+    uintptr_t begin = ((uintptr_t)(page + 1) + unit - 1) & -unit, end = ((uintptr_t)page + PST_PAGE_BYTES) & -unit;
+    if (begin < end)
+        (void)madvise((uint8_t *)page + (begin - (uintptr_t)page), end - begin,
+                      MADV_DONTNEED); /* else it stays as it is */
+}
+
+static bool pages_cool(struct pst_slabs *slabs, uint64_t bytes_max)
+{
+    struct pst_page_free **link = &slabs->free;
+    uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (uint32_t i = 0; i < WARM_PAGES && *link != NULL; i++)
+        link = &(*link)->next;
+    for (uint64_t bytes = 0; *link != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES) {
+        struct pst_page_free *page = *link;
+        *link = page->next;
+        page_cool(page, unit);
+        page->next = slabs->cold;
+        slabs->cold = page;
+    }
+    return *link != NULL;
+}
+
 bool pst_state_shrink(struct pst_state *state, uint64_t bytes_max)
 {
     struct pst_slabs *slabs = &state->slabs;
-    if (state->pager != NULL || state->page_count != 0)
+    if (state->pager != NULL)
         return false;
-    slabs->free = NULL; /* pages of slabs that go; what is left of the newest one, too */
+    if (state->page_count != 0)
+        return pages_cool(slabs, bytes_max);
+    slabs->free = slabs->cold = NULL; /* pages of slabs that go; what is left of the newest one, too */
     slabs->next = NULL;
     slabs->left = 0;
     for (uint64_t bytes = 0; slabs->all != NULL && bytes < bytes_max; bytes += SLAB_PAGES * PAGE_STRIDE_BYTES) {

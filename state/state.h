@@ -55,7 +55,8 @@ uint64_t pst_state_bucket_bytes(struct pst_state *state, uint32_t bucket);
 
 /* Everything of a bucket goes, page by page. */
 void pst_state_drop(struct pst_state *state, uint32_t bucket);
-/* Gives memory back, about so many bytes of it, where no page is in use any more; false: there is none left to be given back. */
+/* Gives memory back to the system, about so many bytes of it: of pages that are free, but for a few, most of it; all of it where no
+ * page is in use any more. False: there is none left to be given back. */
 bool pst_state_shrink(struct pst_state *state, uint64_t bytes_max);
 
 /* A digest of the bucket's logical contents (records in order of key, log entries in order), whatever its pages: XXH3-128 low. */

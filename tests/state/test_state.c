@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -612,6 +614,42 @@ static void a_dropped_bucket_leaves_nothing(void **unused)
     pst_state_free(state);
 }
 
+enum { MOST_OF_A_PAGE = PST_PAGE_BYTES - 200 };
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long long pages[2] = {0};
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%llu %llu", &pages[0], &pages[1]), 2);
+    (void)fclose(file);
+    return pages[1] * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A bucket that goes from amid others, whose pages stand between its own. */
+static void memory_of_dropped_pages_goes_back_to_the_system(void **unused)
+{
+    (void)unused;
+    enum { PAGES = 4000 };
+    struct pst_state *state = pst_state_new(BUCKETS, UINT64_MAX);
+    struct pst_log *log = pst_state_log_open(state, "l");
+    for (uint32_t i = 0; i < PAGES; i++)
+        (void)append_bytes(log, 1 + i % 2, MOST_OF_A_PAGE, (uint8_t)i);
+    uint64_t before = resident_bytes();
+    pst_state_drop(state, 1);
+    uint32_t turns = 1;
+    while (pst_state_shrink(state, 50 * PST_PAGE_BYTES))
+        turns++;
+    uint64_t given = before - resident_bytes();
+    assert_true(turns > PAGES / 2 / 50 - 5 && turns < PAGES / 2 / 50 + 5);
+    assert_true(given > (uint64_t)PAGES / 2 * PST_PAGE_BYTES * 6 / 10);
+    pst_state_check(state); /* all of them are zero */
+    for (uint32_t i = 0; i < PAGES; i++)
+        (void)append_bytes(log, 3, MOST_OF_A_PAGE, (uint8_t)i);
+    pst_state_check(state);
+    pst_state_free(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -636,6 +674,7 @@ int main(void)
         cmocka_unit_test(the_bytes_of_pages_are_pinned),
         cmocka_unit_test(the_digest_knows_contents_and_not_their_places),
         cmocka_unit_test(a_dropped_bucket_leaves_nothing),
+        cmocka_unit_test(memory_of_dropped_pages_goes_back_to_the_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
