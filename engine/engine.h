@@ -237,9 +237,12 @@ struct pst_node_options {    /* borrowed until the node is freed */
         *store_name; /* what `status` calls the store, this node's own or not: "ZooKeeper at HOSTS". NULL: a test's */
     uint32_t worker_count; /* workers that step graphs; 0: one a core */
     uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; 0: two seconds */
+    uint64_t tell_ns;      /* how often it tells how busy it is; 0: once a second */
     uint64_t join_ns;      /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;         /* its connections are not protected: `status` says so */
     bool stop_and_copy;    /* as of a run */
+    uint64_t
+        portion_bytes; /* of a coordinator: what moves at once is at most this much state, or a bucket; 0: 64 MiB */
     struct pst_registry registry;
     uint32_t frame_rows, channel_frames, block_bytes; /* as of a run */
     /* A folder that all nodes reach: GRAPH/nodes/NAME/ holds a node's parts of checkpoints, GRAPH/results/ the outputs. NULL: none. Of

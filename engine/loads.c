@@ -132,7 +132,7 @@ void pst_loads_tell(struct pst_node *node)
     Pst__Control message = PST__CONTROL__INIT;
     if (now < node->loads_ns)
         return;
-    node->loads_ns = now + TELL_NS;
+    node->loads_ns = now + (node->options.tell_ns != 0 ? node->options.tell_ns : TELL_NS);
     beat.time_ns = now;
     beat.memory_bytes = node->options.memory != NULL ? node->options.memory() : 0;
     pst_node_link_bytes(node, &beat.sent_bytes, &beat.received_bytes);

@@ -26,6 +26,7 @@
  * incarnation, and with it all of this: the next one begins with the owners that the store has, and without lanes.
  *
  *   orders.c   what a command wants: which move comes next
+ *   portions.c  a large one of these as several moves
  *   moves.c    one move, from step to step, and its record in the store
  *   mover.c    a node's part of it
  *   autoscale.c  orders that nobody gave: figures in, what scaler.h decides out
@@ -66,6 +67,31 @@ void pst_mover_free(struct mover *mover);
 
 /* ---- moves.c: the coordinator's ---- */
 enum { NO_STAGE = UINT32_MAX };
+
+/* `count` of the partition's buckets go to a node: to a partition of their own, or into one that is there. */
+struct wish {
+    uint32_t operator_index, from, count, into; /* into: NO_PARTITION: none */
+    const char *to_node;
+    const uint8_t *marked; /* by bucket: those that go. NULL: from the partition's last on */
+};
+
+/* What is wanted at once, in moves of so much state that none of them lasts long (portions.c). */
+#define PORTION_BYTES (UINT64_C(64) << 20)
+struct portions {
+    struct wish rest; /* count 0: nothing more is to move */
+    char node[PST_CONTROL_NAME_BYTES_MAX + 1];
+    uint32_t origin; /* the node that had it, of the graph's */
+    uint64_t deadline_ns;
+    uint8_t gone[PST_BUCKETS_MAX]; /* by bucket: has moved */
+    uint32_t gone_count;
+    bool back; /* that goes back where it was */
+    int error; /* why */
+    char why[400];
+    /* what was done, back included */
+    uint32_t moves;
+    uint64_t buckets, bytes, longest_pause_ns;
+};
+
 struct moving { /* of a graph that runs */
     uint64_t incarnation;
     struct layout **layouts; /* by operator; NULL: it has none */
@@ -83,12 +109,7 @@ struct moving { /* of a graph that runs */
     char why[240];
     pst_move_cause refusal; /* what `refused` stands for */
     struct order *order;    /* the command that it is of; NULL: of none any more */
-};
-
-/* `count` of the partition's buckets, from its last on, go to a node: to a partition of their own, or into one that is there. */
-struct wish {
-    uint32_t operator_index, from, count, into; /* into: NO_PARTITION: none */
-    const char *to_node;
+    struct portions portions;
 };
 /* PST_ENOMEM; PST_EFULL: no number is free, or no room for one more node. Then nothing has begun. */
 int pst_moves_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, uint64_t deadline_ns);
@@ -111,6 +132,13 @@ void pst_moves_committed(struct pst_node *node, struct graph_record *record, int
 int pst_moves_restore(struct graph_record *record, const char *path, uint64_t version, const struct pst_text *bytes);
 void pst_moves_forget(struct graph_record *record); /* with it */
 
+/* ---- portions.c ---- */
+/* As pst_moves_begin(), for all of it; pst_order_on() hears when all has moved, or what had is back. */
+int pst_portions_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish,
+                       uint64_t deadline_ns);
+/* The graph's move has ended. */
+void pst_portions_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
+
 /* ---- orders.c ---- */
 /* Answered later where PST_OK. */
 int pst_order_move(struct pst_node *node, const struct submission *asked, const char *what, const char *to,
@@ -124,7 +152,7 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
 /* Everything that can move goes from this node; it gets nothing any more. */
 int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name, struct pst_text *why);
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
-/* The graph's move has ended. PST_OK: it is done. */
+/* What was wanted last has been done, or given up. PST_OK: done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
 /* Nobody is told: the coordinator ends. */
 void pst_order_forget(struct moving *moving);

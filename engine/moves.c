@@ -166,8 +166,8 @@ static int past_fill(struct past *past, const struct graph_record *record, const
     body->from_partition = wish->from;
     body->into_partition = wish->into + 1; /* NO_PARTITION: 0 */
     uint32_t seen = 0, from = pst_layout_owned(layout, op->bucket_count, wish->from) - wish->count;
-    for (uint32_t b = 0; b < op->bucket_count; b++) {
-        if (layout->of[b] != wish->from || seen++ < from)
+    for (uint32_t b = 0; b < op->bucket_count && body->n_buckets < wish->count; b++) {
+        if (layout->of[b] != wish->from || (wish->marked != NULL ? wish->marked[b] == 0 : seen++ < from))
             continue;
         body->buckets[body->n_buckets++] = b;
         body->owner_epoch = layout->epoch[b] >= body->owner_epoch ? layout->epoch[b] + 1 : body->owner_epoch;
@@ -394,8 +394,7 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
             moving->known[i] = moving->now->message->move;
     moving->now = NULL;
     moving->stage = NO_STAGE;
-    if (moving->order != NULL)
-        pst_order_on(node, record, error, why);
+    pst_portions_on(node, record, error, why);
 }
 
 /* What happened goes into the record by the protocol's table; false: it changes nothing. */

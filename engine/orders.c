@@ -16,14 +16,14 @@ struct order {
     struct wish wish;                          /* MOVE */
     char node[PST_CONTROL_NAME_BYTES_MAX + 1]; /* MOVE, DRAIN; of its own accord: GRAPH/OPERATOR */
     uint32_t graphs;                           /* that work for it */
-    uint32_t moves;
+    uint32_t wishes, moves;                    /* done; each of the former is one of the latter, or several */
     uint64_t buckets, bytes, longest_pause_ns, begun_ns;
     uint64_t deadline_ns; /* of each move */
     struct piece {        /* by bucket: its part of what its partition did and had. NULL: nobody knows */
         double busy, state_bytes;
     } * pieces;       /* SCALE, of its own accord */
     double target;    /* of it */
-    uint32_t at_most; /* moves of it */
+    uint32_t at_most; /* wishes of it */
     int error;
     char why[300];
 };
@@ -135,7 +135,8 @@ static bool next_by_load(const struct pst_node *node, const struct graph_record 
     if (partitions == NULL)
         return false; /* it is as good as it is now */
     uint32_t count = pieces_sum(record, order, partitions);
-    bool more = order->moves < order->at_most && pst_scaler_step(partitions, count, order->count, order->target, &step);
+    bool more =
+        order->wishes < order->at_most && pst_scaler_step(partitions, count, order->count, order->target, &step);
     if (more) {
         struct shares load;
         load_take(node, record, n, &load);
@@ -143,8 +144,12 @@ static bool next_by_load(const struct pst_node *node, const struct graph_record 
         uint32_t to = least(&load, NULL);
         more = into != NO_PARTITION || to != SCALER_NONE;
         if (more)
-            *wish = (struct wish){n, partitions[step.from].number, step.count, into,
-                                  into != NO_PARTITION ? node_of(record, n, into) : load.name[to]};
+            *wish = (struct wish){n,
+                                  partitions[step.from].number,
+                                  step.count,
+                                  into,
+                                  into != NO_PARTITION ? node_of(record, n, into) : load.name[to],
+                                  NULL};
     }
     pst_free(partitions);
     return more;
@@ -163,14 +168,14 @@ static bool next_of_scale(const struct pst_node *node, const struct graph_record
         uint32_t from = extreme(record, n, true, NULL, NO_PARTITION), to = least(&load, NULL);
         if (from == NO_PARTITION || to == SCALER_NONE || owned(record, n, from) < 2)
             return false;
-        *wish = (struct wish){n, from, owned(record, n, from) / 2, NO_PARTITION, load.name[to]};
+        *wish = (struct wish){n, from, owned(record, n, from) / 2, NO_PARTITION, load.name[to], NULL};
         return true;
     }
     /* the smallest goes into the smallest of the others */
     uint32_t from = extreme(record, n, false, NULL, NO_PARTITION), into = extreme(record, n, false, NULL, from);
     if (from == NO_PARTITION || into == NO_PARTITION)
         return false;
-    *wish = (struct wish){n, from, owned(record, n, from), into, node_of(record, n, into)};
+    *wish = (struct wish){n, from, owned(record, n, from), into, node_of(record, n, into), NULL};
     return true;
 }
 
@@ -188,7 +193,7 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
         uint32_t to = least(&load, order->node);
         if (to == SCALER_NONE)
             return false;
-        *wish = (struct wish){n, from, owned(record, n, from), NO_PARTITION, load.name[to]};
+        *wish = (struct wish){n, from, owned(record, n, from), NO_PARTITION, load.name[to], NULL};
         return true;
     }
     return false;
@@ -210,8 +215,8 @@ static bool next_of_rebalance(const struct pst_node *node, const struct graph_re
         if (from == NO_PARTITION)
             continue;
         uint32_t count = step.count < owned(record, n, from) ? step.count : owned(record, n, from);
-        *wish =
-            (struct wish){n, from, count, extreme(record, n, false, load.name[step.into], from), load.name[step.into]};
+        *wish = (struct wish){
+            n, from, count, extreme(record, n, false, load.name[step.into], from), load.name[step.into], NULL};
         return true;
     }
     return false;
@@ -304,7 +309,7 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     }
     if (order->kind == ORDER_MOVE)
         order->wish.count = 0; /* that is all it wants */
-    int rc = pst_moves_begin(node, record, &wish, order->deadline_ns);
+    int rc = pst_portions_begin(node, record, &wish, order->deadline_ns);
     if (rc != PST_OK)
         leave(node, record, rc,
               rc == PST_EFULL ? "every number of a partition is in use, or there are too many nodes"
@@ -314,13 +319,14 @@ static void go_on(struct pst_node *node, struct graph_record *record)
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct order *order = record->moving->order;
-    const Pst__MoveRecord *last = record->past[record->past_count - 1]->message->move_record;
+    const struct portions *did = &record->moving->portions;
     if (error == PST_OK) {
-        order->moves++;
-        order->buckets += last->n_buckets;
-        order->bytes += last->bytes;
+        order->wishes++;
+        order->moves += did->moves;
+        order->buckets += did->buckets;
+        order->bytes += did->bytes;
         order->longest_pause_ns =
-            last->longest_pause_ns > order->longest_pause_ns ? last->longest_pause_ns : order->longest_pause_ns;
+            did->longest_pause_ns > order->longest_pause_ns ? did->longest_pause_ns : order->longest_pause_ns;
         go_on(node, record);
     } else {
         leave(node, record, error, why);
@@ -435,7 +441,7 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
         return PST_ENOMEM;
     (void)snprintf(order->node, sizeof order->node, "%s", to);
     order->wish =
-        (struct wish){n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node};
+        (struct wish){n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node, NULL};
     begin(node, record, order);
     return PST_OK;
 }

@@ -260,6 +260,7 @@ static void log_line(void *argument, const char *line)
     node->cluster->terms += strstr(line, ": this node coordinates") != NULL;
     node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
+    node->cluster->portions += strstr(line, ", a portion of it") != NULL;
     if (getenv("PST_TEST_LOG") != NULL)
         print_message("%llu %llu ms %s: %s\n", (unsigned long long)node->cluster->turns,
                       (unsigned long long)(node->cluster->net.now_ns / 1000000), names[node->sim.node], line);
@@ -279,6 +280,8 @@ void cluster_up(struct cluster *cluster, uint32_t i)
                                        .channel_frames = cluster->like.options.channel_frames,
                                        .block_bytes = cluster->like.options.block_bytes,
                                        .dead_ns = cluster->dead_ns,
+                                       .tell_ns = cluster->portion_bytes != 0 ? 2 * 1000 * 1000 : 0,
+                                       .portion_bytes = cluster->portion_bytes,
                                        .log = log_line,
                                        .log_argument = node};
     if (cluster->elects) {
@@ -650,6 +653,7 @@ void cluster_init_many(struct cluster *cluster, uint64_t seed, uint32_t node_cou
     cluster->graph = graph;
     cluster->dead_ns = DEAD_NS;
     cluster->cut_ns_max = (uint64_t)2 * DEAD_NS;
+    cluster->portion_bytes = seed % 2 != 0 ? (1 + seed % 20) * 16384 : 0;
     sim_net_init(&cluster->net, seed);
     cluster->net.delay_ns_max = 1 + sim_random(&cluster->random, 2000000);
     cluster->node_count =

@@ -91,9 +91,11 @@ struct cluster {
     struct sim shared;
     struct pst_secret *key;
     uint64_t every_ns;
-    uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; two beats where nothing is said */
-    uint32_t source;       /* the node that reads the input */
-    uint32_t reader_count; /* above 1: so many nodes from the first on read, each the houses that are its own */
+    uint64_t dead_ns;       /* a node that is silent for so long is taken for dead; two beats where nothing is said */
+    uint64_t portion_bytes; /* of a move; 0: as it is without */
+    uint32_t portions;      /* that were begun with more to come */
+    uint32_t source;        /* the node that reads the input */
+    uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     /* Every node has a session with one store, and may coordinate. */
     bool elects;
     struct store_sim coordination;

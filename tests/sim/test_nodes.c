@@ -34,7 +34,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
 {
     struct scene wanted;
     struct pst_text text = {0};
-    uint64_t restarts = 0, scaled = 0, moved = 0, spread = 0, cancelled = 0, refused = 0;
+    uint64_t portions = 0, restarts = 0, scaled = 0, moved = 0, spread = 0, cancelled = 0, refused = 0;
     graph_path = query->path;
     scene_text_of(query->path, &text);
     scene_init(&wanted, 1);
@@ -52,6 +52,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
         cluster_begin(cluster);
         cluster_run(cluster, kills, kills != 0, what);
         cluster_same(&wanted, cluster, query->name, what);
+        portions += cluster->portions;
         restarts += cluster->client.incarnation - 1;
         scaled += cluster->client.scaled;
         moved += cluster->client.moved;
@@ -69,6 +70,8 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
     assert_true((restarts > 0) == (kills > 0));
     assert_true(moves || scaled + moved == 0);
     assert_true(!moves || seeds < 30 || scaled + moved > 0);
+    assert_true(moves || portions == 0);
+    assert_true(!moves || several || seeds < 50 || portions > 0);
     assert_true(!moves || kills != 0 || seeds < 50 || spread > 0);
     scene_fini(&wanted);
     pst_text_fini(&text);

@@ -350,8 +350,12 @@ operators:
         begun = time.monotonic_ns()
         said = json.loads(cluster.ask("move", f"held/{partition}", to, "--json"))
         ended = time.monotonic_ns()
-        copied = [coordinator.await_line(f"move [0-9]+: {step}", begun) for step in ("copy", "listen")]
-        return begun, ended, copied[1] - copied[0], said["buckets"]
+        copied_ns, at = 0, begun  # a large state goes in several moves
+        for _ in range(said["moves"]):
+            copy = coordinator.await_line("move [0-9]+: copy", at + 1)
+            at = coordinator.await_line("move [0-9]+: listen", copy + 1)
+            copied_ns += at - copy
+        return begun, ended, copied_ns, said["buckets"]
 
     def report_moves(self, what, cluster, watch, stamps, base_ns, spans, sealed, load):
         def slot_of(ns):
