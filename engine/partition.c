@@ -593,13 +593,14 @@ bool pst_partition_step(struct pst_ctx *ctx)
         discard(ctx);
         return publish(ctx, ctx->watermark_out, end);
     }
+    /* A timer beyond the end of the input is for on_end(), though rows put out at the end come later. A lane that waits may come
+     * to times beyond it too, as its giver has. */
+    if (end == END_INPUT)
+        ctx->timer_limit = pst_input_end(ctx->run);
     if (pst_lane_waits(ctx)) {
         watermark = watermark < ctx->lane->t ? watermark : ctx->lane->t;
         end = END_NOT;
     }
-    if (end ==
-        END_INPUT) /* a timer beyond the end of the input is for on_end(), though rows put out at the end come later */
-        ctx->timer_limit = pst_input_end(ctx->run);
     ctx->cut = pst_checkpoint_cut(ctx);
     int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, end, &any);
     if (rc == PST_OK && pst_is_joined(ctx))
