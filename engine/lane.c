@@ -516,6 +516,9 @@ static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t
         struct filter *filter = target != NULL ? target->filter : NULL;
         if (filter == NULL || filter->taken == NULL)
             continue;
+        /* what is here and was not looked at may have come twice */
+        for (uint32_t c = 0; c < target->channel_count; c++)
+            (void)pst_channel_hold(target->channels[c]);
         for (uint32_t i = 0; i < walk->move->bucket_count; i++)
             filter->taken[input][walk->move->buckets[i]].cut = INT64_MIN;
         if (--filter->open_moves == 0)
