@@ -250,6 +250,12 @@ void pst_checkpoint_go_on(struct run *run, bool changed)
     pst_lock_give(&checkpoint->lock);
 }
 
+void pst_checkpoint_over(struct run *run)
+{
+    if (run->checkpoint != NULL)
+        atomic_store_explicit(&run->checkpoint->announced, 0, memory_order_release);
+}
+
 /* ---- from node to node ---- */
 
 struct cut pst_checkpoint_said(const struct run *run)

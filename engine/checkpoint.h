@@ -72,7 +72,7 @@ struct checkpoint {
     uint32_t found_count;
     /* on several nodes */
     atomic_flag lock;           /* a new cut: of what is said of it, and of `id`, `cut`, `complete` */
-    _Atomic uint64_t announced; /* its id, once all that is said of it can be read; 0: none yet */
+    _Atomic uint64_t announced; /* its id, once all that is said of it can be read; 0: nobody has to hear of one */
     uint64_t complete; /* the last one that is known to be, of this incarnation or the one that was gone on from */
     struct pst_manifest *written; /* this node's part of `id`, until it is settled */
     int part_error;               /* why it has none */
@@ -107,6 +107,8 @@ void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more */
 bool pst_checkpoint_rest(struct run *run);
 /* changed: what is here is not what it was: the next one is whole. */
 void pst_checkpoint_go_on(struct run *run, bool changed);
+/* All nodes rest. The last cut is over, and is told to nobody any more: a node that had no part of it would hear of it too late. */
+void pst_checkpoint_over(struct run *run);
 /* A checkpoint was found that this run goes on from. */
 static inline bool pst_checkpoint_resumes(const struct run *run)
 {

@@ -937,7 +937,8 @@ static int time_send(struct link *link, struct far *far, int64_t watermark, enum
  * sending. */
 static int cut_send(struct link *link)
 {
-    if (pst_checkpoint_announced(link->run) == link->cut_told)
+    uint64_t announced = pst_checkpoint_announced(link->run);
+    if (announced == 0 || announced == link->cut_told)
         return PST_OK;
     struct pst_wire_head head = head_of(link, NULL, 0);
     struct cut said = pst_checkpoint_said(link->run);

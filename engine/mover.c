@@ -268,6 +268,7 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
         rc = site_add(hosted, mover->name, mover->address, mover->workers);
         break;
     case PST__STEP__PREPARE:
+        pst_checkpoint_over(run);
         rc = pst_lane_open(run, &mover->move);
         *time = pst_lane_branched(run, &mover->move);
         break;
