@@ -255,8 +255,7 @@ void pst_sink_clear(struct run *run, const struct sink *sink)
     pst_free(folder);
 }
 
-/* The name is on the disk before what would be gone on from without it is gone. */
-static void name_stays(struct run *run, struct sink *sink)
+static int folder_sync(const struct run *run, const struct sink *sink)
 {
     const struct pst_world *world = run->world;
     char *slash = strrchr(sink->path_final, '/');
@@ -265,10 +264,18 @@ static void name_stays(struct run *run, struct sink *sink)
     int rc = world->folder_sync(world->self, slash != NULL ? sink->path_final : ".");
     if (slash != NULL)
         *slash = '/';
-    if (rc == PST_OK)
-        pst_sink_clear(run, sink);
-    else
+    return rc;
+}
+
+/* The name is on the disk before what would be gone on from without it is gone. */
+static void name_stays(struct run *run, struct sink *sink)
+{
+    if (folder_sync(run, sink) != PST_OK) {
         pst_run_fail(run, PST_EIO, "cannot rename %s to %s: %s", sink->path_part, sink->path_final, pst_system_error());
+        return;
+    }
+    pst_sink_clear(run, sink);
+    (void)folder_sync(run, sink); /* nobody clears here again; the results are right, whatever is left beside them */
 }
 
 /* A finished file gets its name, one that is not a name that says so. */
