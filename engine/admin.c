@@ -43,6 +43,8 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
                               (unsigned long long)record->start->incarnation,
                               record->complete != 0 ? ", checkpoint " : "", checkpoint,
                               record->why[0] != '\0' ? ": " : "", record->why);
+        if (record->given_up[0] != '\0' && pst_coordinator_goes_on(record))
+            (void)pst_text_printf(out, "  its last checkpoint was given up: %s\n", record->given_up);
         return;
     }
     (void)pst_text_printf(out, "\"graph\":");
@@ -50,6 +52,8 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
     (void)pst_text_printf(out, ",\"state\":\"%s\",\"incarnation\":%llu,\"checkpoint\":", state,
                           (unsigned long long)record->start->incarnation);
     (void)pst_text_json(out, record->complete != 0 ? checkpoint : NULL);
+    (void)pst_text_printf(out, ",\"checkpoint_given_up\":");
+    (void)pst_text_json(out, record->given_up[0] != '\0' && pst_coordinator_goes_on(record) ? record->given_up : NULL);
     (void)pst_text_printf(out, ",\"why\":");
     (void)pst_text_json(out, record->why[0] != '\0' ? record->why : NULL);
     (void)pst_text_printf(out, ",\"savepoint\":");
@@ -213,6 +217,29 @@ static void store_print(const struct pst_node *node, bool json, struct pst_text 
                               (double)silent_ns / 1e9);
 }
 
+/* What the nodes keep for checkpoints, as they have told last. */
+static void disks_print(const struct coordinator *duty, bool json, struct pst_text *out)
+{
+    if (json)
+        (void)pst_text_printf(out, "\"disks\":[");
+    for (uint32_t i = 0, n = 0; i < duty->member_count; i++) {
+        const struct member *member = &duty->members[i];
+        unsigned long long used = member->load.disk_bytes, max = member->load.disk_bytes_max;
+        if (!member->alive || member->load.time_ns == 0)
+            continue;
+        if (json) {
+            (void)pst_text_printf(out, "%s{\"node\":", n++ != 0 ? "," : "");
+            (void)pst_text_json(out, member->name);
+            (void)pst_text_printf(out, ",\"disk_bytes\":%llu,\"disk_bytes_max\":", used);
+            (void)pst_text_printf(out, max != 0 ? "%llu}" : "null}", max);
+        } else if (max != 0) {
+            (void)pst_text_printf(out, "disk of %s: %llu of %llu KiB\n", member->name, used / 1024, max / 1024);
+        }
+    }
+    if (json)
+        (void)pst_text_printf(out, "],");
+}
+
 static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_text *out, struct pst_text *why)
 {
     const struct coordinator *duty = node->duty;
@@ -222,6 +249,7 @@ static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_tex
         (void)pst_text_printf(out, JSON_BEGIN);
     insecure_print(node, admin->json, out);
     store_print(node, admin->json, out);
+    disks_print(duty, admin->json, out);
     if (admin->json)
         (void)pst_text_printf(out, "\"graphs\":[");
     for (uint32_t i = 0, n = 0; i < duty->graph_count; i++) {

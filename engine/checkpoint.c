@@ -1,6 +1,7 @@
 /* checkpoint.c - when a checkpoint is made, and what each part of a run brings to it. See checkpoint.h. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/disk.h"
 #include "engine/spill.h"
 
 #include <string.h>
@@ -71,6 +72,7 @@ int pst_checkpoint_init(struct run *run)
         pst_run_fail(run, PST_EIO, "cannot make the checkpoint folder %s: %s", options->directory, pst_system_error());
         return PST_EIO;
     }
+    pst_disk_look(run->options.disk, world, options->directory, false);
     return pst_manifest_graph(run->graph->name, checkpoint->graph);
 }
 
@@ -147,6 +149,15 @@ static bool is_due(const struct checkpoint *checkpoint, const struct input *inpu
            (checkpoint->every_ns != 0 && now_ns - checkpoint->ns_at >= checkpoint->every_ns);
 }
 
+/* Every page anew, so that the files before go: when they hold too much that is not live, and while the node's disk still has room for
+ * all that is. Where it has not, what has changed may fit. */
+static bool rewrites(const struct checkpoint *checkpoint)
+{
+    uint64_t live = checkpoint->bytes_live, files = checkpoint->bytes_files;
+    uint64_t room = pst_disk_room(checkpoint->run->options.disk);
+    return files > 3 * live + FILES_SLACK_BYTES || (room < 2 * live && room >= live && files > live + live / 2);
+}
+
 /* From now on every partition stops at the cut. All is idle, the lock held. */
 static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
 {
@@ -154,8 +165,7 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
     checkpoint->id = id;
     checkpoint->cut = cut;
     checkpoint->positioned = !pst_reads(run);
-    checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next ||
-                       checkpoint->bytes_files > 3 * checkpoint->bytes_live + FILES_SLACK_BYTES;
+    checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next || rewrites(checkpoint);
     uint32_t missing = pst_reads(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
         missing += brings_image(run->instances[i]);
@@ -294,7 +304,7 @@ int pst_checkpoint_heard(struct run *run, const struct cut *cut)
     return rc;
 }
 
-bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error)
+bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error, const char **ret_why)
 {
     struct checkpoint *checkpoint = run->checkpoint;
     if (checkpoint == NULL || atomic_load_explicit(&checkpoint->phase, memory_order_acquire) != CHECKPOINT_WRITTEN)
@@ -304,6 +314,7 @@ bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error)
         return false; /* nothing follows before it was told: so what stands beside it is still of it */
     *ret_id = id;
     *ret_error = checkpoint->part_error;
+    *ret_why = checkpoint->report.why_dropped;
     return true;
 }
 

@@ -151,7 +151,8 @@ struct cut pst_checkpoint_said(const struct run *run);
 int pst_checkpoint_heard(struct run *run, const struct cut *cut);
 
 /* The keeper's: a part that is on the disk, or why not, once each. */
-bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error);
+/* ret_why: of an error, a sentence, until the next part. */
+bool pst_checkpoint_part(struct run *run, uint64_t *ret_id, int *ret_error, const char **ret_why);
 static inline bool pst_checkpoint_has_part(const struct run *run)
 {
     const struct checkpoint *checkpoint = run->checkpoint;

@@ -5,6 +5,7 @@
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/checkpoint_file.h"
+#include "engine/disk.h"
 #include "engine/files.h"
 #include "engine/spill.h"
 
@@ -64,6 +65,33 @@ int pst_checkpoint_ids(const struct pst_world *world, const char *directory, boo
     return ids_visit(world, directory, manifests ? suffix_manifest : suffix_pages, visit, argument);
 }
 
+struct files_visit {
+    const char *directory, *suffix;
+    int (*visit)(void *argument, uint64_t id, const char *path);
+    void *argument;
+};
+
+static int file_visit(void *argument, uint64_t id)
+{
+    const struct files_visit *files = argument;
+    char *path = path_of(files->directory, id, files->suffix);
+    int rc = path != NULL ? files->visit(files->argument, id, path) : PST_ENOMEM;
+    pst_free(path);
+    return rc;
+}
+
+int pst_checkpoint_files(const struct pst_world *world, const char *directory,
+                         int (*visit)(void *argument, uint64_t id, const char *path), void *argument)
+{
+    static const char *const suffixes[] = {suffix_manifest, suffix_part, suffix_aside, suffix_pages};
+    int rc = PST_OK;
+    for (uint32_t s = 0; s < sizeof suffixes / sizeof *suffixes && rc == PST_OK; s++) {
+        struct files_visit files = {directory, suffixes[s], visit, argument};
+        rc = ids_visit(world, directory, suffixes[s], file_visit, &files);
+    }
+    return rc;
+}
+
 int pst_checkpoint_set_aside(const struct pst_world *world, const char *directory, uint64_t id)
 {
     char *from = path_of(directory, id, suffix_manifest), *to = path_of(directory, id, suffix_aside);
@@ -84,16 +112,37 @@ struct writer {
     char *path;
     uint8_t *buffer, *page; /* page: what lies outside, opened */
     size_t used;
-    uint64_t offset;  /* of the buffer's first byte in the file */
+    uint64_t offset; /* of the buffer's first byte in the file */
+    uint64_t taken;  /* bytes of the node's disk, for what it writes */
+    uint64_t manifest_bytes;
+    bool cleared;     /* what nobody wants any more has gone */
     const char *what; /* was tried last, for the sentence */
     char why[240];    /* it could not be done, where neither the system nor the error says it */
 };
 
+static void make_room(struct writer *writer);
+
+/* Room on the node's disk. PST_EFULL: there is none, as on a disk that is full. */
+static int writer_take(struct writer *writer, uint64_t bytes)
+{
+    const struct checkpoint *checkpoint = writer->checkpoint;
+    struct pst_disk *disk = checkpoint->run->options.disk;
+    int rc = pst_disk_take(disk, checkpoint->directory, bytes);
+    if (rc == PST_EFULL && !writer->cleared) {
+        make_room(writer);
+        rc = pst_disk_take(disk, checkpoint->directory, bytes);
+    }
+    if (rc == PST_EFULL)
+        pst_disk_why(disk, writer->why);
+    writer->taken += rc == PST_OK ? bytes : 0;
+    return rc;
+}
+
 static int writer_flush(struct writer *writer)
 {
-    int rc = writer->used == 0
-                 ? PST_OK
-                 : writer->world->file_write(writer->world->self, writer->file, writer->buffer, writer->used);
+    int rc = writer->used != 0 ? writer_take(writer, writer->used) : PST_OK;
+    if (rc == PST_OK && writer->used != 0)
+        rc = writer->world->file_write(writer->world->self, writer->file, writer->buffer, writer->used);
     writer->offset += writer->used;
     writer->used = 0;
     return rc;
@@ -371,6 +420,8 @@ static int manifest_finish(struct writer *writer)
     if (rc == PST_OK)
         rc = pst_manifest_write(&writer->manifest, checkpoint->master, incarnation, &bytes, &byte_count);
     if (rc == PST_OK)
+        rc = writer_take(writer, byte_count);
+    if (rc == PST_OK)
         rc = pst_file_write_all(world, part, bytes, byte_count);
     /* The folder first: the pages' name must be there when the manifest's is. */
     if (rc == PST_OK)
@@ -381,6 +432,7 @@ static int manifest_finish(struct writer *writer)
         rc = world->folder_sync(world->self, checkpoint->directory);
     if (rc != PST_OK && part != NULL)
         (void)world->unlink(world->self, part);
+    writer->manifest_bytes = byte_count;
     checkpoint->report.bytes_written += writer->offset + byte_count;
     pst_free(bytes);
     pst_free(part);
@@ -479,8 +531,34 @@ static uint64_t complete_id(struct checkpoint *checkpoint)
     return id;
 }
 
+static uint64_t manifest_bytes(const struct writer *writer, const struct pst_manifest *manifest)
+{
+    const struct pst_world *world = writer->world;
+    char *path = path_of(writer->checkpoint->directory, manifest->id, suffix_manifest);
+    uint64_t bytes = path != NULL ? pst_file_bytes(world, path) : 0;
+    pst_free(path);
+    return bytes;
+}
+
+/* What is in the folder, when what is not wanted has gone: `own` of what is being written besides. */
+static void disk_tell(const struct writer *writer, uint64_t own)
+{
+    const struct pst_manifest *previous = last_complete(writer->checkpoint), *manifest = &writer->manifest;
+    struct run *run = writer->checkpoint->run;
+    if (previous == NULL && run->site != NULL) { /* what others go on from is in no manifest of this run */
+        pst_disk_look(run->options.disk, writer->world, writer->checkpoint->directory, false);
+        return;
+    }
+    uint64_t bytes = own + (previous != NULL ? manifest_bytes(writer, previous) : 0);
+    for (uint32_t f = 0; previous != NULL && f < previous->file_count; f++)
+        bytes += previous->files[f].bytes;
+    for (uint32_t f = 1; f < manifest->file_count; f++) /* 0: its own */
+        bytes += names_file(previous, manifest->files[f].id) ? 0 : manifest->files[f].bytes;
+    pst_disk_set(run->options.disk, writer->checkpoint->directory, bytes);
+}
+
 /* The newest manifest and the one before it stay, with all they name; manifests go before the pages that they name. */
-static void sweep(struct writer *writer)
+static void sweep_own(struct writer *writer)
 {
     const struct pst_manifest *previous = last_complete(writer->checkpoint);
     uint64_t wanted = previous == NULL && writer->checkpoint->run->site != NULL ? complete_id(writer->checkpoint) : 0;
@@ -492,6 +570,21 @@ static void sweep(struct writer *writer)
     (void)ids_visit(writer->world, directory, suffix_part, sweep_visit, &parts);
     (void)writer->world->folder_sync(writer->world->self, directory);
     (void)ids_visit(writer->world, directory, suffix_pages, sweep_visit, &pages);
+}
+
+/* Of this graph what no record names, then what graphs have left that have ended. */
+static void make_room(struct writer *writer)
+{
+    writer->cleared = true;
+    sweep_own(writer);
+    disk_tell(writer, writer->taken);
+    pst_disk_clear(writer->checkpoint->run->options.disk, writer->world);
+}
+
+static void sweep(struct writer *writer)
+{
+    sweep_own(writer);
+    disk_tell(writer, writer->manifest.files[0].bytes + writer->manifest_bytes);
     struct run *run = writer->checkpoint->run;
     if (run->site == NULL || writer->checkpoint->previous == NULL)
         return;
@@ -559,6 +652,7 @@ static void dropped(struct writer *writer, int rc)
     report->dropped++;
     if (writer->path != NULL)
         (void)writer->world->unlink(writer->world->self, writer->path);
+    pst_disk_give(writer->checkpoint->run->options.disk, writer->checkpoint->directory, writer->taken);
 }
 
 /* A counter that stays behind protects less, and stops nothing: what was finished is above it. */

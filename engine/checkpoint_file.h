@@ -19,6 +19,10 @@ struct checkpoint_reader {
 int pst_checkpoint_ids(const struct pst_world *world, const char *directory, bool manifests,
                        int (*visit)(void *argument, uint64_t id), void *argument);
 
+/* Of all that checkpoints leave in a folder, manifests before the pages that they name. Else as above. */
+int pst_checkpoint_files(const struct pst_world *world, const char *directory,
+                         int (*visit)(void *argument, uint64_t id, const char *path), void *argument);
+
 /* A manifest that was passed over gets a name that nobody looks for: once the outputs are cut back to an older checkpoint, the
  * newer one fits them no more. */
 int pst_checkpoint_set_aside(const struct pst_world *world, const char *directory, uint64_t id);

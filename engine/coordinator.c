@@ -84,10 +84,11 @@ void pst_coordinator_start(struct pst_node *node, struct graph_record *record, c
     tell_start(node, record, name);
 }
 
-static void tell_stop(struct pst_node *node, const char *graph, uint64_t incarnation, const char *only)
+static void stop_say(struct pst_node *node, const char *graph, uint64_t incarnation, const char *only, bool ended)
 {
     Pst__Stop stop = PST__STOP__INIT;
     Pst__Control message = PST__CONTROL__INIT;
+    stop.ended = ended;
     message.graph = (char *)(uintptr_t)graph;
     message.incarnation = incarnation;
     message.body_case = PST__CONTROL__BODY_STOP;
@@ -95,6 +96,11 @@ static void tell_stop(struct pst_node *node, const char *graph, uint64_t incarna
     for (uint32_t i = 0; i < node->duty->member_count; i++)
         if (only == NULL || strcmp(only, node->duty->members[i].name) == 0)
             pst_coordinator_tell(node, node->duty->members[i].name, &message);
+}
+
+static void tell_stop(struct pst_node *node, const char *graph, uint64_t incarnation, const char *only)
+{
+    stop_say(node, graph, incarnation, only, false);
 }
 
 /* ---- places ---- */
@@ -435,6 +441,7 @@ static void settle(struct pst_node *node, struct graph_record *record, uint64_t 
     record->settled = id;
     record->settled_error = error;
     record->settling = 0;
+    (void)snprintf(record->given_up, sizeof record->given_up, "%s", error != PST_OK ? why : "");
     pst_node_log(node, "graph %s, incarnation %llu: checkpoint %016llx %s%s", record->start->graph,
                  (unsigned long long)record->start->incarnation, (unsigned long long)id,
                  error == PST_OK ? "is complete" : "is given up: ", why);
@@ -493,8 +500,8 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         record_move(node, record, GRAPH_STARTING, "");
         tell_start(node, record, NULL);
     } else if (!goes_on(record)) {
-        /* Nodes need not keep any more how it has ended. */
-        tell_stop(node, record->start->graph, record->start->incarnation, NULL);
+        /* Nodes need not keep any more how it has ended, nor its checkpoints. */
+        stop_say(node, record->start->graph, record->start->incarnation, NULL, rc == PST_OK);
         answer(node, record, rc != PST_OK ? rc : record->error, record->why);
     } else if (record->settling != 0 && record->stop_to != NULL) {
         stop_begin(node, record);
@@ -1054,12 +1061,15 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
         record->part_error = PST_OK;
     }
     record->parts[index] = true;
-    if (body->error != PST_OK)
+    if (body->error != PST_OK) {
         record->part_error = body->error;
+        (void)snprintf(record->part_why, sizeof record->part_why, "node %s: %s", record->start->start->nodes[index],
+                       body->sentence[0] != '\0' ? body->sentence : pst_error_sentence(body->error));
+    }
     if (!parts_all(record))
         return;
     if (record->part_error != PST_OK) {
-        settle(node, record, id, record->part_error, pst_error_sentence(record->part_error));
+        settle(node, record, id, record->part_error, record->part_why);
         return;
     }
     record->complete = record->settling = id;
@@ -1073,7 +1083,8 @@ static void member_load_take(struct member *member, const Pst__Beat *beat)
     if (beat->time_ns == 0)
         return;
     member->load_before = member->load;
-    member->load = (struct member_load){beat->time_ns, beat->memory_bytes, beat->sent_bytes, beat->received_bytes};
+    member->load = (struct member_load){beat->time_ns,        beat->memory_bytes, beat->sent_bytes,
+                                        beat->received_bytes, beat->disk_bytes,   beat->disk_bytes_max};
 }
 
 void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Control *message)
@@ -1222,6 +1233,16 @@ bool pst_coordinator_admits(struct pst_node *node, struct peer *peer, const Pst_
     return true;
 }
 
+/* Which graphs have ended: a node that was started since does not know it. */
+static void tell_endings(struct pst_node *node, const char *name)
+{
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        const struct graph_record *record = node->duty->graphs[i];
+        if (!goes_on(record) && !record->committing && record->commit.rc == PST_OK)
+            stop_say(node, record->start->graph, record->start->incarnation, name, true);
+    }
+}
+
 void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hello *hello)
 {
     const struct member *before = pst_coordinator_member(node->duty, peer->name);
@@ -1236,6 +1257,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
         if (takes_part && goes_on(record) && pst_moves_under_way(record))
             record_restart(node, record);
     }
+    tell_endings(node, peer->name);
 }
 
 void pst_coordinator_down(struct pst_node *node, const char *name, const char *why)
@@ -1553,8 +1575,10 @@ void pst_coordinator_opens(struct pst_node *node)
     struct tidings_hello hello;
     const struct member *own = member_add(duty, node->options.name, node->address, node->worker_count);
     pst_tidings_hello(node, &hello);
-    if (own != NULL) /* K4; else the store has named too many others */
-        reconcile(node, own->name, &hello.body);
+    if (own == NULL) /* the store has named too many others */
+        return;
+    reconcile(node, own->name, &hello.body); /* K4 */
+    tell_endings(node, own->name);
 }
 
 void pst_coordinator_free(struct coordinator *duty)

@@ -155,6 +155,7 @@ int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t
 
 /* ---- run ---- */
 struct pst_run_report;
+struct pst_disk;
 struct pst_run_options {
     bool fed;                /* of a node: the source reads what a connection brings, and no file */
     const char *input;       /* the source's file instead of the graph's; NULL: the graph's; "-": standard input */
@@ -176,6 +177,7 @@ struct pst_run_options {
     const char *spill_dir;  /* where that file is made, without a name; NULL: output_dir */
     atomic_int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
     bool stop_and_copy;     /* of a node: for comparison, what is moved away stands still while it is copied */
+    struct pst_disk *disk;  /* of a node: what all of its runs keep there; NULL: it is not counted */
 };
 extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
 struct pst_paging_report {                           /* of one operator, all its partitions; pages are of 16 KiB */
@@ -251,6 +253,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     struct pst_secret *const *keys; /* the first one seals, all of them open */
     uint32_t key_count;
     uint64_t every_ns;        /* of the first node: how often */
+    uint64_t disk_bytes_max;  /* of its checkpoints and spilled pages, over all graphs; 0: no bound */
     const char *metrics;      /* HOST:PORT where GET /metrics is answered, to anybody and in clear; NULL: nowhere */
     const char *version;      /* of the program, to be shown there */
     uint64_t (*memory)(void); /* bytes that the process takes; NULL: it is not known */

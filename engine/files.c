@@ -11,6 +11,18 @@ int pst_file_open_regular(const struct pst_world *world, const char *path, struc
     return world->file_open(world->self, path, PST_OPEN_READ, ret_file);
 }
 
+uint64_t pst_file_bytes(const struct pst_world *world, const char *path)
+{
+    struct pst_file *file = NULL;
+    uint64_t bytes = 0;
+    if (pst_file_open_regular(world, path, &file) != PST_OK)
+        return 0;
+    if (world->file_size(world->self, file, &bytes) != PST_OK)
+        bytes = 0;
+    (void)world->file_close(world->self, file);
+    return bytes;
+}
+
 int pst_file_read_all(const struct pst_world *world, const char *path, uint64_t bytes_max, uint8_t **ret_bytes,
                       uint64_t *ret_count)
 {

@@ -11,6 +11,8 @@ int pst_file_open_regular(const struct pst_world *world, const char *path, struc
 /* All bytes of a regular file; freed by pst_free(). PST_EDATA: more than bytes_max, or no regular file; PST_ENOENT, PST_EIO, PST_ENOMEM. */
 int pst_file_read_all(const struct pst_world *world, const char *path, uint64_t bytes_max, uint8_t **ret_bytes,
                       uint64_t *ret_count);
+/* How many it has; 0: it is not there, or cannot be looked at. */
+uint64_t pst_file_bytes(const struct pst_world *world, const char *path);
 /* A file with these bytes, which are on the disk; its name is not yet. */
 int pst_file_write_all(const struct pst_world *world, const char *path, const void *bytes, size_t byte_count);
 /* The first so many bytes of `from`, behind what `to` holds; UINT64_MAX: all. They are not synced. PST_EDATA: it has fewer;

@@ -135,6 +135,8 @@ void pst_loads_tell(struct pst_node *node)
     node->loads_ns = now + (node->options.tell_ns != 0 ? node->options.tell_ns : TELL_NS);
     beat.time_ns = now;
     beat.memory_bytes = node->options.memory != NULL ? node->options.memory() : 0;
+    beat.disk_bytes = pst_disk_used(&node->disk);
+    beat.disk_bytes_max = node->disk.bytes_max;
     pst_node_link_bytes(node, &beat.sent_bytes, &beat.received_bytes);
     message.body_case = PST__CONTROL__BODY_BEAT;
     message.beat = &beat;

@@ -155,6 +155,10 @@ static void node_print(struct pst_node *node, struct pst_text *out)
     pst_node_link_bytes(node, &sent, &received);
     if (node->options.memory != NULL)
         one(out, "process_resident_memory_bytes", "gauge", "Memory of the process.", node->options.memory());
+    one(out, "penstock_disk_bytes", "gauge", "Bytes that this node's checkpoints and spilled pages take.",
+        pst_disk_used(&node->disk));
+    one(out, "penstock_disk_limit_bytes", "gauge", "Bytes that they may take; 0: as many as there are.",
+        node->disk.bytes_max);
     one(out, "penstock_workers", "gauge", "Threads that run graphs.", node->worker_count);
     one(out, "penstock_link_sent_bytes_total", "counter", "Bytes sent to other nodes for graphs.", sent);
     one(out, "penstock_link_received_bytes_total", "counter", "Bytes received from other nodes for graphs.", received);

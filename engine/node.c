@@ -217,6 +217,12 @@ static int graph_parse(struct pst_node *node, struct hosted *hosted, const Pst__
     return rc;
 }
 
+/* NULL: no memory. */
+static char *parts_folder(const struct pst_node *node, struct pst_arena *arena, const char *graph_name)
+{
+    return pst_arena_printf(arena, "%s/%s/nodes/%s", node->options.checkpoints, graph_name, node->options.name);
+}
+
 /* What this node writes, and what all have written of the checkpoint that is gone on from, in the folder that all of them reach. */
 static int checkpoint_options(struct pst_node *node, struct hosted *hosted, const Pst__Start *start,
                               struct pst_text *why)
@@ -230,11 +236,10 @@ static int checkpoint_options(struct pst_node *node, struct hosted *hosted, cons
             why, "graphs of this cluster have checkpoints, and this node has no folder and no key for them");
         return PST_EINVAL;
     }
-    *checkpoint = (struct pst_checkpoint_options){
-        .directory = pst_arena_printf(arena, "%s/%s/nodes/%s", options->checkpoints, hosted->graph_name, options->name),
-        .every_ns = start->checkpoint_every_ns,
-        .keys = options->keys,
-        .key_count = options->key_count};
+    *checkpoint = (struct pst_checkpoint_options){.directory = parts_folder(node, arena, hosted->graph_name),
+                                                  .every_ns = start->checkpoint_every_ns,
+                                                  .keys = options->keys,
+                                                  .key_count = options->key_count};
     hosted->options.output_dir = pst_arena_printf(arena, "%s/%s/results", options->checkpoints, hosted->graph_name);
     hosted->site.checkpoint = start->checkpoint;
     hosted->site.folders = folders;
@@ -281,6 +286,7 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,
         .block_bytes = node->options.block_bytes,
         .stop_and_copy = node->options.stop_and_copy,
+        .disk = &node->disk,
         .interrupts = &hosted->interrupts};
     rc = input_choose(hosted, start);
     if (rc == PST_OK && start->checkpoint_every_ns != 0)
@@ -439,10 +445,23 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
     node->any = true;
 }
 
+/* Nobody goes on from the checkpoints that it has left here. */
+static void graph_forget(struct pst_node *node, const Pst__Control *message)
+{
+    struct pst_arena arena;
+    pst_arena_init(&arena);
+    const char *folder = node->options.checkpoints != NULL ? parts_folder(node, &arena, message->graph) : NULL;
+    if (folder != NULL)
+        pst_disk_ended(&node->disk, folder, message->incarnation);
+    pst_arena_fini(&arena);
+}
+
 void pst_node_on_stop(struct pst_node *node, const Pst__Control *message)
 {
     struct hosted *hosted = hosted_find(node, message->graph);
     pst_tidings_forget(node, message->graph, message->incarnation);
+    if (message->stop->ended)
+        graph_forget(node, message);
     for (uint32_t i = 0; i < node->start_count; i++) {
         if (strcmp(node->start[i]->graph, message->graph) != 0 || node->start[i]->incarnation > message->incarnation)
             continue;
@@ -486,8 +505,14 @@ void pst_node_on_cut(struct pst_node *node, const Pst__Control *message)
 static void part_tell(struct pst_node *node, struct hosted *hosted)
 {
     uint64_t to = pst_tidings_to(node);
-    if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error)) {
+    const char *why;
+    if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error, &why)) {
         hosted->part_told = 0;
+        sentence_copy(hosted->part_why, sizeof hosted->part_why, hosted->part_error != PST_OK ? why : "");
+        if (hosted->part_error != PST_OK)
+            pst_node_log(node, "graph %s, incarnation %llu: this node has no part of checkpoint %016llx: %s",
+                         hosted->graph_name, (unsigned long long)hosted->incarnation, (unsigned long long)hosted->part,
+                         hosted->part_why);
         pst_results_part(hosted);
     }
     if (hosted->part == 0 || to == 0 || to == hosted->part_told)
@@ -496,7 +521,7 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     Pst__Control message = PST__CONTROL__INIT;
     body.checkpoint = hosted->part;
     body.error = hosted->part_error;
-    body.sentence = (char *)(uintptr_t)(hosted->part_error != PST_OK ? pst_error_sentence(hosted->part_error) : "");
+    body.sentence = hosted->part_why;
     message.graph = hosted->graph_name;
     message.incarnation = hosted->incarnation;
     message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
@@ -673,6 +698,26 @@ static void listen_on(struct pst_node *node, uint32_t index, const char *address
         (void)snprintf(node->why, sizeof node->why, "cannot listen on %.100s: %s", address, pst_system_error());
 }
 
+/* Parts that this node has left there, of whatever graph. What runs meanwhile looks by itself. */
+static void disk_job(void *argument)
+{
+    struct pst_node *node = argument;
+    struct pst_text names = {0};
+    struct pst_arena arena;
+    pst_arena_init(&arena);
+    if (node->world->folder_list(node->world->self, node->options.checkpoints, &names) != PST_OK)
+        pst_text_fini(&names); /* it is not there yet */
+    for (char *at = names.bytes, *end; at != NULL && *at != '\0'; at = end + 1) {
+        end = strchr(at, '\n');
+        *end = '\0';
+        const char *folder = parts_folder(node, &arena, at);
+        if (folder != NULL)
+            pst_disk_look(&node->disk, node->world, folder, true);
+    }
+    pst_text_fini(&names);
+    pst_arena_fini(&arena);
+}
+
 /* The first step: from now on it can be reached. */
 static void open_up(struct pst_node *node)
 {
@@ -693,6 +738,8 @@ static void open_up(struct pst_node *node)
                        pst_system_error());
     if (node->error != PST_OK)
         return;
+    if (node->options.checkpoints != NULL && world->work(world->self, 0, disk_job, node) != PST_OK)
+        disk_job(node);
     const char *address = world->net_address(world->self, node->listeners[0]);
     (void)snprintf(node->address, sizeof node->address, "%s",
                    node->options.advertise != NULL ? node->options.advertise : address);
@@ -749,6 +796,7 @@ int pst_node_new(struct pst_world *world, const struct pst_node_options *options
         return PST_ENOMEM;
     node->world = world;
     node->options = *options;
+    pst_disk_init(&node->disk, options->disk_bytes_max);
     (void)pst_engine_host(); /* filled before there are threads */
     if (node->options.dead_ns == 0)
         node->options.dead_ns = (uint64_t)DEAD_SECONDS * 1000 * 1000 * 1000;
@@ -796,6 +844,7 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
     pst_results_fini(node);
     pst_savepoint_fini(node);
     pst_coordinator_free(node->duty);
+    pst_disk_fini(&node->disk);
     pst_free(node->attachments);
     pst_free(node);
     return rc;

@@ -12,6 +12,7 @@
  *   election.c     who coordinates, where every node reaches the store
  *   tidings.c      what is said to a coordinator that has not heard it
  *   admin.c        what commands ask, and what they are told
+ *   disk.c         what checkpoints and spilled pages take, and the bound of that (disk.h)
  *   replays.c      streams that come by a connection: who may send one, and where
  *
  * Thread:   the keeper's, unless said otherwise.
@@ -26,6 +27,7 @@
 #define PST_NODE_H
 
 #include "engine/control.h"
+#include "engine/disk.h"
 #include "engine/link.h"
 #include "engine/wire.h"
 #include "migration/store.h"
@@ -96,6 +98,7 @@ struct hosted { /* a graph's run, or one that is to be begun */
     atomic_bool begin_done; /* the job's last touch */
     uint64_t part;          /* the last checkpoint that this node has a part of, or failed to; 0: none */
     int part_error;
+    char part_why[300];
     uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
 };
 
@@ -150,6 +153,7 @@ struct pst_node {
     char cluster[NODE_CLUSTER_BYTES]; /* the id of the one that its folder belongs to; "": none yet */
     uint32_t worker_count;            /* that step runs */
     struct attachment *attachments;
+    struct pst_disk disk;
     atomic_bool stopping;
     struct peer *peers[NODE_PEERS_MAX];
     uint32_t peer_count;
@@ -272,6 +276,7 @@ struct member { /* a node that was seen */
     struct member_load {
         uint64_t time_ns, memory_bytes, sent_bytes,
             received_bytes; /* time_ns: on its own clock; 0: it has told nothing */
+        uint64_t disk_bytes, disk_bytes_max;
     } load, load_before;
 };
 
@@ -327,6 +332,8 @@ struct graph_record {
     uint64_t part;                /* the one whose parts are counted; 0: none */
     bool parts[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     int part_error;
+    char part_why[400];
+    char given_up[400]; /* why the last checkpoint was; "": it was not */
     char *stop_to; /* in `arena`: its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
     bool saving;   /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
     uint64_t settling, settled; /* settling: it is complete when the store has it; settled: its nodes were told */

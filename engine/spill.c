@@ -1,6 +1,7 @@
 /* spill.c - see spill.h. */
 #include "engine/spill.h"
 
+#include "engine/disk.h"
 #include "state/image.h"
 #include "state/manifest.h"
 
@@ -28,9 +29,10 @@ struct spill {
     atomic_flag lock;
     struct piece writes[SPILL_WRITES], reads[PST_AHEAD_MAX];
     uint64_t order;
-    bool working; /* a job is on its way */
-    int error;    /* of a write that a job did */
-    char why[96];
+    bool working;        /* a job is on its way */
+    uint64_t file_bytes; /* of the node's disk, for all slots that were ever written */
+    int error;           /* of a write that a job did */
+    char why[PST_DISK_WHY_BYTES];
     uint64_t waits, wait_ns; /* pages that had to be read while the worker stood still */
 };
 
@@ -104,15 +106,32 @@ static void failed(struct spill *spill, int error)
     (void)snprintf(spill->why, sizeof spill->why, "%s", pst_system_error());
 }
 
+/* Room on the node's disk for one more slot; the file never becomes shorter. */
+static int slot_take(struct spill *spill, uint32_t slot)
+{
+    struct pst_disk *disk = spill->run->options.disk;
+    uint64_t end = ((uint64_t)slot + 1) * slot_bytes(), grows = end > spill->file_bytes ? end - spill->file_bytes : 0;
+    int rc = pst_disk_take(disk, NULL, grows);
+    spill->file_bytes += rc == PST_OK ? grows : 0;
+    if (rc != PST_OK && spill->error == PST_OK) {
+        spill->error = PST_EIO; /* as of a disk that is full */
+        pst_disk_why(disk, spill->why);
+    }
+    return rc;
+}
+
 /* ---- the file; the lock is given up for each call ---- */
 
 static void write_do(struct spill *spill, struct piece *piece)
 {
     struct pst_world *world = spill->run->world;
-    piece->state = PIECE_MOVES;
+    int rc = slot_take(spill, piece->slot);
+    piece->state = rc == PST_OK ? PIECE_MOVES : PIECE_HERE;
+    if (rc != PST_OK)
+        return;
     pst_lock_give(&spill->lock);
-    int rc = world->file_write_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
-                                  piece->byte_count);
+    rc = world->file_write_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
+                              piece->byte_count);
     pst_lock_take(&spill->lock);
     piece->state = rc == PST_OK ? PIECE_FREE : PIECE_HERE; /* what could not be written can still be had */
     if (rc != PST_OK)
@@ -374,6 +393,7 @@ void pst_paging_detach(struct pst_ctx *ctx)
     struct pst_world *world = ctx->run->world;
     if (spill->file != NULL)
         (void)world->file_close(world->self, spill->file); /* nobody wants what is in it */
+    pst_disk_give(ctx->run->options.disk, NULL, spill->file_bytes);
     for (int i = 0; i < SPILL_WRITES; i++)
         pst_free(spill->writes[i].bytes);
     for (int i = 0; i < PST_AHEAD_MAX; i++)

@@ -324,7 +324,7 @@ static void member_print(const struct pst_node *node, const struct member *membe
     double sent = rate(now->sent_bytes, before->sent_bytes, seconds);
     double received = rate(now->received_bytes, before->received_bytes, seconds);
     const char *state = !member->alive ? "dead" : member->lost_ns != 0 ? "silent" : "alive";
-    char memory[16], sent_word[16], received_word[16];
+    char memory[16], sent_word[16], received_word[16], disk[16], disk_max[16];
     (void)node;
     if (json) {
         (void)pst_text_printf(out, "%s{\"node\":", first ? "" : ",");
@@ -332,22 +332,28 @@ static void member_print(const struct pst_node *node, const struct member *membe
         (void)pst_text_printf(
             out,
             ",\"state\":\"%s\",\"memory_bytes\":%llu,\"sent_bytes_per_s\":%.1f,\"received_bytes_per_s\":"
-            "%.1f}",
-            state, (unsigned long long)now->memory_bytes, sent, received);
+            "%.1f,\"disk_bytes\":%llu,\"disk_bytes_max\":",
+            state, (unsigned long long)now->memory_bytes, sent, received, (unsigned long long)now->disk_bytes);
+        (void)pst_text_printf(out, now->disk_bytes_max != 0 ? "%llu}" : "null}",
+                              (unsigned long long)now->disk_bytes_max);
         return;
     }
     short_number(memory, (double)now->memory_bytes);
+    short_number(disk, (double)now->disk_bytes);
+    short_number(disk_max, (double)now->disk_bytes_max);
     short_number(sent_word, sent);
     short_number(received_word, received);
-    (void)pst_text_printf(out, "%-26.26s %6s %8s %8s %8s\n", member->name, state, memory, sent_word, received_word);
+    (void)pst_text_printf(out, "%-26.26s %6s %8s %8s %8s %7s%s%s\n", member->name, state, memory, sent_word,
+                          received_word, disk, now->disk_bytes_max != 0 ? " of " : "",
+                          now->disk_bytes_max != 0 ? disk_max : "");
 }
 
 int pst_top(struct pst_node *node, bool json, struct pst_text *out)
 {
     const struct coordinator *duty = node->duty;
     bool cut = false;
-    (void)pst_text_printf(out, json ? "\"nodes\":[" : "%-26s %6s %8s %8s %8s\n", "NODE", "STATE", "MEMORY", "SENT/S",
-                          "RECVD/S");
+    (void)pst_text_printf(out, json ? "\"nodes\":[" : "%-26s %6s %8s %8s %8s %7s\n", "NODE", "STATE", "MEMORY",
+                          "SENT/S", "RECVD/S", "DISK");
     for (uint32_t i = 0; i < duty->member_count; i++)
         member_print(node, &duty->members[i], json, i == 0, out);
     if (json)

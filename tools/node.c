@@ -216,6 +216,10 @@ static int shared_read(const struct pst_call *call, struct parts *parts, struct 
                      "--checkpoints DIR and --key FILE belong together, the same ones for every node of the cluster");
         return PST_EXIT_USAGE;
     }
+    if (options->disk_bytes_max != 0 && options->checkpoints == NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--disk says nothing without --checkpoints DIR: there is nothing to bound");
+        return PST_EXIT_USAGE;
+    }
     if (key == NULL)
         return PST_EXIT_OK;
     int exit_code = pst_keyfile_read(call, key, &parts->shared_keys);
@@ -296,6 +300,7 @@ static bool name_is_good(const char *name)
 static int options_read(const struct pst_call *call, struct pst_node_options *options)
 {
     uint64_t workers, patience;
+    const char *disk = pst_call_flag(call, "disk");
     options->name = pst_call_flag(call, "name");
     options->directory = pst_call_flag(call, "dir");
     options->listen = pst_call_flag(call, "listen");
@@ -319,6 +324,10 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX - 1, 0, &workers) ||
         !pst_call_number(call, "patience", 0, PATIENCE_SECONDS_MAX, PATIENCE_SECONDS, &patience))
         return PST_EXIT_USAGE;
+    if (disk != NULL && (pst_parse_bytes(disk, &options->disk_bytes_max) != PST_OK || options->disk_bytes_max == 0)) {
+        pst_complain(call, PST_EXIT_USAGE, "--disk `%s`: a size is wanted, as 64GiB", disk);
+        return PST_EXIT_USAGE;
+    }
     options->worker_count = (uint32_t)workers;
     options->join_ns = patience * 1000 * 1000 * 1000;
     options->registry = pst_registry_all;
@@ -397,6 +406,10 @@ static const struct pst_flag node_flags[] = {
      "it.",
      "file"},
     {"every-seconds", 0, "N", false, "Of the coordinator: how often graphs are checkpointed; 10 where nothing is said.",
+     NULL},
+    {"disk", 0, "SIZE", false,
+     "Keep no more than this, as 64GiB, in checkpoints and spilled pages of all graphs; a checkpoint that does not fit "
+     "is given up, and tried again.",
      NULL},
     {"metrics", 0, "HOST:PORT", false, "Answer GET /metrics there, as Prometheus asks; a loopback address.", NULL},
     {"metrics-anyone", 0, NULL, false, "Let --metrics be an address that others reach: it is not protected.", NULL},

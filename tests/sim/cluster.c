@@ -293,6 +293,7 @@ void cluster_up(struct cluster *cluster, uint32_t i)
     if (cluster->every_ns != 0) {
         options.checkpoints = "shared";
         options.every_ns = cluster->every_ns;
+        options.disk_bytes_max = cluster->disk_bytes_max;
         options.keys = &cluster->key;
         options.key_count = 1;
     }
@@ -308,6 +309,7 @@ void cluster_kill(struct cluster *cluster, uint32_t i)
     for (uint32_t k = 0; k < cluster->net.node_count; k++)
         sim_net_break(&cluster->net, i, k);
     cluster->net.down[i] = true;
+    cluster->killed = true;
     node->sim.cut = true;
     node->sim.job_count = 0;
     node->dies = true;
@@ -792,8 +794,28 @@ uint64_t cluster_bytes_read(const struct cluster *cluster)
 
 /* ---- running ---- */
 
+static void disks_look(struct cluster *cluster, const char *what)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        char below[40];
+        uint64_t bytes = 0;
+        (void)snprintf(below, sizeof below, "/nodes/%s/", names[i]);
+        for (uint32_t f = 0; f < cluster->shared.file_count; f++) {
+            const struct sim_file *file = &cluster->shared.files[f];
+            if (file->there && strstr(file->name, below) != NULL)
+                bytes += file->bytes.count;
+        }
+        cluster->disk_bytes_seen = bytes > cluster->disk_bytes_seen ? bytes : cluster->disk_bytes_seen;
+        if (cluster->disk_bytes_max != 0 && !cluster->killed && bytes > cluster->disk_bytes_max)
+            fail_msg("%s: node %s has %llu bytes of checkpoints, and may have %llu", what, names[i],
+                     (unsigned long long)bytes, (unsigned long long)cluster->disk_bytes_max);
+    }
+}
+
 void cluster_turn(struct cluster *cluster, const char *what)
 {
+    if (cluster->every_ns != 0 && cluster->turns % 4 == 0)
+        disks_look(cluster, what);
     sessions_turn(cluster);
     if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX)
         fail_msg("%s: nothing goes on any more after %llu turns, %llu ms; %llu bytes replayed; the client was told: %s",

@@ -91,11 +91,14 @@ struct cluster {
     struct sim shared;
     struct pst_secret *key;
     uint64_t every_ns;
-    uint64_t dead_ns;       /* a node that is silent for so long is taken for dead; two beats where nothing is said */
-    uint64_t portion_bytes; /* of a move; 0: as it is without */
-    uint32_t portions;      /* that were begun with more to come */
-    uint32_t source;        /* the node that reads the input */
-    uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
+    uint64_t dead_ns;         /* a node that is silent for so long is taken for dead; two beats where nothing is said */
+    uint64_t portion_bytes;   /* of a move; 0: as it is without */
+    uint32_t portions;        /* that were begun with more to come */
+    uint32_t source;          /* the node that reads the input */
+    uint32_t reader_count;    /* above 1: so many nodes from the first on read, each the houses that are its own */
+    uint64_t disk_bytes_max;  /* of each node, which is held to it wherever nobody is killed; 0: no bound */
+    uint64_t disk_bytes_seen; /* the most that a node had */
+    bool killed;              /* a node was: what it had removed may be there again */
     /* Every node has a session with one store, and may coordinate. */
     bool elects;
     struct store_sim coordination;

@@ -1,5 +1,6 @@
 /* test_paging.c - a state larger than its budget in the simulated world: the same bytes whatever leaves, and whenever the jobs that
  * write and read its pages get their turn; and what happens when the disk is full, memory or power goes. */
+#include "engine/disk.h"
 #include "state/seal.h"
 #include "tests/sim/graphs.h"
 #include "tests/sim/scene.h"
@@ -145,6 +146,40 @@ static void a_full_disk_ends_the_run_with_a_sentence(void **state)
         scene_fini(&scene);
     }
     assert_true(spilled > 2 && images > 0);
+}
+
+/* The bound of what a node keeps: what the disk has is not looked at. */
+static void a_bound_of_disk_is_as_a_full_one(void **state)
+{
+    (void)state;
+    uint64_t spilled = 0, dropped = 0, whole = 0;
+    for (uint64_t most = 200000; most < 8000000; most = most * 5 / 4) {
+        struct scene scene;
+        struct pst_disk disk;
+        pst_disk_init(&disk, most);
+        begin(&scene, most);
+        paged(&scene);
+        if (most % 2 == 0)
+            checkpointed(&scene);
+        scene.options.disk = &disk;
+        int rc = scene_try(&scene, graph);
+        assert_true(rc == PST_OK || rc == PST_EIO);
+        if (rc == PST_OK)
+            scene_same(&wanted, &scene, "within a bound of disk");
+        else
+            assert_non_null(strstr(scene.report.error, "the spill file in out: it does not fit: "));
+        assert_true(rc == PST_OK || strstr(scene.report.error, " and --disk allows ") != NULL);
+        assert_true(scene.report.checkpoint.dropped == 0 ||
+                    strstr(scene.report.checkpoint.why_dropped, " and --disk allows ") != NULL);
+        assert_int_equal(disk.spilled_bytes, 0); /* the files have no names: they are gone */
+        assert_true(disk.kept_bytes <= most);
+        whole += rc == PST_OK;
+        spilled += rc != PST_OK;
+        dropped += scene.report.checkpoint.dropped;
+        pst_disk_fini(&disk);
+        scene_fini(&scene);
+    }
+    assert_true(whole > 2 && spilled > 2 && dropped > 0);
 }
 
 /* Any read: of a page that is wanted now, one read ahead (which is then read again), one for a checkpoint. */
@@ -350,6 +385,7 @@ int main(void)
         cmocka_unit_test(the_bytes_are_the_same_within_a_budget),
         cmocka_unit_test(power_goes_while_pages_come_and_go),
         cmocka_unit_test(a_full_disk_ends_the_run_with_a_sentence),
+        cmocka_unit_test(a_bound_of_disk_is_as_a_full_one),
         cmocka_unit_test(pages_read_ahead_may_die_and_leave_their_slots_to_others),
         cmocka_unit_test(any_read_may_fail),
         cmocka_unit_test(any_page_may_have_been_changed),

@@ -19,6 +19,7 @@ struct sums { /* over all seeds */
     uint64_t bytes_before; /* read before the one kill */
     uint64_t moved;
     uint64_t stopped, submitted_from;
+    uint64_t disk_bytes; /* the most of a node */
 };
 
 static const char *graph_path;
@@ -54,6 +55,7 @@ static void wanted_make(struct scene *wanted, const char *path)
 
 static uint32_t stops;             /* of each graph that is run */
 static const char *const *movable; /* of the graph that is run; NULL: nothing moves */
+static uint64_t disk_bytes_max;    /* each seed has between a tenth of it and all of it; 0: no bound */
 
 /* Not the one that reads: it goes on, so that what it reads again is what the graph is set back by. */
 static void kill_one(struct cluster *cluster, const char *what)
@@ -81,6 +83,9 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     cluster->client.movable = movable;
     cluster->client.graph_name = name;
     cluster->client.stops = stops;
+    if (disk_bytes_max != 0)
+        cluster->disk_bytes_max =
+            disk_bytes_max / 10 + sim_random(&cluster->random, disk_bytes_max - disk_bytes_max / 10);
     cluster_begin(cluster);
     while (at_completed != 0 && !cluster->client.done && cluster->completed < at_completed)
         cluster_turn(cluster, what);
@@ -96,6 +101,7 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     sums->completed += cluster->completed;
     sums->given_up += cluster->given_up;
     sums->resumed += cluster->resumed;
+    sums->disk_bytes = cluster->disk_bytes_seen > sums->disk_bytes ? cluster->disk_bytes_seen : sums->disk_bytes;
     sums->moved += cluster->client.scaled + cluster->client.moved + cluster->client.spread;
     sums->bytes_read += cluster_bytes_read(cluster);
     sums->bytes_input += scene_file(&cluster->like, "in.csv")->count;
@@ -226,10 +232,33 @@ static void a_graph_is_stopped_with_a_savepoint_and_goes_on(void **state)
     stopped(totals, "test", seeds, 2);
 }
 
+/* What does not fit is given up, and the graph goes on: with its last checkpoint where a node dies, else from the beginning. */
+static void a_bound_of_disk_holds_and_changes_nothing(void **state)
+{
+    static const char *const of_load[] = {"plug_load", "house_load", NULL};
+    (void)state;
+    struct sums free, sums;
+    uint64_t seeds = scene_seeds(40);
+    seeds_run(LOAD, "load", seeds, 0, 0, &free);
+    disk_bytes_max = free.disk_bytes;
+    seeds_run(LOAD, "load", seeds, 0, 0, &sums);
+    assert_true(sums.disk_bytes <= free.disk_bytes && sums.completed > seeds);
+    assert_true(sums.given_up > seeds / 4);
+    print_message("%llu KiB without a bound; %llu complete, %llu given up within one\n",
+                  (unsigned long long)free.disk_bytes / 1024, (unsigned long long)sums.completed,
+                  (unsigned long long)sums.given_up);
+    seeds_run(LOAD, "load", seeds, 3, 0, &sums);
+    assert_true(seeds < 20 || (sums.resumed > 0 && sums.given_up > seeds / 4));
+    moved(of_load, LOAD, "load", seeds, 0, &sums);
+    assert_true(seeds < 20 || (sums.moved > 0 && sums.given_up > seeds / 4));
+    disk_bytes_max = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_change_nothing),
+        cmocka_unit_test(a_bound_of_disk_holds_and_changes_nothing),
         cmocka_unit_test(a_fresh_checkpoint_saves_most_of_the_reading),
         cmocka_unit_test(partitions_move_between_checkpoints),
         cmocka_unit_test(a_graph_is_stopped_with_a_savepoint_and_goes_on),
