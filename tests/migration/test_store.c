@@ -1048,6 +1048,37 @@ static void a_long_log_is_written_anew(void **state)
     bench_fini(b);
 }
 
+/* Whatever number of commits: four times what is live, a MiB, and the commit that goes beyond it; while it is written anew, that besides. */
+static void the_log_is_bounded_by_what_is_live(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    enum {
+        COMMITS = 6000,
+        RECORDS = 7,
+        RECORD_BYTES = 3000,
+        BYTES_MAX = 4 * RECORDS * (RECORD_BYTES + 200) + (1 << 20) + 8192
+    };
+    static char bytes[RECORD_BYTES], names[RECORDS][8];
+    size_t most = 0, files_most = 0;
+    uint32_t compactions = 0;
+    bench_embedded(b, 17);
+    for (uint64_t i = 0; i < COMMITS; i++) {
+        size_t before = log_of(b)->count, files = 0;
+        (void)snprintf(names[i % RECORDS], sizeof *names, "n%u", (unsigned)(i % RECORDS));
+        struct pst_store_change change = {names[i % RECORDS], i / RECORDS, bytes, sizeof bytes, false};
+        assert_int_equal(commit(b, &change, 1), PST_OK);
+        for (uint32_t f = 0; f < b->sim.file_count; f++)
+            files += b->sim.files[f].there ? b->sim.files[f].bytes.count : 0;
+        compactions += log_of(b)->count < before;
+        most = log_of(b)->count > most ? log_of(b)->count : most;
+        files_most = files > files_most ? files : files_most;
+    }
+    assert_true(compactions >= (uint64_t)COMMITS * RECORD_BYTES / BYTES_MAX - 1 && compactions > 10);
+    assert_true(most <= BYTES_MAX && files_most <= BYTES_MAX + 2 * RECORDS * (RECORD_BYTES + 200));
+    bench_fini(b);
+}
+
 static void a_compaction_that_fails_costs_nothing(void **state)
 {
     (void)state;
@@ -1213,6 +1244,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_entry_that_never_counted_cannot_come_back),
         cmocka_unit_test(another_key_is_told),
         cmocka_unit_test(a_long_log_is_written_anew),
+        cmocka_unit_test(the_log_is_bounded_by_what_is_live),
         cmocka_unit_test(a_compaction_that_fails_costs_nothing),
         cmocka_unit_test(the_store_is_full_at_its_bounds),
         cmocka_unit_test(closing_leaves_requests_alone),
