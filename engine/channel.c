@@ -1,6 +1,7 @@
 /* channel.c - frames from one instance to one partition: a single-producer ring, a ring back for used frames, a watermark.
  *
- * The ring's size is the credit: a frame that finds no room stays pending with its producer. Watermarks and ends need no room,
+ * The ring's size is the credit: a frame that finds no room stays pending with its producer, and the one behind it stays open until it is
+ * full, so that what waits is rows and not room for them. Of a lane's input the same is true on the other side. Watermarks and ends need no room,
  * they stand in cells of their own (E2). A producer that waits says so in `blocked`, then tries once more; a consumer that made
  * room looks at it afterwards: both sequentially consistent, so that no wake-up is lost. */
 #include "engine/lane.h"
@@ -131,9 +132,11 @@ static struct frame *frame_new(const struct channel *channel)
     return frame;
 }
 
-static void pend_open(struct channel *channel)
+void pst_channel_pend(struct channel *channel)
 {
     struct frame *frame = channel->open;
+    if (frame == NULL || frame->row_count == 0)
+        return;
     channel->open = NULL;
     frame->next = NULL;
     if (channel->pending_last != NULL)
@@ -150,8 +153,7 @@ struct frame *pst_channel_open_frame(struct channel *channel)
 {
     if (channel->open != NULL && channel->open->row_count < channel->frame_rows)
         return channel->open;
-    if (channel->open != NULL)
-        pend_open(channel);
+    pst_channel_pend(channel);
     struct frame *frame = ring_take(&channel->recycled, channel->recycled_buffer);
     if (frame == NULL)
         frame = frame_new(channel);
@@ -166,6 +168,8 @@ struct frame *pst_channel_open_frame(struct channel *channel)
 static bool send_pending(struct channel *channel)
 {
     bool sent = false;
+    if (channel->pending_first == NULL)
+        pst_channel_pend(channel);
     while (channel->pending_first != NULL) {
         struct frame *frame = channel->pending_first, *next = frame->next;
         frame->next = NULL; /* the ring's store publishes it: from here on the frame is the consumer's */
@@ -176,18 +180,16 @@ static bool send_pending(struct channel *channel)
         channel->pending_first = next;
         channel->pending_count--;
         sent = true;
+        if (next == NULL) {
+            channel->pending_last = NULL;
+            pst_channel_pend(channel);
+        }
     }
-    if (channel->pending_first == NULL)
-        channel->pending_last = NULL;
     return sent;
 }
 
 void pst_channel_flush(struct channel *channel)
 {
-    if (channel->open != NULL && channel->open->row_count != 0)
-        pend_open(channel);
-    if (channel->pending_first == NULL)
-        return;
     bool sent = send_pending(channel);
     if (channel->pending_first != NULL) {
         atomic_store(&channel->blocked, true);
@@ -207,10 +209,49 @@ void pst_channel_watermark(struct channel *channel, int64_t watermark)
     pst_wake_later(channel->run, channel->producer_worker, channel->consumer_worker);
 }
 
+/* ---- rows ---- */
+
+void pst_frame_rows_move(const struct edge *edge, struct frame *to, uint32_t at, const struct frame *from,
+                         uint32_t first, uint32_t n)
+{
+#define MOVE(column, bytes)                                                                            \
+    memmove((char *)to->column + (size_t)at * (bytes), (char *)from->column + (size_t)first * (bytes), \
+            (size_t)n * (bytes))
+    MOVE(time, sizeof *to->time);
+    if (edge->keyed) {
+        MOVE(hash, sizeof *to->hash);
+        MOVE(bucket, sizeof *to->bucket);
+    }
+    if (edge->total) {
+        MOVE(producer, sizeof *to->producer);
+        MOVE(number, sizeof *to->number);
+    }
+    for (uint32_t c = 0; c < edge->column_count; c++)
+        MOVE(columns[c], edge->column_bytes[c]);
+#undef MOVE
+}
+
 /* ---- consumer ---- */
+
+/* Behind those that wait for a lane, where there is room: of two neighbours one is more than half full, then. */
+static bool append(struct channel *channel, struct frame *frame)
+{
+    struct frame *last = channel->held_last;
+    uint32_t n = frame->row_count - frame->cursor;
+    if (last == NULL || channel->consumer == NULL || !pst_is_muted(channel->consumer) ||
+        n > channel->frame_rows - last->row_count)
+        return false;
+    pst_frame_rows_move(channel->edge, last, last->row_count, frame, frame->cursor, n);
+    last->row_count += n;
+    pst_channel_recycle(channel, frame);
+    return true;
+}
+
 static void hold(struct channel *channel, struct frame *frame)
 {
     PST_ASSERT(frame->next == NULL);
+    if (append(channel, frame))
+        return;
     if (channel->held_last != NULL)
         channel->held_last->next = frame;
     else

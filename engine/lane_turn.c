@@ -121,28 +121,10 @@ int pst_partition_turn(struct pst_ctx *ctx, bool *ret_any)
 
 /* ---- what is not wanted ---- */
 
-static void rows_move(const struct edge *edge, struct frame *frame, uint32_t to, uint32_t from, uint32_t n)
-{
-#define MOVE(column, bytes) \
-    memmove((char *)(column) + (size_t)to * (bytes), (char *)(column) + (size_t)from * (bytes), (size_t)n * (bytes))
-    MOVE(frame->time, sizeof *frame->time);
-    if (edge->keyed) {
-        MOVE(frame->hash, sizeof *frame->hash);
-        MOVE(frame->bucket, sizeof *frame->bucket);
-    }
-    if (edge->total) {
-        MOVE(frame->producer, sizeof *frame->producer);
-        MOVE(frame->number, sizeof *frame->number);
-    }
-    for (uint32_t c = 0; c < edge->column_count; c++)
-        MOVE(frame->columns[c], edge->column_bytes[c]);
-#undef MOVE
-}
-
 void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first)
 {
     if (first != 0)
-        rows_move(edge, frame, 0, first, frame->row_count - first);
+        pst_frame_rows_move(edge, frame, 0, frame, first, frame->row_count - first);
     frame->row_count -= first;
 }
 
@@ -170,7 +152,7 @@ void pst_frame_filter(struct pst_ctx *ctx, const struct channel *channel, struct
         if (row < row_count && wanted(ctx->filter, channel->edge, frame, row)) /* asked once a row: it counts */
             continue;
         if (from != to)
-            rows_move(channel->edge, frame, to, from, row - from);
+            pst_frame_rows_move(channel->edge, frame, to, frame, from, row - from);
         to += row - from;
         from = row + 1;
     }
@@ -184,7 +166,7 @@ uint32_t pst_lane_skip(struct pst_ctx *ctx, const struct edge *edge, struct fram
         if (!pst_lane_wants_row(ctx, edge, frame, row - 1))
             continue;
         if (--to != row - 1)
-            rows_move(edge, frame, to, row - 1, 1);
+            pst_frame_rows_move(edge, frame, to, frame, row - 1, 1);
     }
     return to;
 }

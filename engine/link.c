@@ -735,6 +735,7 @@ static int on_frame(struct link *link, struct far *far, const struct pst_wire_he
     frame->row_count = rows;
     far->received++;
     far->watermark = watermark > far->watermark ? watermark : far->watermark;
+    pst_channel_pend(channel); /* frame by frame, as they are acknowledged */
     pst_channel_flush(channel);
     return PST_OK;
 }

@@ -420,12 +420,17 @@ struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32
 void pst_channel_free(struct channel *channel);
 struct frame *pst_channel_take(struct channel *channel);                /* consumer: the head, to be given back later */
 void pst_channel_recycle(struct channel *channel, struct frame *frame); /* consumer: gives back what it took */
+/* Rows first .. first + n - 1 of `from` stand at `at` of `to`, which may be the same frame. */
+void pst_frame_rows_move(const struct edge *edge, struct frame *to, uint32_t at, const struct frame *from,
+                         uint32_t first, uint32_t n);
 /* Frames that have lost all their rows go: of the producer's side, of the consumer's. */
 void pst_channel_tidy_out(struct channel *channel);
 void pst_channel_tidy_in(struct channel *channel);
 struct frame *
 pst_channel_open_frame(struct channel *channel); /* the frame being filled, with room; NULL: out of memory */
-void pst_channel_flush(struct channel *channel); /* what is open becomes pending, what is pending goes as room allows */
+void pst_channel_pend(struct channel *channel);  /* what is open becomes pending */
+void pst_channel_flush(
+    struct channel *channel); /* all goes as room allows; what is open stays so where there is none */
 static inline bool pst_channel_pending(const struct channel *c) { return c->pending_first != NULL; }
 void pst_channel_watermark(struct channel *channel, int64_t watermark);
 struct frame *pst_channel_head(struct channel *channel); /* consumer: the first frame not used up, or NULL */
