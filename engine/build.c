@@ -83,7 +83,10 @@ int pst_ownership_build(struct run *run)
 static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32_t partition, uint32_t worker)
 {
     const struct pst_graph_node *node = &run->graph->nodes[node_index];
-    if (run->instance_count == run->instance_capacity) {
+    struct pst_ctx *ctx = NULL;
+    for (uint32_t i = 0; i < run->instance_count && ctx == NULL; i++) /* one that is no more leaves its place */
+        ctx = run->instances[i]->retired ? run->instances[i] : NULL;
+    if (ctx == NULL && run->instance_count == run->instance_capacity) {
         uint32_t capacity = run->instance_capacity == 0 ? 64 : run->instance_capacity * 2;
         struct pst_ctx **instances = pst_realloc(run->instances, capacity * sizeof *instances);
         if (instances == NULL)
@@ -91,15 +94,17 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
         run->instances = instances;
         run->instance_capacity = capacity;
     }
-    struct pst_ctx *ctx = pst_arena_alloc(&run->arena, sizeof *ctx);
+    uint32_t index = ctx != NULL ? ctx->index : run->instance_count;
+    if (ctx == NULL)
+        ctx = pst_arena_alloc(&run->arena, sizeof *ctx);
     if (ctx == NULL)
         return NULL;
+    *ctx = (struct pst_ctx){.index = index};
     ctx->head.host = pst_engine_host();
     ctx->run = run;
     ctx->node = node;
     ctx->node_index = node_index;
     ctx->partition = partition;
-    ctx->index = run->instance_count;
     ctx->worker = worker;
     ctx->timer_min = ctx->timer_limit = ctx->cut = INT64_MAX;
     ctx->cut_done = INT64_MIN;
@@ -107,7 +112,8 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
     atomic_init(&ctx->gauge.watermark, INT64_MIN);
     pst_arena_init(&ctx->arena);
     pst_arena_init(&ctx->user_arena);
-    run->instances[run->instance_count++] = ctx;
+    run->instances[index] = ctx;
+    run->instance_count += index == run->instance_count;
     return ctx;
 }
 
@@ -311,13 +317,14 @@ static void next_route(struct numbers *numbers, const struct pst_graph_node *con
 
 /* ---- channels ---- */
 
-static int list_grow(struct run *run, void *list_of_pointers, uint32_t count, uint32_t *capacity)
+/* Of an instance, and with it. */
+static int list_grow(struct pst_ctx *ctx, void *list_of_pointers, uint32_t count, uint32_t *capacity)
 {
     void **list = *(void ***)list_of_pointers;
     if (count < *capacity)
         return PST_OK;
     uint32_t larger = *capacity == 0 ? 8 : *capacity * 2;
-    void **copy = pst_arena_alloc(&run->arena, larger * sizeof *copy);
+    void **copy = pst_arena_alloc(&ctx->arena, larger * sizeof *copy);
     if (copy == NULL)
         return PST_ENOMEM;
     if (count != 0)
@@ -327,9 +334,9 @@ static int list_grow(struct run *run, void *list_of_pointers, uint32_t count, ui
     return PST_OK;
 }
 
-int pst_channel_into(struct run *run, struct pst_ctx *consumer, struct channel *channel)
+int pst_channel_into(struct pst_ctx *consumer, struct channel *channel)
 {
-    int rc = list_grow(run, &consumer->channels, consumer->channel_count, &consumer->channel_capacity);
+    int rc = list_grow(consumer, &consumer->channels, consumer->channel_count, &consumer->channel_capacity);
     if (rc == PST_OK)
         consumer->channels[consumer->channel_count++] = channel;
     return rc;
@@ -353,7 +360,7 @@ int pst_channel_out_build(struct run *run, struct pst_ctx *owner, const struct e
     struct channel *channel = pst_channel_new(run, edge, owner->worker, worker);
     int rc = channel_add(run, channel);
     if (rc == PST_OK)
-        rc = list_grow(run, &owner->channels_out, owner->channel_out_count, &owner->channel_out_capacity);
+        rc = list_grow(owner, &owner->channels_out, owner->channel_out_count, &owner->channel_out_capacity);
     if (rc != PST_OK)
         return rc;
     channel->producer = owner;
@@ -366,7 +373,7 @@ int pst_channel_out_build(struct run *run, struct pst_ctx *owner, const struct e
     owner->channels_out[owner->channel_out_count++] = channel;
     *ret_channel = channel;
     return target != NULL
-               ? pst_channel_into(run, target, channel)
+               ? pst_channel_into(target, channel)
                : pst_link_add(run, far_node, channel, number,
                               epoch_of(run, owner->node_index, owner->partition, edge->node, partition), PST_LINK_OUT);
 }
@@ -385,7 +392,7 @@ int pst_channel_in_build(struct run *run, const struct origin *from, const struc
     channel->to = target->partition;
     channel->reader = from->end == PST_LINK_IN_SOURCE ? 1 + from->far_node : 0;
     *ret_channel = channel;
-    rc = pst_channel_into(run, target, channel);
+    rc = pst_channel_into(target, channel);
     if (rc != PST_OK)
         return rc;
     uint32_t epoch = epoch_of(run, from->operator_index, from->slot, edge->node, target->partition);

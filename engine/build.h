@@ -33,7 +33,7 @@ struct origin { /* an instance on another node, from which a channel comes */
 int pst_channel_in_build(struct run *run, const struct origin *from, const struct edge *edge, struct pst_ctx *target,
                          uint64_t number, struct channel **ret_channel);
 /* One more input. PST_ENOMEM. */
-int pst_channel_into(struct run *run, struct pst_ctx *consumer, struct channel *channel);
+int pst_channel_into(struct pst_ctx *consumer, struct channel *channel);
 /* Calls visit() for each route from an operator, through its stages, to a node that is none; with the number of the channel from its
  * slot to partition 0 there. Stops at the first error. */
 typedef int (*pst_route_visit)(void *argument, uint32_t consumer, uint32_t input, uint64_t number);

@@ -13,7 +13,7 @@ int pst_lane_join(struct run *run, const struct move *move, int64_t at)
     struct pst_ctx *into = run->partitions[move->operator_index][move->into];
     if (lane == NULL)
         return PST_OK;
-    struct join *join = pst_arena_alloc(&into->arena, sizeof *join);
+    struct join *join = pst_arena_alloc(&run->move_arena, sizeof *join);
     if (join == NULL)
         return PST_ENOMEM;
     *join = (struct join){.lane = lane, .into = into, .at = at > lane->lane->from ? at : lane->lane->from};
@@ -78,7 +78,7 @@ static int channels_take(struct pst_ctx *into, struct pst_ctx *lane)
             lane->channels[kept++] = channel;
             continue;
         }
-        rc = pst_channel_into(into->run, into, channel);
+        rc = pst_channel_into(into, channel);
         channel->consumer = into;
     }
     lane->channel_count = kept;
@@ -216,6 +216,7 @@ void pst_lane_retire(struct run *run, const struct move *move)
         into->join = NULL;
     forget(run, move, move->from);
     forget(run, move, move->to);
+    pst_arena_fini(&run->move_arena);
     for (uint32_t w = 0; w < run->worker_count; w++)
         atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
 }

@@ -75,11 +75,11 @@ static int branch_make(struct walk *walk, struct route *route, uint64_t number)
 {
     struct run *run = walk->run;
     const struct move *move = walk->move;
-    struct branch *branch = pst_arena_alloc(&walk->producer->arena, sizeof *branch);
+    struct branch *branch = pst_arena_alloc(&run->move_arena, sizeof *branch);
     if (branch == NULL)
         return PST_ENOMEM;
     branch->move = move;
-    branch->wanted = pst_arena_alloc(&walk->producer->arena, run->graph->nodes[move->operator_index].bucket_count);
+    branch->wanted = pst_arena_alloc(&run->move_arena, run->graph->nodes[move->operator_index].bucket_count);
     if (branch->wanted == NULL)
         return PST_ENOMEM;
     for (uint32_t i = 0; i < move->bucket_count; i++)
@@ -166,33 +166,33 @@ static int downstream_route(void *argument, uint32_t consumer, uint32_t input, u
 static int partition_into(struct run *run, struct pst_ctx *ctx)
 {
     struct worker *worker = &run->workers[ctx->worker];
-    struct pst_ctx **partitions =
-        pst_arena_alloc(&run->arena, (worker->partition_count + 2) * sizeof(struct pst_ctx *));
-    if (partitions == NULL)
-        return PST_ENOMEM;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < worker->partition_count; i++) { /* in topological order */
-        if (count == i && worker->partitions[i]->node_index > ctx->node_index)
-            partitions[count++] = ctx;
-        partitions[count++] = worker->partitions[i];
+    if (worker->partition_count == worker->partition_capacity) {
+        uint32_t capacity = 2 * worker->partition_capacity;
+        struct pst_ctx **partitions = pst_arena_alloc(&run->arena, capacity * sizeof(struct pst_ctx *));
+        if (partitions == NULL)
+            return PST_ENOMEM;
+        memcpy(partitions, worker->partitions, worker->partition_count * sizeof(struct pst_ctx *));
+        worker->partitions = partitions;
+        worker->partition_capacity = capacity;
     }
-    if (count == worker->partition_count)
-        partitions[count++] = ctx;
-    worker->partitions = partitions;
-    worker->partition_count = count;
+    uint32_t at = worker->partition_count++;
+    for (; at != 0 && worker->partitions[at - 1]->node_index > ctx->node_index; at--) /* in topological order */
+        worker->partitions[at] = worker->partitions[at - 1];
+    worker->partitions[at] = ctx;
     return PST_OK;
 }
 
-static int opened(struct run *run, uint32_t first_instance)
+/* With the stages inside it. */
+static int opened(struct pst_ctx *ctx)
 {
-    for (uint32_t i = first_instance; i < run->instance_count; i++) {
-        struct pst_ctx *ctx = run->instances[i];
-        int rc = ctx->node->op->open != NULL ? ctx->node->op->open(ctx) : PST_OK;
-        if (rc != PST_OK)
-            return pst_ctx_failed(ctx, rc, "open");
-        ctx->opened = true;
-    }
-    return PST_OK;
+    int rc = ctx->node->op->open != NULL ? ctx->node->op->open(ctx) : PST_OK;
+    if (rc != PST_OK)
+        return pst_ctx_failed(ctx, rc, "open");
+    ctx->opened = true;
+    for (uint32_t o = 0; o < ctx->node->output_count; o++)
+        for (uint32_t s = 0; s < ctx->outputs[o].stage_count && rc == PST_OK; s++)
+            rc = opened(ctx->outputs[o].stages[s]);
+    return rc;
 }
 
 /* The worker with the fewest partitions of the operator, then of all. */
@@ -244,7 +244,6 @@ static int lane_init(struct run *run, const struct move *move, struct pst_ctx *c
 
 static int lane_make(struct run *run, const struct move *move)
 {
-    uint32_t first = run->instance_count;
     struct pst_ctx *ctx = NULL;
     struct pst_ctx *into = move->into != NO_PARTITION ? run->partitions[move->operator_index][move->into] : NULL;
     uint32_t worker = into != NULL ? into->worker : least_busy(run, move->operator_index);
@@ -267,7 +266,7 @@ static int lane_make(struct run *run, const struct move *move)
     for (uint32_t i = 0; i < ctx->channel_out_count; i++)
         ctx->channels_out[i]->standby = true;
     if (rc == PST_OK)
-        rc = opened(run, first);
+        rc = opened(ctx);
     ctx->owned_count = 0; /* they join one by one */
     return rc == PST_OK ? partition_into(run, ctx) : rc;
 }
@@ -339,9 +338,9 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     struct pst_ctx *ctx = run->partitions[move->operator_index][move->from];
     if (ctx == NULL)
         return PST_OK; /* the giver is on another node */
-    struct giving *giving = pst_arena_alloc(&ctx->arena, sizeof *giving);
-    int64_t *taken_at = pst_arena_alloc(&ctx->arena, move->bucket_count * sizeof *taken_at);
-    ctx->sums = pst_sums_new(&ctx->arena, ctx->node);
+    struct giving *giving = pst_arena_alloc(&run->move_arena, sizeof *giving);
+    int64_t *taken_at = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *taken_at);
+    ctx->sums = pst_sums_new(&run->move_arena, ctx->node);
     if (giving == NULL || taken_at == NULL || ctx->sums == NULL)
         return PST_ENOMEM;
     giving->taken_at = taken_at;
@@ -639,4 +638,5 @@ void pst_lane_drop(struct run *run, const struct move *move)
     run->partitions[move->operator_index][move->to] = NULL;
     run->site->node_of_partition[move->operator_index][move->to] = UINT16_MAX;
     workers_unfinished(run);
+    pst_arena_fini(&run->move_arena);
 }

@@ -11,6 +11,7 @@ enum { RETRY_NS = 20 * 1000 * 1000 };
 
 /* Of a channel whose other end is on another node. */
 struct far {
+    struct far *next_free; /* it is of none */
     struct channel *channel;
     struct pst_wire_shape shape;
     uint32_t number;  /* of the channel */
@@ -217,7 +218,11 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
     struct link *link = run->links[far_node];
     if (rc == PST_OK && link->far_count == link->far_capacity)
         rc = link_fars_grow(link);
-    struct far *far = rc == PST_OK ? pst_arena_alloc(&run->arena, sizeof *far) : NULL;
+    struct far *far = rc == PST_OK ? run->far_free : NULL;
+    if (far != NULL)
+        run->far_free = far->next_free;
+    else if (rc == PST_OK)
+        far = pst_arena_alloc(&run->arena, sizeof *far);
     if (far == NULL)
         return rc == PST_OK ? PST_ENOMEM : rc;
     const struct edge *edge = channel->edge;
@@ -240,6 +245,10 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
         rc = far_put(run, far);
     if (rc == PST_OK)
         channel->far = link->fars[link->far_count++] = far;
+    if (rc != PST_OK) {
+        far->next_free = run->far_free;
+        run->far_free = far;
+    }
     return rc;
 }
 
@@ -268,6 +277,8 @@ void pst_link_remove(struct run *run, struct channel *channel)
     }
     far_take(run, far);
     kept_free(far);
+    far->next_free = run->far_free;
+    run->far_free = far;
     channel->far = NULL;
 }
 

@@ -44,6 +44,8 @@ static bool partitions_look(const struct run *run, uint64_t now, struct pst_aren
         return false;
     for (uint32_t i = 0; i < run->instance_count; i++) {
         const struct pst_ctx *ctx = run->instances[i];
+        if (ctx->retired)
+            continue;
         bool alone = ctx->node->op->role == PST_ROLE_PLAIN || ctx->node->op->role == PST_ROLE_SINK;
         Pst__PartitionLoad *load = alone ? NULL : together[ctx->node_index];
         if (load == NULL)

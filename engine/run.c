@@ -288,7 +288,8 @@ static int workers_build(struct run *run)
         worker->run = run;
         worker->index = w;
         worker->scratch = pst_calloc(1, sizeof *worker->scratch);
-        worker->partitions = pst_arena_alloc(&run->arena, (run->instance_count + 1) * sizeof(struct pst_ctx *));
+        worker->partition_capacity = run->instance_count + 1;
+        worker->partitions = pst_arena_alloc(&run->arena, worker->partition_capacity * sizeof(struct pst_ctx *));
         int rc = worker->scratch != NULL && worker->partitions != NULL ? PST_OK : PST_ENOMEM;
         if (rc == PST_OK)
             rc = pst_links_deal(run, worker);
@@ -410,6 +411,7 @@ static void run_fini(struct run *run)
     pst_free(run->instances);
     pst_free(run->channels);
     pst_free(run->workers);
+    pst_arena_fini(&run->move_arena);
     pst_arena_fini(&run->arena);
 }
 
@@ -464,6 +466,7 @@ int pst_run_begin(struct run *run, struct pst_graph *graph, const struct pst_run
     *run = (struct run){.graph = graph, .world = world, .report = report, .site = site, .worker_base = worker_base};
     *report = (struct pst_run_report){.watermark = INT64_MIN};
     pst_arena_init(&run->arena);
+    pst_arena_init(&run->move_arena);
     atomic_flag_clear(&run->error_lock);
     options_complete(run, options);
     int rc = build(run);

@@ -335,7 +335,8 @@ struct run {
     struct pst_run_options options;
     struct pst_run_report *report;
     struct pst_arena arena;
-    struct edge **edges; /* [node][input] */
+    struct pst_arena move_arena; /* of the move that is under way: all of it goes with it */
+    struct edge **edges;         /* [node][input] */
     uint32_t edge_count;
     uint16_t **partition_of_bucket; /* [node] */
     struct worker *workers;
@@ -352,6 +353,7 @@ struct run {
     const struct site *site; /* NULL: all is here */
     struct link **links;     /* by node; NULL: to this one, and where nothing goes */
     struct far **fars;       /* those of all links, hashed by the channel's number */
+    struct far *far_free;    /* of channels that are no more, to be used again */
     uint32_t far_count, far_capacity;
     uint64_t lane_bytes_max; /* that wait for a lane, on each side of a channel, and that a muted one keeps */
     uint64_t turn_bytes_max, way_bytes_max, stand_rows_max,
