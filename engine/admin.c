@@ -328,7 +328,7 @@ int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Contr
         (void)pst_text_printf(why, "this node has no connection to the coordinator, %s at %s",
                               node->coordinator[0] != '\0' ? node->coordinator : "whose name it does not know",
                               node->coordinator_address);
-        return PST_EREFUSED;
+        return PST_ETIMEOUT; /* it is looked for */
     }
     if (passed == NULL) {
         (void)pst_text_printf(why, "%d commands wait already for the coordinator's answer", NODE_PASSED_MAX);
