@@ -948,10 +948,12 @@ static void member_dead(struct pst_node *node, struct member *member, const char
 {
     struct coordinator *duty = node->duty;
     member->alive = false;
+    member->load = member->load_before = (struct member_load){0};
     pst_node_log(node, "node %s is taken for dead: %s", member->name, why);
     for (uint32_t i = 0; i < duty->graph_count; i++) {
         struct graph_record *record = duty->graphs[i];
         uint32_t index = site_index(record->start->start, member->name);
+        pst_loads_forget(&record->loads, index);
         if (goes_on(record) && !record->restored && index < record->start->start->n_nodes && !record->ended[index])
             record_restart(node, record);
     }

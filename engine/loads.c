@@ -156,6 +156,14 @@ void pst_loads_free(struct loads *loads)
     *loads = (struct loads){0};
 }
 
+/* Its figures alone: others are found behind its place. */
+void pst_loads_forget(struct loads *loads, uint32_t index)
+{
+    for (uint32_t i = 0; i < loads->capacity; i++)
+        if (loads->items[i].taken && loads->items[i].node == index)
+            loads->items[i].now = loads->items[i].before = (struct load_sample){.watermark = INT64_MIN};
+}
+
 /* Its place, or that where it would be. */
 static struct load *place(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
                           uint32_t number)

@@ -30,6 +30,8 @@ bool pst_loads_look(const struct hosted *hosted, uint64_t now_ns, struct pst_are
 /* From the graph's node of this index. */
 void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Beat *beat);
 void pst_loads_free(struct loads *loads);
+/* Of the graph's node of this index: it is dead. */
+void pst_loads_forget(struct loads *loads, uint32_t index);
 const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
                                  uint32_t number);
 

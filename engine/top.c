@@ -67,7 +67,7 @@ static void shares(struct figures *figures)
 static bool is_fresh(const struct shown *view, const struct load *load)
 {
     const struct pst_world *world = view->node->world;
-    return load->taken && world->now_ns(world->self) - load->heard_ns < LOAD_STALE_NS;
+    return load->taken && load->now.time_ns != 0 && world->now_ns(world->self) - load->heard_ns < LOAD_STALE_NS;
 }
 
 static struct figures sum(const struct shown *view, bool edge, uint32_t operator_index, uint32_t number)
@@ -315,8 +315,8 @@ static void graph_print(struct shown *view, bool first)
         (void)pst_text_printf(view->out, "]}");
 }
 
-static void member_print(const struct pst_node *node, const struct member *member, bool json, bool first,
-                         struct pst_text *out)
+/* What was not heard of, or is dead, has no figures. */
+static void member_print(const struct member *member, bool json, bool first, struct pst_text *out)
 {
     const struct member_load *now = &member->load, *before = &member->load_before;
     bool two = before->time_ns != 0 && now->time_ns > before->time_ns;
@@ -324,28 +324,34 @@ static void member_print(const struct pst_node *node, const struct member *membe
     double sent = rate(now->sent_bytes, before->sent_bytes, seconds);
     double received = rate(now->received_bytes, before->received_bytes, seconds);
     const char *state = !member->alive ? "dead" : member->lost_ns != 0 ? "silent" : "alive";
-    char memory[16], sent_word[16], received_word[16], disk[16], disk_max[16];
-    (void)node;
+    char memory[16] = "-", sent_word[16] = "-", received_word[16] = "-", disk[16] = "-", disk_max[16] = "";
+    bool known = now->time_ns != 0;
     if (json) {
         (void)pst_text_printf(out, "%s{\"node\":", first ? "" : ",");
         (void)pst_text_json(out, member->name);
+        (void)pst_text_printf(out, ",\"state\":\"%s\"", state);
+        (void)pst_text_printf(out,
+                              known ? ",\"memory_bytes\":%llu,\"sent_bytes_per_s\":%.1f,\"received_bytes_per_s\":%.1f"
+                                      ",\"disk_bytes\":%llu"
+                                    : ",\"memory_bytes\":null,\"sent_bytes_per_s\":null,\"received_bytes_per_s\":null"
+                                      ",\"disk_bytes\":null",
+                              (unsigned long long)now->memory_bytes, sent, received,
+                              (unsigned long long)now->disk_bytes);
         (void)pst_text_printf(
-            out,
-            ",\"state\":\"%s\",\"memory_bytes\":%llu,\"sent_bytes_per_s\":%.1f,\"received_bytes_per_s\":"
-            "%.1f,\"disk_bytes\":%llu,\"disk_bytes_max\":",
-            state, (unsigned long long)now->memory_bytes, sent, received, (unsigned long long)now->disk_bytes);
-        (void)pst_text_printf(out, now->disk_bytes_max != 0 ? "%llu}" : "null}",
-                              (unsigned long long)now->disk_bytes_max);
+            out, known && now->disk_bytes_max != 0 ? ",\"disk_bytes_max\":%llu}" : ",\"disk_bytes_max\":null}",
+            (unsigned long long)now->disk_bytes_max);
         return;
     }
-    short_number(memory, (double)now->memory_bytes);
-    short_number(disk, (double)now->disk_bytes);
-    short_number(disk_max, (double)now->disk_bytes_max);
-    short_number(sent_word, sent);
-    short_number(received_word, received);
+    if (known) {
+        short_number(memory, (double)now->memory_bytes);
+        short_number(disk, (double)now->disk_bytes);
+        short_number(disk_max, (double)now->disk_bytes_max);
+        short_number(sent_word, sent);
+        short_number(received_word, received);
+    }
     (void)pst_text_printf(out, "%-26.26s %6s %8s %8s %8s %7s%s%s\n", member->name, state, memory, sent_word,
-                          received_word, disk, now->disk_bytes_max != 0 ? " of " : "",
-                          now->disk_bytes_max != 0 ? disk_max : "");
+                          received_word, disk, known && now->disk_bytes_max != 0 ? " of " : "",
+                          known && now->disk_bytes_max != 0 ? disk_max : "");
 }
 
 int pst_top(struct pst_node *node, bool json, struct pst_text *out)
@@ -355,7 +361,7 @@ int pst_top(struct pst_node *node, bool json, struct pst_text *out)
     (void)pst_text_printf(out, json ? "\"nodes\":[" : "%-26s %6s %8s %8s %8s %7s\n", "NODE", "STATE", "MEMORY",
                           "SENT/S", "RECVD/S", "DISK");
     for (uint32_t i = 0; i < duty->member_count; i++)
-        member_print(node, &duty->members[i], json, i == 0, out);
+        member_print(&duty->members[i], json, i == 0, out);
     if (json)
         (void)pst_text_printf(out, "],\"graphs\":[");
     for (uint32_t i = 0; i < duty->graph_count && !cut; i++) {
