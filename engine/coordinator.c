@@ -902,6 +902,7 @@ const struct graph_record *pst_coordinator_replay(struct pst_node *node, const P
     sentence[0] = '\0';
     go->sentence = sentence;
     go->client = replay->client;
+    go->beats = replay->beats;
     struct graph_record *record = replay_record(node->duty, message->graph, sentence);
     if (record != NULL)
         replay_refuse(record, replay, sentence);

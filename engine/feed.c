@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define BEAT_NS (UINT64_C(500) * 1000 * 1000)
+#define QUIET_NS (UINT64_C(2) * 1000 * 1000 * 1000)  /* whoever asks for its place may wait for it */
+#define STALL_NS (UINT64_C(10) * 1000 * 1000 * 1000) /* and has it */
 enum { FEED_BLOCKS = 8, MESSAGES_A_STEP = 8 };
 
 struct feed {
@@ -18,6 +20,9 @@ struct feed {
     _Atomic uint64_t waiting;         /* workers that found nothing */
     _Atomic uint64_t limit;           /* as the client was told */
     _Atomic uint64_t client;          /* whose connection is there, or comes; 0: nobody's */
+    _Atomic uint64_t heard_ns;        /* when it has said something, or came */
+    _Atomic uint64_t unwanted;        /* the client that is to make room, if it still says nothing; 0: none */
+    atomic_bool beats;                /* it says something now and then in any case */
     /* from the keeper; `given` is set last, and taken first */
     struct pst_conn *_Atomic given;
     uint64_t given_request, given_client;
@@ -172,6 +177,7 @@ static int go_send(struct feed *feed)
     go.time_min = type == PST_I64 ? INT64_MIN : 0;
     go.time_max = type == PST_U32 ? UINT32_MAX : INT64_MAX;
     go.client = feed->conn_client;
+    go.beats = atomic_load_explicit(&feed->beats, memory_order_relaxed);
     message.request = feed->request;
     message.body_case = PST__CONTROL__BODY_REPLAY_GO;
     message.replay_go = &go;
@@ -247,8 +253,12 @@ static int message_take(struct feed *feed)
         return rc;
     pst_arena_init(&arena);
     rc = pst_control_unpack(bytes, byte_count, PST_CONTROL_BYTES_MAX, &arena, &message);
+    atomic_store(&feed->heard_ns, world->now_ns(world->self));
+    bool beats = atomic_load_explicit(&feed->beats, memory_order_relaxed);
     if (rc != PST_OK || message->incarnation != feed->run->site->incarnation)
         rc = refuse(feed, "not a message that belongs here");
+    else if (beats && message->body_case == PST__CONTROL__BODY_BEAT_ACK)
+        rc = PST_OK;
     else if (message->body_case == PST__CONTROL__BODY_REPLAY_BYTES)
         rc = on_bytes(feed, message->replay_bytes);
     else if (message->body_case == PST__CONTROL__BODY_REPLAY_END)
@@ -284,6 +294,15 @@ static bool conn_bring_up(struct feed *feed, bool *any)
     return rc == PST_OK;
 }
 
+/* Somebody else asks for its place, and it says nothing. */
+static bool is_stalled(struct feed *feed)
+{
+    const struct pst_world *world = feed->run->world;
+    uint64_t client = feed->conn_client;
+    return atomic_compare_exchange_strong(&feed->unwanted, &client, 0) &&
+           world->now_ns(world->self) >= atomic_load(&feed->heard_ns) + STALL_NS;
+}
+
 bool pst_feed_step(struct feed *feed)
 {
     bool any = false;
@@ -294,6 +313,8 @@ bool pst_feed_step(struct feed *feed)
         rc = message_take(feed);
         any |= rc == PST_OK;
     }
+    if (rc == PST_EAGAIN && is_stalled(feed))
+        rc = PST_ESTOPPED;
     if (rc == PST_OK || rc == PST_EAGAIN)
         rc = grant_send(feed);
     any |= rc == PST_OK;
@@ -304,12 +325,26 @@ bool pst_feed_step(struct feed *feed)
 
 /* ---- the keeper's side ---- */
 
-int pst_feed_give(struct feed *feed, struct pst_conn *conn, uint64_t client, uint64_t request)
+/* The stream is another client's. */
+static int place_ask(struct feed *feed, uint64_t client)
+{
+    const struct pst_world *world = feed->run->world;
+    uint64_t now_ns = world->now_ns(world->self), heard_ns = atomic_load(&feed->heard_ns);
+    if (!atomic_load(&feed->beats) || now_ns < heard_ns + QUIET_NS)
+        return PST_EFULL;
+    if (now_ns < heard_ns + STALL_NS || atomic_load_explicit(&feed->given, memory_order_acquire) != NULL)
+        return PST_ETIMEOUT;
+    bool told = atomic_exchange(&feed->unwanted, client) == client;
+    pst_run_wake(feed->run, 0);
+    return told ? PST_ETIMEOUT : PST_ESTOPPED;
+}
+
+int pst_feed_give(struct feed *feed, struct pst_conn *conn, uint64_t client, bool beats, uint64_t request)
 {
     struct run *run = feed->run;
     uint64_t now = atomic_load(&feed->client);
     if (now != 0 && now != client)
-        return PST_EFULL;
+        return place_ask(feed, now);
     if (atomic_load_explicit(&feed->given, memory_order_acquire) != NULL || atomic_load(&run->stopped) ||
         atomic_load(&run->finish))
         return PST_EAGAIN;
@@ -317,6 +352,8 @@ int pst_feed_give(struct feed *feed, struct pst_conn *conn, uint64_t client, uin
     if (rc != PST_OK)
         return PST_EAGAIN;
     atomic_store(&feed->client, client);
+    atomic_store(&feed->heard_ns, run->world->now_ns(run->world->self));
+    atomic_store(&feed->beats, beats);
     feed->given_client = client;
     feed->given_request = request;
     atomic_store_explicit(&feed->given, conn, memory_order_release);

@@ -36,9 +36,11 @@ bool pst_feed_step(struct feed *feed);
 /* Worker 0's, when it is done: whoever feeds it finds the connection closed, and asks again. */
 void pst_feed_close(struct feed *feed);
 
-/* The keeper's: a client whose stream it is. PST_OK: the connection is the feed's, which answers it with `request`. PST_EFULL: another
- * client has it. PST_EAGAIN: not now; in both cases the connection is the caller's. */
-int pst_feed_give(struct feed *feed, struct pst_conn *conn, uint64_t client, uint64_t request);
+/* The keeper's: a client whose stream it is; beats: it says something now and then in any case. PST_OK: the connection is the feed's,
+ * which answers it with `request`. PST_EFULL: another client has it. PST_ETIMEOUT: so it is, but that one has said nothing for some
+ * seconds; PST_ESTOPPED: for so long that its connection is being closed, said once. PST_EAGAIN: not now. In all these cases the
+ * connection is the caller's. */
+int pst_feed_give(struct feed *feed, struct pst_conn *conn, uint64_t client, bool beats, uint64_t request);
 uint64_t pst_feed_received(const struct feed *feed); /* bytes of the stream, so far */
 
 #endif

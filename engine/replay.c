@@ -20,6 +20,7 @@
 #define RETRY_NS (50 * NS_A_MS)
 #define WAIT_SAID_NS (300 * NS_A_MS) /* nobody needs to know of less */
 #define PROGRESS_NS (250 * NS_A_MS)
+#define BEAT_NS (500 * NS_A_MS)
 #define SILENT_NS (5 * NS_A_SECOND)
 #define BUSY_NS (3 * NS_A_SECOND) /* a client that was killed is missed sooner */
 enum { PIECE_BYTES = 48 * 1024, PIECES_A_STEP = 16, ADDRESSES = 3 };
@@ -39,8 +40,9 @@ struct pst_replay {
     char node[PST_CONTROL_NAME_BYTES_MAX + 1];
     char said[400]; /* the last reason to wait that was logged */
     uint64_t client, incarnation, request;
-    uint64_t retry_ns, asked_ns, heard_ns, good_ns, progress_ns, begun_ns, busy_ns, wait_ns;
+    uint64_t retry_ns, asked_ns, heard_ns, good_ns, progress_ns, begun_ns, busy_ns, wait_ns, beat_ns;
     bool greeted, fed, asked, reached, end_sent; /* greeted, fed: once at least */
+    bool beats;                                  /* it is to say that it is there, at `beat_ns` */
     uint64_t limit, fed_max;                     /* of the stream; fed_max: the farthest that was ever sent */
     struct pst_text out;                         /* packed, not taken yet */
     struct piece piece;                          /* that stands in it; byte_count 0: it is the end */
@@ -144,6 +146,7 @@ static int ask(struct pst_replay *replay)
     body.source = (char *)(uintptr_t)options->source;
     body.stream = (char *)(uintptr_t)options->stream;
     body.client = replay->client;
+    body.beats = true;
     message.graph = replay->report.graph[0] != '\0' ? replay->report.graph : (char *)(uintptr_t)options->graph;
     message.request = ++replay->request;
     message.body_case = PST__CONTROL__BODY_REPLAY;
@@ -211,6 +214,8 @@ static void feed_begin(struct pst_replay *replay, const Pst__ReplayGo *go)
     const struct pst_replay_options *options = replay->options;
     replay->state = REPLAY_FEEDING;
     replay->limit = go->limit;
+    replay->beats = go->beats;
+    replay->beat_ns = now_of(replay) + BEAT_NS;
     replay->said[0] = '\0';
     replay->busy_ns = replay->wait_ns = 0;
     const struct tape_lines lines = {.column =
@@ -328,6 +333,7 @@ static void sleep_until(struct pst_replay *replay, int64_t time)
 static void sent(struct pst_replay *replay)
 {
     struct pst_replay_report *report = &replay->report;
+    replay->beat_ns = now_of(replay) + BEAT_NS;
     if (replay->piece.byte_count == 0) {
         replay->end_sent = true;
         return;
@@ -405,10 +411,29 @@ static int feed_one(struct pst_replay *replay)
     return rc;
 }
 
+/* Where a line is waited for, or room, or the end: whoever stands still says nothing at all. What has no room now is said later. */
+static int beat_send(struct pst_replay *replay)
+{
+    Pst__BeatAck beat = PST__BEAT_ACK__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    if (!replay->beats || replay->out.count != 0 || now_of(replay) < replay->beat_ns)
+        return PST_OK;
+    message.body_case = PST__CONTROL__BODY_BEAT_ACK;
+    message.beat_ack = &beat;
+    replay->beat_ns = now_of(replay) + BEAT_NS;
+    int rc = send(replay, &message);
+    replay->out.count = 0;
+    return rc == PST_EAGAIN ? PST_OK : rc;
+}
+
 /* True: there is more to do at once. */
 static bool feed(struct pst_replay *replay)
 {
-    int rc = PST_OK;
+    int rc = beat_send(replay);
+    if (rc != PST_OK) {
+        lost(replay, rc, pst_system_error());
+        return false;
+    }
     if (!replay->reached) {
         rc = pst_tape_reach(replay->tape);
         if (rc == PST_EDATA || rc == PST_EIO)
@@ -458,6 +483,8 @@ static void clocks_look(struct pst_replay *replay)
     }
     if (replay->state <= REPLAY_OPENING)
         next_ns = replay->retry_ns;
+    if (replay->state == REPLAY_FEEDING && replay->beats && replay->beat_ns < next_ns)
+        next_ns = replay->beat_ns;
     (void)replay->world->alarm(replay->world->self, 0, next_ns > now_ns ? next_ns : now_ns + 1);
 }
 

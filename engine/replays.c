@@ -37,7 +37,7 @@ void pst_replays_lost(struct pst_node *node, struct peer *peer, uint64_t request
 
 /* It is this node's to take: the connection is not the keeper's any more. */
 static void take(struct pst_node *node, struct peer *peer, uint64_t request, const char *graph_name,
-                 uint64_t incarnation, uint64_t client)
+                 uint64_t incarnation, const Pst__ReplayGo *go)
 {
     struct hosted *hosted = pst_node_hosted(node, graph_name, incarnation);
     struct feed *feed = hosted != NULL ? hosted->run.input.feed : NULL;
@@ -45,10 +45,19 @@ static void take(struct pst_node *node, struct peer *peer, uint64_t request, con
         answer_error(node, peer, request, PST_EAGAIN, "the graph's run has not begun here, or has ended");
         return;
     }
-    int rc = peer->first == NULL ? pst_feed_give(feed, peer->conn, client, request) : PST_EAGAIN;
+    int rc = peer->first == NULL ? pst_feed_give(feed, peer->conn, go->client, go->beats, request) : PST_EAGAIN;
+    if (rc == PST_ESTOPPED)
+        pst_node_log(node,
+                     "graph %s, incarnation %llu: whoever sends its stream stands still, and another one has it, too: "
+                     "that connection is closed",
+                     graph_name, (unsigned long long)incarnation);
+    if (rc == PST_EFULL) {
+        answer_error(node, peer, request, rc, "somebody else replays this stream at the moment");
+        return;
+    }
     if (rc != PST_OK) {
-        answer_error(node, peer, request, rc,
-                     rc == PST_EFULL ? "somebody else replays this stream at the moment" : "not now");
+        answer_error(node, peer, request, PST_EAGAIN,
+                     rc == PST_EAGAIN ? "not now" : "somebody else replays this stream, and stands still");
         return;
     }
     pst_node_log(node, "graph %s, incarnation %llu: its stream comes by a connection, from byte %llu on", graph_name,
@@ -63,7 +72,7 @@ static void decide(struct pst_node *node, struct peer *peer, uint64_t request, c
 {
     bool here = go->error == PST_OK && !go->ended && strcmp(go->node, node->options.name) == 0;
     if (here && peer->role == PST__ROLE__ADMIN)
-        take(node, peer, request, graph_name, incarnation, go->client);
+        take(node, peer, request, graph_name, incarnation, go);
     else
         answer(node, peer, request, graph_name, incarnation, go);
 }

@@ -155,6 +155,20 @@ play one meters.csv --to load "${tls[@]}" --node "${address[n1]}" --speed 1x
 played one 0
 down
 
+# ---- one that stands still ----
+cluster n1 n2
+listen "$LOAD" load "${sets[@]}" --source n2
+play still meters.csv --to load "${tls[@]}" --node "${address[n1]}" --speed $((speed / 8))x
+await n2.err 'its stream comes by a connection, from byte 0 on'
+kill -STOP "$player"
+spec "another process has its place" 0 replay meters.csv --to load "${tls[@]}" --node "${address[n1]}" --json
+json "d['bytes'] <= d['length'] == $bytes"
+await n2.err 'whoever sends its stream stands still, and another one has it, too: that connection is closed'
+same load
+kill -CONT "$player"
+played still 0
+down
+
 # ---- a way that is cut ----
 way n1
 way n2 400000

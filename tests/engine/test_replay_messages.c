@@ -31,6 +31,7 @@ static void sample(int body)
     replay.source = "meters";
     replay.stream = "0123456789abcdef@5..7";
     replay.client = UINT64_MAX;
+    replay.beats = true;
     go.sentence = "graph `load` wartet";
     go.node = "north";
     go.address = "10.0.0.3:7400";

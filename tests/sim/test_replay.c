@@ -140,6 +140,10 @@ struct rogue {
     bool greeted, asked, open;
     uint32_t refused;
     uint64_t incarnation, limit;
+    /* one that keeps its connection, for so long */
+    uint64_t stays_ns;
+    bool beats, says; /* beats: it has promised to say something now and then; says: it does */
+    uint64_t open_ns, said_ns, over_ns;
 };
 
 static void rogue_send(struct rogue *rogue, Pst__Control *message)
@@ -166,6 +170,7 @@ static void rogue_ask(struct rogue *rogue)
     rogue->greeted = rogue->asked = true;
     replay.stream = (char *)(uintptr_t) "the-stream";
     replay.client = 12345;
+    replay.beats = rogue->beats;
     message.body_case = PST__CONTROL__BODY_REPLAY;
     message.replay = &replay;
     rogue_send(rogue, &message);
@@ -243,8 +248,10 @@ static bool rogue_hears(struct rogue *rogue, const void *bytes, size_t byte_coun
     if (go != NULL && go->open) {
         rogue->incarnation = message->incarnation;
         rogue->limit = go->limit;
+        assert_int_equal(go->beats, rogue->beats);
         rogue_misbehave(rogue);
-        over = rogue->wrong == WRONG_SILENCE;
+        rogue->open_ns = rogue->sim.now_ns;
+        over = rogue->wrong == WRONG_SILENCE && rogue->stays_ns == 0;
     } else if (go != NULL) {
         bool elsewhere = go->error == PST_OK && strcmp(go->address, rogue->address) != 0;
         if (elsewhere)
@@ -258,6 +265,23 @@ static bool rogue_hears(struct rogue *rogue, const void *bytes, size_t byte_coun
     }
     pst_arena_fini(&arena);
     return over;
+}
+
+static void rogue_beat(struct rogue *rogue)
+{
+    Pst__BeatAck beat = PST__BEAT_ACK__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    message.body_case = PST__CONTROL__BODY_BEAT_ACK;
+    message.beat_ack = &beat;
+    rogue->said_ns = rogue->sim.now_ns;
+    rogue_send(rogue, &message);
+}
+
+static pst_step rogue_ends(struct rogue *rogue)
+{
+    rogue->over_ns = rogue->sim.now_ns;
+    rogue->sim.world.net_close(&rogue->sim, rogue->conn);
+    return PST_STEP_DONE;
 }
 
 static pst_step rogue_step(void *argument, uint32_t worker)
@@ -278,13 +302,30 @@ static pst_step rogue_step(void *argument, uint32_t worker)
         rogue_ask(rogue);
     while (rogue->conn != NULL &&
            (rc = world->net_receive(world->self, rogue->conn, &bytes, &byte_count)) != PST_EAGAIN) {
-        bool over = rc != PST_OK || rogue_hears(rogue, bytes, byte_count);
-        if (!over)
-            continue;
-        world->net_close(world->self, rogue->conn);
-        return PST_STEP_DONE;
+        if (rc != PST_OK || rogue_hears(rogue, bytes, byte_count))
+            return rogue_ends(rogue);
     }
+    if (rogue->open && rogue->says && rogue->sim.now_ns >= rogue->said_ns + 500000000)
+        rogue_beat(rogue);
+    if (rogue->open && rogue->stays_ns != 0 && rogue->sim.now_ns >= rogue->open_ns + rogue->stays_ns)
+        return rogue_ends(rogue);
     return PST_STEP_IDLE;
+}
+
+/* A graph waits for its stream, and here is somebody else who has it. */
+static void rogue_begin(struct cluster *cluster, struct rogue *rogue, const struct pst_text *text, uint64_t seed,
+                        const char *what)
+{
+    cluster_init(cluster, seed, text, query_input);
+    cluster->fed = cluster->player.held = true;
+    cluster_begin(cluster);
+    while (!cluster->client.taken)
+        cluster_turn(cluster, what);
+    sim_init(&rogue->sim, seed);
+    sim_net_add(&cluster->net, &rogue->sim);
+    rogue->rows = scene_file(&cluster->like, "in.csv");
+    (void)snprintf(rogue->address, sizeof rogue->address, "n0:1");
+    sim_begin(&rogue->sim, 1, rogue_step, rogue);
 }
 
 static void one_rogue(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
@@ -293,17 +334,8 @@ static void one_rogue(const struct scene *wanted, const struct pst_text *text, u
     struct rogue *rogue = calloc(1, sizeof *rogue);
     char what[80];
     (void)snprintf(what, sizeof what, "a rogue, seed %llu", (unsigned long long)seed);
-    cluster_init(cluster, seed, text, query_input);
-    cluster->fed = cluster->player.held = true;
-    cluster_begin(cluster);
-    while (!cluster->client.taken)
-        cluster_turn(cluster, what);
-    sim_init(&rogue->sim, seed);
-    sim_net_add(&cluster->net, &rogue->sim);
     rogue->wrong = seed % WRONG_COUNT;
-    rogue->rows = scene_file(&cluster->like, "in.csv");
-    (void)snprintf(rogue->address, sizeof rogue->address, "n0:1");
-    sim_begin(&rogue->sim, 1, rogue_step, rogue);
+    rogue_begin(cluster, rogue, text, seed, what);
     while (rogue->sim.workers_left != 0)
         cluster_turn(cluster, what);
     assert_true(rogue->open);
@@ -320,9 +352,9 @@ static void one_rogue(const struct scene *wanted, const struct pst_text *text, u
     free(cluster);
 }
 
-static void whoever_breaks_the_rules_is_refused_and_the_stream_goes_on(void **state)
+static void rogues_run(void (*try_seed)(const struct scene *wanted, const struct pst_text *text, uint64_t seed),
+                       uint64_t seeds)
 {
-    (void)state;
     struct scene wanted;
     struct pst_text text = {0};
     graph_path = LOAD;
@@ -331,10 +363,60 @@ static void whoever_breaks_the_rules_is_refused_and_the_stream_goes_on(void **st
     query_input(&wanted);
     scene_set(&wanted, "partitions", "1");
     assert_int_equal(scene_run(&wanted, LOAD), PST_OK);
-    for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(4 * WRONG_COUNT); seed < end; seed++)
-        one_rogue(&wanted, &text, seed);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
+        try_seed(&wanted, &text, seed);
     scene_fini(&wanted);
     pst_text_fini(&text);
+}
+
+static void whoever_breaks_the_rules_is_refused_and_the_stream_goes_on(void **state)
+{
+    (void)state;
+    rogues_run(one_rogue, scene_seeds(4 * WRONG_COUNT));
+}
+
+/* ---- somebody who stands still ---- */
+
+#define SECONDS UINT64_C(1000000000)
+enum holder { HOLDER_STALLS, HOLDER_WAITS, HOLDER_IS_OLD, HOLDER_COUNT };
+
+/* It has sent a part of the stream, and sends nothing more, with its connection open. When the player comes it is let in after ten seconds
+ * if the holder has stopped altogether; never if it says that it is there, or has never promised to. */
+static void one_holder(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct rogue *rogue = calloc(1, sizeof *rogue);
+    enum holder holder = seed % HOLDER_COUNT;
+    char what[80];
+    (void)snprintf(what, sizeof what, "a holder, seed %llu", (unsigned long long)seed);
+    rogue->wrong = WRONG_SILENCE;
+    rogue->stays_ns = 30 * SECONDS;
+    rogue->beats = holder != HOLDER_IS_OLD;
+    rogue->says = holder == HOLDER_WAITS;
+    rogue_begin(cluster, rogue, text, seed, what);
+    while (!rogue->open)
+        cluster_turn(cluster, what);
+    cluster->player.held = false;
+    cluster_run(cluster, 0, false, what);
+    cluster_same(wanted, cluster, "load", what);
+    assert_int_equal(rogue->sim.workers_left, 0);
+    uint64_t held_ns = rogue->over_ns - rogue->open_ns;
+    if (holder == HOLDER_STALLS)
+        assert_true(held_ns >= 9 * SECONDS && held_ns < 15 * SECONDS);
+    else
+        assert_true(held_ns >= rogue->stays_ns && cluster->player.begun > 1);
+    assert_true(cluster->player.resumed > 0); /* behind what the holder has sent */
+    sim_end(&rogue->sim);
+    cluster_fini(cluster);
+    sim_fini(&rogue->sim);
+    free(rogue);
+    free(cluster);
+}
+
+static void a_client_that_stands_still_makes_room_for_the_next(void **state)
+{
+    (void)state;
+    rogues_run(one_holder, scene_seeds(4 * HOLDER_COUNT));
 }
 
 int main(void)
@@ -342,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stream_is_sent_once_where_nothing_happens),
         cmocka_unit_test(whoever_breaks_the_rules_is_refused_and_the_stream_goes_on),
+        cmocka_unit_test(a_client_that_stands_still_makes_room_for_the_next),
         cmocka_unit_test(query_1_without_checkpoints_begins_again),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
