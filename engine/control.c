@@ -237,7 +237,8 @@ static int move_step_holds(const Pst__MoveStep *step)
     bool good = is_name(step->operator_id) && is_name(step->from_node) && is_name(step->to_node) &&
                 is_sentence(step->why) && step->n_buckets <= PST_BUCKETS_MAX && step->n_digests <= PST_BUCKETS_MAX &&
                 step->from_partition <= PST_BUCKETS_MAX && step->to_partition <= PST_BUCKETS_MAX &&
-                step->into_partition <= PST_BUCKETS_MAX && is_short(step->address) && step->workers <= PST_WORKERS_MAX;
+                step->into_partition <= PST_BUCKETS_MAX && step->n_numbers <= PST_BUCKETS_MAX &&
+                is_short(step->address) && step->workers <= PST_WORKERS_MAX;
     for (size_t i = 0; good && i < step->n_buckets; i++)
         good = step->buckets[i] < PST_BUCKETS_MAX;
     for (size_t i = 0; good && i < step->n_digests; i++)

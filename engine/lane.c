@@ -227,8 +227,9 @@ static int lane_init(struct run *run, const struct move *move, struct pst_ctx *c
     lane->of = pst_arena_alloc(arena, ctx->node->bucket_count);
     lane->joining = pst_arena_alloc(arena, move->bucket_count * sizeof *lane->joining);
     lane->digests = pst_arena_alloc(arena, move->bucket_count * sizeof *lane->digests);
+    lane->first = pst_arena_alloc(arena, ctx->node->bucket_count * sizeof *lane->first);
     ctx->sums = pst_sums_new(arena, ctx->node);
-    if (lane->of == NULL || lane->joining == NULL || lane->digests == NULL || ctx->sums == NULL)
+    if (lane->of == NULL || lane->joining == NULL || lane->digests == NULL || lane->first == NULL || ctx->sums == NULL)
         return PST_ENOMEM;
     for (uint32_t i = 0; i < move->bucket_count; i++)
         lane->of[move->buckets[i]] = LANE_WANTS;
@@ -340,10 +341,12 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
         return PST_OK; /* the giver is on another node */
     struct giving *giving = pst_arena_alloc(&run->move_arena, sizeof *giving);
     int64_t *taken_at = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *taken_at);
+    uint64_t *numbers = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *numbers);
     ctx->sums = pst_sums_new(&run->move_arena, ctx->node);
-    if (giving == NULL || taken_at == NULL || ctx->sums == NULL)
+    if (giving == NULL || taken_at == NULL || numbers == NULL || ctx->sums == NULL)
         return PST_ENOMEM;
     giving->taken_at = taken_at;
+    giving->numbers = numbers;
     giving->way = &giving->own_way;
     if (move->to_node == run->site->this_node) {
         giving->way = &lane_here(run, move)->lane->way;
@@ -394,8 +397,14 @@ static int commit_route(void *argument, uint32_t consumer, uint32_t input, uint6
     struct pst_ctx *lane = lane_here(run, walk->move);
     for (uint32_t t = 0; t < run->partition_count[consumer]; t++) {
         struct pst_ctx *target = run->partitions[consumer][t];
-        for (uint32_t i = 0; target != NULL && i < walk->move->bucket_count; i++)
-            target->filter->taken[input][walk->move->buckets[i]].cut = walk->move->cut;
+        for (uint32_t i = 0; target != NULL && i < walk->move->bucket_count; i++) {
+            struct taken *taken = &target->filter->taken[input][walk->move->buckets[i]];
+            *taken = (struct taken){.next = taken->next,
+                                    .cut = walk->move->cut,
+                                    .lane_first = UINT64_MAX,
+                                    .giver_next = taken->next,
+                                    .lane = walk->move->to};
+        }
         for (uint32_t c = 0; target != NULL && c < target->channel_count; c++) {
             struct channel *channel = target->channels[c];
             bool local = channel->far == NULL && lane != NULL && channel->producer == lane;
@@ -418,15 +427,30 @@ void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_
     (void)pst_routes_visit(run, move->operator_index, move->to, commit_route, &walk);
 }
 
+static void kept_back(struct lane *lane, uint32_t bucket, uint64_t number)
+{
+    if (number >= lane->first[bucket])
+        lane->first[bucket] = number + 1;
+}
+
+void pst_lane_keeps_back(struct pst_ctx *ctx, const struct view *view)
+{
+    for (uint32_t i = 0; view->number != NULL && i < view->row_count; i++) {
+        uint32_t row = view->selection != NULL ? view->selection[i] : i;
+        kept_back(ctx->lane, view->bucket[row], view->number[row]);
+    }
+}
+
 /* Rows below the cut are the giver's. */
-static void cut_below(struct channel *channel, int64_t cut)
+static void cut_below(struct lane *lane, struct channel *channel, int64_t cut)
 {
     struct frame *all[2] = {channel->pending_first, channel->open};
     for (int i = 0; i < 2; i++) {
         for (struct frame *frame = all[i]; frame != NULL; frame = i == 0 ? frame->next : NULL) {
             uint32_t first = 0;
-            while (first < frame->row_count && frame->time[first] < cut)
-                first++;
+            for (; first < frame->row_count && frame->time[first] < cut; first++)
+                if (channel->edge->total && frame->producer[first] != 0)
+                    kept_back(lane, frame->producer[first] - 1, frame->number[first]);
             pst_frame_keep(channel->edge, frame, first);
         }
     }
@@ -439,7 +463,7 @@ void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut
     if (ctx == NULL)
         return;
     for (uint32_t i = 0; i < ctx->channel_out_count; i++)
-        cut_below(ctx->channels_out[i], cut);
+        cut_below(ctx->lane, ctx->channels_out[i], cut);
     ctx->lane->cut = cut;
     ctx->lane->state = LANE_SERVING;
 }
@@ -451,6 +475,41 @@ void pst_lane_commit_giver(struct run *run, const struct move *move, int64_t cut
         return;
     giving->cut = cut;
     giving->stop = true;
+}
+
+/* ---- what was lost ---- */
+
+struct losing {
+    struct walk walk;
+    uint64_t rows;
+};
+
+static int lost_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct losing *losing = argument;
+    const struct run *run = losing->walk.run;
+    const struct move *move = losing->walk.move;
+    (void)number;
+    for (uint32_t t = 0; t < run->partition_count[consumer]; t++) {
+        const struct pst_ctx *target = run->partitions[consumer][t];
+        const struct filter *filter = target != NULL ? target->filter : NULL;
+        for (uint32_t i = 0; filter != NULL && filter->taken != NULL && i < move->bucket_count; i++)
+            losing->rows += filter->taken[input][move->buckets[i]].lost;
+    }
+    return PST_OK;
+}
+
+bool pst_lane_lost(const struct run *run, const struct move *move, const uint64_t *numbers, uint64_t *ret_rows)
+{
+    const struct lane *lane = pst_lane_of(run, move);
+    struct losing losing = {.walk = {.run = (struct run *)(uintptr_t)run, .move = move}};
+    (void)pst_routes_visit(run, move->operator_index, move->to, lost_route, &losing);
+    for (uint32_t i = 0; lane != NULL && numbers != NULL && i < move->bucket_count; i++) {
+        uint64_t first = lane->first[move->buckets[i]];
+        losing.rows += first > numbers[i] ? first - numbers[i] : 0;
+    }
+    *ret_rows = losing.rows;
+    return lane == NULL || numbers != NULL;
 }
 
 /* ---- one way again ---- */

@@ -117,6 +117,7 @@ struct
     uint64_t joined_bytes; /* since the last on_time() */
     int64_t from;          /* INSTALLED: from here on it has all that its buckets put out */
     int64_t cut;           /* SERVING: what is below it the giver puts out */
+    uint64_t *first;       /* by bucket, from INSTALLED on: rows of a lower number it has not put out */
     atomic_bool overflow;  /* M5 */
     int error;             /* FAILED: why */
     char why[100];
@@ -138,6 +139,8 @@ struct giving { /* the giver's */
     _Atomic uint64_t pause_ns_max;            /* of a step, for images and digests */
     bool stop; /* it is an owner no more from the first end of an epoch at or above `cut` on */
     int64_t cut, stopped_at;
+    uint64_t
+        *numbers; /* by place in the move's buckets, once stopped or ended: rows of a lower number it has put out */
     atomic_bool given, stopped,
         ended; /* given: all of it is on the way. ended: before it has come to the one or the other */
     int error;
@@ -164,6 +167,11 @@ struct branch { /* of a route: rows of these buckets go to a lane, too */
 struct taken {     /* of a producer's bucket */
     uint64_t next; /* the number above the highest that was taken at or above the cut */
     int64_t cut;   /* below it the giver alone puts out, be it after what the lane has put out above it */
+    /* Each of the two sends rows in the order of their numbers and leaves none out, so these say what has come before: from the commit on,
+     * the lowest number that has come from the lane, and the numbers above the highest from each. */
+    uint64_t lane_first, lane_next, giver_next;
+    uint64_t lost; /* rows that were not taken, and had not come before */
+    uint32_t lane; /* its partition */
 };
 
 struct filter {                /* of what comes to an instance */
@@ -189,6 +197,12 @@ bool pst_lane_overflows(const struct run *run, const struct move *move);        
 void pst_lane_commit_downstream(struct run *run, const struct move *move, int64_t cut);
 void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut);
 void pst_lane_commit_giver(struct run *run, const struct move *move, int64_t cut);
+/* Rows of the moved buckets that are lost, as far as this node can know it, once settled and before that is released. A row has a number
+ * of its bucket, and what is sent comes (a link's messages are numbered, too), so these are all there are:
+ *   - the taker knows which it did not put out, and is told what the giver did (giving->numbers): what lies between is lost;
+ *   - a downstream throws away what it has taken from the other one: what that one has not sent is lost.
+ * numbers: as many as the move's buckets; NULL: nobody has said them. False: it cannot be known here. */
+bool pst_lane_lost(const struct run *run, const struct move *move, const uint64_t *numbers, uint64_t *ret_rows);
 /* The giver has stopped: rows go one way, and what came twice has come. */
 void pst_lane_release_upstream(struct run *run, const struct move *move);
 void pst_lane_release_downstream(struct run *run, const struct move *move);
@@ -209,6 +223,8 @@ bool pst_lane_settled(const struct run *run, const struct move *move, int64_t un
 int pst_partition_turn(struct pst_ctx *ctx, bool *ret_any);
 /* A turn's worth of what is not its own any more is forgotten; true: it was. */
 bool pst_partition_wipe(struct pst_ctx *ctx);
+void pst_giver_done(struct pst_ctx *ctx); /* it puts out nothing more of the move's buckets: says up to where it did */
+void pst_lane_keeps_back(struct pst_ctx *ctx, const struct view *view); /* rows that are the giver's */
 /* The giver hands over what there is room for; true: it did. */
 bool pst_giver_copy(struct pst_ctx *ctx);
 /* It has more to hand over here, where the open epoch has had no row; `closed`: it will have none beyond those that are here. */

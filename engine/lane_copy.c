@@ -299,6 +299,7 @@ static void arrive(struct pst_ctx *ctx)
         return;
     }
     lane->from = ctx->now;
+    memcpy(lane->first, ctx->numbers, ctx->node->bucket_count * sizeof *lane->first);
     ctx->sums = NULL;
     atomic_store_explicit(&lane->state, LANE_INSTALLED, memory_order_release);
     ctx->run->world->wake(ctx->run->world->self, 0);

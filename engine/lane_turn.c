@@ -39,6 +39,13 @@ static void owned_drop(struct pst_ctx *ctx, uint32_t bucket)
     ctx->marked[bucket] = 0;
 }
 
+void pst_giver_done(struct pst_ctx *ctx)
+{
+    struct giving *giving = ctx->giving;
+    for (uint32_t i = 0; i < giving->move->bucket_count; i++)
+        giving->numbers[i] = ctx->numbers[giving->move->buckets[i]];
+}
+
 static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
 {
     const struct move *move = giving->move;
@@ -64,6 +71,7 @@ static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
     held_filter(ctx);
     ctx->wipes = true;
     ctx->wipe_next = 0;
+    pst_giver_done(ctx);
     giving->stopped_at = ctx->now;
     atomic_store_explicit(&giving->stopped, true, memory_order_release);
     return PST_OK;
@@ -128,8 +136,21 @@ void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first
     frame->row_count -= first;
 }
 
-static bool wanted(struct filter *filter, const struct edge *edge, const struct frame *frame, uint32_t row)
+static void came(struct taken *taken, bool of_lane, uint64_t number, bool is_new)
 {
+    bool of_lane_before = number >= taken->lane_first && number < taken->lane_next;
+    bool before = of_lane ? number < taken->giver_next : of_lane_before;
+    uint64_t *next = of_lane ? &taken->lane_next : &taken->giver_next;
+    taken->lost += !is_new && !before;
+    if (of_lane && number < taken->lane_first)
+        taken->lane_first = number;
+    if (number >= *next)
+        *next = number + 1;
+}
+
+static bool wanted(struct filter *filter, const struct channel *channel, const struct frame *frame, uint32_t row)
+{
+    const struct edge *edge = channel->edge;
     if (frame->time[row] < filter->from)
         return false;
     if (filter->gone != NULL && !edge->broadcast && filter->gone[edge->keyed ? frame->bucket[row] : 0] != 0)
@@ -139,17 +160,19 @@ static bool wanted(struct filter *filter, const struct edge *edge, const struct 
     struct taken *taken = &filter->taken[edge->input][frame->producer[row] - 1];
     if (frame->time[row] < taken->cut)
         return true;
-    if (frame->number[row] < taken->next)
-        return false; /* M4 */
-    taken->next = frame->number[row] + 1;
-    return true;
+    bool is_new = frame->number[row] >= taken->next; /* M4 */
+    if (taken->cut != INT64_MIN)
+        came(taken, channel->from == taken->lane, frame->number[row], is_new);
+    if (is_new)
+        taken->next = frame->number[row] + 1;
+    return is_new;
 }
 
 void pst_frame_filter(struct pst_ctx *ctx, const struct channel *channel, struct frame *frame)
 {
     uint32_t to = frame->cursor, row_count = frame->row_count, from = to;
     for (uint32_t row = to; row <= row_count; row++) {
-        if (row < row_count && wanted(ctx->filter, channel->edge, frame, row)) /* asked once a row: it counts */
+        if (row < row_count && wanted(ctx->filter, channel, frame, row)) /* asked once a row: it counts */
             continue;
         if (from != to)
             pst_frame_rows_move(channel->edge, frame, to, frame, from, row - from);

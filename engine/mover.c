@@ -50,6 +50,7 @@ static void answer(struct pst_node *node, struct hosted *hosted, Pst__Step step,
     body.step = step;
     body.time = time;
     body.why = (char *)(uintptr_t)why;
+    body.rows_lost = step == PST__STEP__SETTLE ? hosted->mover->rows_lost : 0;
     tell(node, hosted, &body);
 }
 
@@ -190,6 +191,9 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
         admit(mover, body);
     if (body->step == PST__STEP__PREPARE && !mover->prepared)
         return; /* refused */
+    mover->numbered = body->step == PST__STEP__SETTLE && body->n_numbers == mover->move.bucket_count;
+    if (mover->numbered)
+        memcpy(mover->numbers, body->numbers, body->n_numbers * sizeof *mover->numbers);
     mover->told = body->step;
     mover->time = body->time;
     node->any = true;
@@ -254,6 +258,13 @@ static int know(struct hosted *hosted)
     return rc;
 }
 
+static void count_lost(struct mover *mover, const struct run *run)
+{
+    uint64_t rows;
+    bool known = pst_lane_lost(run, &mover->move, mover->numbered ? mover->numbers : NULL, &rows);
+    mover->rows_lost = known || rows != 0 ? 1 + rows : 0;
+}
+
 /* PST_EAGAIN: it is answered later. */
 static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
 {
@@ -291,6 +302,7 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
         pst_lane_release_upstream(run, &mover->move);
         break;
     case PST__STEP__SETTLE:
+        count_lost(mover, run);
         pst_lane_release_downstream(run, &mover->move);
         break;
     case PST__STEP__JOIN:
@@ -396,12 +408,15 @@ static void stopped(struct pst_node *node, struct hosted *hosted)
     struct giving *giving = pst_lane_giving(&hosted->run, &mover->move);
     if (!mover->left || giving == NULL)
         return;
-    if (atomic_load_explicit(&giving->stopped, memory_order_acquire))
-        answer(node, hosted, PST__STEP__LEAVE, giving->stopped_at, "");
-    else if (atomic_load_explicit(&giving->ended, memory_order_acquire))
-        answer(node, hosted, PST__STEP__LEAVE, INT64_MAX, "");
-    else
+    bool left = atomic_load_explicit(&giving->stopped, memory_order_acquire);
+    if (!left && !atomic_load_explicit(&giving->ended, memory_order_acquire))
         return;
+    Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    body.step = PST__STEP__LEAVE;
+    body.time = left ? giving->stopped_at : INT64_MAX;
+    body.numbers = giving->numbers;
+    body.n_numbers = mover->move.bucket_count;
+    tell(node, hosted, &body);
     mover->left = false;
 }
 

@@ -13,9 +13,9 @@
  *                                                               when all are in, worked off, and compared
  *   LISTEN    downstreams hear the lane from the cut on         } decided: the store has it; from here it only goes forward
  *   SPEAK     the lane puts out from the cut on                 }
- *   LEAVE     the giver stops at the cut                        STOPPED: where it did
+ *   LEAVE     the giver stops at the cut                        STOPPED: where it did, and up to which numbers it has put out
  *   RELEASE   upstreams send one way
- *   SETTLE    what comes twice has come; it is forgotten
+ *   SETTLE    what comes twice has come; it is forgotten        how many rows were lost: none, or something is wrong
  *   JOIN      the lane becomes a part of another partition      } where it is to
  *   REROUTE   upstreams send there by themselves                }
  *   DRAIN     all that was sent before has come                 }
@@ -50,6 +50,9 @@ struct mover { /* of a hosted run: the move that it takes part in */
     uint64_t waits_ns;    /* SETTLE, DRAIN: when it is looked at again */
     uint64_t progress_ns; /* COPY: when it was told last */
     bool handed, caught_up, left, joins, refused;
+    uint64_t numbers[PST_BUCKETS_MAX]; /* SETTLE: of the giver */
+    bool numbered;                     /* they were said */
+    uint64_t rows_lost;                /* 1 + so many; 0: not counted */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1]; /* ADMIT */
     uint32_t workers;
     Pst__Control *know; /* KNOW: in the arena. NULL: there is none */
@@ -89,7 +92,8 @@ struct portions {
     char why[400];
     /* what was done, back included */
     uint32_t moves;
-    uint64_t buckets, bytes, longest_pause_ns;
+    uint64_t buckets, bytes, longest_pause_ns, rows_lost;
+    bool uncounted; /* of one of them it is not known how many rows were lost */
 };
 
 struct moving { /* of a graph that runs */
@@ -106,6 +110,10 @@ struct moving { /* of a graph that runs */
     int64_t time, taken_at; /* time: of the step */
     uint64_t begun_ns, deadline_ns;
     uint64_t bytes, bytes_total, longest_pause_ns; /* of its copy, as the giver said last */
+    uint64_t *numbers;                             /* as the giver has left; NULL: it has not, or did not say */
+    size_t number_count;
+    uint64_t rows_lost;
+    uint32_t counted_on; /* nodes that have said how many */
     char why[240];
     pst_move_cause refusal; /* what `refused` stands for */
     struct order *order;    /* the command that it is of; NULL: of none any more */

@@ -51,6 +51,7 @@ void pst_moves_end(struct graph_record *record)
     if (record->moving != NULL) {
         pst_order_forget(record->moving);
         layouts_free(record->moving);
+        pst_free(record->moving->numbers);
     }
     pst_free(record->moving);
     record->moving = NULL;
@@ -352,6 +353,10 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
         body.address = (char *)(uintptr_t)admitted->address;
         body.workers = admitted->workers;
     }
+    if (stage->step == PST__STEP__SETTLE) {
+        body.numbers = moving->numbers;
+        body.n_numbers = moving->number_count;
+    }
     body.time = moving->time;
     message.graph = record->start->graph;
     message.incarnation = record->start->incarnation;
@@ -529,7 +534,8 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->time = moving->taken_at = INT64_MIN;
     moving->refused = false;
     moving->why[0] = '\0';
-    moving->bytes = moving->longest_pause_ns = 0;
+    moving->bytes = moving->longest_pause_ns = moving->rows_lost = 0;
+    moving->number_count = moving->counted_on = 0;
     moving->begun_ns = now_ns(node);
     moving->deadline_ns = moving->begun_ns + deadline_ns;
     moving->writes = true;
@@ -584,6 +590,34 @@ static void stage_next(struct pst_node *node, struct graph_record *record)
     stage_tell(node, record);
 }
 
+/* Where up to which number the giver has put out each bucket's rows: the taker compares it with where it began. */
+static void left(struct moving *moving, const Pst__MoveStep *body)
+{
+    uint64_t *numbers = pst_malloc(body->n_numbers * sizeof *numbers);
+    if (numbers == NULL)
+        return; /* then it is not known whether rows were lost */
+    memcpy(numbers, body->numbers, body->n_numbers * sizeof *numbers);
+    pst_free(moving->numbers);
+    moving->numbers = numbers;
+    moving->number_count = body->n_numbers;
+}
+
+/* It is in the record from now on, and in the store with the next step. Rows that are known to be lost count though a node has not
+ * said it. */
+static void settled(struct pst_node *node, struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    uint32_t parts = 0;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        parts += moving->part[i];
+    bool counted = moving->counted_on == parts || moving->rows_lost != 0;
+    record_of(moving->now)->rows_lost = counted ? 1 + moving->rows_lost : 0;
+    if (moving->rows_lost != 0)
+        pst_node_log(node, "graph %s, move %llu: %llu rows were lost: results behind operator %s are not complete",
+                     record->start->graph, (unsigned long long)moving->now->message->move,
+                     (unsigned long long)moving->rows_lost, record_of(moving->now)->operator_id);
+}
+
 static void stage_done(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
@@ -603,6 +637,8 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
         body->since = moving->time;
     if (stage->step == PST__STEP__COPY)
         body->latest = moving->taken_at;
+    if (stage->step == PST__STEP__SETTLE)
+        settled(node, record);
     for (uint32_t cause = 0; cause < PST_MOVE_CAUSE_COUNT; cause++)
         if ((stage->causes & 1u << cause) != 0)
             changed |= caused(node, record, (pst_move_cause)cause, "");
@@ -691,6 +727,12 @@ void pst_moves_on(struct pst_node *node, struct graph_record *record, const char
         }
         return;
     } else if (body->step == stage->step) {
+        if (body->rows_lost != 0 && !moving->acked[index]) {
+            moving->rows_lost += body->rows_lost - 1;
+            moving->counted_on++;
+        }
+        if (body->n_numbers != 0)
+            left(moving, body);
         moving->acked[index] = true;
         if (stage->latest && body->time > moving->time)
             moving->time = body->time;

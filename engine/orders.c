@@ -17,7 +17,8 @@ struct order {
     char node[PST_CONTROL_NAME_BYTES_MAX + 1]; /* MOVE, DRAIN; of its own accord: GRAPH/OPERATOR */
     uint32_t graphs;                           /* that work for it */
     uint32_t wishes, moves;                    /* done; each of the former is one of the latter, or several */
-    uint64_t buckets, bytes, longest_pause_ns, begun_ns;
+    uint64_t buckets, bytes, longest_pause_ns, begun_ns, rows_lost;
+    bool uncounted;       /* of a move it is not known how many rows were lost */
     uint64_t deadline_ns; /* of each move */
     struct piece {        /* by bucket: its part of what its partition did and had. NULL: nobody knows */
         double busy, state_bytes;
@@ -242,20 +243,29 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
 
 /* ---- an order ---- */
 
+/* A number, or that there is none. */
+static const char *lost_text(char text[24], bool counted, uint64_t rows, bool json)
+{
+    (void)snprintf(text, 24, "%" PRIu64, rows);
+    return counted ? text : json ? "null" : "not counted";
+}
+
 static void answer(struct pst_node *node, struct order *order)
 {
     struct peer *peer = pst_peer_by_id(node, order->asked_by);
     double seconds = (double)(now_ns(node) - order->begun_ns) / 1e9, pause = (double)order->longest_pause_ns / 1e9;
-    char text[400];
+    char text[400], lost[24];
+    const char *rows_lost = lost_text(lost, !order->uncounted, order->rows_lost, order->json);
     if (order->asked_by == 0)
-        pst_node_log(node, "%s, autoscale: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s%s%s", order->node,
-                     order->moves, order->buckets, order->bytes, seconds, order->error != PST_OK ? ": " : "",
-                     order->error != PST_OK ? order->why : "");
+        pst_node_log(node, "%s, autoscale: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, rows lost %s%s%s",
+                     order->node, order->moves, order->buckets, order->bytes, seconds, rows_lost,
+                     order->error != PST_OK ? ": " : "", order->error != PST_OK ? order->why : "");
     (void)snprintf(text, sizeof text,
                    order->json ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
-                                 ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"error\":null}\n"
-                               : "%u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, longest pause %.6f s\n",
-                   order->moves, order->buckets, order->bytes, seconds, pause);
+                                 ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s,\"error\":null}\n"
+                               : "%u moves, %" PRIu64 " buckets, %" PRIu64
+                                 " bytes, %.3f s, longest pause %.6f s, rows lost %s\n",
+                   order->moves, order->buckets, order->bytes, seconds, pause, rows_lost);
     if (peer != NULL)
         pst_admin_reply(node, peer, order->request, order->error, order->error == PST_OK ? text : NULL,
                         order->error == PST_OK ? NULL : order->why);
@@ -316,6 +326,18 @@ static void go_on(struct pst_node *node, struct graph_record *record)
                               : pst_error_sentence(rc));
 }
 
+/* Nothing more moves: whoever asked is to look first. */
+static void lost_tell(struct pst_node *node, struct graph_record *record)
+{
+    const Pst__Control *last = record->past[record->past_count - 1]->message;
+    char why[300];
+    (void)snprintf(why, sizeof why,
+                   "%" PRIu64 " rows were lost in move %.100s/%" PRIu64
+                   ": what comes out behind operator `%.60s` is not complete. Please report it",
+                   last->move_record->rows_lost - 1, record->start->graph, last->move, last->move_record->operator_id);
+    leave(node, record, PST_EINTERNAL, why);
+}
+
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct order *order = record->moving->order;
@@ -327,6 +349,12 @@ void pst_order_on(struct pst_node *node, struct graph_record *record, int error,
         order->bytes += did->bytes;
         order->longest_pause_ns =
             did->longest_pause_ns > order->longest_pause_ns ? did->longest_pause_ns : order->longest_pause_ns;
+        order->rows_lost += did->rows_lost;
+        order->uncounted |= did->uncounted;
+    }
+    if (did->rows_lost != 0) {
+        lost_tell(node, record);
+    } else if (error == PST_OK) {
         go_on(node, record);
     } else {
         leave(node, record, error, why);
@@ -608,16 +636,19 @@ static void past_line(const struct past *past, bool json, struct pst_text *out)
                           body->from_node, body->into_partition != 0 ? body->into_partition - 1 : body->to_partition,
                           body->to_node, step);
     (void)pst_text_json(out, aborted ? body->sentence : NULL);
+    char lost[24];
     (void)pst_text_printf(out,
                           ",\"buckets\":%zu,\"owner_epoch\":%u,\"bytes\":%" PRIu64
-                          ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f}",
+                          ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s}",
                           body->n_buckets, body->owner_epoch, body->bytes, (double)body->nanoseconds / 1e9,
-                          (double)body->longest_pause_ns / 1e9);
+                          (double)body->longest_pause_ns / 1e9,
+                          lost_text(lost, body->rows_lost != 0, body->rows_lost - 1, true));
 }
 
 static void past_more(const struct past *past, struct pst_text *out)
 {
     const Pst__MoveRecord *body = past->message->move_record;
+    char lost[24];
     (void)pst_text_printf(
         out, "  owner epoch %u, incarnation %" PRIu64 "\n  %" PRIu64 " bytes, %.3f s, longest pause %.6f s\n",
         body->owner_epoch, past->message->incarnation, body->bytes, (double)body->nanoseconds / 1e9,
@@ -628,6 +659,9 @@ static void past_more(const struct past *past, struct pst_text *out)
         (void)pst_text_printf(out, "  copied at event time %" PRId64 "\n", body->latest);
     if (body->step == PST_MOVE_COMMITTED || body->step == PST_MOVE_DONE)
         (void)pst_text_printf(out, "  cut at event time %" PRId64 "\n", body->cut);
+    if (body->step == PST_MOVE_DONE)
+        (void)pst_text_printf(out, "  rows lost %s\n",
+                              lost_text(lost, body->rows_lost != 0, body->rows_lost - 1, false));
 }
 
 /* `GRAPH/NUMBER` of what there is; NULL: it is none. */

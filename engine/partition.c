@@ -533,6 +533,8 @@ static int step_end(struct pst_ctx *ctx, int64_t watermark, enum end end)
     if (ctx->sink != NULL && rc == PST_OK)
         rc = pst_sink_flush(ctx->run, ctx->sink);
     ctx->ended = true;
+    if (ctx->giving != NULL && !atomic_load_explicit(&ctx->giving->stopped, memory_order_relaxed))
+        pst_giver_done(ctx);
     if (ctx->giving != NULL)
         atomic_store_explicit(&ctx->giving->ended, true, memory_order_release);
     pst_join_ended(ctx);

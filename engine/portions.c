@@ -57,6 +57,8 @@ static void count(struct portions *portions, const Pst__MoveRecord *last)
     portions->moves++;
     portions->buckets += last->n_buckets;
     portions->bytes += last->bytes;
+    portions->rows_lost += last->rows_lost != 0 ? last->rows_lost - 1 : 0;
+    portions->uncounted |= last->rows_lost == 0;
     if (portions->longest_pause_ns < last->longest_pause_ns)
         portions->longest_pause_ns = last->longest_pause_ns;
     for (size_t i = 0; i < last->n_buckets && !portions->back; i++)
@@ -89,7 +91,7 @@ void pst_portions_on(struct pst_node *node, struct graph_record *record, int err
     bool goes_on = record->state == GRAPH_RUNNING && !pst_moves_any_ended(record);
     if (error == PST_OK) {
         count(portions, record->past[record->past_count - 1]->message->move_record);
-        bool more = portions->rest.count != 0;
+        bool more = portions->rest.count != 0 && portions->rows_lost == 0;
         if (more)
             error = goes_on ? next(node, record) : PST_EREFUSED;
         if (more && error == PST_OK)

@@ -517,8 +517,12 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
     const struct output *out = &ctx->outputs[output];
     struct run *run = ctx->run;
     struct scratch *scratch = run->workers[ctx->worker].scratch;
-    if (view->row_count == 0 || pst_is_the_givers(ctx))
+    if (view->row_count == 0)
         return PST_OK;
+    if (pst_is_the_givers(ctx)) {
+        pst_lane_keeps_back(ctx, view);
+        return PST_OK;
+    }
     pst_count(&ctx->gauge.rows_out, view->row_count);
     for (uint32_t i = 0; i < out->stage_count; i++) {
         int rc = stage_run(out->stages[i], &out->plan->schema, view);

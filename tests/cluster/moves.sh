@@ -25,7 +25,7 @@ err 'no graph that runs has an operator `plug_load`'
 feed
 spec "Query 1" 0 submit "$LOAD" --input stream "${sets[@]}"
 spec "two partitions become four" 0 scale plug_load 4
-out '^2 moves, 32 buckets, [0-9]+ bytes, [0-9.]+ s, longest pause [0-9.]+ s$'
+out '^2 moves, 32 buckets, [0-9]+ bytes, [0-9.]+ s, longest pause [0-9.]+ s, rows lost 0$'
 no_err
 spec "status shows them" 0 status load
 out '^load: running, incarnation 1$'
@@ -33,7 +33,7 @@ expect "four partitions" test "$(grep -c '^  plug_load/' .out)" -eq 4
 expect "of sixteen buckets each" test "$(grep -c '^  plug_load/.*, 16 buckets$' .out)" -eq 4
 from=$(sed -n 's|^  \(plug_load/[0-9]*\) on n[23], .*|\1|p' .out | head -n 1)
 spec "one of them goes to the first node" 0 move "$from" n1 --json
-json 'd["moves"] == 1 and d["buckets"] == 16 and d["seconds"] > 0 and d["bytes"] > 0 and d["error"] is None'
+json 'd["moves"] == 1 and d["buckets"] == 16 and d["seconds"] > 0 and d["bytes"] > 0 and d["rows_lost"] == 0 and d["error"] is None'
 spec "it is there, under another number" 0 status load --json
 json 'sum(p["buckets"] for p in d["graphs"][0]["places"] if p["operator"] == "plug_load") == 64'
 json "\"$from\".split('/')[1] not in [str(p[\"partition\"]) for p in d['graphs'][0]['places'] if p['operator'] == 'plug_load']"
@@ -76,6 +76,9 @@ spec "what has moved" 0 migration ls
 out '^load/1: plug_load/[0-9]+ on n[1-3] to [0-9]+ on n[1-3], 16 buckets, DONE$'
 spec "one of them" 0 migration show load/1 --json
 json 'd["moves"][0]["step"] == "DONE" and d["moves"][0]["owner_epoch"] == 2 and d["moves"][0]["bytes"] > 0'
+json 'd["moves"][0]["rows_lost"] == 0'
+spec "and all that there is to say" 0 migration show load/1
+out '^  rows lost 0$'
 spec "to fewer" 0 scale plug_load 2
 out '^2 moves, 32 buckets, '
 spec "there are two" 0 status load

@@ -48,6 +48,7 @@ static struct sample {
 static void *items[ITEMS], *texts[ITEMS], *more_texts[ITEMS];
 static void *edges[ITEMS];
 static uint32_t buckets[ITEMS];
+static uint64_t numbers[ITEMS];
 static char long_text[PST_CONTROL_TEXT_BYTES_MAX + 2], long_name[PST_CONTROL_NAME_BYTES_MAX + 2];
 
 static void list(void **of, void *item)
@@ -172,6 +173,9 @@ static void sample_moves(void)
     s->step.n_buckets = s->step.n_digests = 3;
     s->step.buckets = buckets;
     s->step.digests = (Pst__BucketDigest **)(void *)items;
+    s->step.n_numbers = 3;
+    s->step.numbers = numbers;
+    s->step.rows_lost = 1;
     s->step.lag_ns = -5;
     s->step.why = "über dem Maß";
     s->admin.n_arguments = 2;
@@ -204,6 +208,8 @@ static void sample(int body)
         list(items, &s->digest);
     for (uint32_t i = 0; i < ITEMS; i++)
         buckets[i] = i % PST_BUCKETS_MAX;
+    for (uint32_t i = 0; i < ITEMS; i++)
+        numbers[i] = UINT64_MAX - i;
     pst__control__init(&s->control);
     s->control.version = PST_CONTROL_VERSION;
     s->control.request = 77;
@@ -322,6 +328,9 @@ static void fields_come_out_as_they_went_in(void **state)
     assert_int_equal(step->lag_ns, -5);
     assert_int_equal(step->n_buckets, 3);
     assert_int_equal(step->buckets[2], 2);
+    assert_int_equal(step->n_numbers, 3);
+    assert_int_equal(step->numbers[2], UINT64_MAX - 2);
+    assert_int_equal(step->rows_lost, 1);
     assert_int_equal(step->n_digests, 3);
     assert_int_equal(step->digests[1]->bucket, PST_BUCKETS_MAX - 1);
     assert_int_equal(step->digests[1]->digest, UINT64_MAX);
@@ -606,6 +615,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a giver's partition", MOVE_STEP, s->step.from_partition = PST_BUCKETS_MAX + 1)                              \
     X("a taker's partition", MOVE_STEP, s->step.to_partition = PST_BUCKETS_MAX + 1)                                \
     X("too many buckets", MOVE_STEP, s->step.n_buckets = PST_BUCKETS_MAX + 1)                                      \
+    X("too many numbers", MOVE_STEP, s->step.n_numbers = PST_BUCKETS_MAX + 1)                                      \
     X("a bucket", MOVE_STEP, buckets[2] = PST_BUCKETS_MAX)                                                         \
     X("too many digests", MOVE_STEP, (s->step.n_digests = PST_BUCKETS_MAX + 1, s->digest.bucket = 0))              \
     X("a digest's bucket", MOVE_STEP, s->digest.bucket = PST_BUCKETS_MAX)                                          \
@@ -755,7 +765,10 @@ static void the_longest_lists_have_room(void **state)
     assert_int_not_equal(unpack_anyway(), PST_OK);
     sample(PST__CONTROL__BODY_MOVE_STEP);
     s->step.n_digests = PST_BUCKETS_MAX;
-    s->step.n_buckets = 0;
+    s->step.n_buckets = s->step.n_numbers = 0;
+    assert_int_equal(unpack_anyway(), PST_OK);
+    sample(PST__CONTROL__BODY_MOVE_STEP);
+    s->step.n_numbers = PST_BUCKETS_MAX;
     assert_int_equal(unpack_anyway(), PST_OK);
     sample(PST__CONTROL__BODY_START);
     s->place.operator_id = "a";

@@ -434,6 +434,16 @@ static void client_ask(struct cluster *cluster)
     client_send(client, &message);
 }
 
+static void loss_hear(struct cluster_client *client)
+{
+    const char *lost = strstr(client->says, "rows lost ");
+    bool none = lost != NULL && strcmp(lost, "rows lost 0\n") == 0;
+    client->counted += none;
+    client->uncounted += lost != NULL && strcmp(lost, "rows lost not counted\n") == 0;
+    client->lost += (lost != NULL && !none && strstr(lost, "not counted") == NULL) ||
+                    strstr(client->says, "rows were lost in move") != NULL;
+}
+
 static void client_hears(struct cluster *cluster, const Pst__Control *message)
 {
     struct cluster_client *client = &cluster->client;
@@ -472,6 +482,7 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
                           strstr(client->says, "0 moves") != client->says;
         client->cancelled += body->error == PST_OK && client->moving == CANCELS;
         client->refused += body->error != PST_OK;
+        loss_hear(client);
         client->error = PST_OK;
         return;
     }
