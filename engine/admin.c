@@ -32,6 +32,20 @@ void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request,
     reply(node, peer, request, error, &text, err);
 }
 
+void pst_admin_progress(struct pst_node *node, uint64_t asked_by, uint64_t request, const struct pst_text *text)
+{
+    struct peer *peer = pst_peer_by_id(node, asked_by);
+    Pst__AdminReply body = PST__ADMIN_REPLY__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    if (peer == NULL || peer->first != NULL || text->failed)
+        return;
+    body.progress = (ProtobufCBinaryData){text->count, (uint8_t *)text->bytes};
+    message.request = request;
+    message.body_case = PST__CONTROL__BODY_ADMIN_REPLY;
+    message.admin_reply = &body;
+    pst_peer_send(node, peer, &message);
+}
+
 static void graph_state_print(const struct graph_record *record, bool json, struct pst_text *out)
 {
     const char *state = pst_graph_state_names[record->state];
@@ -352,9 +366,23 @@ struct peer *pst_admin_taken(struct pst_node *node, const Pst__Control *message,
     return pst_peer_by_id(node, passed->peer);
 }
 
+/* One that is not the last: its place is kept. */
+static void back_before_last(struct pst_node *node, const Pst__Control *message)
+{
+    const struct passed *passed = message->request != 0 ? passed_find(node, message->request) : NULL;
+    const ProtobufCBinaryData *progress = &message->admin_reply->progress;
+    const struct pst_text text = {.bytes = (char *)progress->data, .count = progress->len};
+    if (passed != NULL)
+        pst_admin_progress(node, passed->peer, passed->peer_request, &text);
+}
+
 void pst_admin_back(struct pst_node *node, const Pst__Control *message)
 {
     Pst__Control copy = *message;
+    if (message->body_case == PST__CONTROL__BODY_ADMIN_REPLY && !message->admin_reply->last) {
+        back_before_last(node, message);
+        return;
+    }
     struct peer *peer = pst_admin_taken(node, message, &copy.request);
     if (peer != NULL)
         pst_peer_send(node, peer, &copy);
@@ -399,8 +427,11 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
 {
     const Pst__Admin *admin = message->admin;
     const char *verb = admin->arguments[0];
-    struct submission asked = {
-        .asked_by = peer->id, .request = message->request, .deadline_ns = admin->deadline_ns, .json = admin->json};
+    struct submission asked = {.asked_by = peer->id,
+                               .request = message->request,
+                               .deadline_ns = admin->deadline_ns,
+                               .json = admin->json,
+                               .progress = admin->progress};
     int rc = PST_EINVAL;
     if (node->duty == NULL) {
         rc = pst_admin_pass_on(node, peer, message, why);

@@ -54,6 +54,7 @@ static int ask(struct asking *asking)
     admin.body = (ProtobufCBinaryData){question->body_bytes, (uint8_t *)(uintptr_t)question->body};
     admin.json = question->json;
     admin.deadline_ns = question->deadline_ns;
+    admin.progress = question->progress != NULL;
     message.request = 2;
     message.body_case = PST__CONTROL__BODY_ADMIN;
     message.admin = &admin;
@@ -127,6 +128,12 @@ static int hear(struct asking *asking, const Pst__Control *message)
     if (message->body_case != PST__CONTROL__BODY_ADMIN_REPLY)
         return PST_EAGAIN; /* its welcome */
     const Pst__AdminReply *reply = message->admin_reply;
+    if (!reply->last && reply->progress.len != 0) {
+        if (asking->question->progress != NULL)
+            asking->question->progress(asking->question->argument, (const char *)reply->progress.data,
+                                       reply->progress.len);
+        return PST_EAGAIN;
+    }
     answer->error = reply->error;
     int rc = reply->out.len != 0 ? pst_text_add(&answer->out, (const char *)reply->out.data, reply->out.len) : PST_OK;
     if (rc == PST_OK && reply->err.len != 0)

@@ -1337,6 +1337,7 @@ void pst_coordinator_step(struct pst_node *node)
     bool silent = pst_election_silent_ns(node) != 0; /* then nothing can be decided, and it may be another's by now */
     duty->store->step(duty->store->self);
     pst_moves_step(node);
+    pst_orders_step(node);
     for (uint32_t i = 0; i < duty->graph_count; i++)
         if (duty->graphs[i]->committing && duty->graphs[i]->commit.rc != PST_EAGAIN)
             record_committed(node, duty->graphs[i]);

@@ -298,6 +298,9 @@ struct pst_question {
     uint64_t after_ns;           /* it is asked when so much time has passed */
     uint64_t timeout_ns;         /* without any answer; 0: it waits as long as the connection stands */
     atomic_int *interrupts;
+    /* NULL, or called when the node says how far it is: once in a while, perhaps never; by the step. */
+    void (*progress)(void *argument, const char *text, size_t byte_count);
+    void *argument;
 };
 struct pst_answer {
     int error; /* of what was asked */

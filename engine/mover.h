@@ -117,6 +117,9 @@ struct moving { /* of a graph that runs */
     char why[240];
     pst_move_cause refusal; /* what `refused` stands for */
     struct order *order;    /* the command that it is of; NULL: of none any more */
+    uint32_t order_index;   /* among its moves, from 1 */
+    uint64_t said_ns;       /* when whoever gave the order was told last how far it is, and what */
+    const char *said_phase; /* NULL: nothing yet */
     struct portions portions;
 };
 /* PST_ENOMEM; PST_EFULL: no number is free, or no room for one more node. Then nothing has begun. */
@@ -162,6 +165,11 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
 /* What was wanted last has been done, or given up. PST_OK: done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
+/* Whoever waits is told how far it is. */
+void pst_orders_step(struct pst_node *node);
+/* A move of what was wanted last; `more` than one will be needed for it, as is known by now. */
+void pst_order_begins(struct graph_record *record, uint32_t more);
+void pst_order_ends(struct pst_node *node, struct graph_record *record, bool done); /* of the move that still runs */
 /* Nobody is told: the coordinator ends. */
 void pst_order_forget(struct moving *moving);
 /* Moves of all graphs, or one: which is `GRAPH/NUMBER`. */
@@ -176,7 +184,7 @@ void pst_autoscale_free(struct autoscale *autoscale);
 /* The move that runs; false: none does. */
 struct move_view {
     uint64_t id;
-    const char *step;
+    const char *step, *phase; /* phase: in words, and in more than the record's steps */
     uint32_t operator_index, from, to, to_node, bucket_count;
     uint64_t bytes, bytes_total;
     double seconds;      /* since it began */

@@ -232,6 +232,17 @@ int pst_moves_changes(struct graph_record *record, struct pst_store_change *chan
     return PST_OK;
 }
 
+/* Of those that the record names, and what is between two of them, as somebody would say it who waits. */
+static const char *phase_of(const struct moving *moving, uint32_t step)
+{
+    bool copied = moving->bytes_total != 0 && moving->bytes >= moving->bytes_total;
+    return step == PST_MOVE_INTENT      ? "preparing"
+           : step == PST_MOVE_ABORTED   ? "giving up"
+           : step >= PST_MOVE_COMMITTED ? "handing over"
+           : copied                     ? "catching up"
+                                        : "copying";
+}
+
 bool pst_moves_view(const struct pst_node *node, const struct graph_record *record, struct move_view *ret_view)
 {
     const struct moving *moving = record->moving;
@@ -240,6 +251,7 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
     uint64_t now = now_ns(node);
     bool decided = record_of(moving->now)->step >= PST_MOVE_COMMITTED;
     *ret_view = (struct move_view){.id = moving->now->message->move,
+                                   .phase = phase_of(moving, record_of(moving->now)->step),
                                    .step = pst_move_step_name((pst_move_step)record_of(moving->now)->step),
                                    .operator_index = moving->operator_index,
                                    .from = moving->from,
@@ -397,6 +409,7 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
         if (moving->part[i])
             moving->known[i] = moving->now->message->move;
+    pst_order_ends(node, record, error == PST_OK);
     moving->now = NULL;
     moving->stage = NO_STAGE;
     pst_portions_on(node, record, error, why);
@@ -534,7 +547,7 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->time = moving->taken_at = INT64_MIN;
     moving->refused = false;
     moving->why[0] = '\0';
-    moving->bytes = moving->longest_pause_ns = moving->rows_lost = 0;
+    moving->bytes = moving->bytes_total = moving->longest_pause_ns = moving->rows_lost = 0;
     moving->number_count = moving->counted_on = 0;
     moving->begun_ns = now_ns(node);
     moving->deadline_ns = moving->begun_ns + deadline_ns;

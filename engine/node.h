@@ -434,6 +434,7 @@ struct submission {
     uint64_t asked_by, request;
     uint64_t deadline_ns; /* of each move that was asked for; 0: nothing was said */
     bool json, wait;
+    bool progress; /* whoever asks wants to hear how far it is */
 };
 /* Both are answered later, with PST_OK, when it has happened: it runs (`wait`: it has ended), it is cancelled. */
 int pst_coordinator_submit(struct pst_node *node, const struct submission *submission, struct pst_text *why);
@@ -505,6 +506,8 @@ int pst_admin_pass_on(struct pst_node *node, struct peer *peer, const Pst__Contr
 struct peer *pst_admin_taken(struct pst_node *node, const Pst__Control *message, uint64_t *ret_request);
 void pst_admin_reply(struct pst_node *node, struct peer *peer, uint64_t request, int error, const char *out,
                      const char *err);
+/* Not its answer yet, but how far it is; whoever does not read, or has gone, is told nothing. */
+void pst_admin_progress(struct pst_node *node, uint64_t asked_by, uint64_t request, const struct pst_text *text);
 void pst_admin_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);
 /* The coordinator has answered what was passed on to it. */
 void pst_admin_back(struct pst_node *node, const Pst__Control *message);

@@ -6,17 +6,19 @@
 #include <string.h>
 
 #define DEADLINE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
+#define PROGRESS_NS (UINT64_C(1000) * 1000 * 1000)
 
 enum kind { ORDER_MOVE = 1, ORDER_SCALE, ORDER_DRAIN, ORDER_REBALANCE };
 struct order {
     enum kind kind;
     uint64_t asked_by, request;
-    bool json;
+    bool json, progress;
     uint32_t operator_index, count;            /* SCALE: partitions that are wanted */
     struct wish wish;                          /* MOVE */
     char node[PST_CONTROL_NAME_BYTES_MAX + 1]; /* MOVE, DRAIN; of its own accord: GRAPH/OPERATOR */
     uint32_t graphs;                           /* that work for it */
     uint32_t wishes, moves;                    /* done; each of the former is one of the latter, or several */
+    uint32_t begun, wanted;                    /* moves; wanted: as far as it is known before; 0: it is not */
     uint64_t buckets, bytes, longest_pause_ns, begun_ns, rows_lost;
     bool uncounted;       /* of a move it is not known how many rows were lost */
     uint64_t deadline_ns; /* of each move */
@@ -273,6 +275,86 @@ static void answer(struct pst_node *node, struct order *order)
     pst_free(order);
 }
 
+/* ---- how far it is ---- */
+
+static void progress_line(const struct graph_record *record, const struct order *order, const struct move_view *view,
+                          const char *phase, struct pst_text *out)
+{
+    uint32_t index = record->moving->order_index;
+    const char *id = record->graph->nodes[view->operator_index].id;
+    (void)pst_text_printf(out, "move %u", index);
+    if (order->wanted >= index)
+        (void)pst_text_printf(out, " of %u", order->wanted);
+    (void)pst_text_printf(out, ": %s %u -> %u on node %s: %s", id, view->from, view->to,
+                          record->start->start->nodes[view->to_node], phase);
+    if (view->bytes_total != 0)
+        (void)pst_text_printf(out, ", %.1f of %.1f MB", (double)view->bytes / 1e6, (double)view->bytes_total / 1e6);
+    (void)pst_text_printf(out, ", %.1f s", view->seconds);
+    if (view->seconds_left >= 0)
+        (void)pst_text_printf(out, ", up to %.1f s left", view->seconds_left);
+}
+
+static void progress_json(const struct graph_record *record, const struct order *order, const struct move_view *view,
+                          const char *phase, struct pst_text *out)
+{
+    uint32_t index = record->moving->order_index;
+    (void)pst_text_printf(out, "{\"schema_version\":1,\"progress\":{\"move\":%u,\"moves\":", index);
+    (void)pst_text_printf(out, order->wanted >= index ? "%u" : "null", order->wanted);
+    (void)pst_text_printf(
+        out, ",\"id\":\"%s/%" PRIu64 "\",\"operator\":\"%s\",\"from_partition\":%u,\"to_partition\":%u",
+        record->start->graph, view->id, record->graph->nodes[view->operator_index].id, view->from, view->to);
+    (void)pst_text_printf(out,
+                          ",\"to_node\":\"%s\",\"phase\":\"%s\",\"bytes\":%" PRIu64 ",\"bytes_total\":%" PRIu64
+                          ",\"seconds\":%.3f,\"seconds_left_max\":",
+                          record->start->start->nodes[view->to_node], phase, view->bytes, view->bytes_total,
+                          view->seconds);
+    (void)pst_text_printf(out, view->seconds_left >= 0 ? "%.3f}}" : "null}}", view->seconds_left);
+}
+
+/* phase: another one than the move shows; NULL: that one. */
+static void progress_tell(struct pst_node *node, struct graph_record *record, const char *phase)
+{
+    struct moving *moving = record->moving;
+    const struct order *order = moving->order;
+    struct move_view view;
+    struct pst_text text = {0};
+    if (order == NULL || !order->progress || !pst_moves_view(node, record, &view))
+        return;
+    phase = phase != NULL ? phase : view.phase;
+    uint64_t due_ns = moving->said_ns + PROGRESS_NS, now = now_ns(node);
+    bool same = moving->said_phase != NULL && strcmp(moving->said_phase, phase) == 0;
+    if (same && now < due_ns) {
+        (void)node->world->alarm(node->world->self, 0, due_ns);
+        return;
+    }
+    moving->said_phase = phase;
+    moving->said_ns = now;
+    (void)node->world->alarm(node->world->self, 0, now + PROGRESS_NS);
+    (order->json ? progress_json : progress_line)(record, order, &view, phase, &text);
+    pst_admin_progress(node, order->asked_by, order->request, &text);
+    pst_text_fini(&text);
+}
+
+void pst_orders_step(struct pst_node *node)
+{
+    for (uint32_t i = 0; i < node->duty->graph_count; i++)
+        if (node->duty->graphs[i]->moving != NULL)
+            progress_tell(node, node->duty->graphs[i], NULL);
+}
+
+void pst_order_begins(struct graph_record *record, uint32_t more)
+{
+    struct order *order = record->moving->order;
+    record->moving->order_index = ++order->begun;
+    record->moving->said_phase = NULL;
+    order->wanted += order->wanted != 0 ? more : 0;
+}
+
+void pst_order_ends(struct pst_node *node, struct graph_record *record, bool done)
+{
+    progress_tell(node, record, done ? "done" : "given up");
+}
+
 /* A graph has no more to do for it. */
 static void leave(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
@@ -370,6 +452,7 @@ static struct order *order_new(const struct pst_node *node, const struct submiss
     order->asked_by = asked->asked_by;
     order->request = asked->request;
     order->json = asked->json;
+    order->progress = asked->progress;
     order->deadline_ns = asked->deadline_ns != 0 ? asked->deadline_ns : DEADLINE_NS;
     order->begun_ns = now_ns(node);
     return order;
@@ -470,6 +553,7 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
     (void)snprintf(order->node, sizeof order->node, "%s", to);
     order->wish =
         (struct wish){n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node, NULL};
+    order->wanted = 1;
     begin(node, record, order);
     return PST_OK;
 }
@@ -495,6 +579,7 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
         return PST_ENOMEM;
     order->operator_index = n;
     order->count = count;
+    order->wanted = count > now ? count - now : now - count;
     begin(node, record, order);
     return PST_OK;
 }
@@ -532,6 +617,16 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
     return PST_OK;
 }
 
+/* Of those that can move. */
+static uint32_t partitions_on(const struct graph_record *record, const char *name)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < record->moving->layout_count; n++)
+        for (uint32_t p = 0; record->moving->layouts[n] != NULL && p < record->moving->layouts[n]->partition_count; p++)
+            count += owned(record, n, p) != 0 && strcmp(node_of(record, n, p), name) == 0;
+    return count;
+}
+
 /* Every graph that runs works for it. */
 static int begin_all(struct pst_node *node, struct order *order, struct pst_text *why)
 {
@@ -551,8 +646,10 @@ static int begin_all(struct pst_node *node, struct order *order, struct pst_text
         return PST_EREFUSED;
     }
     order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         working[i]->moving->order = order;
+        order->wanted += order->kind == ORDER_DRAIN ? partitions_on(working[i], order->node) : 0;
+    }
     for (uint32_t i = 0; i < count; i++)
         go_on(node, working[i]);
     if (--order->graphs == 0)

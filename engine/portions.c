@@ -28,6 +28,8 @@ static int next(struct pst_node *node, struct graph_record *record)
     struct portions *portions = &record->moving->portions;
     struct wish portion = portions->rest;
     portion.count = portion_count(node, record, &portions->rest);
+    bool first = portions->gone_count == 0 && !portions->back;
+    pst_order_begins(record, first ? (portions->rest.count - 1) / portion.count : portions->back);
     int rc = pst_moves_begin(node, record, &portion, portions->deadline_ns);
     if (rc != PST_OK)
         return rc;

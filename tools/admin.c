@@ -9,6 +9,7 @@ enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30, DEADLINE_SECONDS_MAX = 24 * 60 *
 struct asked {
     const char *arguments[ARGUMENTS_MAX];
     struct pst_question question;
+    void (*ended)(void *argument); /* of the question, which has its answer; NULL: nobody minds */
 };
 
 int pst_answer_show(const struct pst_call *call, int rc, const struct pst_answer *answer)
@@ -72,7 +73,10 @@ static int ask(const struct pst_call *call, struct asked *asked)
     if (exit_code == PST_EXIT_OK) {
         struct pst_answer answer;
         asked->question.arguments = asked->arguments;
-        exit_code = pst_answer_show(call, pst_asker_ask(&asker, &asked->question, &answer), &answer);
+        int rc = pst_asker_ask(&asker, &asked->question, &answer);
+        if (asked->ended != NULL)
+            asked->ended(asked->question.argument);
+        exit_code = pst_answer_show(call, rc, &answer);
         pst_answer_fini(&answer);
     }
     pst_asker_fini(&asker);
@@ -238,12 +242,49 @@ const struct pst_verb pst_verb_ls = {
 
 /* ---- what moves partitions ---- */
 
+struct moving {
+    const struct pst_call *call;
+    bool shown; /* a line stands on the terminal */
+};
+
+static void moving_clear(void *argument)
+{
+    struct moving *moving = argument;
+    if (moving->shown)
+        fprintf(stderr, "\r\033[K");
+    moving->shown = false;
+    (void)fflush(stderr);
+}
+
+/* Objects go where the last one goes. */
+static void moving_show(void *argument, const char *text, size_t byte_count)
+{
+    struct moving *moving = argument;
+    if (moving->call->json) {
+        pst_print(text, byte_count);
+        pst_print("\n", 1);
+        (void)fflush(stdout);
+    } else if (moving->call->terminal_err) {
+        size_t columns = pst_terminal_columns() - 1;
+        fprintf(stderr, "\r%.*s\033[K", (int)(byte_count < columns ? byte_count : columns), text);
+        (void)fflush(stderr);
+        moving->shown = true;
+    } else {
+        fprintf(stderr, "penstock: %.*s\n", (int)byte_count, text);
+    }
+}
+
 static int moving_run(const struct pst_call *call)
 {
     uint64_t seconds;
+    struct moving moving = {.call = call};
+    bool progress = pst_call_flag(call, "progress") != NULL, terminal = call->terminal_err && !call->json;
     if (!pst_call_number(call, "deadline", 1, DEADLINE_SECONDS_MAX, 0, &seconds))
         return PST_EXIT_USAGE;
-    struct asked asked = {.question.deadline_ns = seconds * 1000 * 1000 * 1000};
+    struct asked asked = {.question.deadline_ns = seconds * 1000 * 1000 * 1000, .question.argument = &moving};
+    if (!call->quiet && (progress || terminal))
+        asked.question.progress = moving_show;
+    asked.ended = moving_clear;
     return plain_ask(call, &asked);
 }
 
@@ -255,6 +296,10 @@ static const struct pst_flag moving_flags[] = {
      "beginning; 60 where nothing is said. Buckets change their owner at the ends of epochs: a stream that comes as "
      "slowly as it was "
      "recorded may need more.",
+     NULL},
+    {"progress", 0, NULL, false,
+     "Tell how far it is on standard error, though that is no terminal; with --json as objects, one a line, before the "
+     "last one.",
      NULL},
     {NULL, 0, NULL, false, NULL, NULL},
 };
@@ -270,7 +315,10 @@ const struct pst_verb pst_verb_scale = {
         "partition's buckets go, with their state, to the node that has least to do, be it one that joined when the "
         "graph ran already. To have fewer, the smallest goes into another. The stream runs on meanwhile: both compute "
         "what the other does until the new owner has caught up; then results come from that one, each of them once. "
-        "The command ends when all is done; `penstock migration ls` shows how far it is.",
+        "The command ends when all is done, with what was moved, how long it took, and how many rows were "
+        "lost on the way, which is counted and is 0; on a terminal, or with `--progress`, it shows meanwhile how far "
+        "it "
+        "is. `penstock migration ls` does, too.",
     .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
     .flags = moving_flags,
     .run = moving_run,

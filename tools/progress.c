@@ -12,7 +12,7 @@
 
 enum { TERMINAL_COLUMNS_STANDARD = 80 };
 
-static size_t terminal_columns(void)
+size_t pst_terminal_columns(void)
 {
     struct winsize size = {0};
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
@@ -64,7 +64,7 @@ void pst_progress_report(void *argument, const struct pst_run_report *report)
     struct pst_text line = {0};
     line_make(&line, progress, report);
     if (!line.failed && line.count > 0) {
-        const size_t columns = terminal_columns() - 1;
+        const size_t columns = pst_terminal_columns() - 1;
         fprintf(stderr, "\r%.*s\033[K", (int)(line.count < columns ? line.count : columns), line.bytes);
         fflush(stderr);
         progress->shown = true;

@@ -68,8 +68,11 @@ spec "nor one that there is not" 77 drain n9
 on=$(python3 -c 'import json; print([p["node"] for p in json.load(open(".status"))["graphs"][0]["places"] if p["operator"] == "house_load" and p["partition"] == 0][0])')
 spec "where it is already" 77 move house_load/0 "$on"
 err "house_load/0 is on node $on already"
-spec "the other operator" 0 scale house_load 3
+spec "the other operator, and how far it is, by a node that hands on" 0 scale house_load 3 --progress --node unix:n2/admin.sock
 out '^1 moves, '
+err '^penstock: move 1 of 1: house_load [0-9]+ -> [0-9]+ on node n[123]: preparing, [0-9.]+ s, up to [0-9.]+ s left$'
+err '^penstock: move 1 of 1: house_load [0-9]+ -> [0-9]+ on node n[123]: handing over, [0-9.]+ of [0-9.]+ MB, [0-9.]+ s$'
+err '^penstock: move 1 of 1: house_load [0-9]+ -> [0-9]+ on node n[123]: done, [0-9.]+ of [0-9.]+ MB, [0-9.]+ s$'
 
 # ---- moves that were; fewer partitions; a node that comes when the graph runs, and goes ----
 spec "what has moved" 0 migration ls
@@ -79,11 +82,24 @@ json 'd["moves"][0]["step"] == "DONE" and d["moves"][0]["owner_epoch"] == 2 and 
 json 'd["moves"][0]["rows_lost"] == 0'
 spec "and all that there is to say" 0 migration show load/1
 out '^  rows lost 0$'
-spec "to fewer" 0 scale plug_load 2
-out '^2 moves, 32 buckets, '
+spec "to fewer, told as objects" 0 scale plug_load 2 --progress --json
+no_err
+progress_of() { python3 - .out <<'PY'
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+said = [(p["move"], p["moves"], p["operator"], p["phase"]) for p in (line["progress"] for line in lines[:-1])]
+assert {(m, 2, "plug_load", phase) for m in (1, 2) for phase in ("preparing", "done")} <= set(said), said
+assert all(before <= after for before, after in zip([s[0] for s in said], [s[0] for s in said[1:]])), said
+assert lines[-1]["moves"] == 2 and lines[-1]["buckets"] == 32 and lines[-1]["rows_lost"] == 0 and lines[-1]["error"] is None
+PY
+}
+expect "each move from its beginning to its end, then the answer" progress_of
 spec "there are two" 0 status load
 expect "two partitions" test "$(grep -c '^  plug_load/' .out)" -eq 2
-spec "a number comes again" 0 scale plug_load 3
+spec_name="a number comes again; on a terminal one line is made anew"
+python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' "$P" scale plug_load 3 >live </dev/null
+expect "exit code 0" test $? = 0
+expect "one line" grep -q "$(printf '\rmove 1 of 1: plug_load .*: done, .*\033\[K\r\033\[K1 moves, ')" live
 up n4 --workers 1 --join "$(reach n1)"
 await n1.err 'node n4 has joined'
 spec "buckets go to it, too" 0 rebalance
@@ -112,8 +128,11 @@ spec "its plugs" 0 scale plug_above 5
 out '^3 moves, '
 spec "its houses" 0 scale house_share 3
 kill -STOP $feeder # no epoch ends
-spec "its time is over" 75 scale plug_above 8 --deadline 1
+spec "its time is over" 75 scale plug_above 8 --deadline 2 --progress
 err 'its deadline passed'
+err '^penstock: move 1 of 3: plug_above [0-9]+ -> [0-9]+ on node n[123]: (preparing|copying), [0-9.]+ s, up to 0\.[0-9] s left$'
+err '^penstock: move 1 of 3: plug_above .*: given up, '
+expect "a line a second, and one for each phase" test "$(grep -c '^penstock: move' .err)" -le 8
 spec "all is where it was" 0 status outliers
 expect "five partitions" test "$(grep -c '^  plug_above/' .out)" -eq 5
 spec "it says why" 0 migration ls

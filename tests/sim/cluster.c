@@ -429,6 +429,7 @@ static void client_ask(struct cluster *cluster)
     } else {
         admin.body = (ProtobufCBinaryData){cluster->graph->count, (uint8_t *)cluster->graph->bytes};
     }
+    admin.progress = client->progress = client->moving != 0 && client->requests % 2 == 0;
     message.body_case = PST__CONTROL__BODY_ADMIN;
     message.admin = &admin;
     client_send(client, &message);
@@ -450,6 +451,12 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
     if (message->body_case != PST__CONTROL__BODY_ADMIN_REPLY)
         return;
     const Pst__AdminReply *body = message->admin_reply;
+    if (!body->last) {
+        assert_true(client->progress && body->progress.len != 0 && body->out.len == 0 && body->err.len == 0);
+        assert_int_equal(memcmp(body->progress.data, "move ", 5), 0);
+        client->told++;
+        return;
+    }
     client->answered = true;
     client->error = body->error;
     (void)snprintf(client->says, sizeof client->says, "%.*s%.*s", (int)body->out.len, (const char *)body->out.data,

@@ -50,6 +50,8 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     const char *graph_name;     /* where there are some */
     uint32_t moving;            /* what it asked last; 0: how the graph is */
     uint32_t scaled, moved, spread, cancelled, refused; /* spread: drained or rebalanced */
+    bool progress;                                      /* it wants to hear how far that is */
+    uint32_t told;                                      /* so often it was told */
     uint32_t counted, uncounted;                        /* answers that no row was lost; that it is not known */
     uint32_t lost;                                      /* answers that some were: then one was planted */
     uint64_t requests;

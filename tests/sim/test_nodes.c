@@ -36,7 +36,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
     struct scene wanted;
     struct pst_text text = {0};
     uint64_t portions = 0, restarts = 0, scaled = 0, moved = 0, spread = 0, cancelled = 0, refused = 0, counted = 0,
-             uncounted = 0;
+             uncounted = 0, told = 0;
     graph_path = query->path;
     scene_text_of(query->path, &text);
     scene_init(&wanted, 1);
@@ -63,6 +63,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
         refused += cluster->client.refused;
         counted += cluster->client.counted;
         uncounted += cluster->client.uncounted;
+        told += cluster->client.told;
         assert_int_equal(cluster->client.lost, 0);
         cluster_fini(cluster);
         free(cluster);
@@ -74,6 +75,7 @@ static void query_for_all_seeds(const struct query *query, bool moves, uint32_t 
         (unsigned long long)cancelled, (unsigned long long)refused, (unsigned long long)counted,
         (unsigned long long)uncounted);
     assert_true((counted > 0) == (scaled + moved > 0));
+    assert_true((told > 0) == (scaled + moved > 0));
     assert_true((restarts > 0) == (kills > 0));
     assert_true(moves || scaled + moved == 0);
     assert_true(!moves || seeds < 30 || scaled + moved > 0);
