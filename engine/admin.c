@@ -254,6 +254,26 @@ static void disks_print(const struct coordinator *duty, bool json, struct pst_te
         (void)pst_text_printf(out, "],");
 }
 
+/* Nodes that get nothing. */
+static void draining_print(const struct pst_node *node, bool json, struct pst_text *out)
+{
+    const struct coordinator *duty = node->duty;
+    if (json)
+        (void)pst_text_printf(out, "\"draining\":[");
+    for (uint32_t i = 0, n = 0; i < duty->member_count; i++) {
+        const struct member *member = &duty->members[i];
+        if (json && member->draining) {
+            (void)pst_text_printf(out, "%s", n++ != 0 ? "," : "");
+            (void)pst_text_json(out, member->name);
+        } else if (member->draining) {
+            (void)pst_text_printf(out, "%s is draining: it gets nothing until `penstock drain %s --undo`\n",
+                                  member->name, member->name);
+        }
+    }
+    if (json)
+        (void)pst_text_printf(out, "],");
+}
+
 static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_text *out, struct pst_text *why)
 {
     const struct coordinator *duty = node->duty;
@@ -264,6 +284,7 @@ static int status(struct pst_node *node, const Pst__Admin *admin, struct pst_tex
     insecure_print(node, admin->json, out);
     store_print(node, admin->json, out);
     disks_print(duty, admin->json, out);
+    draining_print(node, admin->json, out);
     if (admin->json)
         (void)pst_text_printf(out, "\"graphs\":[");
     for (uint32_t i = 0, n = 0; i < duty->graph_count; i++) {
@@ -299,11 +320,16 @@ static int ls(struct pst_node *node, bool json, struct pst_text *out)
             (void)pst_text_json(out, member->name);
             (void)pst_text_printf(out, ",\"address\":");
             (void)pst_text_json(out, member->address);
-            (void)pst_text_printf(out, ",\"workers\":%u,\"state\":\"%s\",\"coordinator\":%s}", member->workers, state,
-                                  here ? "true" : "false");
+            (void)pst_text_printf(out,
+                                  ",\"workers\":%u,\"state\":\"%s\",\"draining\":%s,\"leaving\":%s,\"coordinator\":%s}",
+                                  member->workers, state, member->draining ? "true" : "false",
+                                  member->leaving ? "true" : "false", here ? "true" : "false");
         } else {
             (void)pst_text_printf(out, "%s at %s, %u workers, %s%s%s\n", member->name, member->address, member->workers,
-                                  state, member->draining ? ", drained: it gets nothing" : "",
+                                  state,
+                                  member->draining  ? ", draining"
+                                  : member->leaving ? ", leaving"
+                                                    : "",
                                   here ? ", coordinator" : "");
         }
     }
@@ -422,6 +448,11 @@ static int migration(struct pst_node *node, const Pst__Admin *admin, struct pst_
     return rc;
 }
 
+static bool is_undo(const Pst__Admin *admin)
+{
+    return admin->n_arguments == 3 && strcmp(admin->arguments[2], "--undo") == 0;
+}
+
 static int command(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *out,
                    struct pst_text *why, bool *ret_later)
 {
@@ -458,8 +489,8 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
     } else if (strcmp(verb, "move") == 0 && admin->n_arguments == 3) {
         rc = pst_order_move(node, &asked, admin->arguments[1], admin->arguments[2], why);
         *ret_later = rc == PST_OK;
-    } else if (strcmp(verb, "drain") == 0 && admin->n_arguments == 2) {
-        rc = pst_order_drain(node, &asked, admin->arguments[1], why);
+    } else if (strcmp(verb, "drain") == 0 && admin->n_arguments == (is_undo(admin) ? 3 : 2)) {
+        rc = pst_drain(node, &asked, admin->arguments[1], is_undo(admin), why);
         *ret_later = rc == PST_OK;
     } else if (strcmp(verb, "rebalance") == 0 && admin->n_arguments == 1) {
         rc = pst_order_rebalance(node, &asked, why);

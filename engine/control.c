@@ -223,6 +223,9 @@ static int start_holds(const Pst__Start *start)
            (start->checkpoint != 0) == (start->n_checkpoint_nodes != 0);
     for (size_t i = 0; good && i < start->n_checkpoint_nodes; i++)
         good = is_name(start->checkpoint_nodes[i]);
+    good = good && start->n_left_nodes <= start->n_nodes;
+    for (size_t i = 0; good && i < start->n_left_nodes; i++)
+        good = start->left_nodes[i] < start->n_nodes;
     return good_if(good);
 }
 
@@ -314,6 +317,9 @@ static int message_holds(const Pst__Control *message)
         return move_step_holds(message->move_step);
     case PST__CONTROL__BODY_MOVE_RECORD:
         return move_record_holds(message->move_record);
+    case PST__CONTROL__BODY_NODE_RECORD:
+        return good_if(message->node_record->node[0] != '\0' && is_name(message->node_record->node) &&
+                       is_short(message->node_record->address) && message->node_record->workers <= PST_WORKERS_MAX);
     case PST__CONTROL__BODY_ADMIN:
         return admin_holds(message->admin);
     case PST__CONTROL__BODY_READ:
@@ -335,6 +341,7 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_STOP:
     case PST__CONTROL__BODY_CUT_ANSWER:
     case PST__CONTROL__BODY_ADMIN_REPLY:
+    case PST__CONTROL__BODY_LEAVE:
         return PST_OK;
     default:
         return PST_EDATA;

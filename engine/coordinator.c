@@ -29,7 +29,8 @@ static struct member *member_add(struct coordinator *duty, const char *name, con
     if (member == NULL && duty->member_count == NODE_MEMBERS_MAX)
         return NULL;
     member = member != NULL ? member : &duty->members[duty->member_count++];
-    *member = (struct member){.alive = true, .workers = workers, .draining = member->alive && member->draining};
+    *member =
+        (struct member){.alive = true, .workers = workers, .draining = member->draining, .record = member->record};
     (void)snprintf(member->name, sizeof member->name, "%s", name);
     (void)snprintf(member->address, sizeof member->address, "%s", address);
     return member;
@@ -39,6 +40,14 @@ static bool is_alive(struct coordinator *duty, const char *name)
 {
     const struct member *member = pst_coordinator_member(duty, name);
     return member != NULL && member->alive;
+}
+
+uint32_t pst_start_index(const Pst__Start *start, const char *name)
+{
+    size_t i = start->n_nodes;
+    while (i != 0 && strcmp(start->nodes[i - 1], name) != 0)
+        i--;
+    return (uint32_t)(i != 0 ? i - 1 : start->n_nodes);
 }
 
 /* ---- what is said to members ---- */
@@ -61,6 +70,8 @@ void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control 
             pst_mover_on(node, message);
         else if (message->body_case == PST__CONTROL__BODY_READ)
             pst_results_read(node, message);
+        else if (message->body_case == PST__CONTROL__BODY_LEAVE)
+            node->may_leave = node->any = true;
     } else if (peer != NULL) {
         pst_peer_send(node, peer, message);
     }
@@ -70,7 +81,7 @@ static void tell_start(struct pst_node *node, struct graph_record *record, const
 {
     Pst__Start *start = record->start->start;
     for (uint32_t i = 0; i < start->n_nodes; i++) {
-        if (only != NULL && strcmp(only, start->nodes[i]) != 0)
+        if (record->left[i] || (only != NULL && strcmp(only, start->nodes[i]) != 0))
             continue;
         start->this_node = i;
         record->told[i] |= pst_peer_find(node, start->nodes[i]) != NULL;
@@ -207,12 +218,12 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
     bool any = false;
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         const struct member *member = pst_coordinator_member(duty, start->nodes[i]);
-        choice.usable[i] = member != NULL && member->alive && !member->draining;
+        choice.usable[i] = member != NULL && member->alive && pst_member_takes(member);
         any |= choice.usable[i];
     }
     for (uint32_t i = 0; i < start->n_nodes && !any; i++) /* better one that is to go than none */
         choice.usable[i] = is_alive(duty, start->nodes[i]);
-    start->n_layouts = start->n_places = 0;
+    start->n_layouts = start->n_places = start->n_left_nodes = 0;
     start->places = pst_arena_alloc(arena, (graph->node_count + start->n_nodes) * sizeof *start->places);
     int rc = layouts != NULL && start->places != NULL ? PST_OK : PST_ENOMEM;
     for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++) {
@@ -339,6 +350,7 @@ static int start_pack(struct graph_record *record)
     stored.n_checkpoint_nodes = record->complete_node_count;
     if (record->complete != record->start->start->checkpoint) /* it is the graph's own */
         stored.savepoint = (char *)(uintptr_t) "";
+    record->left_packed = stored.n_left_nodes;
     message.start = &stored;
     pst_text_fini(&record->bytes);
     return pst_control_pack(&message, &record->bytes);
@@ -431,7 +443,7 @@ static void tell_settled(struct pst_node *node, struct graph_record *record, con
     message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
     message.checkpointed = &body;
     for (size_t i = 0; i < start->n_nodes; i++)
-        if (only == NULL || strcmp(only, start->nodes[i]) == 0)
+        if (!record->left[i] && (only == NULL || strcmp(only, start->nodes[i]) == 0))
             pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
@@ -467,6 +479,86 @@ static void stop_begin(struct pst_node *node, struct graph_record *record)
     tell_stop(node, record->start->graph, record->start->incarnation, NULL);
 }
 
+static bool all(const bool *flags, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!flags[i])
+            return false;
+    return true;
+}
+
+/* That a node's run has ended, to the others; only: NULL: all of them. Who has left is known by its name until it is back. */
+static void tell_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const char *only)
+{
+    const Pst__Start *start = record->start->start;
+    Pst__Ended body = PST__ENDED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    if (pst_start_index(start, start->nodes[index]) != index)
+        return;
+    body.sentence = (char *)(uintptr_t) "";
+    body.node = start->nodes[index];
+    body.left = record->left[index];
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_ENDED;
+    message.ended = &body;
+    for (uint32_t i = 0; i < start->n_nodes; i++)
+        if (i != index && !record->left[i] && (only == NULL || strcmp(only, start->nodes[i]) == 0))
+            pst_coordinator_tell(node, start->nodes[i], &message);
+}
+
+/* ---- nodes that a graph does not need any more ---- */
+
+/* The places that the store has, or is about to have; and a move that leads from there or to it. */
+static bool is_needed(const struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    const struct moving *moving = record->moving;
+    for (size_t i = 0; i < start->n_places; i++)
+        if (start->places[i]->node == index)
+            return true;
+    if (moving == NULL || moving->now == NULL)
+        return false;
+    const Pst__MoveRecord *move = moving->now->message->move_record;
+    return strcmp(move->from_node, start->nodes[index]) == 0 || strcmp(move->to_node, start->nodes[index]) == 0;
+}
+
+bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index)
+{
+    Pst__Start *start = record->start->start;
+    if (record->state != GRAPH_RUNNING || record->restored || is_needed(record, index))
+        return false;
+    for (size_t i = 0; i < start->n_left_nodes; i++)
+        if (start->left_nodes[i] == index)
+            return true; /* it is on its way to the store */
+    uint32_t *left = pst_arena_alloc(&record->arena, (start->n_left_nodes + 1) * sizeof *left);
+    if (left == NULL)
+        return false;
+    if (start->n_left_nodes != 0)
+        memcpy(left, start->left_nodes, start->n_left_nodes * sizeof *left);
+    left[start->n_left_nodes] = index;
+    start->left_nodes = left;
+    start->n_left_nodes++;
+    record_commit(node, record);
+    return true;
+}
+
+/* K3: the store has it. */
+static void released(struct pst_node *node, struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    for (size_t i = 0; i < record->left_packed && goes_on(record); i++) {
+        uint32_t index = start->left_nodes[i];
+        if (record->left[index])
+            continue;
+        pst_node_log(node, "graph %s, incarnation %llu: goes on without node %s, which has nothing of it",
+                     record->start->graph, (unsigned long long)record->start->incarnation, start->nodes[index]);
+        record->left[index] = record->ended[index] = true;
+        tell_ended(node, record, index, NULL);
+        tell_stop(node, record->start->graph, record->start->incarnation, start->nodes[index]);
+    }
+}
+
 static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
@@ -475,6 +567,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
     if (rc == PST_OK) {
         record->version++;
         record->ended_version += record->ended_written;
+        released(node, record);
     } else {
         char why[100];
         (void)snprintf(why, sizeof why, "the coordination store did not take it: %s", pst_error_sentence(rc));
@@ -508,6 +601,8 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
     } else if (record->settling != 0) {
         settle(node, record, record->settling, PST_OK, "");
     }
+    if (record->state == GRAPH_RUNNING && !record->committing && all(record->ended, record->start->start->n_nodes))
+        record_end(node, record, GRAPH_DONE, PST_OK, ""); /* a node that has left was the last one */
 }
 
 /* ---- graphs ---- */
@@ -533,6 +628,7 @@ static const char *reader_of(struct coordinator *duty, const struct graph_record
         size_t count = 0;
         for (size_t p = 0; p < start->n_places; p++)
             count += strcmp(start->nodes[start->places[p]->node], duty->members[i].name) == 0;
+        count += pst_member_takes(&duty->members[i]) ? 0 : start->n_places; /* if no other is left */
         if (!duty->members[i].alive || count >= best_count)
             continue;
         best = duty->members[i].name;
@@ -553,6 +649,8 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     memset(record->started, 0, sizeof record->started);
     memset(record->ended, 0, sizeof record->ended);
     memset(record->told, 0, sizeof record->told);
+    memset(record->left, 0, sizeof record->left);
+    control->start->n_left_nodes = record->left_packed = 0;
     record->rows = record->rows_out = 0;
     pst_moves_over(node, record, "the graph is started again");
     record->part = record->settling = 0;
@@ -708,6 +806,19 @@ static int record_replace(struct coordinator *duty, struct graph_record *record,
     return PST_OK;
 }
 
+/* Of one that a node is to read. */
+static void source_good(const struct pst_node *node, const char *name, struct pst_text *why)
+{
+    const struct member *member = pst_coordinator_member(node->duty, name);
+    if (member == NULL || !member->alive)
+        (void)pst_text_printf(why, "there is no node `%s` that could read the input", name);
+    else if (!pst_member_takes(member))
+        (void)pst_text_printf(why,
+                              "node `%s`, which would read the input, is being drained: say with --source which node "
+                              "is to read it",
+                              name);
+}
+
 /* Of several inputs. */
 static int sources_good(const struct pst_node *node, const struct submission *submission, struct pst_text *why)
 {
@@ -723,8 +834,7 @@ static int sources_good(const struct pst_node *node, const struct submission *su
             "a graph that listens reads no file: --listen goes with one --source at most, and that without a file");
     for (uint32_t i = 0; i < submission->source_count && why->count == 0; i++) {
         const struct pst_setting *source = &submission->sources[i];
-        if (!is_alive(node->duty, source->name))
-            (void)pst_text_printf(why, "there is no node `%s` that could read the input", source->name);
+        source_good(node, source->name, why);
         for (uint32_t k = 0; k < i && why->count == 0; k++)
             if (strcmp(source->name, submission->sources[k].name) == 0)
                 (void)pst_text_printf(why, "--source names node `%s` twice: a node reads one input", source->name);
@@ -759,10 +869,10 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     struct coordinator *duty = node->duty;
     if (sources_good(node, submission, why) != PST_OK)
         return PST_EREFUSED;
-    if (submission->source != NULL && !is_alive(duty, submission->source)) {
-        (void)pst_text_printf(why, "there is no node `%s` that could read the input", submission->source);
+    if (submission->source_count == 0)
+        source_good(node, submission->source != NULL ? submission->source : node->options.name, why);
+    if (why->count != 0)
         return PST_EREFUSED;
-    }
     struct graph_record *record = pst_calloc(1, sizeof *record);
     if (record == NULL)
         return PST_ENOMEM;
@@ -937,14 +1047,6 @@ const struct graph_record *pst_coordinator_replay(struct pst_node *node, const P
 
 /* ---- what members say ---- */
 
-static uint32_t site_index(const Pst__Start *start, const char *name)
-{
-    uint32_t i = 0;
-    while (i < start->n_nodes && strcmp(start->nodes[i], name) != 0)
-        i++;
-    return i;
-}
-
 static void member_dead(struct pst_node *node, struct member *member, const char *why)
 {
     struct coordinator *duty = node->duty;
@@ -953,37 +1055,13 @@ static void member_dead(struct pst_node *node, struct member *member, const char
     pst_node_log(node, "node %s is taken for dead: %s", member->name, why);
     for (uint32_t i = 0; i < duty->graph_count; i++) {
         struct graph_record *record = duty->graphs[i];
-        uint32_t index = site_index(record->start->start, member->name);
+        uint32_t index = pst_start_index(record->start->start, member->name);
         pst_loads_forget(&record->loads, index);
-        if (goes_on(record) && !record->restored && index < record->start->start->n_nodes && !record->ended[index])
+        if (goes_on(record) && !record->restored && index < record->start->start->n_nodes && !record->ended[index] &&
+            !pst_coordinator_release(node, record, index))
             record_restart(node, record);
     }
     node->any = true;
-}
-
-static bool all(const bool *flags, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!flags[i])
-            return false;
-    return true;
-}
-
-/* That a node's run has ended, to the others; only: NULL: all of them. */
-static void tell_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const char *only)
-{
-    const Pst__Start *start = record->start->start;
-    Pst__Ended body = PST__ENDED__INIT;
-    Pst__Control message = PST__CONTROL__INIT;
-    body.sentence = (char *)(uintptr_t) "";
-    body.node = start->nodes[index];
-    message.graph = record->start->graph;
-    message.incarnation = record->start->incarnation;
-    message.body_case = PST__CONTROL__BODY_ENDED;
-    message.ended = &body;
-    for (uint32_t i = 0; i < start->n_nodes; i++)
-        if (i != index && (only == NULL || strcmp(only, start->nodes[i]) == 0))
-            pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
 static void on_started(struct pst_node *node, struct graph_record *record, uint32_t index)
@@ -1044,7 +1122,7 @@ static int part_nodes_find(struct graph_record *record)
 static bool parts_all(const struct graph_record *record)
 {
     for (size_t i = 0; i < record->part_node_count; i++)
-        if (!record->parts[site_index(record->start->start, record->part_nodes[i])])
+        if (!record->parts[pst_start_index(record->start->start, record->part_nodes[i])])
             return false;
     return true;
 }
@@ -1101,7 +1179,7 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
     if (member == NULL)
         return;
     if (message->body_case == PST__CONTROL__BODY_BEAT && message->graph[0] != '\0') {
-        uint32_t of = record != NULL ? site_index(record->start->start, name) : 0;
+        uint32_t of = record != NULL ? pst_start_index(record->start->start, name) : 0;
         if (record != NULL && record->start->incarnation == message->incarnation && of < record->start->start->n_nodes)
             pst_loads_take(node, record, of, message->beat);
         return;
@@ -1122,12 +1200,18 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
             member_dead(node, member, "it ends, as it was told to");
         return;
     }
+    if (message->body_case == PST__CONTROL__BODY_LEAVE) {
+        if (!member->leaving)
+            pst_node_log(node, "node %s was told to end: what it has is to go elsewhere first", name);
+        member->leaving = node->any = true;
+        return;
+    }
     bool told_once = message->body_case == PST__CONTROL__BODY_ENDED ||
                      message->body_case == PST__CONTROL__BODY_CHECKPOINTED; /* on this connection */
     if (record == NULL || record->start->incarnation != message->incarnation || record->begins || record->saving ||
         (record->restored && !told_once))
         return; /* of what is no more, or not yet */
-    uint32_t index = site_index(record->start->start, name);
+    uint32_t index = pst_start_index(record->start->start, name);
     if (index == record->start->start->n_nodes)
         return;
     if (message->body_case == PST__CONTROL__BODY_STARTED)
@@ -1153,7 +1237,9 @@ static void stop_strays(struct pst_node *node, const char *name, Pst__Running *c
 {
     for (size_t i = 0; i < count; i++) {
         struct graph_record *record = pst_coordinator_graph(node->duty, runs[i]->graph);
-        if (record == NULL || !goes_on(record) || record->start->incarnation > runs[i]->incarnation)
+        uint32_t index = record != NULL ? pst_start_index(record->start->start, name) : 0;
+        bool left = record != NULL && index < record->start->start->n_nodes && record->left[index];
+        if (record == NULL || !goes_on(record) || record->start->incarnation > runs[i]->incarnation || left)
             tell_stop(node, runs[i]->graph, runs[i]->incarnation, name);
     }
 }
@@ -1163,8 +1249,9 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
                              const Pst__Hello *hello)
 {
     const Pst__Start *start = record->start->start;
-    uint32_t index = site_index(start, name);
-    bool known = index < start->n_nodes, runs = among(hello->running, hello->n_running, record->start);
+    uint32_t index = pst_start_index(start, name);
+    bool known = index < start->n_nodes && !record->left[index],
+         runs = among(hello->running, hello->n_running, record->start);
     bool over = among(hello->ended, hello->n_ended, record->start); /* how, it says next */
     bool same = known && strcmp(start->addresses[index], hello->address) == 0;
     if (record->restored && known) /* as restored_step() asks; a move that is not over ends with its incarnation */
@@ -1256,7 +1343,8 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
     reconcile(node, peer->name, hello);
     for (uint32_t i = 0; i < node->duty->graph_count; i++) { /* what it was told meanwhile it has not heard */
         struct graph_record *record = node->duty->graphs[i];
-        bool takes_part = site_index(record->start->start, peer->name) < record->start->start->n_nodes;
+        uint32_t index = pst_start_index(record->start->start, peer->name);
+        bool takes_part = index < record->start->start->n_nodes && !record->ended[index];
         if (takes_part && goes_on(record) && pst_moves_under_way(record))
             record_restart(node, record);
     }
@@ -1283,6 +1371,8 @@ static void restored_step(struct pst_node *node, struct graph_record *record)
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
         bool alive = member != NULL && member->alive;
+        if (record->left[i])
+            continue;
         if (alive && member->lost_ns != 0)
             return;
         same &= record->ended[i] || (alive && record->started[i]);
@@ -1314,6 +1404,7 @@ static void commands_answer(struct pst_node *node)
     for (uint32_t i = 0; i < node->duty->graph_count; i++)
         if (node->duty->graphs[i]->committing)
             answer(node, node->duty->graphs[i], PST_ETIMEOUT, why);
+    pst_drain_resign(node, why);
 }
 
 void pst_coordinator_resign(struct pst_node *node)
@@ -1324,6 +1415,7 @@ void pst_coordinator_resign(struct pst_node *node)
         answer(node, duty->graphs[i], PST_ETIMEOUT,
                "another node coordinates now: `penstock status` shows whether it was done");
     }
+    pst_drain_resign(node, "another node coordinates now: `penstock status` shows whether it was done");
     for (uint32_t i = 0; i < node->peer_count; i++)
         if (node->peers[i]->role == PST__ROLE__NODE)
             pst_peer_close(node, node->peers[i], "this node coordinates no longer");
@@ -1341,6 +1433,7 @@ void pst_coordinator_step(struct pst_node *node)
     for (uint32_t i = 0; i < duty->graph_count; i++)
         if (duty->graphs[i]->committing && duty->graphs[i]->commit.rc != PST_EAGAIN)
             record_committed(node, duty->graphs[i]);
+    pst_drain_step(node);
     for (uint32_t i = 0; i < node->peer_count; i++) {
         struct peer *peer = node->peers[i];
         if (peer->state == PEER_UP && peer->role == PST__ROLE__NODE && now_ns > peer->heard_ns + node->options.dead_ns)
@@ -1432,6 +1525,8 @@ static int record_restore(struct pst_node *node)
     record->complete = record->settled = start->checkpoint;
     record->complete_nodes = start->checkpoint_nodes;
     record->complete_node_count = start->n_checkpoint_nodes;
+    for (size_t i = 0; i < start->n_left_nodes; i++)
+        record->left[start->left_nodes[i]] = record->ended[start->left_nodes[i]] = true;
     record->restored = rc == PST_OK;
     record->state = rc == PST_OK ? GRAPH_WAITING : GRAPH_FAILED;
     record->error = rc;
@@ -1492,7 +1587,7 @@ static int move_restore(struct coordinator *duty)
 static bool restore_ask(struct coordinator *duty)
 {
     while (duty->restore != RESTORE_LIST && !path_next(duty)) {
-        if (duty->restore == RESTORE_MOVE) {
+        if (duty->restore == RESTORE_NODE) {
             duty->restore = RESTORE_DONE;
             return false;
         }
@@ -1501,7 +1596,8 @@ static bool restore_ask(struct coordinator *duty)
     }
     if (duty->restore == RESTORE_LIST)
         (void)snprintf(duty->path, sizeof duty->path, "%s",
-                       duty->listed == RESTORE_ENDED   ? "moves/"
+                       duty->listed == RESTORE_MOVE    ? "nodes/"
+                       : duty->listed == RESTORE_ENDED ? "moves/"
                        : duty->listed == RESTORE_GRAPH ? "ended/"
                                                        : "graphs/");
     duty->reading = (struct pst_store_request){
@@ -1526,14 +1622,16 @@ static int restore_answered(struct pst_node *node)
         duty->paths = duty->reading.text;
         duty->reading.text = (struct pst_text){0};
         duty->paths_at = 0;
-        duty->restore = duty->listed == RESTORE_ENDED   ? RESTORE_MOVE
+        duty->restore = duty->listed == RESTORE_MOVE    ? RESTORE_NODE
+                        : duty->listed == RESTORE_ENDED ? RESTORE_MOVE
                         : duty->listed == RESTORE_GRAPH ? RESTORE_ENDED
                                                         : RESTORE_GRAPH;
         duty->listed = duty->restore;
     } else if (rc == PST_OK) {
         rc = duty->restore == RESTORE_GRAPH   ? record_restore(node)
              : duty->restore == RESTORE_ENDED ? ended_restore(node)
-                                              : move_restore(duty);
+             : duty->restore == RESTORE_MOVE  ? move_restore(duty)
+                                              : pst_drain_restore(duty);
     }
     pst_text_fini(&duty->reading.text);
     return rc;
@@ -1571,6 +1669,8 @@ void pst_coordinator_opens(struct pst_node *node)
                      record->why[0] != '\0' ? ": " : "", record->why);
         for (size_t n = 0; record->restored && n < start->n_nodes;
              n++) { /* they live until they are silent for too long */
+            if (record->left[n])
+                continue;
             struct member *member = member_add(duty, start->nodes[n], start->addresses[n], start->node_workers[n]);
             if (member != NULL)
                 member->lost_ns = node->world->now_ns(node->world->self) | 1;
@@ -1591,6 +1691,7 @@ void pst_coordinator_free(struct coordinator *duty)
         return;
     for (uint32_t i = 0; i < duty->graph_count; i++)
         record_free(duty->graphs[i]);
+    pst_drain_free(duty);
     pst_text_fini(&duty->paths);
     pst_text_fini(&duty->reading.text);
     pst_free(duty);

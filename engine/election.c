@@ -247,7 +247,7 @@ static void term_missing(struct pst_node *node)
     election->ours = false;
     if (election->fenced != NULL)
         leave(node, "its record is not in the store any more", 0);
-    else
+    else if (node->leave_ns == 0) /* who leaves does not begin to coordinate */
         fence_ask(node);
 }
 

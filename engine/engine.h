@@ -240,6 +240,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     uint32_t worker_count; /* workers that step graphs; 0: one a core */
     uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; 0: two seconds */
     uint64_t tell_ns;      /* how often it tells how busy it is; 0: once a second */
+    uint64_t drain_ns;     /* told to end, it stays so long at most for its partitions to move; 0: it ends at once */
     uint64_t join_ns;      /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;         /* its connections are not protected: `status` says so */
     bool stop_and_copy;    /* as of a run */
@@ -257,7 +258,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     const char *metrics;      /* HOST:PORT where GET /metrics is answered, to anybody and in clear; NULL: nowhere */
     const char *version;      /* of the program, to be shown there */
     uint64_t (*memory)(void); /* bytes that the process takes; NULL: it is not known */
-    atomic_int *interrupts;   /* 1 drains, 2 stops at once */
+    atomic_int *interrupts;   /* 1: it leaves when its partitions are elsewhere, 2: at once */
     void (*listens)(void *argument,
                     const char *address);          /* it can be reached; with the port that was chosen. NULL: not */
     void (*log)(void *argument, const char *line); /* one line for each thing that happens, by worker 0; NULL: none */

@@ -455,7 +455,8 @@ static bool conn_bring_up(struct link *link)
         link->state = LINK_UP;
         world->net_limit(world->self, link->conn, PST_WIRE_MESSAGE_BYTES_MAX);
     }
-    if (link->state == LINK_DOWN && link->dials && (link->needed || !pst_link_finished(link))) {
+    bool wanted = link->needed && !atomic_load_explicit(&link->peer_ended, memory_order_acquire);
+    if (link->state == LINK_DOWN && link->dials && (wanted || !pst_link_finished(link))) {
         uint64_t now_ns = world->now_ns(world->self);
         if (now_ns < link->retry_ns) {
             (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);

@@ -63,20 +63,12 @@ static void refuse(struct pst_node *node, struct hosted *hosted, const char *why
 
 /* ---- what is told ---- */
 
-static uint32_t site_index(const struct site *site, const char *name)
-{
-    uint32_t i = 0;
-    while (i < site->node_count && strcmp(site->name[i], name) != 0)
-        i++;
-    return i;
-}
-
 /* False: it is of another graph than this one. */
 static bool move_read(struct hosted *hosted, const Pst__Control *message, struct mover *mover)
 {
     const Pst__MoveStep *body = message->move_step;
     const struct pst_graph *graph = hosted->graph;
-    uint32_t n = 0, to_node = site_index(&hosted->site, body->to_node);
+    uint32_t n = 0, to_node = pst_site_index(&hosted->site, body->to_node);
     while (n < graph->node_count && strcmp(graph->nodes[n].id, body->operator_id) != 0)
         n++;
     if (n == graph->node_count || graph->nodes[n].op->role != PST_ROLE_PLAIN || to_node == hosted->site.node_count ||
@@ -204,8 +196,8 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
 static int site_add(struct hosted *hosted, const char *new_name, const char *new_address, uint32_t workers)
 {
     struct site *site = &hosted->site;
-    uint32_t k = site->node_count;
-    if (site_index(site, new_name) != k)
+    uint32_t k = site->node_count, known = pst_site_index(site, new_name);
+    if (known != k && !hosted->peer_left[known]) /* else it comes back, as another one */
         return PST_OK;
     const char *name = pst_arena_strdup(&hosted->arena, new_name);
     const char *address = pst_arena_strdup(&hosted->arena, new_address);
@@ -244,8 +236,13 @@ static int know(struct hosted *hosted)
     const struct site *site = &hosted->site;
     struct layout *layout = pst_malloc(sizeof *layout);
     int rc = layout != NULL ? PST_OK : PST_ENOMEM;
+    for (size_t i = 0; i < start->n_left_nodes; i++)
+        if (start->left_nodes[i] < NODE_MEMBERS_MAX)
+            hosted->peer_left[start->left_nodes[i]] = true;
     for (uint32_t i = 0; i < start->n_nodes && rc == PST_OK; i++) {
-        if (i < site->node_count ? strcmp(site->name[i], start->nodes[i]) != 0 : site_index(site, start->nodes[i]) < i)
+        uint32_t known = pst_site_index(site, start->nodes[i]);
+        bool twice = known < i && !hosted->peer_left[known];
+        if (i < site->node_count ? strcmp(site->name[i], start->nodes[i]) != 0 : twice)
             rc = PST_EDATA;
         else if (i == site->node_count)
             rc = site_add(hosted, start->nodes[i], start->addresses[i], start->node_workers[i]);

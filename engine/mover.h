@@ -160,8 +160,14 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
  * the graph is at its end; PST_ENOMEM. */
 int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint32_t n, uint32_t count,
                         const struct scaler_partition *partitions, uint32_t partition_count);
-/* Everything that can move goes from this node; it gets nothing any more. */
-int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name, struct pst_text *why);
+/* Everything that can move goes from this node, which gets nothing any more: so it is written down. PST_ENOMEM. */
+int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name);
+bool pst_order_may_drain(struct pst_node *node, struct pst_text *why);
+/* What this graph has on a node that leaves goes elsewhere. False: not now; how it ends, `undrained` says. */
+bool pst_order_leave(struct pst_node *node, struct graph_record *record, const char *name);
+bool pst_order_under_way(const struct graph_record *record); /* something moves, or is about to */
+bool pst_order_stays(const struct graph_record *record,
+                     const Pst__Place *place); /* it cannot move: an input, or a sink, whose files are there */
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
 /* What was wanted last has been done, or given up. PST_OK: done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);

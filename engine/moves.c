@@ -383,14 +383,6 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     }
 }
 
-static uint32_t node_index(const Pst__Start *start, const char *name)
-{
-    uint32_t i = 0;
-    while (i < start->n_nodes && strcmp(start->nodes[i], name) != 0)
-        i++;
-    return i;
-}
-
 static bool all_acked(const struct graph_record *record)
 {
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
@@ -404,7 +396,7 @@ static bool all_acked(const struct graph_record *record)
 static void ended(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct moving *moving = record->moving;
-    if (moving->admitted[0] != '\0' && !record->told[node_index(record->start->start, moving->admitted)])
+    if (moving->admitted[0] != '\0' && !record->told[pst_start_index(record->start->start, moving->admitted)])
         pst_coordinator_start(node, record, moving->admitted); /* the others know it: it ends with them */
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
         if (moving->part[i])
@@ -487,7 +479,7 @@ static int node_add(struct graph_record *record, const struct member *member)
     workers[count] = member->workers;
     if (nodes[count] == NULL || addresses[count] == NULL)
         return PST_ENOMEM;
-    record->started[count] = record->ended[count] = record->told[count] = false;
+    record->started[count] = record->ended[count] = record->told[count] = record->left[count] = false;
     start->nodes = nodes;
     start->addresses = addresses;
     start->node_workers = workers;
@@ -518,9 +510,11 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
         return to < numbers ? PST_ENOMEM : PST_EFULL;
     pst_arena_init(&past->arena);
     int rc = past_fill(past, record, wish, moving);
-    uint32_t to_node = node_index(start, wish->to_node);
+    uint32_t to_node = pst_start_index(start, wish->to_node);
     const struct member *member = pst_coordinator_member(node->duty, wish->to_node);
-    bool admits = to_node == start->n_nodes;
+    bool admits = to_node == start->n_nodes || record->left[to_node];
+    if (admits)
+        to_node = (uint32_t)start->n_nodes;
     if (rc == PST_OK && admits)
         rc = member != NULL ? node_add(record, member) : PST_EINVAL;
     if (rc != PST_OK) {
@@ -562,7 +556,7 @@ bool pst_moves_any_ended(const struct graph_record *record)
 {
     bool any = false;
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
-        any |= record->ended[i];
+        any |= record->ended[i] && !record->left[i];
     return any;
 }
 
@@ -711,7 +705,7 @@ void pst_moves_on(struct pst_node *node, struct graph_record *record, const char
 {
     struct moving *moving = record->moving;
     const Pst__MoveStep *body = message->move_step;
-    uint32_t index = node_index(record->start->start, member);
+    uint32_t index = pst_start_index(record->start->start, member);
     if (moving == NULL || moving->incarnation != message->incarnation || moving->now == NULL ||
         moving->now->message->move != message->move || index == record->start->start->n_nodes)
         return;
@@ -761,7 +755,7 @@ void pst_moves_started(struct pst_node *node, struct graph_record *record, const
     if (moving == NULL || moving->now == NULL || moving->stage == NO_STAGE || moving->writes || moving->written ||
         stages[moving->stage].step != PST__STEP__STEP_UNSAID || strcmp(moving->admitted, member) != 0)
         return;
-    moving->acked[node_index(record->start->start, member)] = true;
+    moving->acked[pst_start_index(record->start->start, member)] = true;
     stage_done(node, record);
 }
 

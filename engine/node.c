@@ -168,6 +168,8 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
     if (workers == NULL || reads == NULL || names == NULL || addresses == NULL || of == NULL ||
         hosted->partition_of_bucket == NULL || hosted->born == NULL || hosted->partition_count == NULL)
         return PST_ENOMEM;
+    for (size_t i = 0; i < start->n_left_nodes && nodes <= NODE_MEMBERS_MAX; i++)
+        hosted->peer_left[start->left_nodes[i]] = true;
     if (nodes == 0 || nodes > NODE_MEMBERS_MAX || start->n_node_workers != nodes || start->n_addresses != nodes ||
         start->this_node >= nodes)
         return PST_EINVAL;
@@ -424,6 +426,13 @@ static void start_later(struct pst_node *node, const Pst__Control *message)
     node->start_arena[i] = arena;
 }
 
+/* K2; or it is said twice. One that was stopped may come again: the node had left the graph. */
+static bool is_said(const struct hosted *hosted, uint64_t incarnation)
+{
+    return hosted != NULL &&
+           (hosted->incarnation > incarnation || (hosted->incarnation == incarnation && !hosted->superseded));
+}
+
 void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
 {
     struct hosted *hosted = hosted_find(node, message->graph);
@@ -431,10 +440,8 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
         pst_mover_know(node, message);
         return;
     }
-    if (hosted != NULL && hosted->incarnation >= message->incarnation)
-        return; /* K2; said twice */
     struct hosted *beginning = beginning_find(node, message->graph);
-    if (beginning != NULL && beginning->incarnation >= message->incarnation)
+    if (is_said(hosted, message->incarnation) || is_said(beginning, message->incarnation))
         return;
     if (beginning != NULL)
         beginning->superseded = true;
@@ -530,12 +537,12 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     pst_node_tell(node, &message);
 }
 
-static uint32_t site_index(const struct site *site, const char *name)
+uint32_t pst_site_index(const struct site *site, const char *name)
 {
-    uint32_t i = 0;
-    while (i < site->node_count && strcmp(site->name[i], name) != 0)
-        i++;
-    return i;
+    uint32_t i = site->node_count;
+    while (i != 0 && strcmp(site->name[i - 1], name) != 0)
+        i--;
+    return i != 0 ? i - 1 : site->node_count;
 }
 
 void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
@@ -543,10 +550,10 @@ void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
     struct hosted *hosted = hosted_find(node, message->graph);
     if (hosted == NULL || hosted->incarnation != message->incarnation || message->ended->error != PST_OK)
         return;
-    uint32_t index = site_index(&hosted->site, message->ended->node);
+    uint32_t index = pst_site_index(&hosted->site, message->ended->node);
     if (index >= hosted->site.node_count || index == hosted->site.this_node)
         return;
-    hosted->peer_ended[index] = true;
+    *(message->ended->left ? &hosted->peer_left[index] : &hosted->peer_ended[index]) = true;
     node->any = true;
     if (hosted->run.links[index] != NULL)
         pst_link_peer_ended(&hosted->run, index);
@@ -668,6 +675,8 @@ static bool must_stop(struct pst_node *node)
     int interrupts = node->options.interrupts != NULL ? atomic_load(node->options.interrupts) : 0;
     if (interrupts == 0 && node->error == PST_OK)
         return false;
+    if (interrupts == 1 && node->error == PST_OK && !node->left && !pst_leave_step(node))
+        return false;
     if (!node->left) { /* the others need not find out */
         Pst__Stop stop = PST__STOP__INIT;
         Pst__Control message = PST__CONTROL__INIT;
@@ -761,6 +770,7 @@ static pst_step keeper_step(struct pst_node *node)
         if (node->options.store_open != NULL)
             pst_election_step(node);
         pst_peers_step(node);
+        pst_leave_look(node);
         if (node->duty != NULL)
             pst_coordinator_step(node);
         runs_step(node);

@@ -10,6 +10,7 @@
  *   savepoint.c    a graph that is stopped for good, with all that another one goes on from
  *   metrics.c      what the node counts, for Prometheus (metrics.h)
  *   election.c     who coordinates, where every node reaches the store
+ *   drain.c        nodes that are to have nothing: because a command says so, or because they were told to end
  *   tidings.c      what is said to a coordinator that has not heard it
  *   admin.c        what commands ask, and what they are told
  *   disk.c         what checkpoints and spilled pages take, and the bound of that (disk.h)
@@ -89,6 +90,7 @@ struct hosted { /* a graph's run, or one that is to be begun */
     uint64_t attached;                 /* workers that have got it */
     struct mover *mover;               /* mover.h; NULL: it was never told of a move */
     bool peer_ended[NODE_MEMBERS_MAX]; /* by index of the site */
+    bool peer_left[NODE_MEMBERS_MAX];  /* the same: the graph goes on without it */
     bool begun, superseded;
     /* while it is begun, by a job: a state is read back, and that takes its time */
     struct pst_arena start_arena;
@@ -195,6 +197,11 @@ struct pst_node {
     int error;
     bool folder_read, opened, left;
     bool any; /* something was done in this step */
+    /* drain.c: it was told to end, and stays until what it has is elsewhere. */
+    uint64_t leave_ns;   /* since when; 0: it was not told to */
+    uint64_t leave_told; /* as `part_told` */
+    uint64_t alone_ns;   /* since when it knows no coordinator; 0: it does */
+    bool may_leave;      /* the coordinator says so */
 };
 
 /* peers.c */
@@ -271,8 +278,11 @@ struct member { /* a node that was seen */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1];
     uint32_t workers;
     bool alive;
-    bool draining;    /* it gets nothing any more. Not in the store: another coordinator does not know it */
-    uint64_t lost_ns; /* since when it has no connection; 0: it has one */
+    bool draining; /* it gets nothing any more, as nodes/NAME says */
+    bool leaving; /* the same, but until it joins again: it was told to end, and stays until what it has is elsewhere */
+    bool let_go;  /* it was told that it may */
+    uint64_t lost_ns;           /* since when it has no connection; 0: it has one */
+    struct node_record *record; /* drain.c; NULL: it was never drained, as far as this coordinator knows */
     struct member_load {
         uint64_t time_ns, memory_bytes, sent_bytes,
             received_bytes; /* time_ns: on its own clock; 0: it has told nothing */
@@ -317,6 +327,10 @@ struct graph_record {
     bool begins; /* its members are to be told as soon as the store has it */
     bool started[NODE_MEMBERS_MAX], ended[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     bool told[NODE_MEMBERS_MAX]; /* the Start was sent: whether it was heard is not known before it is answered */
+    bool left[NODE_MEMBERS_MAX]; /* of start->left_nodes, those that the store has; `ended`, too */
+    size_t left_packed;          /* of start->left_nodes, those that are on their way to the store */
+    uint64_t undrained;          /* the incarnation in which a node that leaves cannot be emptied; 0: none */
+    uint64_t unmoved_ns;         /* when a move was given up, or refused, last; 0: none was */
     uint64_t rows, rows_out;
     char why[400];
     uint64_t since;              /* the incarnation that it was submitted with; 0: not known any more */
@@ -381,6 +395,7 @@ struct coordinator {
         RESTORE_GRAPH,
         RESTORE_ENDED,
         RESTORE_MOVE,
+        RESTORE_NODE,
         RESTORE_DONE
     } restore;
     struct pst_store_request reading;
@@ -451,6 +466,10 @@ const struct graph_record *pst_coordinator_replay(struct pst_node *node, const P
 void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message);
 /* The graph's record as it is now, and the move's beside it where that has changed. */
 void pst_coordinator_commit(struct pst_node *node, struct graph_record *record);
+/* Index of a node in a Start: of several of one name the last one, as the others have left. start->n_nodes: it is not there. */
+uint32_t pst_start_index(const Pst__Start *start, const char *name);
+/* The graph goes on without this node of it, which has nothing to do there: false: it has, or may have. */
+bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index);
 /* Says the Start to one node of it. */
 void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
 struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */
@@ -498,6 +517,21 @@ void pst_replays_back(struct pst_node *node, const Pst__Control *message);
 void pst_replays_lost(struct pst_node *node, struct peer *peer, uint64_t request);
 /* A graph's run that this node has begun, of this incarnation and no other; NULL: it has none. */
 struct hosted *pst_node_hosted(struct pst_node *node, const char *graph_name, uint64_t incarnation);
+/* As pst_start_index(), of a run. */
+uint32_t pst_site_index(const struct site *site, const char *name);
+
+/* drain.c */
+/* May it get something? That it lives is another question. */
+static inline bool pst_member_takes(const struct member *member) { return !member->draining && !member->leaving; }
+/* drain NODE, drain NODE --undo: answered later where PST_OK. */
+int pst_drain(struct pst_node *node, const struct submission *asked, const char *name, bool undo, struct pst_text *why);
+int pst_drain_restore(struct coordinator *duty); /* of duty->path, as it was read */
+void pst_drain_step(struct pst_node *node);
+void pst_drain_resign(struct pst_node *node, const char *why); /* whoever waits for the store is told */
+void pst_drain_free(struct coordinator *duty);
+/* A node's own part. True: it may end now. */
+bool pst_leave_step(struct pst_node *node);
+void pst_leave_look(struct pst_node *node); /* whether it knows a coordinator */
 
 /* admin.c */
 /* Hands it on to the coordinator; an answer to it finds its way back by taken(). Errors: *why says it. */

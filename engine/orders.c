@@ -42,7 +42,7 @@ struct shares {
     uint32_t count;
 };
 
-/* Of the nodes that may get something: they live, and are not being drained. */
+/* Of the nodes that may get something: they live, and are to have nothing less than they have. */
 static void load_take(const struct pst_node *node, const struct graph_record *record, uint32_t operator_index,
                       struct shares *ret_load)
 {
@@ -52,7 +52,7 @@ static void load_take(const struct pst_node *node, const struct graph_record *re
     *ret_load = (struct shares){0};
     for (uint32_t i = 0; i < duty->member_count; i++) {
         const struct member *member = &duty->members[i];
-        if (!member->alive || member->lost_ns != 0 || member->draining)
+        if (!member->alive || member->lost_ns != 0 || !pst_member_takes(member))
             continue;
         uint32_t at = ret_load->count++;
         ret_load->name[at] = member->name;
@@ -102,6 +102,35 @@ static uint32_t extreme(const struct graph_record *record, uint32_t n, bool most
     return best;
 }
 
+static bool takes(const struct pst_node *node, const char *name)
+{
+    const struct member *member = pst_coordinator_member(node->duty, name);
+    return member != NULL && pst_member_takes(member);
+}
+
+/* What another partition may go into: the smallest, where it is on a node that may get something, as long as there is one. */
+static uint32_t smallest_into(const struct pst_node *node, const struct graph_record *record, uint32_t n,
+                              uint32_t except)
+{
+    uint32_t best = NO_PARTITION;
+    for (uint32_t p = 0; p < record->moving->layouts[n]->partition_count; p++)
+        if (p != except && owned(record, n, p) != 0 && takes(node, node_of(record, n, p)) &&
+            (best == NO_PARTITION || owned(record, n, p) < owned(record, n, best)))
+            best = p;
+    return best != NO_PARTITION ? best : extreme(record, n, false, NULL, except);
+}
+
+/* What goes into another one: the smallest of those on nodes that are to have nothing, or else of all. */
+static uint32_t smallest_from(const struct pst_node *node, const struct graph_record *record, uint32_t n)
+{
+    uint32_t best = NO_PARTITION;
+    for (uint32_t p = 0; p < record->moving->layouts[n]->partition_count; p++)
+        if (owned(record, n, p) != 0 && !takes(node, node_of(record, n, p)) &&
+            (best == NO_PARTITION || owned(record, n, p) < owned(record, n, best)))
+            best = p;
+    return best != NO_PARTITION ? best : extreme(record, n, false, NULL, NO_PARTITION);
+}
+
 /* ---- the next move ---- */
 
 /* Partitions with buckets, as the pieces make them. */
@@ -143,16 +172,19 @@ static bool next_by_load(const struct pst_node *node, const struct graph_record 
     if (more) {
         struct shares load;
         load_take(node, record, n, &load);
+        uint32_t from = partitions[step.from].number, wanted = step.count;
         uint32_t into = step.into != SCALER_NONE ? partitions[step.into].number : NO_PARTITION;
         uint32_t to = least(&load, NULL);
         more = into != NO_PARTITION || to != SCALER_NONE;
+        if (into != NO_PARTITION && !takes(node, node_of(record, n, into))) { /* all of it goes the other way */
+            more = wanted == owned(record, n, from) && takes(node, node_of(record, n, from));
+            wanted = owned(record, n, into);
+            from = into;
+            into = partitions[step.from].number;
+        }
         if (more)
-            *wish = (struct wish){n,
-                                  partitions[step.from].number,
-                                  step.count,
-                                  into,
-                                  into != NO_PARTITION ? node_of(record, n, into) : load.name[to],
-                                  NULL};
+            *wish = (struct wish){
+                n, from, wanted, into, into != NO_PARTITION ? node_of(record, n, into) : load.name[to], NULL};
     }
     pst_free(partitions);
     return more;
@@ -175,7 +207,7 @@ static bool next_of_scale(const struct pst_node *node, const struct graph_record
         return true;
     }
     /* the smallest goes into the smallest of the others */
-    uint32_t from = extreme(record, n, false, NULL, NO_PARTITION), into = extreme(record, n, false, NULL, from);
+    uint32_t from = smallest_from(node, record, n), into = smallest_into(node, record, n, from);
     if (from == NO_PARTITION || into == NO_PARTITION)
         return false;
     *wish = (struct wish){n, from, owned(record, n, from), into, node_of(record, n, into), NULL};
@@ -185,7 +217,7 @@ static bool next_of_scale(const struct pst_node *node, const struct graph_record
 static bool next_of_drain(const struct pst_node *node, const struct graph_record *record, const struct order *order,
                           struct wish *wish)
 {
-    for (uint32_t n = 0; n < record->moving->layout_count; n++) {
+    for (uint32_t n = 0; n < record->moving->layout_count && !takes(node, order->node); n++) {
         if (record->moving->layouts[n] == NULL)
             continue;
         struct shares load;
@@ -243,6 +275,68 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
     return false;
 }
 
+/* ---- what a node has that was drained ---- */
+
+bool pst_order_stays(const struct graph_record *record, const Pst__Place *place)
+{
+    for (uint32_t n = 0; n < record->graph->node_count; n++)
+        if (strcmp(record->graph->nodes[n].id, place->operator_id) == 0)
+            return record->graph->nodes[n].op->role != PST_ROLE_PLAIN;
+    return true;
+}
+
+/* Of all graphs that run: what stays as long as they do, or what could have moved. How many there are. */
+static uint32_t places_list(const struct pst_node *node, const char *name, bool stay, struct pst_text *text)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        const struct graph_record *record = node->duty->graphs[i];
+        const Pst__Start *start = record->start->start;
+        bool runs = record->state == GRAPH_RUNNING || record->state == GRAPH_STARTING;
+        for (size_t p = 0; runs && p < start->n_places; p++) {
+            const Pst__Place *place = start->places[p];
+            if (strcmp(start->nodes[place->node], name) != 0 || pst_order_stays(record, place) != stay)
+                continue;
+            const char *source = record->graph->nodes[record->graph->source].id;
+            (void)pst_text_printf(text, "%s", count++ != 0 ? ", " : "");
+            if (stay)
+                (void)pst_text_printf(text, "%s `%s` of graph `%s`",
+                                      strcmp(source, place->operator_id) == 0 ? "the input" : "sink",
+                                      place->operator_id, record->start->graph);
+            else
+                (void)pst_text_printf(text, "%s/%u of graph `%s`", place->operator_id, place->partition,
+                                      record->start->graph);
+        }
+    }
+    return count;
+}
+
+/* What is still there, and why. PST_OK: nothing is. */
+static int drained(const struct pst_node *node, const struct order *order, struct pst_text *why)
+{
+    struct pst_text fixed = {0}, rest = {0};
+    uint32_t fixed_count = places_list(node, order->node, true, &fixed),
+             rest_count = places_list(node, order->node, false, &rest);
+    int rc = order->error != PST_OK ? order->error : rest_count != 0 ? PST_ETIMEOUT : PST_EREFUSED;
+    if (takes(node, order->node)) {
+        (void)pst_text_printf(why, "node `%s` is not drained any more: that was taken back meanwhile", order->node);
+        rc = PST_EREFUSED;
+    } else if (fixed_count + rest_count == 0) {
+        rc = PST_OK;
+    } else {
+        (void)pst_text_printf(why, "node `%s` gets nothing any more, but is not empty", order->node);
+        if (fixed_count != 0)
+            (void)pst_text_printf(why, ": it has %s, which cannot move while the graph runs", fixed.bytes);
+        if (rest_count != 0)
+            (void)pst_text_printf(why, "%s %s %s moved: %s", fixed_count != 0 ? ";" : ":", rest.bytes,
+                                  rest_count == 1 ? "has not" : "have not",
+                                  order->why[0] != '\0' ? order->why : "give the command again when the graph runs");
+    }
+    pst_text_fini(&fixed);
+    pst_text_fini(&rest);
+    return rc;
+}
+
 /* ---- an order ---- */
 
 /* A number, or that there is none. */
@@ -252,25 +346,48 @@ static const char *lost_text(char text[24], bool counted, uint64_t rows, bool js
     return counted ? text : json ? "null" : "not counted";
 }
 
+static void figures_print(const struct order *order, double seconds, struct pst_text *text)
+{
+    double pause = (double)order->longest_pause_ns / 1e9;
+    char lost[24];
+    (void)pst_text_printf(text,
+                          order->json ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
+                                        ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s"
+                                      : "%u moves, %" PRIu64 " buckets, %" PRIu64
+                                        " bytes, %.3f s, longest pause %.6f s, rows lost %s\n",
+                          order->moves, order->buckets, order->bytes, seconds, pause,
+                          lost_text(lost, !order->uncounted, order->rows_lost, order->json));
+    if (order->kind == ORDER_DRAIN && order->json)
+        (void)pst_text_printf(text, ",\"node\":\"%s\",\"draining\":true", order->node);
+    if (order->json)
+        (void)pst_text_printf(text, ",\"error\":null}\n");
+}
+
 static void answer(struct pst_node *node, struct order *order)
 {
     struct peer *peer = pst_peer_by_id(node, order->asked_by);
-    double seconds = (double)(now_ns(node) - order->begun_ns) / 1e9, pause = (double)order->longest_pause_ns / 1e9;
-    char text[400], lost[24];
-    const char *rows_lost = lost_text(lost, !order->uncounted, order->rows_lost, order->json);
+    double seconds = (double)(now_ns(node) - order->begun_ns) / 1e9;
+    struct pst_text text = {0}, why = {0};
+    char lost[24];
+    int error = order->error;
+    if (order->kind == ORDER_DRAIN && order->asked_by != 0)
+        error = drained(node, order, &why);
+    else if (error != PST_OK)
+        (void)pst_text_printf(&why, "%s", order->why);
     if (order->asked_by == 0)
-        pst_node_log(node, "%s, autoscale: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, rows lost %s%s%s",
-                     order->node, order->moves, order->buckets, order->bytes, seconds, rows_lost,
-                     order->error != PST_OK ? ": " : "", order->error != PST_OK ? order->why : "");
-    (void)snprintf(text, sizeof text,
-                   order->json ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
-                                 ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s,\"error\":null}\n"
-                               : "%u moves, %" PRIu64 " buckets, %" PRIu64
-                                 " bytes, %.3f s, longest pause %.6f s, rows lost %s\n",
-                   order->moves, order->buckets, order->bytes, seconds, pause, rows_lost);
+        pst_node_log(node, "%s, %s: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, rows lost %s%s%s",
+                     order->node, order->kind == ORDER_DRAIN ? "drain" : "autoscale", order->moves, order->buckets,
+                     order->bytes, seconds, lost_text(lost, !order->uncounted, order->rows_lost, false),
+                     error != PST_OK ? ": " : "", error != PST_OK ? order->why : "");
+    if (error == PST_OK || (order->kind == ORDER_DRAIN && !order->json)) /* with --json there is one object */
+        figures_print(order, seconds, &text);
     if (peer != NULL)
-        pst_admin_reply(node, peer, order->request, order->error, order->error == PST_OK ? text : NULL,
-                        order->error == PST_OK ? NULL : order->why);
+        pst_admin_reply(node, peer, order->request, error, text.bytes,
+                        error == PST_OK     ? NULL
+                        : why.bytes != NULL ? why.bytes
+                                            : pst_error_sentence(error));
+    pst_text_fini(&text);
+    pst_text_fini(&why);
     pst_free(order->pieces);
     pst_free(order);
 }
@@ -360,6 +477,8 @@ static void leave(struct pst_node *node, struct graph_record *record, int error,
 {
     struct order *order = record->moving->order;
     record->moving->order = NULL;
+    if (error != PST_OK)
+        record->unmoved_ns = now_ns(node);
     if (error != PST_OK && order->error == PST_OK) {
         order->error = error;
         (void)snprintf(order->why, sizeof order->why, "%s", why);
@@ -391,9 +510,11 @@ static bool falls_short_of(const struct graph_record *record, const struct order
 static void go_on(struct pst_node *node, struct graph_record *record)
 {
     struct order *order = record->moving->order;
+    bool own_drain = order->kind == ORDER_DRAIN && order->asked_by == 0; /* it would end the same way again */
     struct wish wish;
     if (!next_wish(node, record, order, &wish)) {
         bool falls_short = falls_short_of(record, order);
+        record->undrained = falls_short && own_drain ? record->start->incarnation : record->undrained;
         leave(node, record, falls_short ? PST_EREFUSED : PST_OK,
               falls_short ? "there is no node, or no bucket, for what is left: `penstock status` shows what is where"
                           : "");
@@ -402,6 +523,8 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     if (order->kind == ORDER_MOVE)
         order->wish.count = 0; /* that is all it wants */
     int rc = pst_portions_begin(node, record, &wish, order->deadline_ns);
+    if (rc != PST_OK && own_drain)
+        record->undrained = record->start->incarnation;
     if (rc != PST_OK)
         leave(node, record, rc,
               rc == PST_EFULL ? "every number of a partition is in use, or there are too many nodes"
@@ -518,7 +641,7 @@ static struct member *target(struct pst_node *node, const char *name, struct pst
     struct member *member = pst_coordinator_member(node->duty, name);
     if (member == NULL || !member->alive || member->lost_ns != 0)
         (void)pst_text_printf(why, "there is no node `%s` that is alive", name);
-    else if (member->draining)
+    else if (!pst_member_takes(member))
         (void)pst_text_printf(why, "node `%s` is being drained: it gets nothing any more", name);
     else
         return member;
@@ -627,6 +750,20 @@ static uint32_t partitions_on(const struct graph_record *record, const char *nam
     return count;
 }
 
+static void begin_working(struct pst_node *node, struct order *order, struct graph_record *const *working,
+                          uint32_t count)
+{
+    order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
+    for (uint32_t i = 0; i < count; i++) {
+        working[i]->moving->order = order;
+        order->wanted += order->kind == ORDER_DRAIN ? partitions_on(working[i], order->node) : 0;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        go_on(node, working[i]);
+    if (--order->graphs == 0)
+        answer(node, order);
+}
+
 /* Every graph that runs works for it. */
 static int begin_all(struct pst_node *node, struct order *order, struct pst_text *why)
 {
@@ -645,64 +782,59 @@ static int begin_all(struct pst_node *node, struct order *order, struct pst_text
         pst_free(order);
         return PST_EREFUSED;
     }
-    order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
-    for (uint32_t i = 0; i < count; i++) {
-        working[i]->moving->order = order;
-        order->wanted += order->kind == ORDER_DRAIN ? partitions_on(working[i], order->node) : 0;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        go_on(node, working[i]);
-    if (--order->graphs == 0)
-        answer(node, order);
+    begin_working(node, order, working, count);
     return PST_OK;
 }
 
-/* What cannot move: inputs, and sinks, whose files are there. */
-static bool has_more(const struct coordinator *duty, const char *name, struct pst_text *why)
+/* Nothing moves at the moment of any graph that runs. */
+bool pst_order_may_drain(struct pst_node *node, struct pst_text *why)
 {
-    for (uint32_t i = 0; i < duty->graph_count; i++) {
-        const struct graph_record *record = duty->graphs[i];
-        const Pst__Start *start = record->start->start;
-        for (size_t p = 0; record->state == GRAPH_RUNNING && p < start->n_places; p++) {
-            for (uint32_t n = 0; n < record->graph->node_count; n++) {
-                const struct pst_graph_node *op = &record->graph->nodes[n];
-                bool stays = op->op->role == PST_ROLE_SOURCE || op->op->role == PST_ROLE_SINK;
-                if (!stays || strcmp(start->places[p]->operator_id, op->id) != 0 ||
-                    strcmp(start->nodes[start->places[p]->node], name) != 0)
-                    continue;
-                (void)pst_text_printf(
-                    why, "node `%s` has %s `%s` of graph `%s`, which cannot move while the graph runs", name,
-                    op->op->role == PST_ROLE_SOURCE ? "the input" : "sink", op->id, record->start->graph);
-                return true;
-            }
-        }
+    for (uint32_t i = 0; i < node->duty->graph_count && why->count == 0; i++) {
+        struct graph_record *record = node->duty->graphs[i];
+        if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record))
+            (void)may_move(record, why);
     }
-    return false;
+    return why->count == 0;
 }
 
-int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name, struct pst_text *why)
+int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name)
 {
-    struct member *member = pst_coordinator_member(node->duty, name);
-    uint32_t others = 0;
-    if (member == NULL || !member->alive) {
-        (void)pst_text_printf(why, "there is no node `%s` that is alive", name);
-        return PST_EREFUSED;
-    }
-    for (uint32_t i = 0; i < node->duty->member_count; i++) {
-        const struct member *other = &node->duty->members[i];
-        others += other != member && other->alive && !other->draining;
-    }
-    if (others == 0)
-        (void)pst_text_printf(why, "there is no other node that could take what `%s` has", name);
-    if (why->count != 0 || has_more(node->duty, name, why))
-        return PST_EREFUSED;
+    struct coordinator *duty = node->duty;
+    struct graph_record *working[NODE_GRAPHS_MAX];
     struct order *order = order_new(node, asked, ORDER_DRAIN);
     if (order == NULL)
         return PST_ENOMEM;
     (void)snprintf(order->node, sizeof order->node, "%s", name);
-    int rc = begin_all(node, order, why);
-    member->draining = rc == PST_OK;
-    return rc;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < duty->graph_count; i++) { /* what others have of it, the answer says */
+        struct pst_text why = {0};
+        if (duty->graphs[i]->state == GRAPH_RUNNING && may_move(duty->graphs[i], &why))
+            working[count++] = duty->graphs[i];
+        else if (why.bytes != NULL && order->why[0] == '\0')
+            (void)snprintf(order->why, sizeof order->why, "%s", why.bytes);
+        pst_text_fini(&why);
+    }
+    begin_working(node, order, working, count);
+    return PST_OK;
+}
+
+bool pst_order_leave(struct pst_node *node, struct graph_record *record, const char *name)
+{
+    struct pst_text why = {0};
+    bool may = may_move(record, &why);
+    struct order *order = may ? order_new(node, &(struct submission){0}, ORDER_DRAIN) : NULL;
+    pst_text_fini(&why);
+    if (order == NULL)
+        return false;
+    (void)snprintf(order->node, sizeof order->node, "%s", name);
+    begin(node, record, order);
+    return true;
+}
+
+bool pst_order_under_way(const struct graph_record *record)
+{
+    const struct moving *moving = record->moving;
+    return moving != NULL && (moving->now != NULL || moving->order != NULL || moving->writes || moving->written);
 }
 
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why)

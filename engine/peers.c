@@ -283,6 +283,9 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
         break;
     case PST__CONTROL__BODY_BEAT_ACK:
         break;
+    case PST__CONTROL__BODY_LEAVE:
+        node->may_leave = node->any = true;
+        break;
     case PST__CONTROL__BODY_READ:
         pst_results_read(node, message);
         break;

@@ -234,7 +234,9 @@ const struct pst_verb pst_verb_ls = {
     .name = "ls",
     .operands = "",
     .summary = "List the nodes of a cluster.",
-    .text = "A node is alive, silent (its connection is lost, and it may come back), or dead.",
+    .text =
+        "A node is alive, silent (its connection is lost, and it may come back), or dead. One that is draining gets "
+        "nothing until `drain --undo`; one that is leaving was told to end, and has its partitions moved first.",
     .examples = "penstock ls --node unix:n1/admin.sock",
     .flags = ask_flags,
     .run = plain_run,
@@ -274,35 +276,46 @@ static void moving_show(void *argument, const char *text, size_t byte_count)
     }
 }
 
-static int moving_run(const struct pst_call *call)
+/* What waits for moves to end: how far they are is shown. False: an option is wrong. */
+static bool moving_read(const struct pst_call *call, struct moving *moving, struct asked *asked)
 {
     uint64_t seconds;
-    struct moving moving = {.call = call};
     bool progress = pst_call_flag(call, "progress") != NULL, terminal = call->terminal_err && !call->json;
     if (!pst_call_number(call, "deadline", 1, DEADLINE_SECONDS_MAX, 0, &seconds))
-        return PST_EXIT_USAGE;
-    struct asked asked = {.question.deadline_ns = seconds * 1000 * 1000 * 1000, .question.argument = &moving};
+        return false;
+    *moving = (struct moving){.call = call};
+    asked->question.deadline_ns = seconds * 1000 * 1000 * 1000;
+    asked->question.argument = moving;
     if (!call->quiet && (progress || terminal))
-        asked.question.progress = moving_show;
-    asked.ended = moving_clear;
-    return plain_ask(call, &asked);
+        asked->question.progress = moving_show;
+    asked->ended = moving_clear;
+    return true;
 }
 
+static int moving_run(const struct pst_call *call)
+{
+    struct moving moving;
+    struct asked asked = {0};
+    return moving_read(call, &moving, &asked) ? plain_ask(call, &asked) : PST_EXIT_USAGE;
+}
+
+#define MOVING_FLAGS                                                                                                 \
+    {"deadline",                                                                                                     \
+     0,                                                                                                              \
+     "SECONDS",                                                                                                      \
+     false,                                                                                                          \
+     "Give a move up, and leave its buckets where they are, when its new owner is not agreed upon so long "          \
+     "after its beginning; 60 where nothing is said. Buckets change their owner at the ends of epochs: a "           \
+     "stream that comes as slowly as it was recorded may need more.",                                                \
+     NULL},                                                                                                          \
+    {                                                                                                                \
+        "progress", 0, NULL, false,                                                                                  \
+            "Tell how far it is on standard error, though that is no terminal; with --json as objects, one a line, " \
+            "before the last one.",                                                                                  \
+            NULL                                                                                                     \
+    }
 static const struct pst_flag moving_flags[] = {
-    PST_NODE_FLAG,
-    PST_TLS_FLAG,
-    {"deadline", 0, "SECONDS", false,
-     "Give a move up, and leave its buckets where they are, when its new owner is not agreed upon so long after its "
-     "beginning; 60 where nothing is said. Buckets change their owner at the ends of epochs: a stream that comes as "
-     "slowly as it was "
-     "recorded may need more.",
-     NULL},
-    {"progress", 0, NULL, false,
-     "Tell how far it is on standard error, though that is no terminal; with --json as objects, one a line, before the "
-     "last one.",
-     NULL},
-    {NULL, 0, NULL, false, NULL, NULL},
-};
+    PST_NODE_FLAG, PST_TLS_FLAG, MOVING_FLAGS, {NULL, 0, NULL, false, NULL, NULL}};
 
 const struct pst_verb pst_verb_scale = {
     .name = "scale",
@@ -338,6 +351,25 @@ const struct pst_verb pst_verb_move = {
     .run = moving_run,
 };
 
+static const struct pst_flag drain_flags[] = {
+    PST_NODE_FLAG,
+    PST_TLS_FLAG,
+    MOVING_FLAGS,
+    {"undo", 0, NULL, false, "Take it back: the node may get partitions again.", NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
+static int drain_run(const struct pst_call *call)
+{
+    struct moving moving;
+    struct asked asked = {0};
+    asked.arguments[asked.question.argument_count++] = "drain";
+    asked.arguments[asked.question.argument_count++] = call->operands[0];
+    if (pst_call_flag(call, "undo") != NULL)
+        asked.arguments[asked.question.argument_count++] = "--undo";
+    return moving_read(call, &moving, &asked) ? ask(call, &asked) : PST_EXIT_USAGE;
+}
+
 const struct pst_verb pst_verb_drain = {
     .name = "drain",
     .operands = "NODE",
@@ -345,12 +377,18 @@ const struct pst_verb pst_verb_drain = {
     .operand_count_max = 1,
     .summary = "Move everything that can move from a node.",
     .text =
-        "Its partitions of all graphs go to the other nodes, as with `move`, and it gets nothing any more; then it can "
-        "be switched off. A node that reads an input or has a sink of a graph that runs cannot be drained: those do "
-        "not move. A node that is started again is drained no more.",
-    .examples = "penstock drain n2 --node unix:n1/admin.sock",
-    .flags = moving_flags,
-    .run = moving_run,
+        "From now on the node gets nothing: that is written down, and holds until `--undo`, whatever is started again "
+        "meanwhile, the node itself too. Its partitions of all graphs go to the other nodes, as with `move`; then it "
+        "can "
+        "be switched off, and no graph notices. Inputs and sinks of graphs that run do not move: where there are some "
+        "the rest goes, the answer says what has stayed, and the exit code is 77. Given again, the command moves what "
+        "is "
+        "still there.\n\n"
+        "`--undo` takes it back; nothing moves to the node by that: `penstock rebalance` does.",
+    .examples = "penstock drain n2 --node unix:n1/admin.sock\n"
+                "penstock drain n2 --undo --node unix:n1/admin.sock",
+    .flags = drain_flags,
+    .run = drain_run,
 };
 
 const struct pst_verb pst_verb_rebalance = {

@@ -11,6 +11,7 @@
 /* As soon as the servers allow, so that another node coordinates soon: they want two ticks at least, of two seconds where nothing is said. */
 enum { SESSION_MS = 4000 };
 enum { PATIENCE_SECONDS = 30, PATIENCE_SECONDS_MAX = 1000 * 1000, EVERY_SECONDS = 10, EVERY_SECONDS_MAX = 86400 };
+enum { DRAIN_SECONDS = 30, DRAIN_SECONDS_MAX = 86400 }; /* tools/penstock-node.service gives a little more */
 
 struct parts { /* what a node stands on */
     const struct pst_call *call;
@@ -299,7 +300,7 @@ static bool name_is_good(const char *name)
 
 static int options_read(const struct pst_call *call, struct pst_node_options *options)
 {
-    uint64_t workers, patience;
+    uint64_t workers, patience, drain;
     const char *disk = pst_call_flag(call, "disk");
     options->name = pst_call_flag(call, "name");
     options->directory = pst_call_flag(call, "dir");
@@ -322,7 +323,8 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
         return PST_EXIT_USAGE;
     }
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX - 1, 0, &workers) ||
-        !pst_call_number(call, "patience", 0, PATIENCE_SECONDS_MAX, PATIENCE_SECONDS, &patience))
+        !pst_call_number(call, "patience", 0, PATIENCE_SECONDS_MAX, PATIENCE_SECONDS, &patience) ||
+        !pst_call_number(call, "drain-timeout", 0, DRAIN_SECONDS_MAX, DRAIN_SECONDS, &drain))
         return PST_EXIT_USAGE;
     if (disk != NULL && (pst_parse_bytes(disk, &options->disk_bytes_max) != PST_OK || options->disk_bytes_max == 0)) {
         pst_complain(call, PST_EXIT_USAGE, "--disk `%s`: a size is wanted, as 64GiB", disk);
@@ -330,6 +332,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     }
     options->worker_count = (uint32_t)workers;
     options->join_ns = patience * 1000 * 1000 * 1000;
+    options->drain_ns = drain * 1000 * 1000 * 1000;
     options->registry = pst_registry_all;
     options->listens = listens;
     options->log = log_line;
@@ -395,6 +398,8 @@ static const struct pst_flag node_flags[] = {
      NULL},
     {"advertise", 0, "HOST:PORT", false, "Where others reach it, when that is not where it listens.", NULL},
     {"patience", 0, "SECONDS", false, "Give up when it has not joined after so long; 30, and 0 is never.", NULL},
+    {"drain-timeout", 0, "SECONDS", false,
+     "Told to end, stay so long at most until the node's partitions are elsewhere; 30, and 0 is not at all.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them.", "dir"},
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
     {"stop-and-copy", 0, NULL, false,
@@ -426,6 +431,11 @@ const struct pst_verb pst_verb_node = {
         "where "
         "it listens, and ends when it is told to by SIGTERM or SIGINT. The first node of a cluster is started without "
         "--join, and coordinates; the others join it.\n\n"
+        "Told to end, a node first has its partitions moved to other nodes while the streams run on, so that no graph "
+        "is "
+        "started again; then it leaves. That takes as long as --drain-timeout allows. It leaves at once where no other "
+        "node could take anything, where it has the input or a sink of the graph, and at a second signal. Started "
+        "again, it is a node like any other.\n\n"
         "When a node dies, its partitions are started again on others, and the graphs' results are as if nothing had "
         "happened: they go on from the last checkpoint that all nodes have completed, or, without --checkpoints, from "
         "the beginning of their input. The first node's folder holds what the cluster has decided, sealed under "

@@ -206,7 +206,7 @@ class Chaos:
         self.order("rebalance")
 
     def drain(self):
-        """Of a node that has nothing but what can move, or of any: that is refused. What is drained is switched off, and comes back."""
+        """Of a node that has nothing but what can move, or of any. What is empty then is switched off, and comes back; it is drained no more."""
         keyed = {operator for operators in KEYED.values() for operator in operators}
         fixed = {place[3] for place in self.places() if place[1] not in keyed}
         free = [node for node in self.nodes[1:] if node.name not in fixed]
@@ -218,17 +218,28 @@ class Chaos:
 
     def drained(self, node, code):
         if code == 0:
-            self.switch_off(node, 0)
-        else:  # nothing was done; or it was given up, and the node gets nothing until it comes again one day
-            node.wanted = True
+            self.switch_off(node, 0, lambda: self.take_back(node))
+        else:
+            self.take_back(node)
 
-    def switch_off(self, node, wait):
+    def take_back(self, node):
+        def answered(code):
+            if code in (0, 77):  # 77: it was never begun
+                node.wanted = True
+            else:
+                self.take_back(node)
+        self.order("drain", node.name, "--undo", then=answered)
+
+    def switch_off(self, node, wait, then=None):
         node.signal(signal.SIGKILL)
         node.process.wait()
 
         def up():
             node.up()
-            node.wanted = True
+            if then is None:
+                node.wanted = True
+            else:
+                then()
         self.later(wait, up)
 
     def cancel(self):

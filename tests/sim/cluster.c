@@ -1,6 +1,7 @@
 /* cluster.c - see cluster.h. */
 #include "tests/sim/cluster.h"
 
+#include "engine/mover.h"
 #include "operators/builtin.h"
 #include "state/seal.h"
 #include "tests/sim/guests.h"
@@ -47,6 +48,17 @@ static uint32_t store_find(const struct cluster_store *store, const char *path)
     return i;
 }
 
+/* The last one stands where it was. */
+static void store_remove(struct cluster_store *store, uint32_t i)
+{
+    uint32_t last = i;
+    while (last + 1 < CLUSTER_RECORDS_MAX && store->records[last + 1].version != 0)
+        last++;
+    pst_text_fini(&store->records[i].bytes);
+    store->records[i] = store->records[last];
+    memset(&store->records[last], 0, sizeof store->records[last]);
+}
+
 static int store_commit(struct cluster_store *store, const struct pst_store_request *request)
 {
     for (uint32_t c = 0; c < request->change_count; c++)
@@ -55,6 +67,10 @@ static int store_commit(struct cluster_store *store, const struct pst_store_requ
     for (uint32_t c = 0; c < request->change_count; c++) {
         const struct pst_store_change *change = &request->changes[c];
         uint32_t i = store_find(store, change->path);
+        if (change->bytes == NULL) {
+            store_remove(store, i);
+            continue;
+        }
         (void)snprintf(store->records[i].path, sizeof store->records[i].path, "%s", change->path);
         store->records[i].version++;
         store->records[i].bytes.count = 0;
@@ -261,6 +277,7 @@ static void log_line(void *argument, const char *line)
     node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
     node->cluster->portions += strstr(line, ", a portion of it") != NULL;
+    node->cluster->late += strstr(line, "its time to bring elsewhere") != NULL;
     if (getenv("PST_TEST_LOG") != NULL)
         print_message("%llu %llu ms %s: %s\n", (unsigned long long)node->cluster->turns,
                       (unsigned long long)(node->cluster->net.now_ns / 1000000), names[node->sim.node], line);
@@ -282,6 +299,8 @@ void cluster_up(struct cluster *cluster, uint32_t i)
                                        .dead_ns = cluster->dead_ns,
                                        .tell_ns = cluster->portion_bytes != 0 ? 2 * 1000 * 1000 : 0,
                                        .portion_bytes = cluster->portion_bytes,
+                                       .drain_ns = cluster->drain_ns,
+                                       .interrupts = &node->interrupts,
                                        .log = log_line,
                                        .log_argument = node};
     if (cluster->elects) {
@@ -298,6 +317,7 @@ void cluster_up(struct cluster *cluster, uint32_t i)
         options.key_count = 1;
     }
     cluster->net.down[i] = false;
+    atomic_store(&node->interrupts, 0);
     assert_int_equal(pst_node_new(&node->sim.world, &options, &node->node), PST_OK);
     sim_begin(&node->sim, pst_node_workers(node->node), pst_node_step, node->node);
 }
@@ -324,6 +344,57 @@ void cluster_kill(struct cluster *cluster, uint32_t i)
         cluster->store.waiting_count = 0; /* whoever asked is no more */
 }
 
+void cluster_stop(struct cluster *cluster, uint32_t i)
+{
+    atomic_store(&cluster->nodes[i].interrupts, 1);
+    cluster->nodes[i].sim.world.wake(&cluster->nodes[i].sim, 0);
+}
+
+/* Those that have ended as they were told to. */
+static void nodes_reap(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        char why[240];
+        if (node->node == NULL || node->sim.workers_left != 0 || atomic_load(&node->interrupts) == 0)
+            continue;
+        assert_int_equal(pst_node_free(node->node, why), PST_ESTOPPED);
+        node->node = NULL;
+        sim_end(&node->sim);
+        cluster->net.down[i] = true; /* what it has said last is on its way */
+        if (i == 0)
+            cluster->store.waiting_count = 0;
+        cluster->left++;
+    }
+}
+
+uint32_t cluster_coordinator(const struct cluster *cluster)
+{
+    uint32_t i = 0;
+    while (i < cluster->node_count && (cluster->nodes[i].node == NULL || cluster->nodes[i].node->duty == NULL ||
+                                       !cluster->nodes[i].node->opened || cluster->nodes[i].sim.cut))
+        i++;
+    return i;
+}
+
+const struct graph_record *cluster_record(const struct cluster *cluster)
+{
+    uint32_t i = cluster_coordinator(cluster);
+    const struct coordinator *duty = i < cluster->node_count ? cluster->nodes[i].node->duty : NULL;
+    return duty != NULL && duty->graph_count != 0 ? duty->graphs[0] : NULL;
+}
+
+uint32_t cluster_places(const struct cluster *cluster, uint32_t node, bool fixed)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    const Pst__Start *start = record != NULL ? record->start->start : NULL;
+    uint32_t count = 0;
+    for (size_t i = 0; start != NULL && i < start->n_places; i++)
+        count += strcmp(start->nodes[start->places[i]->node], names[node]) == 0 &&
+                 (!fixed || pst_order_stays(record, start->places[i]));
+    return count;
+}
+
 /* ---- the client ---- */
 
 static void client_send(struct cluster_client *client, Pst__Control *message)
@@ -335,7 +406,7 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
     pst_text_fini(&bytes);
 }
 
-enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, SAYS };
+enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, UNDOES, SAYS, WISHES };
 
 /* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
 static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
@@ -347,6 +418,12 @@ static size_t client_moves(struct cluster *cluster, char **arguments, char what[
     const char *operator_id = client->movable[sim_random(&cluster->random, count)];
     const char *somewhere = names[sim_random(&cluster->random, cluster->node_count)];
     client->moving = 1 + (uint32_t)sim_random(&cluster->random, 8);
+    if (client->moving == UNDOES) {
+        arguments[0] = (char *)(uintptr_t) "drain";
+        arguments[1] = (char *)(uintptr_t)somewhere;
+        arguments[2] = (char *)(uintptr_t) "--undo";
+        return 3;
+    }
     if (client->moving == DRAINS || client->moving == REBALANCES || client->moving == CANCELS) {
         bool cancels = client->moving == CANCELS, drains = client->moving == DRAINS;
         arguments[0] = (char *)(uintptr_t)(cancels ? "migration" : drains ? "drain" : "rebalance");
@@ -407,7 +484,12 @@ static void client_ask(struct cluster *cluster)
     }
     char what[100], number[20];
     client->moving = 0;
-    if (client->taken && client->script != NULL && client->script[client->said_count] != NULL) {
+    if ((client->taken || client->refuses) && client->wish[0] != NULL) {
+        client->moving = WISHES;
+        for (admin.n_arguments = 0; admin.n_arguments < 3 && client->wish[admin.n_arguments] != NULL;
+             admin.n_arguments++)
+            arguments[admin.n_arguments] = (char *)(uintptr_t)client->wish[admin.n_arguments];
+    } else if (client->taken && client->script != NULL && client->script[client->said_count] != NULL) {
         client->moving = SAYS;
         (void)snprintf(what, sizeof what, "%s", client->script[client->said_count]);
         admin.n_arguments = 0;
@@ -467,6 +549,19 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         client->taken = false;
         client->stopped++;
         return;
+    }
+    if (client->moving == WISHES) {
+        client->wish_error = body->error;
+        client->error = PST_OK;
+        memset(client->wish, 0, sizeof client->wish);
+        client->refuses = false;
+        return;
+    }
+    if (!client->taken && strstr(client->says, "is being drained") != NULL) { /* it is not to be, then */
+        static const char *const undo[] = {"drain", NULL, "--undo"};
+        memcpy(client->wish, undo, sizeof undo);
+        client->wish[1] = names[cluster->source];
+        client->refuses = true;
     }
     client->submitted_from += !client->taken && client->from[0] != '\0' && body->error == PST_OK;
     if (client->moving == SAYS) {
@@ -835,6 +930,7 @@ void cluster_turn(struct cluster *cluster, const char *what)
     if (cluster->every_ns != 0 && cluster->turns % 4 == 0)
         disks_look(cluster, what);
     sessions_turn(cluster);
+    nodes_reap(cluster);
     if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX)
         fail_msg("%s: nothing goes on any more after %llu turns, %llu ms; %llu bytes replayed; the client was told: %s",
                  what, (unsigned long long)cluster->turns, (unsigned long long)(cluster->net.now_ns / 1000000),

@@ -3,7 +3,7 @@
 #ifndef PST_SIM_CLUSTER_H
 #define PST_SIM_CLUSTER_H
 
-#include "engine/control.h"
+#include "engine/node.h"
 #include "migration/store.h"
 #include "tests/sim/net_sim.h"
 #include "tests/sim/scene.h"
@@ -36,6 +36,7 @@ struct cluster_node {
     struct sim sim;
     struct pst_node *node; /* NULL: it is dead */
     bool dies;             /* its sessions are not closed in order */
+    atomic_int interrupts; /* it is told to end: cluster_stop() */
     uint32_t workers;
     struct cluster *cluster;
 };
@@ -49,6 +50,9 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     const char *const *movable; /* operators that it scales and moves while the graph runs; ended by NULL. NULL: none */
     const char *graph_name;     /* where there are some */
     uint32_t moving;            /* what it asked last; 0: how the graph is */
+    const char *wish[3];        /* what it is to ask next, when it has the graph; wish[0] NULL: nothing */
+    int wish_error;             /* the answer */
+    bool refuses;               /* it was not taken because the node that reads is being drained: that is taken back */
     uint32_t scaled, moved, spread, cancelled, refused; /* spread: drained or rebalanced */
     bool progress;                                      /* it wants to hear how far that is */
     uint32_t told;                                      /* so often it was told */
@@ -95,11 +99,13 @@ struct cluster {
     struct sim shared;
     struct pst_secret *key;
     uint64_t every_ns;
-    uint64_t dead_ns;         /* a node that is silent for so long is taken for dead; two beats where nothing is said */
-    uint64_t portion_bytes;   /* of a move; 0: as it is without */
-    uint32_t portions;        /* that were begun with more to come */
-    uint32_t source;          /* the node that reads the input */
-    uint32_t reader_count;    /* above 1: so many nodes from the first on read, each the houses that are its own */
+    uint64_t drain_ns;      /* as of pst_node_options */
+    uint32_t left, late;    /* nodes that were told to end, and have; late: with something that had not moved in time */
+    uint64_t dead_ns;       /* a node that is silent for so long is taken for dead; two beats where nothing is said */
+    uint64_t portion_bytes; /* of a move; 0: as it is without */
+    uint32_t portions;      /* that were begun with more to come */
+    uint32_t source;        /* the node that reads the input */
+    uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     uint64_t disk_bytes_max;  /* of each node, which is held to it wherever nobody is killed; 0: no bound */
     uint64_t disk_bytes_seen; /* the most that a node had */
     bool killed;              /* a node was: what it had removed may be there again */
@@ -127,6 +133,14 @@ void cluster_fini(struct cluster *cluster);
 void cluster_up(struct cluster *cluster, uint32_t node);
 /* As kill -9 and a power cut leave it: connections break, what it had not synced may be gone. */
 void cluster_kill(struct cluster *cluster, uint32_t node);
+/* As SIGTERM: it ends when it likes to, and is down then. */
+void cluster_stop(struct cluster *cluster, uint32_t node);
+/* The node that coordinates; node_count: none does. */
+uint32_t cluster_coordinator(const struct cluster *cluster);
+/* The graph that was submitted, as the coordinator has it; NULL: it has none, or nobody coordinates. */
+const struct graph_record *cluster_record(const struct cluster *cluster);
+/* How many of its places are on a node; fixed: those alone that cannot move. */
+uint32_t cluster_places(const struct cluster *cluster, uint32_t node, bool fixed);
 /* A turn. Fails the test where nothing goes on any more. */
 void cluster_turn(struct cluster *cluster, const char *what);
 /* To the graph's end, with up to so many kills of any node but the first, each with its return some time later. */
