@@ -278,6 +278,9 @@ static void log_line(void *argument, const char *line)
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
     node->cluster->portions += strstr(line, ", a portion of it") != NULL;
     node->cluster->late += strstr(line, "its time to bring elsewhere") != NULL;
+    const char *move = strstr(line, ", move ");
+    uint64_t number = move != NULL ? strtoull(move + 7, NULL, 10) : 0;
+    node->cluster->newest_move = number > node->cluster->newest_move ? number : node->cluster->newest_move;
     if (getenv("PST_TEST_LOG") != NULL)
         print_message("%llu %llu ms %s: %s\n", (unsigned long long)node->cluster->turns,
                       (unsigned long long)(node->cluster->net.now_ns / 1000000), names[node->sim.node], line);
@@ -409,36 +412,37 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
 enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, UNDOES, SAYS, WISHES };
 
 /* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
-static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20])
+static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20],
+                           uint32_t *ret_moving)
 {
     struct cluster_client *client = &cluster->client;
-    uint32_t count = 0;
+    uint32_t count = 0, moving;
     while (client->movable[count] != NULL)
         count++;
     const char *operator_id = client->movable[sim_random(&cluster->random, count)];
     const char *somewhere = names[sim_random(&cluster->random, cluster->node_count)];
-    client->moving = 1 + (uint32_t)sim_random(&cluster->random, 8);
-    if (client->moving == UNDOES) {
+    *ret_moving = moving = 1 + (uint32_t)sim_random(&cluster->random, 8);
+    if (moving == UNDOES) {
         arguments[0] = (char *)(uintptr_t) "drain";
         arguments[1] = (char *)(uintptr_t)somewhere;
         arguments[2] = (char *)(uintptr_t) "--undo";
         return 3;
     }
-    if (client->moving == DRAINS || client->moving == REBALANCES || client->moving == CANCELS) {
-        bool cancels = client->moving == CANCELS, drains = client->moving == DRAINS;
+    if (moving == DRAINS || moving == REBALANCES || moving == CANCELS) {
+        bool cancels = moving == CANCELS, drains = moving == DRAINS;
+        uint64_t id = client->pause_ns != 0 ? cluster->newest_move : 1 + sim_random(&cluster->random, 6);
         arguments[0] = (char *)(uintptr_t)(cancels ? "migration" : drains ? "drain" : "rebalance");
         arguments[1] = (char *)(uintptr_t)(cancels ? "cancel" : somewhere);
-        (void)snprintf(what, 100, "%s/%llu", client->graph_name,
-                       (unsigned long long)(1 + sim_random(&cluster->random, 6)));
+        (void)snprintf(what, 100, "%s/%llu", client->graph_name, (unsigned long long)id);
         arguments[2] = what;
         return cancels ? 3 : drains ? 2 : 1;
     }
-    client->moving = 1 + client->moving % 2;
-    arguments[0] = (char *)(uintptr_t)(client->moving == SCALES ? "scale" : "move");
+    *ret_moving = moving = 1 + moving % 2;
+    arguments[0] = (char *)(uintptr_t)(moving == SCALES ? "scale" : "move");
     arguments[1] = what;
-    arguments[2] = client->moving == SCALES ? number : (char *)(uintptr_t)somewhere;
+    arguments[2] = moving == SCALES ? number : (char *)(uintptr_t)somewhere;
     (void)snprintf(number, 20, "%llu", (unsigned long long)(1 + sim_random(&cluster->random, 8)));
-    (void)snprintf(what, 100, client->moving == SCALES ? "%s" : "%s/%llu", operator_id,
+    (void)snprintf(what, 100, moving == SCALES ? "%s" : "%s/%llu", operator_id,
                    (unsigned long long)sim_random(&cluster->random, 8));
     return 3;
 }
@@ -483,22 +487,22 @@ static void client_ask(struct cluster *cluster)
         arguments[admin.n_arguments++] = client->from;
     }
     char what[100], number[20];
-    client->moving = 0;
+    uint32_t moving = 0;
     if ((client->taken || client->refuses) && client->wish[0] != NULL) {
-        client->moving = WISHES;
+        moving = WISHES;
         for (admin.n_arguments = 0; admin.n_arguments < 3 && client->wish[admin.n_arguments] != NULL;
              admin.n_arguments++)
             arguments[admin.n_arguments] = (char *)(uintptr_t)client->wish[admin.n_arguments];
     } else if (client->taken && client->script != NULL && client->script[client->said_count] != NULL) {
-        client->moving = SAYS;
+        moving = SAYS;
         (void)snprintf(what, sizeof what, "%s", client->script[client->said_count]);
         admin.n_arguments = 0;
         for (char *at = what, *word; (word = strtok_r(at, " ", &at)) != NULL;)
             arguments[admin.n_arguments++] = word;
     } else if (client->taken && client->movable != NULL && sim_random(&cluster->random, 3) != 0) {
-        admin.n_arguments = client_moves(cluster, arguments, what, number);
+        admin.n_arguments = client_moves(cluster, arguments, what, number, &moving);
     } else if (client->taken && client->asked_to_stop < client->stops && sim_random(&cluster->random, 20) == 0) {
-        client->moving = STOPS;
+        moving = STOPS;
         (void)snprintf(what, sizeof what, "point-%u", ++client->asked_to_stop);
         arguments[0] = (char *)(uintptr_t) "stop";
         arguments[1] = (char *)(uintptr_t)client->graph_name;
@@ -515,6 +519,20 @@ static void client_ask(struct cluster *cluster)
     message.body_case = PST__CONTROL__BODY_ADMIN;
     message.admin = &admin;
     client_send(client, &message);
+    client->asked[client->asked_count].request = client->requests;
+    client->asked[client->asked_count++].moving = moving;
+}
+
+/* What it was that is answered now. */
+static uint32_t client_asked(struct cluster_client *client, uint64_t request)
+{
+    uint32_t i = 0;
+    while (i < client->asked_count && client->asked[i].request != request)
+        i++;
+    assert_true(i < client->asked_count);
+    uint32_t moving = client->asked[i].moving;
+    client->asked[i] = client->asked[--client->asked_count];
+    return moving;
 }
 
 static void loss_hear(struct cluster_client *client)
@@ -539,6 +557,7 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         client->told++;
         return;
     }
+    uint32_t moving = client_asked(client, message->request);
     client->answered = true;
     client->error = body->error;
     (void)snprintf(client->says, sizeof client->says, "%.*s%.*s", (int)body->out.len, (const char *)body->out.data,
@@ -550,7 +569,7 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         client->stopped++;
         return;
     }
-    if (client->moving == WISHES) {
+    if (moving == WISHES) {
         client->wish_error = body->error;
         client->error = PST_OK;
         memset(client->wish, 0, sizeof client->wish);
@@ -564,7 +583,7 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         client->refuses = true;
     }
     client->submitted_from += !client->taken && client->from[0] != '\0' && body->error == PST_OK;
-    if (client->moving == SAYS) {
+    if (moving == SAYS) {
         if (body->error != PST_OK)
             fail_msg("%s: %s", client->script[client->said_count], client->says);
         const char *figures = strstr(client->says, " moves, ");
@@ -577,12 +596,12 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         client->said_count++;
         return;
     }
-    if (client->moving != 0) {
-        client->scaled += body->error == PST_OK && client->moving == SCALES;
-        client->moved += body->error == PST_OK && client->moving == MOVES;
-        client->spread += body->error == PST_OK && (client->moving == DRAINS || client->moving == REBALANCES) &&
+    if (moving != 0) {
+        client->scaled += body->error == PST_OK && moving == SCALES;
+        client->moved += body->error == PST_OK && moving == MOVES;
+        client->spread += body->error == PST_OK && (moving == DRAINS || moving == REBALANCES) &&
                           strstr(client->says, "0 moves") != client->says;
-        client->cancelled += body->error == PST_OK && client->moving == CANCELS;
+        client->cancelled += body->error == PST_OK && moving == CANCELS;
         client->refused += body->error != PST_OK;
         loss_hear(client);
         client->error = PST_OK;
@@ -640,6 +659,7 @@ static pst_step client_step(void *argument, uint32_t worker)
         world->net_close(world->self, client->conn);
         client->conn = NULL;
         client->greeted = client->answered = false;
+        client->asked_count = 0;
         (void)world->alarm(world->self, 0, client->sim.now_ns + 1000000);
         return PST_STEP_IDLE;
     }
@@ -648,6 +668,13 @@ static pst_step client_step(void *argument, uint32_t worker)
         return PST_STEP_DONE;
     }
     bool early = client->script != NULL && client->sim.now_ns < client->asks_ns;
+    uint64_t now_ns = client->sim.now_ns;
+    if (client->pause_ns != 0 && client->taken && client->asked_count < CLUSTER_ASKED_MAX) {
+        client->answered = now_ns >= client->next_ns;
+        client->next_ns =
+            client->answered ? now_ns + 1 + sim_random(&cluster->random, client->pause_ns) : client->next_ns;
+        (void)world->alarm(world->self, 0, client->next_ns);
+    }
     if (client->answered && !early) {
         client->answered = false;
         client->asks_ns = client->sim.now_ns + 50 * 1000 * 1000;
@@ -733,8 +760,7 @@ void cluster_player_kill(struct cluster *cluster)
     player->killed++;
 }
 
-/* It begins when there is a graph, and anew when it found nobody. */
-static void player_look(struct cluster *cluster, const char *what)
+void cluster_player_look(struct cluster *cluster, const char *what)
 {
     struct cluster_player *player = &cluster->player;
     if (!cluster->fed || player->held || player->ended || !cluster->client.taken)
@@ -821,8 +847,8 @@ void cluster_begin(struct cluster *cluster)
     const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
     struct sim *source = &cluster->nodes[cluster->source].sim;
     if (!cluster->fed) {
-        sim_put(source, "in.csv", rows->bytes, rows->count);
-        sim_put(source, "meters.csv", rows->bytes, rows->count);
+        sim_put_growing(source, "in.csv", rows->bytes, rows->count, cluster->grow_ns);
+        sim_put_growing(source, "meters.csv", rows->bytes, rows->count, cluster->grow_ns);
     }
     for (uint32_t i = 0; i < cluster->reader_count; i++)
         houses_put(cluster, i);
@@ -931,22 +957,21 @@ void cluster_turn(struct cluster *cluster, const char *what)
         disks_look(cluster, what);
     sessions_turn(cluster);
     nodes_reap(cluster);
-    if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX)
+    if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX ||
+        (cluster->ends_ns != 0 && cluster->net.now_ns > cluster->ends_ns))
         fail_msg("%s: nothing goes on any more after %llu turns, %llu ms; %llu bytes replayed; the client was told: %s",
                  what, (unsigned long long)cluster->turns, (unsigned long long)(cluster->net.now_ns / 1000000),
                  (unsigned long long)cluster->player.report.offset, cluster->client.says);
 }
 
-/* Some die within a step of their disk: in the middle of writing a checkpoint, for one. */
-static void kill_amid(struct cluster *cluster)
+void cluster_kill_amid(struct cluster *cluster)
 {
     for (uint32_t i = 0; i < cluster->node_count; i++)
         if (cluster->nodes[i].node != NULL && cluster->nodes[i].sim.cut)
             cluster_kill(cluster, i);
 }
 
-/* What it says and hears stays on its way: it works on, and is taken for dead. */
-static void cut_off(struct cluster *cluster, uint32_t node, bool off)
+void cluster_cut_off(struct cluster *cluster, uint32_t node, bool off)
 {
     for (uint32_t k = 0; k < cluster->net.node_count; k++) {
         sim_net_cut(&cluster->net, node, k, off);
@@ -960,13 +985,13 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
     uint64_t next = kills != 0 ? cluster->turns + sim_random(&cluster->random, 1500) : UINT64_MAX;
     while (!cluster->client.done || (cluster->fed && !cluster->player.ended)) {
         cluster_turn(cluster, what);
-        kill_amid(cluster);
+        cluster_kill_amid(cluster);
         if (cluster->store_faults != 0 && cluster->client.taken && cluster->net.now_ns >= cluster->store_fault_ns) {
             cluster->store_faults--;
             cluster->store_fault_ns = cluster->net.now_ns + sim_random(&cluster->random, 400 * 1000 * 1000);
             cluster_store_fault(cluster);
         }
-        player_look(cluster, what);
+        cluster_player_look(cluster, what);
         if (cluster->client.script != NULL && cluster->client.script[cluster->client.said_count] == NULL)
             cluster->player.options.speed = 0; /* all was said that the stream is there for */
         if (cluster->turns < next)
@@ -974,11 +999,11 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
         uint32_t i = spared + (uint32_t)sim_random(&cluster->random, cluster->node_count - spared);
         struct cluster_node *node = &cluster->nodes[i];
         if (off != 0) {
-            cut_off(cluster, off, false);
+            cluster_cut_off(cluster, off, false);
             off = 0;
         } else if (kills != 0 && i != 0 && sim_random(&cluster->random, 3) == 0) {
             kills--;
-            cut_off(cluster, off = i, true);
+            cluster_cut_off(cluster, off = i, true);
             next = cluster->turns + 1 + sim_random(&cluster->random, 8000);
             continue;
         }

@@ -9,7 +9,13 @@
 #include "tests/sim/scene.h"
 #include "tests/sim/store_sim.h"
 
-enum { CLUSTER_NODES_MAX = 100, CLUSTER_FEW_NODES = 4, CLUSTER_RECORDS_MAX = 512, CLUSTER_TURNS_MAX = 3 * 1000 * 1000 };
+enum {
+    CLUSTER_NODES_MAX = 100,
+    CLUSTER_FEW_NODES = 4,
+    CLUSTER_RECORDS_MAX = 512,
+    CLUSTER_ASKED_MAX = 8,
+    CLUSTER_TURNS_MAX = 3 * 1000 * 1000
+};
 
 struct cluster_store { /* in memory; it answers when it likes */
     struct pst_store store;
@@ -45,11 +51,17 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     struct sim sim;
     struct pst_conn *conn;
     bool greeted, taken, answered, done; /* taken: the coordinator has the graph */
+    /* It asks on without waiting for answers to what it orders, with pauses up to this long; 0: it waits, and then asks at once. */
+    uint64_t pause_ns, next_ns;
+    struct {
+        uint64_t request;
+        uint32_t moving; /* as below */
+    } asked[CLUSTER_ASKED_MAX];
+    uint32_t asked_count;
     int error;
     char says[2000];
     const char *const *movable; /* operators that it scales and moves while the graph runs; ended by NULL. NULL: none */
     const char *graph_name;     /* where there are some */
-    uint32_t moving;            /* what it asked last; 0: how the graph is */
     const char *wish[3];        /* what it is to ask next, when it has the graph; wish[0] NULL: nothing */
     int wish_error;             /* the answer */
     bool refuses;               /* it was not taken because the node that reads is being drained: that is taken back */
@@ -109,6 +121,8 @@ struct cluster {
     uint64_t disk_bytes_max;  /* of each node, which is held to it wherever nobody is killed; 0: no bound */
     uint64_t disk_bytes_seen; /* the most that a node had */
     bool killed;              /* a node was: what it had removed may be there again */
+    uint64_t ends_ns;         /* the test fails where it has not ended by then; 0: whenever it likes */
+    uint64_t grow_ns;         /* of a byte of the input: it grows while it is read; 0: all of it is there */
     /* Every node has a session with one store, and may coordinate. */
     bool elects;
     struct store_sim coordination;
@@ -119,6 +133,7 @@ struct cluster {
     uint32_t listening, joined;
     uint32_t completed, given_up,
         resumed; /* checkpoints that were complete, or could not be; runs that went on from one */
+    uint64_t newest_move;
     uint64_t turns;
 };
 
@@ -145,6 +160,12 @@ uint32_t cluster_places(const struct cluster *cluster, uint32_t node, bool fixed
 void cluster_turn(struct cluster *cluster, const char *what);
 /* To the graph's end, with up to so many kills of any node but the first, each with its return some time later. */
 void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const char *what);
+/* Those die whose disk has gone: in the middle of writing a checkpoint, for one. */
+void cluster_kill_amid(struct cluster *cluster);
+/* What a node says and hears stays on its way: it works on, and is taken for dead. */
+void cluster_cut_off(struct cluster *cluster, uint32_t node, bool off);
+/* The player begins when there is a graph, and anew when it found nobody. */
+void cluster_player_look(struct cluster *cluster, const char *what);
 /* One fault of the store that all reach: a session ends, or a node does not reach it for a while, or none does. */
 void cluster_store_fault(struct cluster *cluster);
 /* The player, at any moment; it begins anew later. */

@@ -370,6 +370,14 @@ void sim_net_fini(struct sim_net *net)
         sim_net_crash(net, n);
 }
 
+static bool readers_wait(const struct sim *sim)
+{
+    for (uint32_t w = 0; w < sim->worker_count; w++)
+        if (sim->watching[w] && !sim->done[w])
+            return true;
+    return false;
+}
+
 /* Wakes whoever has something that was not there before `now`. Returns when the next thing happens; UINT64_MAX: never. */
 static uint64_t arrivals(struct sim_net *net, uint64_t before_ns)
 {
@@ -401,16 +409,10 @@ static uint64_t arrivals(struct sim_net *net, uint64_t before_ns)
         for (uint32_t w = 0; !net->down[n] && w < sim->worker_count; w++)
             if (sim->alarm_ns[w] != 0 && sim->alarm_ns[w] < next_ns)
                 next_ns = sim->alarm_ns[w];
+        if (!net->down[n] && readers_wait(sim) && sim->watched_ns > net->now_ns && sim->watched_ns < next_ns)
+            next_ns = sim->watched_ns;
     }
     return next_ns;
-}
-
-static bool readers_wait(const struct sim *sim)
-{
-    for (uint32_t w = 0; w < sim->worker_count; w++)
-        if (sim->watching[w] && !sim->done[w])
-            return true;
-    return false;
 }
 
 static void time_set(struct sim_net *net, uint64_t ns)
@@ -430,7 +432,7 @@ bool sim_net_turn(struct sim_net *net)
         struct sim *sim = net->nodes[n];
         if (net->down[n] || sim->worker_count == 0)
             continue;
-        waits |= readers_wait(sim);
+        waits |= readers_wait(sim) && sim->now_ns >= sim->watched_ns;
         if (!sim_turn(sim))
             continue;
         time_set(net, sim->now_ns);

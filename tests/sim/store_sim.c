@@ -151,6 +151,7 @@ static int commit_answer(struct store_sim *sim, struct store_sim_session *sessio
 {
     if (draw(sim, 1000) >= sim->unknown_per_1000)
         return commit(sim, request->changes, request->change_count, session->number);
+    sim->unknown++;
     uint64_t fate = draw(sim, 3);
     if (fate == 0)
         (void)commit(sim, request->changes, request->change_count, session->number);

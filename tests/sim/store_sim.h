@@ -43,7 +43,7 @@ struct store_sim {
     struct store_sim_session sessions[STORE_SIM_SESSIONS_MAX];
     uint64_t session_count;
     struct store_sim_late late[STORE_SIM_LATE_MAX];
-    uint64_t commits;
+    uint64_t commits, unknown; /* unknown: commits whose outcome was not learned */
     void *self;
     void (*changed)(void *self, const char *path, uint64_t version, const char *bytes, uint32_t byte_count);
 };

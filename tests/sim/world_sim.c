@@ -122,6 +122,14 @@ void sim_put(struct sim *sim, const char *name, const void *bytes, size_t byte_c
     file->name_synced = strdup(name);
 }
 
+void sim_put_growing(struct sim *sim, const char *name, const void *bytes, size_t byte_count, uint64_t grow_ns)
+{
+    sim_put(sim, name, bytes, byte_count);
+    struct sim_file *file = find(sim, name);
+    file->grow_ns = grow_ns;
+    file->grown_ns = sim->now_ns;
+}
+
 const struct pst_text *sim_get(const struct sim *sim, const char *name)
 {
     const struct sim_file *file = find(sim, name);
@@ -275,12 +283,31 @@ static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst
     return PST_OK;
 }
 
+enum { GROW_BYTES = 500 }; /* at a time */
+
+/* Behind `at`; SIZE_MAX: nothing yet of what will be there. */
+static size_t rest_of(struct sim *sim, const struct pst_file *file)
+{
+    const struct sim_file *of = file->file;
+    size_t there = of->bytes.count;
+    if (of->grow_ns == 0 || of->grown_ns + there * of->grow_ns <= sim->now_ns)
+        return there - file->at;
+    size_t grown = (size_t)((sim->now_ns - of->grown_ns) / of->grow_ns);
+    if (grown > file->at)
+        return grown - file->at;
+    size_t next = there - file->at > GROW_BYTES ? file->at + GROW_BYTES : there;
+    sim->watched_ns = of->grown_ns + next * of->grow_ns;
+    return SIZE_MAX;
+}
+
 static int64_t sim_read(void *self, struct pst_file *file, void *bytes, size_t byte_count)
 {
     struct sim *sim = self;
     if (sim_random(sim, 100) < sim->again_percent)
         return PST_EAGAIN;
-    size_t rest = file->file->bytes.count - file->at;
+    size_t rest = rest_of(sim, file);
+    if (rest == SIZE_MAX)
+        return PST_EAGAIN;
     size_t count = rest < byte_count ? rest : byte_count;
     if (count > 1 && sim->read_bytes_max != 0) {
         size_t most = count < sim->read_bytes_max ? count : sim->read_bytes_max;
@@ -567,7 +594,7 @@ static void data_arrives(struct sim *sim)
             sim->alarm_ns[w] = 0;
             sim->notified[w] = true;
         }
-        if (sim->watching[w] && sim_random(sim, 8) == 0) {
+        if (sim->watching[w] && sim->now_ns >= sim->watched_ns && sim_random(sim, 8) == 0) {
             sim->watching[w] = false;
             sim->notified[w] = true;
         }

@@ -21,6 +21,7 @@ struct sim_file {
     uint32_t handles;  /* open ones */
     bool replaced;     /* another one was renamed over it: one of the two has the name, whatever is lost */
     uint64_t read_bytes;
+    uint64_t grow_ns, grown_ns; /* it has a byte more each grow_ns, from grown_ns on; 0: all of it is there */
 };
 
 struct sim_job {
@@ -60,6 +61,7 @@ struct sim {
     struct sim_fiber *fibers; /* NULL: steps are called plainly */
     uint32_t running;
     uint64_t alarm_ns[SIM_WORKERS_MAX]; /* 0: none */
+    uint64_t watched_ns;                /* nothing arrives for those who watch a file before that */
     struct sim_net *net;                /* net_sim.h; NULL: no network */
     uint32_t node;                      /* of the network */
     bool amid[SIM_WORKERS_MAX];         /* its step is not finished */
@@ -69,6 +71,8 @@ struct sim {
 void sim_init(struct sim *sim, uint64_t seed);
 void sim_fini(struct sim *sim);
 void sim_put(struct sim *sim, const char *name, const void *bytes, size_t byte_count);
+/* The same, but it is a file that grows while it is read. */
+void sim_put_growing(struct sim *sim, const char *name, const void *bytes, size_t byte_count, uint64_t grow_ns);
 /* NULL: no such file. */
 const struct pst_text *sim_get(const struct sim *sim, const char *name);
 /* After a power cut, or at any moment: what the disk holds when the machine comes back. Power is there again. */
