@@ -2,6 +2,7 @@
 #include "engine/lane.h"
 
 #include "engine/build.h"
+#include "engine/planted.h"
 
 #include <string.h>
 
@@ -463,7 +464,7 @@ void pst_lane_commit_taker(struct run *run, const struct move *move, int64_t cut
     if (ctx == NULL)
         return;
     for (uint32_t i = 0; i < ctx->channel_out_count; i++)
-        cut_below(ctx->lane, ctx->channels_out[i], cut);
+        cut_below(ctx->lane, ctx->channels_out[i], PST_PLANTED(NO_REPLAY) ? INT64_MAX : cut);
     ctx->lane->cut = cut;
     ctx->lane->state = LANE_SERVING;
 }

@@ -11,6 +11,7 @@
  *        pages: 0 u32 byte_count    4 u32 zero    8 header and used bytes, zeros to a multiple of 8
  *        logs:  0 u32 structure    4 u32 zero    8 u64 tail    16 u64 head */
 #include "engine/lane.h"
+#include "engine/planted.h"
 #include "state/image.h"
 
 #include <string.h>
@@ -358,7 +359,7 @@ bool pst_lane_wants_row(struct pst_ctx *ctx, const struct edge *edge, const stru
 {
     struct lane *lane = ctx->lane;
     uint8_t has = edge->broadcast ? LANE_JOINED : lane->of[edge->keyed ? frame->bucket[row] : 0];
-    if (lane->mistake == LANE_TAKES_TWICE)
+    if (lane->mistake == LANE_TAKES_TWICE || PST_PLANTED(NO_VECTOR))
         return has >= LANE_HAS;
     if (lane->mistake == LANE_LOSES_ONE && has == LANE_JOINED && !edge->broadcast) {
         lane->mistake = LANE_LOST_ONE;

@@ -1,5 +1,6 @@
 /* lane_turn.c - see lane.h: what a partition does for a move at the end of an epoch, and what it does not want of what comes. */
 #include "engine/lane.h"
+#include "engine/planted.h"
 
 #include <string.h>
 
@@ -21,7 +22,8 @@ static void held_filter(struct pst_ctx *ctx)
 
 void pst_lane_begin(struct pst_ctx *ctx, int64_t t)
 {
-    ctx->filter->from = ctx->now = t; /* M2 */
+    ctx->now = t;
+    ctx->filter->from = PST_PLANTED(NO_VECTOR) ? INT64_MIN : t; /* M2 */
     ctx->now_known = true;
     held_filter(ctx);
 }

@@ -4,6 +4,7 @@
 #include "engine/loads.h"
 #include "engine/metrics.h"
 #include "engine/mover.h"
+#include "engine/planted.h"
 
 #include <string.h>
 
@@ -576,8 +577,9 @@ bool pst_node_on_data(struct pst_node *node, const struct pst_wire_hello *hello,
                       struct peer *peer, bool *ret_stale)
 {
     struct hosted *hosted = hosted_find(node, hello->graph_name);
+    bool same = hosted != NULL && (hosted->incarnation == incarnation || PST_PLANTED(NO_EPOCH));
     *ret_stale = hosted != NULL && hosted->incarnation > incarnation;
-    if (hosted == NULL || hosted->incarnation != incarnation || hosted->superseded)
+    if (!same || hosted->superseded)
         return false;
     if (hello->node >= hosted->site.node_count)
         return false; /* it may be about to be added */

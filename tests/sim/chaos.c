@@ -2,6 +2,7 @@
 #include "tests/sim/chaos.h"
 
 #include "engine/mover.h"
+#include "engine/planted.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/graphs.h"
 
@@ -399,6 +400,7 @@ static void begin(struct chaos *chaos)
     uint64_t seed = chaos->seed;
     cluster_init(cluster, seed, &query->text, input);
     cluster->ends_ns = END_NS;
+    cluster->coordination.compares = !PST_PLANTED(NO_COMPARE);
     cluster->elects = seed % 2 == 0;
     cluster->source = (uint32_t)draw(chaos, cluster->node_count);
     cluster->every_ns = seed / 2 % 2 == 0 ? 20 * MS + draw(chaos, 200 * MS) : 0;
