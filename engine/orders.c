@@ -244,7 +244,10 @@ static bool next_of_rebalance(const struct pst_node *node, const struct graph_re
         if (record->moving->layouts[n] == NULL || bucket_count == 1)
             continue;
         load_take(node, record, n, &load);
-        if (!pst_scaler_even(load.of, load.count, bucket_count, &step))
+        uint32_t there = 0; /* what a node has that gets nothing stays out of it */
+        for (uint32_t i = 0; i < load.count; i++)
+            there += load.of[i].of_operator;
+        if (!pst_scaler_even(load.of, load.count, there, &step))
             continue;
         uint32_t from = extreme(record, n, true, load.name[step.from], NO_PARTITION);
         if (from == NO_PARTITION)
@@ -370,7 +373,7 @@ static void answer(struct pst_node *node, struct order *order)
     struct pst_text text = {0}, why = {0};
     char lost[24];
     int error = order->error;
-    if (order->kind == ORDER_DRAIN && order->asked_by != 0)
+    if (order->kind == ORDER_DRAIN && order->asked_by != 0 && error != PST_EINTERNAL)
         error = drained(node, order, &why);
     else if (error != PST_OK)
         (void)pst_text_printf(&why, "%s", order->why);
@@ -557,7 +560,7 @@ void pst_order_on(struct pst_node *node, struct graph_record *record, int error,
         order->rows_lost += did->rows_lost;
         order->uncounted |= did->uncounted;
     }
-    if (did->rows_lost != 0) {
+    if (did->rows_lost != 0 || record->past[record->past_count - 1]->message->move_record->rows_lost > 1) {
         lost_tell(node, record);
     } else if (error == PST_OK) {
         go_on(node, record);

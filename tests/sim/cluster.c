@@ -515,7 +515,8 @@ static void client_ask(struct cluster *cluster)
     } else {
         admin.body = (ProtobufCBinaryData){cluster->graph->count, (uint8_t *)cluster->graph->bytes};
     }
-    admin.progress = client->progress = client->moving != 0 && client->requests % 2 == 0;
+    admin.progress = moving != 0 && client->requests % 2 == 0;
+    client->progress |= admin.progress;
     message.body_case = PST__CONTROL__BODY_ADMIN;
     message.admin = &admin;
     client_send(client, &message);
@@ -538,9 +539,9 @@ static uint32_t client_asked(struct cluster_client *client, uint64_t request)
 static void loss_hear(struct cluster_client *client)
 {
     const char *lost = strstr(client->says, "rows lost ");
-    bool none = lost != NULL && strcmp(lost, "rows lost 0\n") == 0;
+    bool none = lost != NULL && strncmp(lost, "rows lost 0\n", 12) == 0;
     client->counted += none;
-    client->uncounted += lost != NULL && strcmp(lost, "rows lost not counted\n") == 0;
+    client->uncounted += lost != NULL && strncmp(lost, "rows lost not counted\n", 22) == 0;
     client->lost += (lost != NULL && !none && strstr(lost, "not counted") == NULL) ||
                     strstr(client->says, "rows were lost in move") != NULL;
 }

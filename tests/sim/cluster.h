@@ -66,7 +66,7 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     int wish_error;             /* the answer */
     bool refuses;               /* it was not taken because the node that reads is being drained: that is taken back */
     uint32_t scaled, moved, spread, cancelled, refused; /* spread: drained or rebalanced */
-    bool progress;                                      /* it wants to hear how far that is */
+    bool progress;                                      /* it wants to hear how far some of that is */
     uint32_t told;                                      /* so often it was told */
     uint32_t counted, uncounted;                        /* answers that no row was lost; that it is not known */
     uint32_t lost;                                      /* answers that some were: then one was planted */
