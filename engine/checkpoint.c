@@ -297,6 +297,8 @@ int pst_checkpoint_heard(struct run *run, const struct cut *cut)
         rc = may_follow(checkpoint, cut) ? PST_OK : PST_EDATA;
         if (rc == PST_OK) {
             settle(checkpoint, cut->complete == checkpoint->id);
+            if (cut->complete > checkpoint->complete) /* it had no part of that one, and hands the news on */
+                checkpoint->complete = cut->complete;
             begin(checkpoint, cut->id, cut->time);
         }
     }
