@@ -494,6 +494,8 @@ static int lost_route(void *argument, uint32_t consumer, uint32_t input, uint64_
     for (uint32_t t = 0; t < run->partition_count[consumer]; t++) {
         const struct pst_ctx *target = run->partitions[consumer][t];
         const struct filter *filter = target != NULL ? target->filter : NULL;
+        for (uint32_t c = 0; filter != NULL && filter->taken != NULL && c < target->channel_count; c++)
+            (void)pst_channel_hold(target->channels[c]); /* what is here is looked at first */
         for (uint32_t i = 0; filter != NULL && filter->taken != NULL && i < move->bucket_count; i++)
             losing->rows += filter->taken[input][move->buckets[i]].lost;
     }

@@ -91,9 +91,15 @@ void pst_portions_on(struct pst_node *node, struct graph_record *record, int err
     if (moving->order == NULL)
         return;
     bool goes_on = record->state == GRAPH_RUNNING && !pst_moves_any_ended(record);
+    const Pst__MoveRecord *last = record->past[record->past_count - 1]->message->move_record;
+    if (error == PST_OK)
+        count(portions, last);
+    if (last->rows_lost > 1) { /* nothing more moves, nor back */
+        pst_order_on(node, record, error, why);
+        return;
+    }
     if (error == PST_OK) {
-        count(portions, record->past[record->past_count - 1]->message->move_record);
-        bool more = portions->rest.count != 0 && portions->rows_lost == 0;
+        bool more = portions->rest.count != 0;
         if (more)
             error = goes_on ? next(node, record) : PST_EREFUSED;
         if (more && error == PST_OK)

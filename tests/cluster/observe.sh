@@ -134,7 +134,7 @@ spec "a dead node has no figures" 0 top --json
 json '[(n["state"], n["memory_bytes"], n["sent_bytes_per_s"], n["received_bytes_per_s"]) for n in d["nodes"] if n["node"] == "n3"] == [("dead", None, None, None)]'
 json 'all(p["node"] != "n3" for g in d["graphs"] for o in g["operators"] for p in o["partitions"])'
 spec "nor in the table" 0 top
-out '^n3 +dead +- +- +-$'
+out '^n3 +dead +- +- +- +-$'
 up n3 --workers 1 --join "$(reach n1)"
 await n1.err 'node n3 has joined' 2
 kill_node n2 KILL
