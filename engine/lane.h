@@ -31,6 +31,8 @@ enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
 /* Joining may cost the operator a look at all of it (scratch that is made again) in one call at the next end of an epoch. So many buckets
  * join at one time that this takes no longer; at first so many bytes as a turn gives. */
 #define JOIN_NS_MAX (UINT64_C(10) * 1000 * 1000)
+/* So much longer than a turn, or than what joins at one time takes, the giver leaves its worker to others. */
+enum { REST_TIMES = 4 };
 /* While the giver stays at the end of an epoch to hand more over: rows of the next one that may wait, some milliseconds' work. */
 #define STAND_ROWS_MAX UINT64_C(16384)
 /* When all images are taken: how long digests wait for the next end of an epoch. Then the move goes on without. */
@@ -132,7 +134,7 @@ struct giving { /* the giver's */
     uint32_t imaged_count; /* of the move's buckets, in their order */
     int64_t at;            /* when it handed over last */
     uint64_t at_bytes;     /* at that time */
-    uint64_t rest_ns;      /* not before that again: others of its worker, and of the lane's, have a turn as long */
+    uint64_t rest_ns;      /* not before that again: others of its worker, and of the lane's, have their turn */
     uint32_t parcel_count;
     uint64_t bytes_put, late_ns;              /* late: when digests are not waited for any more */
     _Atomic uint64_t bytes_done, bytes_total; /* of images. For whoever wants to know */

@@ -507,7 +507,7 @@ bool pst_giver_copy(struct pst_ctx *ctx)
     if (rc != PST_OK && rc != PST_EAGAIN)
         given(ctx, rc);
     uint64_t ended_ns = now_ns(run), pause_ns = ended_ns - begun_ns, join_ns = join_ns_of(giving);
-    giving->rest_ns = ended_ns + (pause_ns > 2 * join_ns ? pause_ns : 2 * join_ns);
+    giving->rest_ns = ended_ns + REST_TIMES * (pause_ns > join_ns ? pause_ns : join_ns);
     if (pause_ns > atomic_load_explicit(&giving->pause_ns_max, memory_order_relaxed))
         atomic_store_explicit(&giving->pause_ns_max, pause_ns, memory_order_relaxed);
     return giving->parcel_count != before;
