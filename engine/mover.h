@@ -175,6 +175,8 @@ void pst_order_on(struct pst_node *node, struct graph_record *record, int error,
 void pst_orders_step(struct pst_node *node);
 /* A move of what was wanted last; `more` than one will be needed for it, as is known by now. */
 void pst_order_begins(struct graph_record *record, uint32_t more);
+/* What has moved of it stays where it is, though the rest could not: a node that is drained gets nothing back. */
+bool pst_order_keeps(const struct graph_record *record);
 void pst_order_ends(struct pst_node *node, struct graph_record *record, bool done); /* of the move that still runs */
 /* Nobody is told: the coordinator ends. */
 void pst_order_forget(struct moving *moving);

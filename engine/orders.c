@@ -462,6 +462,8 @@ void pst_orders_step(struct pst_node *node)
             progress_tell(node, node->duty->graphs[i], NULL);
 }
 
+bool pst_order_keeps(const struct graph_record *record) { return record->moving->order->kind == ORDER_DRAIN; }
+
 void pst_order_begins(struct graph_record *record, uint32_t more)
 {
     struct order *order = record->moving->order;

@@ -106,7 +106,7 @@ void pst_portions_on(struct pst_node *node, struct graph_record *record, int err
             return;
         why = error == PST_OK ? "" : goes_on ? pst_error_sentence(error) : "the graph is at its end";
     }
-    if (error != PST_OK && portions->gone_count != 0 && !portions->back && goes_on &&
+    if (error != PST_OK && portions->gone_count != 0 && !portions->back && goes_on && !pst_order_keeps(record) &&
         turn_back(node, record, error, why) == PST_OK)
         return;
     if (portions->back && error != PST_OK) {
