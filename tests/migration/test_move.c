@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { SEEDS = 300 };
+enum { SEEDS = 80 };
 #else
 enum { SEEDS = 2000 };
 #endif

@@ -137,7 +137,7 @@ static void moves_and_another_coordinator_change_nothing(void **state)
     struct sums sums;
     uint64_t seeds = scene_seeds(60);
     seeds_run(&(struct trial){LOAD, "load", 8, 0, false, {"plug_load", "house_load", NULL}}, seeds, &sums);
-    assert_true(sums.terms > seeds && sums.moved > 0);
+    assert_true(sums.terms > seeds && (seeds < 60 || sums.moved > 0));
     seeds_run(&(struct trial){OUTLIERS, "outliers", 8, 2, false, {"plug_above", "house_share", NULL}}, seeds, &sums);
     assert_true(sums.terms > seeds && sums.restarts > 0);
 }
