@@ -14,17 +14,6 @@ done
 "$P" key init points.key --quiet
 protect=(--insecure-loopback)
 mkfifo stream
-feed() {
-    rm -f enough
-    python3 "$HERE/feed.py" meters.csv stream enough 2>/dev/null &
-    feeder=$!
-}
-shared_same() {
-    local file
-    for file in "wanted/$1"/*; do
-        expect "the bytes of penstock run in ${file##*/}" cmp "$file" "shared/$1/results/${file##*/}"
-    done
-}
 kept() { cat shared/*/nodes/"$1"/* 2>/dev/null | wc -c; } # kept NODE: bytes
 
 # ---- what one graph keeps where nothing bounds it ----

@@ -12,11 +12,6 @@ protect=(--insecure-loopback)
 
 # The stream lasts as long as it is wanted to: then its rest comes at once.
 mkfifo stream
-feed() {
-    rm -f enough
-    python3 "$HERE/feed.py" meters.csv stream enough 2>.feed &
-    feeder=$!
-}
 # Its graph is gone.
 feed_no_more() { kill -9 $feeder && wait $feeder; } >.fed 2>&1
 graph_ends() {

@@ -6,6 +6,8 @@
 #   await FILE 'regex' [N]    waits until the file has so many lines like this
 #   kill_node NAME SIGNAL     and waits for its end, where the signal ends it
 #   down                      ends all nodes and relays
+#   feed                      meters.csv goes into the pipe `stream` until there is a file `enough`, then its rest at once; $feeder does it
+#   shared_same GRAPH         each file of wanted/GRAPH/ lies in shared/GRAPH/results/, with the same bytes
 #   same GRAPH                each file of wanted/GRAPH/ lies whole, with the same bytes, on exactly one node or more
 . "$(dirname "${BASH_SOURCE[0]}")/../cli/lib.sh"
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -61,6 +63,17 @@ cluster() {
     for name in "$@"; do up "$name" --workers 1 --join "$(reach "$first")"; done
     for name in "$@"; do await "$first.err" "node $name has joined"; done
     export PENSTOCK_NODE=unix:$first/admin.sock
+}
+feed() {
+    rm -f enough
+    python3 "$HERE/feed.py" meters.csv stream enough 2>.feed &
+    feeder=$!
+}
+shared_same() {
+    local file
+    for file in "wanted/$1"/*; do
+        expect "the bytes of penstock run in ${file##*/}" cmp "$file" "shared/$1/results/${file##*/}"
+    done
 }
 same() {
     local file node found

@@ -13,11 +13,6 @@ protect=(--insecure-loopback)
 
 # The stream lasts as long as it is wanted to: then its rest comes at once.
 mkfifo stream
-feed() {
-    rm -f enough
-    python3 "$HERE/feed.py" meters.csv stream enough &
-    feeder=$!
-}
 
 cluster n1 n2 n3
 spec "nothing runs yet" 77 scale plug_load 4

@@ -16,18 +16,6 @@ protect=(--insecure-loopback)
 every_node=(--checkpoints shared --key points.key --every-seconds 3600)
 
 mkfifo stream
-feed() {
-    rm -f enough
-    python3 "$HERE/feed.py" meters.csv stream enough 2>/dev/null &
-    feeder=$!
-}
-# Each result of the graph, among those of all nodes.
-shared_same() {
-    local file
-    for file in "wanted/$1"/*; do
-        expect "the bytes of penstock run in ${file##*/}" cmp "$file" "shared/$1/results/${file##*/}"
-    done
-}
 # Something of it was written, and not all.
 amid() {
     local bytes
