@@ -304,9 +304,10 @@ static int moving_run(const struct pst_call *call)
      0,                                                                                                              \
      "SECONDS",                                                                                                      \
      false,                                                                                                          \
-     "Give a move up, and leave its buckets where they are, when its new owner is not agreed upon so long "          \
-     "after its beginning; 60 where nothing is said. Buckets change their owner at the ends of epochs: a "           \
-     "stream that comes as slowly as it was recorded may need more.",                                                \
+     "Give a move up, and leave its buckets where they are, when its new owner is not agreed upon so "               \
+     "long after its beginning; 60 where nothing is said. A large partition goes in several moves, "                 \
+     "each of which has so long. Buckets change their owner at the ends of epochs: a stream that "                   \
+     "comes as slowly as it was recorded may need more.",                                                            \
      NULL},                                                                                                          \
     {                                                                                                                \
         "progress", 0, NULL, false,                                                                                  \
