@@ -107,7 +107,7 @@ void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more */
 bool pst_checkpoint_rest(struct run *run);
 /* changed: what is here is not what it was: the next one is whole. */
 void pst_checkpoint_go_on(struct run *run, bool changed);
-/* All nodes rest. The last cut is over, and is told to nobody any more: a node that had no part of it would hear of it too late. */
+/* Whoever has a part in a move rests. The last cut is over, and is told to nobody any more: a node that had no part of it would hear of it too late. */
 void pst_checkpoint_over(struct run *run);
 /* A checkpoint was found that this run goes on from. */
 static inline bool pst_checkpoint_resumes(const struct run *run)

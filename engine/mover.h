@@ -25,10 +25,10 @@
  * An answer bears the step that it answers. REFUSED comes unasked, and ends in DROP. Whatever kills a node or a run ends the
  * incarnation, and with it all of this: the next one begins with the owners that the store has, and without lanes.
  *
- *   orders.c   what a command wants: which move comes next
- *   portions.c  a large one of these as several moves
- *   moves.c    one move, from step to step, and its record in the store
- *   mover.c    a node's part of it
+ *   orders.c     what a command wants: which move comes next
+ *   portions.c   a large one of these as several moves
+ *   moves.c      one move, from step to step, and its record in the store
+ *   mover.c      a node's part of it
  *   autoscale.c  orders that nobody gave: figures in, what scaler.h decides out
  *
  * Thread:   the keeper.

@@ -433,7 +433,7 @@ static bool caused(struct pst_node *node, struct graph_record *record, pst_move_
     return true;
 }
 
-/* Not decided: it is given up. When the store has it, all are told. A node that is being added is so on all nodes, first. */
+/* Not decided: it is given up. When the store has it, all are told. A node that is being added is so on all of them, first. */
 static void drop(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
 {
     struct moving *moving = record->moving;

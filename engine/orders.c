@@ -551,18 +551,16 @@ static void lost_tell(struct pst_node *node, struct graph_record *record)
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct order *order = record->moving->order;
-    const struct portions *did = &record->moving->portions;
-    if (error == PST_OK) {
-        order->wishes++;
-        order->moves += did->moves;
-        order->buckets += did->buckets;
-        order->bytes += did->bytes;
-        order->longest_pause_ns =
-            did->longest_pause_ns > order->longest_pause_ns ? did->longest_pause_ns : order->longest_pause_ns;
-        order->rows_lost += did->rows_lost;
-        order->uncounted |= did->uncounted;
-    }
-    if (did->rows_lost != 0 || record->past[record->past_count - 1]->message->move_record->rows_lost > 1) {
+    const struct portions *did = &record->moving->portions; /* some of it, where the rest could not be */
+    order->wishes += error == PST_OK;
+    order->moves += did->moves;
+    order->buckets += did->buckets;
+    order->bytes += did->bytes;
+    order->longest_pause_ns =
+        did->longest_pause_ns > order->longest_pause_ns ? did->longest_pause_ns : order->longest_pause_ns;
+    order->rows_lost += did->rows_lost;
+    order->uncounted |= did->uncounted;
+    if (record->past[record->past_count - 1]->message->move_record->rows_lost > 1) {
         lost_tell(node, record);
     } else if (error == PST_OK) {
         go_on(node, record);
