@@ -104,6 +104,8 @@ typedef pst_step (*pst_step_fn)(void *argument, uint32_t worker_index);
 struct pst_world {
     void *self;
     uint64_t (*now_ns)(void *self); /* a clock that never goes back; results never depend on it */
+    int64_t (*wall_s)(
+        void *self); /* seconds since 1970-01-01T00:00:00Z: for the dates of certificates, and nothing else */
     int (*random)(void *self, void *bytes, size_t byte_count);
     uint32_t (*cores)(void *self); /* processors this process may use, at least 1 */
     /* Files. "-" opens standard input or output. Errors: PST_ENOENT, PST_EREFUSED, PST_EIO (also for a directory). */

@@ -35,6 +35,12 @@ static uint64_t world_now_ns(void *self)
     return uv_hrtime();
 }
 
+static int64_t world_wall_s(void *self)
+{
+    (void)self;
+    return (int64_t)time(NULL);
+}
+
 static int world_random(void *self, void *bytes, size_t byte_count)
 {
     (void)self;
@@ -657,6 +663,7 @@ struct pst_world *pst_world_uv(void)
     world->world = (struct pst_world){
         .self = world,
         .now_ns = world_now_ns,
+        .wall_s = world_wall_s,
         .random = world_random,
         .cores = world_cores,
         .file_open = world_file_open,

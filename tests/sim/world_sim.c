@@ -240,6 +240,9 @@ void sim_shared_crash(struct sim *shared, uint32_t node) { after_cut(shared, nod
 /* ---- the table ---- */
 static uint64_t sim_now(void *self) { return ((struct sim *)self)->now_ns; }
 
+/* Simulated time begins in 2026. */
+static int64_t sim_wall(void *self) { return 1767225600 + (int64_t)(((struct sim *)self)->now_ns / 1000000000); }
+
 static int sim_bytes(void *self, void *bytes, size_t byte_count)
 {
     for (size_t i = 0; i < byte_count; i++)
@@ -805,6 +808,7 @@ void sim_init(struct sim *sim, uint64_t seed)
     sim->world = (struct pst_world){
         .self = sim,
         .now_ns = sim_now,
+        .wall_s = sim_wall,
         .random = sim_bytes,
         .cores = sim_cores,
         .file_open = sim_open,
