@@ -373,7 +373,14 @@ static void operators_take(struct pst_build *b, const struct pst_yaml *operators
 }
 
 /* ---- the whole ---- */
-static void build_all(struct pst_build *b, const char *file, const char *text, size_t text_bytes)
+const struct pst_words pst_words_graph = {
+    .one = "graph",
+    .many = "graphs",
+    .first_line = "penstock: 1",
+    .twice = "use `parameters:` and `${name}` for a value that stands twice",
+};
+
+void pst_build_tree(struct pst_build *b, const char *file, const char *text, size_t text_bytes)
 {
     if (text_bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark is no part of the text */
         text += 3;
@@ -384,12 +391,16 @@ static void build_all(struct pst_build *b, const char *file, const char *text, s
     if (b->source == NULL)
         return;
     if (large) {
-        pst_build_error(b, NULL, NULL, "the graph is larger than 1 MiB, the most there may be");
+        pst_build_error(b, NULL, NULL, "the %s is larger than 1 MiB, the most there may be", b->words->one);
         return;
     }
-    if (!pst_source_check(b, b->source, text, text_bytes))
-        return;
-    b->tree = pst_yaml_parse(b, b->source, text, text_bytes);
+    if (pst_source_check(b, b->source, text, text_bytes))
+        b->tree = pst_yaml_parse(b, b->source, text, text_bytes);
+}
+
+static void build_all(struct pst_build *b, const char *file, const char *text, size_t text_bytes)
+{
+    pst_build_tree(b, file, text, text_bytes);
     if (b->tree == NULL)
         return;
     struct top top = {0};
@@ -420,6 +431,7 @@ int pst_graph_parse(const char *name, const char *text, size_t text_bytes, const
     pst_arena_init(&graph->arena);
     struct pst_build b = {
         .graph = graph,
+        .words = &pst_words_graph,
         .d = d,
         .settings = settings,
         .setting_count = setting_count,

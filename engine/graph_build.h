@@ -84,8 +84,15 @@ struct pst_build_node { /* in the order of the file */
     uint32_t position; /* in topological order */
 };
 
+struct pst_words { /* what a file is, for sentences */
+    const char *one, *many, *first_line;
+    const char *twice; /* what to do for a value that stands twice; NULL: nothing */
+};
+extern const struct pst_words pst_words_graph;
+
 struct pst_build {
-    struct pst_graph *graph;
+    struct pst_graph *graph; /* of a file that is none, the arena alone */
+    const struct pst_words *words;
     struct pst_diagnostics *d;
     const struct pst_setting *settings;
     uint32_t setting_count;
@@ -146,6 +153,8 @@ bool pst_build_params(struct pst_build *b, struct pst_build_node *node);
 /* graph_text.c: lines to show, and is it text at all? False: reported. */
 struct pst_source *pst_source_new(struct pst_build *b, const char *file, const char *text, size_t text_bytes);
 bool pst_source_check(struct pst_build *b, const struct pst_source *source, const char *text, size_t text_bytes);
+/* graph.c: all of that, and the tree; b->tree is NULL where there is none, which was reported. */
+void pst_build_tree(struct pst_build *b, const char *file, const char *text, size_t text_bytes);
 /* graph_yaml.c: makes the tree of checked text. NULL: reported, or no memory. */
 struct pst_yaml *pst_yaml_parse(struct pst_build *b, const struct pst_source *source, const char *text,
                                 size_t text_bytes);

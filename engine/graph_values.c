@@ -225,8 +225,8 @@ static int name_unknown(struct pst_build *b, const struct pst_yaml *key, const c
 bool pst_build_keys(struct pst_build *b, const struct pst_yaml *map, const struct pst_place *place, const char *what,
                     const struct pst_build_key *keys, uint32_t key_count)
 {
-    const char *names[16];
-    const struct pst_yaml *meant[16] = {NULL};
+    const char *names[32];
+    const struct pst_yaml *meant[32] = {NULL};
     PST_ASSERT(key_count <= sizeof names / sizeof names[0]);
     for (uint32_t i = 0; i < key_count; i++)
         names[i] = keys[i].name;

@@ -269,11 +269,10 @@ static void refuse_extras(struct reader *r, struct fy_event *event, struct pst_y
         return;
     struct pst_place place = place_of_token(r, anchor != NULL ? anchor : tag, &node->place);
     if (anchor != NULL)
-        pst_build_error(r->b, &place, "use `parameters:` and `${name}` for a value that stands twice",
-                        "graphs have no anchors (`&name`)");
+        pst_build_error(r->b, &place, r->b->words->twice, "%s have no anchors (`&name`)", r->b->words->many);
     else
         pst_build_error(r->b, &place, "leave it out: the key says what kind of value it takes",
-                        "graphs have no tags (`!name`)");
+                        "%s have no tags (`!name`)", r->b->words->many);
     node->kind = PST_YAML_BAD;
 }
 
@@ -285,8 +284,7 @@ static void on_scalar(struct reader *r, struct fy_event *event)
     if (node == NULL)
         return;
     if (event->type == FYET_ALIAS) {
-        pst_build_error(r->b, &node->place, "use `parameters:` and `${name}` for a value that stands twice",
-                        "graphs have no aliases (`*name`)");
+        pst_build_error(r->b, &node->place, r->b->words->twice, "%s have no aliases (`*name`)", r->b->words->many);
         node->kind = PST_YAML_BAD;
     } else {
         scalar_fill(r, node, token);
@@ -333,7 +331,8 @@ static void on_event(struct reader *r, struct fy_event *event)
     case FYET_DOCUMENT_START:
         if (r->root != NULL) {
             struct pst_place place = place_of_token(r, fy_event_get_token(event), &r->root->place);
-            stop(r, &place, "one file holds one graph", "a second document begins here");
+            stop(r, &place, pst_build_printf(r->b, "one file holds one %s", r->b->words->one),
+                 "a second document begins here");
         }
         break;
     default:
@@ -420,6 +419,7 @@ struct pst_yaml *pst_yaml_parse(struct pst_build *b, const struct pst_source *so
     if (b->rc != PST_OK || r.stopped)
         return NULL;
     if (r.root == NULL)
-        pst_build_error(b, NULL, "it begins with `penstock: 1`", "the graph is empty");
+        pst_build_error(b, NULL, pst_build_printf(b, "it begins with `%s`", b->words->first_line), "the %s is empty",
+                        b->words->one);
     return r.root;
 }
