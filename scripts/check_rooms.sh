@@ -20,7 +20,7 @@ declare -A may=(
     [enclave_shim/attestation]='operators/operator.h base/base.h'
     [operators]='operators/operator.h'
     [debs14]='operators/operator.h'
-    [tools]='operators/operator.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
+    [tools]='operators/operator.h engine/policy.h enclave_shim/attestation/evidence.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
 )
 rooms='base state migration enclave_shim enclave_shim/attestation engine operators debs14 tools'
 # Guests get these headers of the C standard library and of the processor, and nothing of the system.

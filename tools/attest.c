@@ -1,0 +1,415 @@
+/* tools/attest.c - `penstock attest`: is this evidence of a trusted execution environment genuine, and what a policy wants? */
+#include "tools/inside.h"
+
+#include "enclave_shim/attestation/evidence.h"
+#include "engine/policy.h"
+
+#include <string.h>
+
+enum { FILES_MAX = 64, FILE_BYTES_MAX = 1 << 20, NONCE_BYTES_MAX = 64, COLUMN_MAX = 34, DAY_S = 86400 };
+
+struct attest { /* one call */
+    const struct pst_call *call;
+    struct pst_world *world;
+    struct pst_bytes files[FILES_MAX]; /* all that were read: freed at the end */
+    uint32_t file_count;
+    struct pst_policy_file policy;
+    uint8_t nonce[NONCE_BYTES_MAX];
+    struct pst_evidence_request request;
+    struct pst_evidence_report report;
+};
+
+/* ---- reading ---- */
+/* Up to FILE_BYTES_MAX of them, of anything that can be read. */
+static int bytes_read(struct pst_world *world, const char *path, uint8_t *bytes, size_t *ret_count)
+{
+    struct pst_file *file = NULL;
+    int rc = world->file_open(world->self, path, PST_OPEN_READ, &file);
+    if (rc != PST_OK)
+        return rc;
+    size_t count = 0;
+    while (rc == PST_OK && count <= FILE_BYTES_MAX) {
+        int64_t got = world->file_read(world->self, file, bytes + count, FILE_BYTES_MAX + 1 - count);
+        if (got == 0)
+            break;
+        if (got > 0)
+            count += (size_t)got;
+        else if (got != PST_EAGAIN)
+            rc = (int)got;
+    }
+    int closed = world->file_close(world->self, file);
+    *ret_count = count;
+    return rc != PST_OK ? rc : closed;
+}
+
+static int file_read(struct attest *attest, const char *path, struct pst_bytes *ret_bytes)
+{
+    const struct pst_call *call = attest->call;
+    if (attest->file_count == FILES_MAX) {
+        pst_complain(call, PST_EXIT_USAGE, "%d files are the most", FILES_MAX);
+        return PST_EXIT_USAGE;
+    }
+    uint8_t *bytes = pst_malloc(FILE_BYTES_MAX + 1);
+    size_t count = 0;
+    int rc = bytes != NULL ? bytes_read(attest->world, path, bytes, &count) : PST_ENOMEM;
+    int exit_code = pst_exit_of_error(rc);
+    if (rc != PST_OK && rc != PST_ENOMEM)
+        pst_complain(call, exit_code, "`%s` cannot be read: %s", path, pst_system_error());
+    else if (rc != PST_OK)
+        pst_complain(call, exit_code, "%s", pst_error_sentence(rc));
+    else if (count > FILE_BYTES_MAX) {
+        exit_code = PST_EXIT_DATA;
+        pst_complain(call, exit_code, "`%s` has more than 1 MiB: it is nothing that belongs to evidence", path);
+    }
+    if (exit_code != PST_EXIT_OK) {
+        pst_free(bytes);
+        return exit_code;
+    }
+    *ret_bytes = attest->files[attest->file_count++] = (struct pst_bytes){bytes, count, path};
+    return PST_EXIT_OK;
+}
+
+/* All files of one flag; they stand side by side in `files`. */
+static int files_read(struct attest *attest, const char *flag, const struct pst_bytes **ret_files, uint32_t *ret_count)
+{
+    const struct pst_call *call = attest->call;
+    *ret_files = attest->files + attest->file_count;
+    for (uint32_t i = 0; i < call->flag_count; i++) {
+        struct pst_bytes bytes;
+        if (strcmp(call->flags[i].flag->name, flag) != 0)
+            continue;
+        int exit_code = file_read(attest, call->flags[i].value, &bytes);
+        if (exit_code != PST_EXIT_OK)
+            return exit_code;
+        ++*ret_count;
+    }
+    return PST_EXIT_OK;
+}
+
+static int policy_complain(const struct pst_call *call, const char *path, const struct pst_diagnostics *d)
+{
+    struct pst_text text = {0}, json = {0};
+    uint32_t count = d->item_count + d->left_out_count;
+    (void)pst_diagnostics_print(d, call->colour_err, &text);
+    (void)fwrite(text.bytes != NULL ? text.bytes : "", 1, text.count, stderr);
+    pst_text_fini(&text);
+    (void)pst_text_printf(&text, "%s has %u error%s", path, count, count == 1 ? "" : "s");
+    const char *sentence = text.bytes != NULL ? text.bytes : pst_error_sentence(PST_ENOMEM);
+    pst_complain_text(call, PST_EXIT_CONFIG, sentence);
+    if (call->json) {
+        pst_text_printf(&json, "{\"schema_version\":%d,\"diagnostics\":", PST_JSON_SCHEMA_VERSION);
+        pst_json_diagnostics(&json, d);
+        pst_text_printf(&json, ",");
+        pst_json_error(&json, PST_EXIT_CONFIG, sentence);
+        pst_text_printf(&json, "}\n");
+        (void)pst_text_show(call, &json);
+    }
+    pst_text_fini(&text);
+    return PST_EXIT_CONFIG;
+}
+
+static int policy_read(struct attest *attest)
+{
+    const char *path = pst_call_flag(attest->call, "policy");
+    struct pst_bytes file;
+    if (path == NULL)
+        return PST_EXIT_OK;
+    int exit_code = file_read(attest, path, &file);
+    if (exit_code != PST_EXIT_OK)
+        return exit_code;
+    struct pst_diagnostics d;
+    pst_diagnostics_init(&d);
+    int rc = pst_policy_parse(path, (const char *)file.bytes, file.count, &d, &attest->policy);
+    exit_code = pst_exit_of_error(rc);
+    if (rc == PST_EGRAPH)
+        exit_code = policy_complain(attest->call, path, &d);
+    else if (rc != PST_OK)
+        pst_complain(attest->call, exit_code, "%s", pst_error_sentence(rc));
+    pst_diagnostics_fini(&d);
+    attest->request.policy = &attest->policy.policy;
+    return exit_code;
+}
+
+/* ---- the flags ---- */
+static int digit_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int nonce_take(struct attest *attest)
+{
+    const char *text = pst_call_flag(attest->call, "nonce");
+    if (text == NULL)
+        return PST_EXIT_OK;
+    size_t digits = strlen(text), i = 0;
+    bool good = digits % 2 == 0 && digits <= (size_t)2 * NONCE_BYTES_MAX;
+    for (; good && i < digits; i += 2) {
+        int high = digit_value(text[i]), low = digit_value(text[i + 1]);
+        good = high >= 0 && low >= 0;
+        attest->nonce[i / 2] = (uint8_t)(good ? high * 16 + low : 0);
+    }
+    if (!good) {
+        pst_complain(attest->call, PST_EXIT_USAGE,
+                     "--nonce `%s`: an even number of hexadecimal digits, 128 at most, is wanted", text);
+        return PST_EXIT_USAGE;
+    }
+    attest->request.nonce = attest->nonce;
+    attest->request.nonce_bytes = digits / 2;
+    return PST_EXIT_OK;
+}
+
+static int kind_take(struct attest *attest)
+{
+    const char *text = pst_call_flag(attest->call, "kind");
+    struct pst_evidence_request *request = &attest->request;
+    for (uint32_t i = 0; text != NULL && i < PST_BACKEND_COUNT; i++) {
+        if (strcmp(pst_backend_names[i], text) != 0)
+            continue;
+        request->kind_given = true;
+        request->kind = (pst_backend)i;
+    }
+    if (text == NULL || request->kind_given)
+        return PST_EXIT_OK;
+    const char *nearest = pst_nearest(text, pst_backend_names, PST_BACKEND_COUNT);
+    if (nearest != NULL) {
+        pst_complain(attest->call, PST_EXIT_USAGE, "--kind `%s` is no kind of evidence: did you mean `%s`?", text,
+                     nearest);
+        return PST_EXIT_USAGE;
+    }
+    struct pst_text names = {0};
+    for (uint32_t i = 0; i < PST_BACKEND_COUNT; i++)
+        pst_text_printf(&names, "%s%s", i == 0 ? "" : ", ", pst_backend_names[i]);
+    pst_complain(attest->call, PST_EXIT_USAGE, "--kind `%s` is no kind of evidence: there are %s", text,
+                 names.bytes != NULL ? names.bytes : "");
+    pst_text_fini(&names);
+    return PST_EXIT_USAGE;
+}
+
+static int time_take(struct attest *attest)
+{
+    const char *text = pst_call_flag(attest->call, "at");
+    attest->request.at_s = attest->world->wall_s(attest->world->self);
+    if (text == NULL || pst_time_parse(text, &attest->request.at_s) == PST_OK)
+        return PST_EXIT_OK;
+    pst_complain(attest->call, PST_EXIT_USAGE, "--at `%s`: 2026-01-31 or 2026-01-31T12:00:00Z is wanted", text);
+    return PST_EXIT_USAGE;
+}
+
+static int request_fill(struct attest *attest)
+{
+    const struct pst_call *call = attest->call;
+    struct pst_evidence_request *request = &attest->request;
+    const char *collateral = pst_call_flag(call, "collateral");
+    request->allow_debug = pst_call_flag(call, "allow-debug") != NULL;
+    request->allow_software = pst_call_flag(call, "allow-software") != NULL;
+    int exit_code = kind_take(attest);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = nonce_take(attest);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = time_take(attest);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = policy_read(attest);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = file_read(attest, call->operands[1], &request->evidence);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = files_read(attest, "certificates", &request->certificates, &request->certificate_count);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = files_read(attest, "roots", &request->roots, &request->root_count);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = files_read(attest, "crl", &request->crls, &request->crl_count);
+    if (exit_code == PST_EXIT_OK && collateral != NULL)
+        exit_code = file_read(attest, collateral, &request->collateral);
+    return exit_code;
+}
+
+/* ---- showing ---- */
+static const char *result_name(pst_check_result result)
+{
+    return result == PST_CHECK_PASSED ? "passed" : result == PST_CHECK_FAILED ? "FAILED" : "-";
+}
+
+static void row_show(const struct attest *attest, const struct pst_check *check, struct pst_text *text)
+{
+    const bool red = attest->call->colour_out && check->result == PST_CHECK_FAILED;
+    pst_text_printf(text, "%s%-6s  %-28s  ", red ? "\033[1;31m" : "", result_name(check->result), check->name);
+    if (strlen(check->expected) <= COLUMN_MAX && strlen(check->actual) <= COLUMN_MAX)
+        pst_text_printf(text, "%-*s  %s", COLUMN_MAX, check->expected, check->actual);
+    else if (check->result == PST_CHECK_OPEN)
+        pst_text_printf(text, "%-*s  %s", COLUMN_MAX, "", check->actual);
+    else
+        pst_text_printf(text, "\n          expected  %s\n          actual    %s", check->expected, check->actual);
+    pst_text_printf(text, "%s\n", red ? "\033[0m" : "");
+}
+
+static int64_t age_days(const struct attest *attest)
+{
+    return (attest->request.at_s - attest->report.collateral_from_s) / DAY_S;
+}
+
+static int report_text(const struct attest *attest)
+{
+    const struct pst_evidence_report *report = &attest->report;
+    struct pst_text text = {0};
+    char from[PST_TIME_TEXT_BYTES], until[PST_TIME_TEXT_BYTES];
+    pst_text_printf(&text, "%-6s  %-28s  %-*s  %s\n", "", "field", COLUMN_MAX, "expected", "actual");
+    for (uint32_t i = 0; i < report->check_count; i++)
+        row_show(attest, &report->checks[i], &text);
+    if (report->collateral) {
+        pst_time_print(report->collateral_from_s, from);
+        pst_time_print(report->collateral_until_s, until);
+        pst_text_printf(&text, "collateral of %s, %lld days old, good until %s\n", from, (long long)age_days(attest),
+                        until);
+    }
+    return pst_text_show(attest->call, &text);
+}
+
+static void row_json(const struct pst_check *check, bool first, struct pst_text *json)
+{
+    static const char *const results[] = {"not_checked", "passed", "failed"};
+    pst_text_printf(json, "%s{\"name\":", first ? "" : ",");
+    pst_text_json(json, check->name);
+    pst_text_printf(json, ",\"expected\":");
+    pst_text_json(json, check->result == PST_CHECK_OPEN ? NULL : check->expected);
+    pst_text_printf(json, ",\"actual\":");
+    pst_text_json(json, check->actual);
+    pst_text_printf(json, ",\"result\":\"%s\"}", results[check->result]);
+}
+
+static int report_json(const struct attest *attest, int exit_code, const char *error)
+{
+    const struct pst_evidence_report *report = &attest->report;
+    struct pst_text json = {0};
+    char at[PST_TIME_TEXT_BYTES], from[PST_TIME_TEXT_BYTES], until[PST_TIME_TEXT_BYTES];
+    pst_time_print(attest->request.at_s, at);
+    pst_text_printf(&json, "{\"schema_version\":%d,\"evidence\":", PST_JSON_SCHEMA_VERSION);
+    pst_text_json(&json, attest->request.evidence.name);
+    pst_text_printf(&json, ",\"backend\":\"%s\",\"hardware\":%s,\"accepted\":%s,\"at\":\"%s\",\"collateral\":",
+                    pst_backend_names[report->backend], pst_backend_hardware(report->backend) ? "true" : "false",
+                    report->accepted ? "true" : "false", at);
+    if (report->collateral) {
+        pst_time_print(report->collateral_from_s, from);
+        pst_time_print(report->collateral_until_s, until);
+        pst_text_printf(&json, "{\"from\":\"%s\",\"until\":\"%s\",\"age_days\":%lld}", from, until,
+                        (long long)age_days(attest));
+    } else {
+        pst_text_printf(&json, "null");
+    }
+    pst_text_printf(&json, ",\"checks\":[");
+    for (uint32_t i = 0; i < report->check_count; i++)
+        row_json(&report->checks[i], i == 0, &json);
+    pst_text_printf(&json, "],");
+    pst_json_error(&json, exit_code, error);
+    pst_text_printf(&json, "}\n");
+    return pst_text_show(attest->call, &json);
+}
+
+static int report_show(const struct attest *attest)
+{
+    const struct pst_evidence_report *report = &attest->report;
+    const struct pst_check *failed = pst_evidence_report_failed(report);
+    struct pst_text error = {0};
+    uint32_t more = 0;
+    for (uint32_t i = 0; i < report->check_count; i++)
+        more += report->checks[i].result == PST_CHECK_FAILED && &report->checks[i] != failed;
+    int exit_code = report->accepted ? PST_EXIT_OK : PST_EXIT_REFUSED;
+    if (failed != NULL) {
+        pst_text_printf(&error, "`%s` is refused: %s: expected %s, but it is %s", attest->request.evidence.name,
+                        failed->name, failed->expected, failed->actual);
+        if (more != 0)
+            pst_text_printf(&error, "; %u more field%s failed", more, more == 1 ? "" : "s");
+    }
+    int shown = attest->call->json ? report_json(attest, exit_code, error.bytes) : report_text(attest);
+    if (exit_code != PST_EXIT_OK)
+        pst_complain_text(attest->call, exit_code, error.bytes != NULL ? error.bytes : "the evidence is refused");
+    else
+        pst_note(attest->call, "%s: %s, accepted", attest->request.evidence.name,
+                 pst_backend_sentence(report->backend));
+    pst_text_fini(&error);
+    return exit_code != PST_EXIT_OK ? exit_code : shown;
+}
+
+/* ---- the verb ---- */
+static int verify(struct attest *attest)
+{
+    int exit_code = request_fill(attest);
+    if (exit_code != PST_EXIT_OK)
+        return exit_code;
+    int rc = pst_evidence_verify(&attest->request, &attest->report);
+    exit_code = pst_exit_of_error(rc);
+    if (rc == PST_OK)
+        exit_code = report_show(attest);
+    else
+        pst_complain(attest->call, exit_code, "%s", rc == PST_EDATA ? attest->report.why : pst_error_sentence(rc));
+    pst_evidence_report_fini(&attest->report);
+    return exit_code;
+}
+
+static int attest_run(const struct pst_call *call)
+{
+    if (strcmp(call->operands[0], "verify") != 0) {
+        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: there is verify", call->operands[0]);
+        return PST_EXIT_USAGE;
+    }
+    struct attest attest = {.call = call, .world = pst_world_uv()};
+    if (attest.world == NULL) {
+        pst_complain(call, PST_EXIT_FAILED, "%s", pst_error_sentence(PST_ENOMEM));
+        return PST_EXIT_FAILED;
+    }
+    int exit_code = verify(&attest);
+    for (uint32_t i = 0; i < attest.file_count; i++)
+        pst_free((void *)attest.files[i].bytes);
+    pst_policy_file_fini(&attest.policy);
+    pst_world_uv_free(attest.world);
+    return exit_code;
+}
+
+static const struct pst_flag attest_flags[] = {
+    {"kind", 'k', "KIND", false, "What EVIDENCE is; else found by its bytes.",
+#define X(name, text, hardware, sentence) " " text
+     PST_BACKEND_MAP(X)
+#undef X
+    },
+    {"certificates", 'c', "FILE", true, "Certificates of the signing key and its issuers, PEM or DER.", "file"},
+    {"roots", 0, "FILE", true,
+     "Certificates of roots that are trusted, and no others; else those of AMD and Intel, by built-in fingerprints.",
+     "file"},
+    {"crl", 0, "FILE", true, "Lists of revoked certificates, PEM or DER.", "file"},
+    {"collateral", 0, "FILE", false, "Intel's collateral for the platform: TCB info, QE identity, CRLs, as JSON.",
+     "file"},
+    {"policy", 'p', "FILE", false, "What is accepted, YAML: see `penstock help policy`.", "file"},
+    {"nonce", 0, "HEX", false, "What the evidence has to hold as its report data, filled up with zeros.", NULL},
+    {"at", 0, "TIME", false, "Verify as of 2026-01-31 or 2026-01-31T12:00:00Z; now where nothing is said.", NULL},
+    {"allow-debug", 0, NULL, false, "Accept a guest or enclave in debug mode, whose memory its host can read.", NULL},
+    {"allow-software", 0, NULL, false, "Accept evidence that no hardware has signed.", NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
+const struct pst_verb pst_verb_attest = {
+    .name = "attest",
+    .operands = "verify EVIDENCE",
+    .operand_count_min = 2,
+    .operand_count_max = 2,
+    .summary = "Verify evidence of a trusted execution environment, offline.",
+    .text =
+        "`verify` checks attestation evidence of a confidential virtual machine or an enclave: reports of AMD SEV-SNP, "
+        "quotes of Intel TDX and SGX, the forms in which Azure wraps the first two with a virtual TPM, and software "
+        "evidence of penstock's own. The signature of the evidence, the certificates of the key that made it up to a "
+        "pinned root, and what stands in the evidence are shown field by field, what was expected beside what there "
+        "is.\n\n"
+        "The exit code is 0 only for hardware evidence that is genuine and meets the policy; 77 for what is refused, "
+        "and the message names the field. Software evidence is refused unless --allow-software is given. 78 is a "
+        "policy file that is wrong, 65 are files that hold something else than they should, 74 files that cannot be "
+        "read.\n\n"
+        "Nothing is fetched: certificates of AMD are at kdsintf.amd.com, collateral of Intel at "
+        "api.trustedservices.intel.com, in the form that Intel's quote verification library and dcap-qvl take. "
+        "Without --nonce nobody knows when the evidence was made: a verifier that asks for it sends a fresh nonce and "
+        "gives it here.",
+    .examples = "penstock attest verify report.bin --certificates vcek.der --certificates ask_ark.pem\n"
+                "penstock attest verify quote.bin --collateral collateral.json --policy policy.yaml --nonce 00c0ffee\n"
+                "penstock attest verify report.bin --certificates chain.pem --at 2025-06-30 --json",
+    .flags = attest_flags,
+    .run = attest_run,
+};
