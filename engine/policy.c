@@ -54,9 +54,8 @@ static void digest_take(struct pst_build *b, const struct pst_policy_key *key, c
     size_t digits = 0, bytes = strlen(text) / 2;
     while (digit_is(text[digits]))
         digits++;
-    const char *sizes = key->min == key->max
-                            ? pst_build_printf(b, "%lld", (long long)(2 * key->max))
-                            : pst_build_printf(b, "%lld or %lld", (long long)(2 * key->min), (long long)(2 * key->max));
+    const char *sizes = key->min == key->max ? pst_build_printf(b, "%d", 2 * (int)key->max)
+                                             : pst_build_printf(b, "%d or %d", 2 * (int)key->min, 2 * (int)key->max);
     if (text[digits] != '\0' || digits % 2 != 0 || (bytes != (size_t)key->min && bytes != (size_t)key->max)) {
         const char *hint = text[digits] == '\0' ? pst_build_printf(b, "these are %zu digits", digits) : NULL;
         pst_build_error(b, &item->place, hint, "an item of `%s` is %s hexadecimal digits, not `%s`", key->name, sizes,

@@ -4,7 +4,10 @@
 #include "enclave_shim/attestation/evidence.h"
 #include "engine/policy.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILES_MAX = 64, FILE_BYTES_MAX = 1 << 20, NONCE_BYTES_MAX = 64, COLUMN_MAX = 34, DAY_S = 86400 };
 
@@ -20,26 +23,24 @@ struct attest { /* one call */
 };
 
 /* ---- reading ---- */
-/* Up to FILE_BYTES_MAX of them, of anything that can be read. */
-static int bytes_read(struct pst_world *world, const char *path, uint8_t *bytes, size_t *ret_count)
+/* Up to FILE_BYTES_MAX and one byte more; pipes are waited for. False: errno. */
+static bool bytes_read(const char *path, uint8_t *bytes, size_t *ret_count)
 {
-    struct pst_file *file = NULL;
-    int rc = world->file_open(world->self, path, PST_OPEN_READ, &file);
-    if (rc != PST_OK)
-        return rc;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     size_t count = 0;
-    while (rc == PST_OK && count <= FILE_BYTES_MAX) {
-        int64_t got = world->file_read(world->self, file, bytes + count, FILE_BYTES_MAX + 1 - count);
-        if (got == 0)
-            break;
-        if (got > 0)
-            count += (size_t)got;
-        else if (got != PST_EAGAIN)
-            rc = (int)got;
+    ssize_t got = fd >= 0 ? 1 : -1;
+    while (got > 0 && count <= FILE_BYTES_MAX) {
+        do
+            got = read(fd, bytes + count, FILE_BYTES_MAX + 1 - count);
+        while (got < 0 && errno == EINTR);
+        count += got > 0 ? (size_t)got : 0;
     }
-    int closed = world->file_close(world->self, file);
+    int reason = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    errno = reason;
     *ret_count = count;
-    return rc != PST_OK ? rc : closed;
+    return got >= 0;
 }
 
 static int file_read(struct attest *attest, const char *path, struct pst_bytes *ret_bytes)
@@ -51,13 +52,14 @@ static int file_read(struct attest *attest, const char *path, struct pst_bytes *
     }
     uint8_t *bytes = pst_malloc(FILE_BYTES_MAX + 1);
     size_t count = 0;
-    int rc = bytes != NULL ? bytes_read(attest->world, path, bytes, &count) : PST_ENOMEM;
-    int exit_code = pst_exit_of_error(rc);
-    if (rc != PST_OK && rc != PST_ENOMEM)
-        pst_complain(call, exit_code, "`%s` cannot be read: %s", path, pst_system_error());
-    else if (rc != PST_OK)
-        pst_complain(call, exit_code, "%s", pst_error_sentence(rc));
-    else if (count > FILE_BYTES_MAX) {
+    int exit_code = PST_EXIT_OK;
+    if (bytes == NULL) {
+        exit_code = PST_EXIT_FAILED;
+        pst_complain(call, exit_code, "%s", pst_error_sentence(PST_ENOMEM));
+    } else if (!bytes_read(path, bytes, &count)) {
+        exit_code = errno == EACCES || errno == EPERM ? PST_EXIT_REFUSED : PST_EXIT_IO;
+        pst_complain(call, exit_code, "`%s` cannot be read: %s", path, strerror(errno));
+    } else if (count > FILE_BYTES_MAX) {
         exit_code = PST_EXIT_DATA;
         pst_complain(call, exit_code, "`%s` has more than 1 MiB: it is nothing that belongs to evidence", path);
     }
@@ -97,7 +99,7 @@ static int policy_complain(const struct pst_call *call, const char *path, const 
     const char *sentence = text.bytes != NULL ? text.bytes : pst_error_sentence(PST_ENOMEM);
     pst_complain_text(call, PST_EXIT_CONFIG, sentence);
     if (call->json) {
-        pst_text_printf(&json, "{\"schema_version\":%d,\"diagnostics\":", PST_JSON_SCHEMA_VERSION);
+        pst_text_printf(&json, "{\"schema_version\":%d,", PST_JSON_SCHEMA_VERSION);
         pst_json_diagnostics(&json, d);
         pst_text_printf(&json, ",");
         pst_json_error(&json, PST_EXIT_CONFIG, sentence);
@@ -380,7 +382,8 @@ static const struct pst_flag attest_flags[] = {
     {"collateral", 0, "FILE", false, "Intel's collateral for the platform: TCB info, QE identity, CRLs, as JSON.",
      "file"},
     {"policy", 'p', "FILE", false, "What is accepted, YAML: see `penstock help policy`.", "file"},
-    {"nonce", 0, "HEX", false, "What the evidence has to hold as its report data, filled up with zeros.", NULL},
+    {"nonce", 0, "HEX", false,
+     "What the evidence has to hold: report data, filled up with zeros, or the nonce of a TPM's quote.", NULL},
     {"at", 0, "TIME", false, "Verify as of 2026-01-31 or 2026-01-31T12:00:00Z; now where nothing is said.", NULL},
     {"allow-debug", 0, NULL, false, "Accept a guest or enclave in debug mode, whose memory its host can read.", NULL},
     {"allow-software", 0, NULL, false, "Accept evidence that no hardware has signed.", NULL},

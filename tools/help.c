@@ -1,6 +1,8 @@
 /* tools/help.c - `penstock help`: verbs, operators and topics as text for a terminal, and the table as JSON. */
 #include "tools/inside.h"
 
+#include "enclave_shim/attestation/evidence.h"
+
 #include <string.h>
 
 enum { HELP_WIDTH = 80, FLAG_COLUMN = 28, TOPIC_NAMES_MAX = 256 };
@@ -53,6 +55,18 @@ const struct pst_topic pst_topics[] = {
      "A list is given with commas: `--set windows=3600,86400`.\n\n"
      "`penstock check` names every error of a graph with its place. `penstock help operators` lists what `type` can "
      "be."},
+    {"policy", "the policy file of penstock attest",
+     "A policy is a YAML file that says which evidence `penstock attest verify` accepts. Whatever it says, evidence is "
+     "genuine "
+     "first: signatures, chains of certificates and what is revoked are no matters of policy.\n\n"
+     "    penstock_policy: 1\n"
+     "    backends: [snp, tdx]\n"
+     "    measurements: # the old and the new one, while an update is under way\n"
+     "      - 3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c\n"
+     "      - 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\n"
+     "    minimum_tcb: {bootloader: 4, snp: 22, microcode: 213}\n"
+     "    tcb_statuses: [UpToDate, SWHardeningNeeded]\n\n"
+     "`penstock_policy: 1` is the version of the format, and the only key that has to be there."},
     {"exit-codes", "the exit codes and what they mean", NULL},
     {NULL, NULL, NULL},
 };
@@ -227,6 +241,39 @@ static void verb_page(struct page *page, const struct pst_verb *verb)
     exit_code_terms(page);
 }
 
+void pst_policy_key_meaning(const struct pst_policy_key *key, struct pst_text *text)
+{
+    pst_text_printf(text, "%s (", key->help);
+    if (key->kind == PST_POLICY_NAMES)
+        pst_text_printf(text, "a list of ");
+    else if (key->kind == PST_POLICY_NUMBERS)
+        pst_text_printf(text, "%lld to %lld for each of ", (long long)key->min, (long long)key->max);
+    else if (key->kind == PST_POLICY_NUMBER)
+        pst_text_printf(text, "%lld to %lld", (long long)key->min, (long long)key->max);
+    else
+        pst_text_printf(text, "%s", key->kind == PST_POLICY_SWITCH ? "true or false" : "a list of hexadecimal digits");
+    if (key->kind == PST_POLICY_DIGESTS)
+        pst_text_printf(text, key->min != key->max ? ", of %d or %d bytes" : ", of %d bytes", (int)key->min,
+                        (int)key->max);
+    for (uint32_t i = 0; key->names != NULL && key->names[i] != NULL; i++)
+        pst_text_printf(text, "%s%s", i == 0 ? "" : ", ", key->names[i]);
+    pst_text_printf(text, "; ");
+    (void)pst_policy_standard_print(key, text);
+    pst_text_printf(text, " where nothing is said)");
+}
+
+static void policy_page(struct page *page, const char *text)
+{
+    paragraphs(page, text);
+    heading(page, "Keys:");
+    for (const struct pst_policy_key *key = pst_policy_keys; key->name != NULL; key++) {
+        struct pst_text meaning = {0};
+        pst_policy_key_meaning(key, &meaning);
+        term(page, key->name, meaning.bytes != NULL ? meaning.bytes : "");
+        pst_text_fini(&meaning);
+    }
+}
+
 static void overview_page(struct page *page)
 {
     pst_text_printf(&page->text, "penstock runs graphs of stream operators over meter readings.\n");
@@ -344,6 +391,8 @@ static void topic_fill(struct page *page, const struct pst_topic *topic, struct 
         operators_page(page);
     else if (selection->exit_codes)
         exit_code_terms(page);
+    else if (strcmp(topic->name, "policy") == 0)
+        policy_page(page, topic->text);
     else
         paragraphs(page, topic->text);
 }
@@ -383,8 +432,8 @@ static int topic_unknown(const struct pst_call *call, const char *name)
     if (nearest != NULL)
         pst_complain(call, PST_EXIT_USAGE, "no help on `%s`: did you mean `%s`?", name, nearest);
     else
-        pst_complain(call, PST_EXIT_USAGE, "no help on `%s`: there is help on verbs, operators, graphs and exit-codes",
-                     name);
+        pst_complain(call, PST_EXIT_USAGE,
+                     "no help on `%s`: there is help on verbs, operators, graphs, policy and exit-codes", name);
     return PST_EXIT_USAGE;
 }
 
@@ -548,8 +597,9 @@ const struct pst_verb pst_verb_help = {
     .name = "help",
     .operands = "[TOPIC]",
     .operand_count_max = 1,
-    .summary = "Explain a verb, an operator, graphs or exit codes.",
-    .text = "TOPIC is a verb, the type of an operator, or one of `operators`, `graphs` and `exit-codes`. Without it "
+    .summary = "Explain a verb, an operator, graphs, policies or exit codes.",
+    .text = "TOPIC is a verb, the type of an operator, or one of `operators`, `graphs`, `policy` and `exit-codes`. "
+            "Without it "
             "the verbs "
             "are listed. Help, man page and completion come from the same table that the command line is parsed by.",
     .examples = "penstock help run\n"

@@ -45,7 +45,9 @@ struct pst_topic {
 extern const struct pst_topic pst_topics[]; /* ended by a NULL name */
 /* Paragraphs are parted by "\n\n"; one whose first character is a space is shown as it is. NULL behind the last. */
 const char *pst_paragraph_next(const char *text, size_t *ret_bytes, bool *ret_literal);
-void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text); /* "-o, --output DIR" */
+struct pst_policy_key; /* enclave_shim/attestation/evidence.h */
+void pst_policy_key_meaning(const struct pst_policy_key *key, struct pst_text *text); /* and what holds without it */
+void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text);           /* "-o, --output DIR" */
 const char *pst_param_kind_name(pst_param_kind kind);
 const char *pst_role_name(pst_role role);
 

@@ -1,6 +1,8 @@
 /* tools/manual.c - the table of verbs as a man page (man(7) source) and as a completion of bash. */
 #include "tools/inside.h"
 
+#include "enclave_shim/attestation/evidence.h"
+
 #include <string.h>
 
 /* ---- man page ---- */
@@ -86,6 +88,18 @@ static void roff_verb(struct pst_text *roff, const struct pst_verb *verb)
         roff_flag(roff, flag);
 }
 
+static void roff_policy_key(struct pst_text *roff, const struct pst_policy_key *key)
+{
+    struct pst_text meaning = {0};
+    pst_policy_key_meaning(key, &meaning);
+    pst_text_printf(roff, ".TP\n\\fB");
+    roff_text(roff, key->name);
+    pst_text_printf(roff, "\\fR\n");
+    roff_text(roff, meaning.bytes != NULL ? meaning.bytes : "");
+    pst_text_printf(roff, "\n");
+    pst_text_fini(&meaning);
+}
+
 static void roff_head(struct pst_text *roff)
 {
     pst_text_printf(roff,
@@ -132,8 +146,14 @@ void pst_manual_page(struct pst_text *roff)
     for (const struct pst_topic *topic = pst_topics; topic->name != NULL; topic++) {
         if (topic->text == NULL)
             continue;
-        pst_text_printf(roff, ".SH %s\n", strcmp(topic->name, "graphs") == 0 ? "GRAPHS" : topic->name);
+        const bool policy = strcmp(topic->name, "policy") == 0;
+        pst_text_printf(roff, ".SH %s\n",
+                        policy                               ? "POLICIES"
+                        : strcmp(topic->name, "graphs") == 0 ? "GRAPHS"
+                                                             : topic->name);
         roff_paragraphs(roff, topic->text);
+        for (const struct pst_policy_key *key = pst_policy_keys; policy && key->name != NULL; key++)
+            roff_policy_key(roff, key);
     }
     pst_text_printf(roff, ".SH EXIT STATUS\n");
 #define X(name, number, sentence)               \

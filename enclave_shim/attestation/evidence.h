@@ -93,13 +93,14 @@ typedef enum pst_policy_kind {
     PST_POLICY_NUMBER,    /* int64_t */
     PST_POLICY_NUMBERS,   /* an int64_t for each of `names` */
 } pst_policy_kind;
+typedef enum pst_policy_absent { PST_POLICY_ANY = 0, PST_POLICY_BUILT_IN, PST_POLICY_NONE } pst_policy_absent;
 struct pst_policy_key {
     const char *name;
     pst_policy_kind kind;
     size_t offset;            /* in struct pst_attestation_policy */
     const char *const *names; /* ended by NULL */
     int64_t min, max;         /* of a number; of digests their sizes in bytes, the small one and the large one */
-    int64_t standard;         /* of a bit set, switch or number */
+    int64_t standard; /* of a bit set, switch or number; of digests, which need not be there, a pst_policy_absent */
     const char *help;
 };
 extern const struct pst_policy_key pst_policy_keys[]; /* ended by a NULL name */

@@ -82,9 +82,9 @@ const struct pst_policy_key pst_policy_keys[] = {
      "too."},
     {"nonce", PST_POLICY_SWITCH, AT(nonce), NULL, 0, 0, false,
      "Whether evidence is refused where no --nonce is given."},
-    {"roots", PST_POLICY_DIGESTS, AT(roots), NULL, 32, 32, 0,
+    {"roots", PST_POLICY_DIGESTS, AT(roots), NULL, 32, 32, PST_POLICY_BUILT_IN,
      "SHA-256 fingerprints of root certificates, instead of those of AMD and Intel that are built in."},
-    {"node_keys", PST_POLICY_DIGESTS, AT(node_keys), NULL, 32, 32, 0,
+    {"node_keys", PST_POLICY_DIGESTS, AT(node_keys), NULL, 32, 32, PST_POLICY_NONE,
      "Ed25519 keys of nodes whose word on their workers (`process`) is taken."},
     {NULL, 0, 0, NULL, 0, 0, 0, NULL},
 };
@@ -118,7 +118,10 @@ int pst_policy_standard_print(const struct pst_policy_key *key, struct pst_text 
         break;
     }
     case PST_POLICY_DIGESTS:
-        (void)pst_text_printf(text, "any");
+        (void)pst_text_printf(text, "%s",
+                              key->standard == PST_POLICY_BUILT_IN ? "those that are built in"
+                              : key->standard == PST_POLICY_NONE   ? "none"
+                                                                   : "any");
         break;
     case PST_POLICY_SWITCH:
         (void)pst_text_printf(text, "%s", key->standard != 0 ? "true" : "false");
