@@ -82,7 +82,6 @@ int pst_collateral_parse(struct pst_arena *arena, const uint8_t *bytes, size_t b
     if (rc != PST_OK)
         return rc;
     memset(ret_collateral, 0, sizeof *ret_collateral);
-    ret_collateral->crl_chain = text_at(&r, json, "pck_crl_issuer_chain");
     crl_take(&r, json, "root_ca_crl", &ret_collateral->crls[0]);
     crl_take(&r, json, "pck_crl", &ret_collateral->crls[1]);
     signed_take(&r, json, "tcb_info", "tcb_info_signature", "tcb_info_issuer_chain", &ret_collateral->tcb_info);

@@ -86,7 +86,7 @@ bool pst_all_zero(const uint8_t *bytes, size_t byte_count);
 bool pst_hex_parse(const char *text, size_t digits, uint8_t *ret_bytes);
 
 /* ---- keys and certificates (certificates.c) ---- */
-/* PEM or DER; anything else in them is refused. PST_EDATA: *ret_why. */
+/* PEM, DER, or the certificate table of an SNP guest; anything else in them is refused. PST_EDATA: *ret_why. */
 int pst_certificates_parse(const uint8_t *bytes, size_t byte_count, STACK_OF(X509) * certificates,
                            STACK_OF(X509_CRL) * crls, const char **ret_why);
 bool pst_certificate_name_is(X509 *certificate, const char *common_name);
@@ -139,7 +139,7 @@ bool pst_json_number(const struct pst_json *value, uint64_t max, uint64_t *ret_n
 bool pst_json_hex(const struct pst_json *map, const char *key, uint8_t *ret_bytes, size_t byte_count);
 
 /* ---- SEV-SNP (snp.c) ---- */
-enum { PST_SNP_REPORT_BYTES = 1184, PST_SNP_SIGNED_BYTES = 0x2a0 };
+enum { PST_SNP_REPORT_BYTES = 1184, PST_SNP_SIGNED_BYTES = 0x2a0, PST_SNP_VMPL_OFFSET = 0x030 };
 extern const struct pst_layout_field pst_snp_fields[];
 extern const uint32_t pst_snp_field_count;
 struct pst_snp_tcb {
@@ -191,8 +191,7 @@ struct pst_signed_text { /* the very bytes that were signed */
 };
 struct pst_collateral {
     struct pst_signed_text tcb_info, qe_identity;
-    const struct pst_json *crl_chain;
-    struct pst_bytes crls[2]; /* of the root, of the PCK CA: DER */
+    struct pst_bytes crls[2]; /* of the root, of the PCK CA: DER; who issued them stands in the quote */
 };
 int pst_collateral_parse(struct pst_arena *arena, const uint8_t *bytes, size_t byte_count,
                          struct pst_collateral *ret_collateral, const char **ret_why);

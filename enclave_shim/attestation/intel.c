@@ -440,7 +440,8 @@ static void td_check(struct pst_checking *c, const struct pst_quote *quote, bool
     const struct pst_attestation_policy *policy = c->policy;
     pst_checking_fields(c, pst_td_fields,
                         quote->body_bytes == PST_TD_REPORT15_BYTES ? pst_td15_field_count : pst_td_field_count, body);
-    pst_checking_debug(c, "td.td_attributes.debug", (body[TD_ATTRIBUTES] & 1) != 0);
+    /* TUD, the first eight bits: debug, and profilers that look in as well. */
+    pst_checking_debug(c, "td.td_attributes.debug", body[TD_ATTRIBUTES] != 0);
     pst_checking_digests(c, "td.mr_td", &policy->measurements, body + TD_MR, 48);
     pst_checking_digests(c, "td.mr_config_id", &policy->host_data, body + TD_MR_CONFIG, 48);
     pst_checking_digests(c, "td.rtmr0", &policy->rtmr0, body + TD_RTMR, 48);

@@ -13,7 +13,7 @@
     X(POLICY, "report.policy", 0x008, 8, BITS)                      \
     X(FAMILY_ID, "report.family_id", 0x010, 16, BYTES)              \
     X(IMAGE_ID, "report.image_id", 0x020, 16, BYTES)                \
-    X(VMPL, "report.vmpl", 0x030, 4, NUMBER)                        \
+    X(VMPL, "report.vmpl", PST_SNP_VMPL_OFFSET, 4, NUMBER)          \
     X(ALGORITHM, "report.signature_algo", 0x034, 4, NUMBER)         \
     X(CURRENT_TCB, "report.current_tcb", 0x038, 8, BITS)            \
     X(PLATFORM, "report.platform_info", 0x040, 8, BITS)             \

@@ -392,6 +392,9 @@ static void snp_check(struct pst_checking *c, const struct pst_az_evidence *evid
         return;
     }
     pst_snp_verify(c, hcl->report, c->certificates, false);
+    /* The virtual TPM is at VMPL 0; the guest's system is not, and what it has signed could name any key. */
+    const uint64_t vmpl = pst_le(hcl->report + PST_SNP_VMPL_OFFSET, 4);
+    pst_checking_expect(c, "report.vmpl", vmpl == 0, "0: the level of the virtual TPM");
 }
 
 static void tdx_check(struct pst_checking *c, const struct pst_az_evidence *evidence)

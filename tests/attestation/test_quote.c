@@ -122,8 +122,13 @@ static void what_is_signed_and_wrong_in_a_td_is_named(void **state)
         uint32_t offset;
         uint8_t bits;
         const char *field;
-    } cases[] = {{120, 1, "td.td_attributes.debug"}, {64, 1, "module.signer"}, {112, 1, "module.attributes"},
-                 {1, 2, "module.identity"},          {0, 6 ^ 5, "tcb.status"}, {2, 5 ^ 4, "tcb.status"}};
+    } cases[] = {{120, 1, "td.td_attributes.debug"},
+                 {120, 4, "td.td_attributes.debug"},
+                 {64, 1, "module.signer"},
+                 {112, 1, "module.attributes"},
+                 {1, 2, "module.identity"},
+                 {0, 6 ^ 5, "tcb.status"},
+                 {2, 5 ^ 4, "tcb.status"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         made.body[cases[i].offset] ^= cases[i].bits;
         made_quote_sign(&made);

@@ -110,6 +110,14 @@ static void a_key_that_the_hardware_has_not_signed_is_refused(void **state)
     made_az_fini(&other);
 }
 
+static void a_report_that_the_guest_itself_asked_for_is_refused(void **state)
+{
+    (void)state;
+    snp.report[PST_SNP_VMPL_OFFSET] = 2;
+    wrap(false);
+    assert_string_equal(made_verdict(&az.request), "report.vmpl");
+}
+
 static void a_quote_of_a_td_is_bound_to_the_key_too(void **state)
 {
     (void)state;
@@ -218,6 +226,7 @@ int main(void)
         SNP(another_nonce_is_refused),
         SNP(a_quote_of_another_key_is_refused),
         SNP(a_key_that_the_hardware_has_not_signed_is_refused),
+        SNP(a_report_that_the_guest_itself_asked_for_is_refused),
         TDX(a_quote_of_a_td_is_bound_to_the_key_too),
         SNP(pcrs_are_what_was_quoted),
         SNP(a_quote_that_is_none_is_refused),
