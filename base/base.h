@@ -136,6 +136,7 @@ struct pst_world {
     /* The names in a folder, each ended by a newline (names with one are left out), in any order. PST_ENOENT: no such folder. */
     int (*folder_list)(void *self, const char *path, struct pst_text *ret_names);
     int (*mkdir)(void *self, const char *path); /* with its parents; one that is there already is no error */
+    int (*rmdir)(void *self, const char *path); /* an empty one, or one of a kernel's own file system */
     /* Runs worker_count workers, each calling step(argument, its index) until DONE. Returns when all are done. Worker 0 is
      * woken about ten times a second besides, to look at interrupts and to report progress. */
     int (*run)(void *self, uint32_t worker_count, pst_step_fn step, void *argument);

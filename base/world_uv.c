@@ -342,6 +342,12 @@ static int mkdir_one(const char *path)
     return pst_uv_failed(reason);
 }
 
+static int world_rmdir(void *self, const char *path)
+{
+    (void)self;
+    return rmdir(path) == 0 ? PST_OK : pst_uv_failed(errno);
+}
+
 static int world_mkdir(void *self, const char *path)
 {
     (void)self;
@@ -685,6 +691,7 @@ struct pst_world *pst_world_uv(void)
         .folder_sync = world_folder_sync,
         .folder_list = world_folder_list,
         .mkdir = world_mkdir,
+        .rmdir = world_rmdir,
         .run = world_run,
         .work = world_work,
         .wake = world_wake,

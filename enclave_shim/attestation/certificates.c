@@ -67,6 +67,25 @@ static int pem_take(BIO *bio, STACK_OF(X509) * certificates, STACK_OF(X509_CRL) 
     return PST_EDATA;
 }
 
+/* The table in which a host hands an SNP guest its certificates (AMD 56421, GHCB, SNP extended guest request): entries of a GUID, an offset and a
+ * length, the last one zero. What each is stands in the certificate itself, so GUIDs are not looked at. */
+static int table_take(const uint8_t *bytes, size_t byte_count, STACK_OF(X509) * certificates, STACK_OF(X509_CRL) * crls)
+{
+    enum { ENTRY_BYTES = 24, OFFSET = 16, LENGTH = 20 };
+    int count = 0;
+    for (size_t at = 0; byte_count >= ENTRY_BYTES && at <= byte_count - ENTRY_BYTES; at += ENTRY_BYTES) {
+        const uint8_t *entry = bytes + at;
+        uint64_t offset = pst_le(entry + OFFSET, 4), length = pst_le(entry + LENGTH, 4);
+        if (pst_all_zero(entry, ENTRY_BYTES))
+            return count != 0 ? PST_OK : PST_EDATA;
+        if (offset > byte_count || length > byte_count - offset ||
+            !der_take(bytes + offset, (size_t)length, certificates, crls))
+            return PST_EDATA;
+        count++;
+    }
+    return PST_EDATA;
+}
+
 int pst_certificates_parse(const uint8_t *bytes, size_t byte_count, STACK_OF(X509) * certificates,
                            STACK_OF(X509_CRL) * crls, const char **ret_why)
 {
@@ -78,7 +97,8 @@ int pst_certificates_parse(const uint8_t *bytes, size_t byte_count, STACK_OF(X50
     if (byte_count != 0 && bytes[0] == 0x30) {
         *ret_why = "is no DER of one X.509 certificate or CRL";
         rc = der_take(bytes, byte_count, certificates, crls) ? PST_OK : PST_EDATA;
-    } else {
+    } else if (table_take(bytes, byte_count, certificates, crls) != PST_OK) {
+        ERR_clear_error();
         BIO *bio = BIO_new_mem_buf(bytes, (int)byte_count);
         rc = bio != NULL ? pem_take(bio, certificates, crls, ret_why) : PST_ENOMEM;
         BIO_free(bio);

@@ -120,7 +120,7 @@ struct pst_evidence_request { /* all of it borrowed */
     struct pst_bytes evidence;
     bool kind_given; /* else it is found by the bytes */
     pst_backend kind;
-    const struct pst_bytes *certificates; /* PEM, with many in a file, or DER */
+    const struct pst_bytes *certificates; /* PEM, with many in a file, DER, or an SNP guest's table of them */
     const struct pst_bytes
         *roots; /* the same; none: fingerprints of the policy's `roots`, or those that are built in */
     const struct pst_bytes *crls;
@@ -161,6 +161,27 @@ int pst_evidence_verify(const struct pst_evidence_request *request, struct pst_e
 void pst_evidence_report_fini(struct pst_evidence_report *report);
 /* The first that failed, or NULL. */
 const struct pst_check *pst_evidence_report_failed(const struct pst_evidence_report *report);
+
+/* ---- the evidence of the machine that this runs on ---- */
+#define PST_TSM_DIRECTORY "/sys/kernel/config/tsm/report"
+enum {
+    PST_TSM_INBLOB_BYTES_MAX = 64,
+    PST_TSM_PROVIDER_BYTES = 64,
+    PST_TSM_BLOB_BYTES_MAX = 1 << 20,
+    PST_TSM_PATH_BYTES = 512
+};
+struct pst_tsm_report {               /* ended by _fini() */
+    uint8_t *evidence, *certificates; /* a report or quote; what the host gave along with it, NULL: nothing */
+    size_t evidence_bytes, certificate_bytes;
+    char provider[PST_TSM_PROVIDER_BYTES]; /* "sev_guest", "tdx_guest" */
+};
+/* Asks the kernel, by a folder of its own in `directory` that is removed again (Linux, Documentation/ABI/testing/configfs-tsm).
+ * `nonce`, 1 to PST_TSM_INBLOB_BYTES_MAX bytes, becomes the report data; it is padded with zeros to all of them. PST_EINVAL: it is longer.
+ * PST_ENOENT, PST_EREFUSED, PST_EIO: pst_system_error(), and *ret_path is the file; PST_EDATA: somebody else has changed the request
+ * meanwhile, or a part is too large; PST_ENOMEM. Thread: one that may wait for the firmware. */
+int pst_tsm_report(struct pst_world *world, const char *directory, const uint8_t *nonce, size_t nonce_bytes,
+                   struct pst_tsm_report *ret_report, char ret_path[PST_TSM_PATH_BYTES]);
+void pst_tsm_report_fini(struct pst_tsm_report *report);
 
 /* ---- time, as certificates and collateral have it ---- */
 enum { PST_TIME_TEXT_BYTES = 80 };

@@ -541,6 +541,13 @@ static int sim_mkdir(void *self, const char *path)
     return PST_OK;
 }
 
+static int sim_rmdir(void *self, const char *path)
+{
+    (void)self;
+    (void)path;
+    return PST_OK;
+}
+
 /* ---- workers ---- */
 void sim_yield(void);
 void sim_spin(void);
@@ -830,6 +837,7 @@ void sim_init(struct sim *sim, uint64_t seed)
         .folder_sync = sim_folder_sync,
         .folder_list = sim_folder_list,
         .mkdir = sim_mkdir,
+        .rmdir = sim_rmdir,
         .run = sim_run,
         .work = sim_work,
         .wake = sim_wake,
