@@ -333,7 +333,113 @@ static int report_show(const struct attest *attest)
     return exit_code != PST_EXIT_OK ? exit_code : shown;
 }
 
+/* ---- this machine's own evidence ---- */
+static int blob_write(struct attest *attest, const char *path, const uint8_t *bytes, size_t count)
+{
+    struct pst_world *world = attest->world;
+    struct pst_file *file = NULL;
+    int rc = world->file_open(world->self, path, PST_OPEN_CREATE, &file);
+    if (rc == PST_OK) {
+        rc = world->file_write(world->self, file, bytes, count);
+        int closed = world->file_close(world->self, file);
+        rc = rc != PST_OK ? rc : closed;
+    }
+    if (rc != PST_OK)
+        pst_complain(attest->call, pst_exit_of_error(rc), "`%s` cannot be written: %s", path, pst_system_error());
+    return pst_exit_of_error(rc);
+}
+
+static int report_told(const struct attest *attest, const struct pst_tsm_report *report, const char *path,
+                       const char *certificates)
+{
+    const char *along = report->certificates != NULL ? certificates : NULL;
+    struct pst_text json = {0};
+    pst_note(attest->call, "%s: %zu bytes of evidence by %s%s%s", path, report->evidence_bytes, report->provider,
+             along != NULL ? ", certificates in " : "", along != NULL ? along : "");
+    if (!attest->call->json)
+        return PST_EXIT_OK;
+    pst_text_printf(&json, "{\"schema_version\":%d,\"evidence\":", PST_JSON_SCHEMA_VERSION);
+    pst_text_json(&json, path);
+    pst_text_printf(&json, ",\"provider\":");
+    pst_text_json(&json, report->provider);
+    pst_text_printf(&json, ",\"certificates\":");
+    pst_text_json(&json, along);
+    pst_text_printf(&json, ",\"error\":null}\n");
+    return pst_text_show(attest->call, &json);
+}
+
+static int report_write(struct attest *attest, const struct pst_tsm_report *report)
+{
+    const char *path = attest->call->operands[1];
+    struct pst_text certificates = {0};
+    if (pst_text_printf(&certificates, "%s.certificates", path) != PST_OK) {
+        pst_complain(attest->call, PST_EXIT_FAILED, "%s", pst_error_sentence(PST_ENOMEM));
+        return PST_EXIT_FAILED;
+    }
+    int exit_code = blob_write(attest, path, report->evidence, report->evidence_bytes);
+    if (exit_code == PST_EXIT_OK && report->certificates != NULL)
+        exit_code = blob_write(attest, certificates.bytes, report->certificates, report->certificate_bytes);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = report_told(attest, report, path, certificates.bytes);
+    pst_text_fini(&certificates);
+    return exit_code;
+}
+
+static int report(struct attest *attest)
+{
+    const char *directory = pst_call_flag(attest->call, "tsm");
+    struct pst_tsm_report made;
+    char path[PST_TSM_PATH_BYTES];
+    int exit_code = nonce_take(attest);
+    if (exit_code != PST_EXIT_OK)
+        return exit_code;
+    int rc = pst_tsm_report(attest->world, directory != NULL ? directory : PST_TSM_DIRECTORY, attest->nonce,
+                            attest->request.nonce_bytes, &made, path);
+    if (rc == PST_OK) {
+        exit_code = report_write(attest, &made);
+        pst_tsm_report_fini(&made);
+        return exit_code;
+    }
+    exit_code = pst_exit_of_error(rc);
+    if (rc == PST_EDATA)
+        pst_complain(attest->call, exit_code,
+                     "the kernel's evidence is not usable: `%s` was changed meanwhile, is empty or too large", path);
+    else if (rc == PST_ENOMEM || rc == PST_EINVAL)
+        pst_complain(attest->call, exit_code, "%s", pst_error_sentence(rc));
+    else
+        pst_complain(attest->call, exit_code, "no evidence of this machine: `%s`: %s", path, pst_system_error());
+    return exit_code;
+}
+
 /* ---- the verb ---- */
+static int action_unknown(const struct pst_call *call, const char *action)
+{
+    static const char *const actions[] = {"verify", "report"};
+    const char *nearest = pst_nearest(action, actions, 2);
+    if (nearest != NULL)
+        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: did you mean `%s`?", action, nearest);
+    else
+        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: there are verify and report", action);
+    return PST_EXIT_USAGE;
+}
+
+/* What belongs to the other of the two. */
+static int surplus_refuse(const struct pst_call *call, bool is_report)
+{
+    for (uint32_t i = 0; i < call->flag_count; i++) {
+        const char *name = call->flags[i].flag->name;
+        bool common = strcmp(name, "nonce") == 0;
+        for (const struct pst_flag *flag = pst_flags_common; flag->name != NULL; flag++)
+            common |= strcmp(flag->name, name) == 0;
+        if (common || is_report == (strcmp(name, "tsm") == 0))
+            continue;
+        pst_complain(call, PST_EXIT_USAGE, "--%s belongs to `penstock attest %s`", name,
+                     is_report ? "verify" : "report");
+        return PST_EXIT_USAGE;
+    }
+    return PST_EXIT_OK;
+}
+
 static int verify(struct attest *attest)
 {
     int exit_code = request_fill(attest);
@@ -351,16 +457,17 @@ static int verify(struct attest *attest)
 
 static int attest_run(const struct pst_call *call)
 {
-    if (strcmp(call->operands[0], "verify") != 0) {
-        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: there is verify", call->operands[0]);
+    const bool is_report = strcmp(call->operands[0], "report") == 0;
+    if (!is_report && strcmp(call->operands[0], "verify") != 0)
+        return action_unknown(call, call->operands[0]);
+    if (surplus_refuse(call, is_report) != PST_EXIT_OK)
         return PST_EXIT_USAGE;
-    }
     struct attest attest = {.call = call, .world = pst_world_uv()};
     if (attest.world == NULL) {
         pst_complain(call, PST_EXIT_FAILED, "%s", pst_error_sentence(PST_ENOMEM));
         return PST_EXIT_FAILED;
     }
-    int exit_code = verify(&attest);
+    int exit_code = is_report ? report(&attest) : verify(&attest);
     for (uint32_t i = 0; i < attest.file_count; i++)
         pst_free((void *)attest.files[i].bytes);
     pst_policy_file_fini(&attest.policy);
@@ -385,6 +492,7 @@ static const struct pst_flag attest_flags[] = {
     {"nonce", 0, "HEX", false,
      "What the evidence has to hold: report data, filled up with zeros, or the nonce of a TPM's quote.", NULL},
     {"at", 0, "TIME", false, "Verify as of 2026-01-31 or 2026-01-31T12:00:00Z; now where nothing is said.", NULL},
+    {"tsm", 0, "DIR", false, "report: the kernel's folder; " PST_TSM_DIRECTORY " where nothing is said.", "dir"},
     {"allow-debug", 0, NULL, false, "Accept a guest or enclave in debug mode, whose memory its host can read.", NULL},
     {"allow-software", 0, NULL, false, "Accept evidence that no hardware has signed.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
@@ -392,10 +500,10 @@ static const struct pst_flag attest_flags[] = {
 
 const struct pst_verb pst_verb_attest = {
     .name = "attest",
-    .operands = "verify EVIDENCE",
+    .operands = "verify|report EVIDENCE",
     .operand_count_min = 2,
     .operand_count_max = 2,
-    .summary = "Verify evidence of a trusted execution environment, offline.",
+    .summary = "Verify evidence of a trusted execution environment, offline; get this machine's.",
     .text =
         "`verify` checks attestation evidence of a confidential virtual machine or an enclave: reports of AMD SEV-SNP, "
         "quotes of Intel TDX and SGX, the forms in which Azure wraps the first two with a virtual TPM, and software "
@@ -409,10 +517,15 @@ const struct pst_verb pst_verb_attest = {
         "Nothing is fetched: certificates of AMD are at kdsintf.amd.com, collateral of Intel at "
         "api.trustedservices.intel.com, in the form that Intel's quote verification library and dcap-qvl take. "
         "Without --nonce nobody knows when the evidence was made: a verifier that asks for it sends a fresh nonce and "
-        "gives it here.",
+        "gives it here.\n\n"
+        "`report` writes the evidence of the machine that it runs on, a confidential virtual machine, into the file "
+        "EVIDENCE, with --nonce in it, and what certificates the host has given along into EVIDENCE.certificates, "
+        "which "
+        "`verify` takes as they are. It asks the kernel by configfs-tsm, Linux 6.7 or newer.",
     .examples = "penstock attest verify report.bin --certificates vcek.der --certificates ask_ark.pem\n"
                 "penstock attest verify quote.bin --collateral collateral.json --policy policy.yaml --nonce 00c0ffee\n"
-                "penstock attest verify report.bin --certificates chain.pem --at 2025-06-30 --json",
+                "penstock attest verify report.bin --certificates chain.pem --at 2025-06-30 --json\n"
+                "penstock attest report report.bin --nonce 00c0ffee",
     .flags = attest_flags,
     .run = attest_run,
 };

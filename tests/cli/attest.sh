@@ -9,8 +9,12 @@ CORPUS=$ROOT/tests/fuzz/corpus
 policy() { printf 'penstock_policy: 1\n%b' "$1" >policy.yaml; }
 
 # ---- usage ----
-spec "verify is all there is to do" 2 attest verfy x
-err '`verfy` is nothing to do with evidence: there is verify'
+spec "verify and report are all there is to do" 2 attest verfy x
+err '`verfy` is nothing to do with evidence: did you mean `verify`\?'
+spec "a flag of the other" 2 attest report x --policy x
+err '`penstock attest verify`'
+spec "and the other way round" 2 attest verify x --tsm x
+err '`penstock attest report`'
 spec "evidence has to be named" 2 attest verify
 spec "a kind that is none" 2 attest verify x --kind sgxx
 err 'did you mean `sgx`\?'
@@ -98,6 +102,13 @@ spec "it is nobody's word without a key" 77 attest verify "$CORPUS/evidence/proc
 err 'process.node_key'
 spec "it is accepted where both say so" 0 attest verify "$CORPUS/evidence/process" --policy policy.yaml --allow-software --json
 json 'd["backend"] == "process" and d["accepted"] and not d["hardware"]'
+
+# ---- this machine's own: a folder that is no kernel's gives nothing, and keeps nothing ----
+spec "no such folder" 74 attest report own.bin --tsm none
+err 'no evidence of this machine: `none`: there is no such folder'
+not_there none
+not_there own.bin
+spec "the standard folder, where there is no such kernel" "$([ -d /sys/kernel/config/tsm/report ] && echo 0 || echo 74)" attest report own.bin
 
 # ---- the page, the help and the table say the same ----
 spec "help policy" 0 help policy
