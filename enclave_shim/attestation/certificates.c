@@ -30,14 +30,15 @@ static const struct pin {
 static bool der_take(const uint8_t *bytes, size_t byte_count, STACK_OF(X509) * certificates, STACK_OF(X509_CRL) * crls)
 {
     const unsigned char *at = bytes;
-    if (byte_count > LONG_MAX || sk_X509_num(certificates) + sk_X509_CRL_num(crls) >= PST_CERTIFICATES_MAX)
+    int count = sk_X509_num(certificates) + (crls != NULL ? sk_X509_CRL_num(crls) : 0);
+    if (byte_count > LONG_MAX || count >= PST_CERTIFICATES_MAX)
         return false;
     X509 *certificate = d2i_X509(NULL, &at, (long)byte_count);
     if (certificate != NULL && at == bytes + byte_count && sk_X509_push(certificates, certificate) > 0)
         return true;
     X509_free(certificate);
     at = bytes;
-    X509_CRL *crl = d2i_X509_CRL(NULL, &at, (long)byte_count);
+    X509_CRL *crl = crls != NULL ? d2i_X509_CRL(NULL, &at, (long)byte_count) : NULL;
     if (crl != NULL && at == bytes + byte_count && sk_X509_CRL_push(crls, crl) > 0)
         return true;
     X509_CRL_free(crl);

@@ -86,7 +86,8 @@ bool pst_all_zero(const uint8_t *bytes, size_t byte_count);
 bool pst_hex_parse(const char *text, size_t digits, uint8_t *ret_bytes);
 
 /* ---- keys and certificates (certificates.c) ---- */
-/* PEM, DER, or the certificate table of an SNP guest; anything else in them is refused. PST_EDATA: *ret_why. */
+/* PEM, DER, or the certificate table of an SNP guest; anything else in them is refused, and lists too where `crls`
+ * is NULL: what comes with evidence says nothing of what is revoked. PST_EDATA: *ret_why. */
 int pst_certificates_parse(const uint8_t *bytes, size_t byte_count, STACK_OF(X509) * certificates,
                            STACK_OF(X509_CRL) * crls, const char **ret_why);
 bool pst_certificate_name_is(X509 *certificate, const char *common_name);

@@ -156,15 +156,14 @@ static void window_check(struct pst_checking *c, const char *name, int64_t from_
 static bool signed_check(struct pst_checking *c, const char *name, const struct pst_signed_text *text,
                          STACK_OF(X509_CRL) * crls)
 {
-    static const char *const roles[] = {"tcb_signing", "root", NULL};
+    static const char *const roles[] = {"tcb_signing", "root_ca", NULL};
     STACK_OF(X509) *certificates = sk_X509_new_null();
-    STACK_OF(X509_CRL) *none = sk_X509_CRL_new_null();
     X509 *root = NULL;
     const char *why = NULL;
     bool good = false;
-    if (certificates == NULL || none == NULL)
+    if (certificates == NULL)
         c->rc = PST_ENOMEM;
-    else if (pst_certificates_parse((const uint8_t *)text->chain->text, text->chain->text_bytes, certificates, none,
+    else if (pst_certificates_parse((const uint8_t *)text->chain->text, text->chain->text_bytes, certificates, NULL,
                                     &why) != PST_OK ||
              sk_X509_num(certificates) == 0)
         pst_checking_that(c, pst_checking_printf(c, "chain.%s", name), false, "certificates in PEM",
@@ -190,7 +189,6 @@ static bool signed_check(struct pst_checking *c, const char *name, const struct 
                                   : pst_certificate_name(c, leaf));
     }
     sk_X509_pop_free(certificates, X509_free);
-    sk_X509_CRL_pop_free(none, X509_CRL_free);
     return good;
 }
 
@@ -284,6 +282,22 @@ static pst_tcb_status qe_check(struct pst_checking *c, const struct pst_qe_ident
     return status;
 }
 
+/* Where no identity is given: who has signed Intel's quoting enclaves, and which of his products they are. */
+static void qe_builtin_check(struct pst_checking *c, const struct pst_quote *quote)
+{
+    static const struct {
+        const char *signer;
+        uint32_t product;
+    } qes[2] = {{"8c4f5775d796503e96137f77c68a829a0056ac8ded70140b081b094490c57bff", 1},
+                {"dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5", 2}};
+    uint8_t signer[32];
+    PST_ASSERT(pst_hex_parse(qes[quote->tdx].signer, 2 * sizeof signer, signer));
+    pst_checking_equal(c, "qe.mr_signer", signer, quote->qe_report + MR_SIGNER, sizeof signer);
+    pst_checking_that(c, "qe.isv_prod_id", pst_le(quote->qe_report + ISV_PROD_ID, 2) == qes[quote->tdx].product,
+                      pst_checking_printf(c, "%u", qes[quote->tdx].product),
+                      pst_checking_printf(c, "%u", (unsigned)pst_le(quote->qe_report + ISV_PROD_ID, 2)));
+}
+
 static void status_check(struct pst_checking *c, pst_tcb_status status)
 {
     const char *expected = "";
@@ -347,7 +361,7 @@ static void crls_add(struct pst_checking *c, const struct pst_collateral *collat
                      STACK_OF(X509) * certificates)
 {
     const char *why = NULL;
-    for (int i = 0; i < 2 && c->rc == PST_OK; i++)
+    for (int i = 0; i < 2 && collateral != NULL && c->rc == PST_OK; i++)
         if (pst_certificates_parse(collateral->crls[i].bytes, collateral->crls[i].count, certificates, crls, &why) !=
             PST_OK)
             pst_checking_fault(c, c->request->collateral.name,
@@ -382,7 +396,7 @@ static void crls_window(struct pst_checking *c, STACK_OF(X509_CRL) * crls)
 static bool pck_chain_check(struct pst_checking *c, STACK_OF(X509) * certificates, STACK_OF(X509_CRL) * crls,
                             bool crls_wanted)
 {
-    static const char *const roles[] = {"pck", "pck_ca", "root", NULL};
+    static const char *const roles[] = {"pck", "pck_ca", "root_ca", NULL};
     X509 *root = NULL;
     struct pst_chain chain = {.name = "quote",
                               .roles = roles,
@@ -487,8 +501,7 @@ static void keys_check(struct pst_checking *c, const struct pst_quote *quote, co
 {
     const char *why = NULL;
     struct pst_pck pck;
-    if (collateral != NULL)
-        crls_add(c, collateral, crls, certificates);
+    crls_add(c, collateral, crls, certificates);
     if (c->rc != PST_OK)
         return;
     X509 *leaf = sk_X509_value(certificates, 0);
@@ -499,15 +512,16 @@ static void keys_check(struct pst_checking *c, const struct pst_quote *quote, co
     signatures_check(c, quote, leaf);
     pst_tcb_status status =
         collateral != NULL ? collateral_check(c, collateral, quote, leaf, crls) : PST_TCB_NO_COLLATERAL;
+    if (collateral == NULL)
+        qe_builtin_check(c, quote);
     status_check(c, status);
 }
 
 /* The quote's own certificates, the leaf first; then what the user has given. */
-static bool chain_read(struct pst_checking *c, const struct pst_quote *quote, STACK_OF(X509) * certificates,
-                       STACK_OF(X509_CRL) * crls)
+static bool chain_read(struct pst_checking *c, const struct pst_quote *quote, STACK_OF(X509) * certificates)
 {
     const char *why = NULL;
-    if (pst_certificates_parse(quote->chain, quote->chain_bytes, certificates, crls, &why) != PST_OK ||
+    if (pst_certificates_parse(quote->chain, quote->chain_bytes, certificates, NULL, &why) != PST_OK ||
         sk_X509_num(certificates) == 0) {
         pst_checking_that(c, "chain.quote", false, "certificates in PEM", why != NULL ? why : "none");
         return false;
@@ -542,7 +556,7 @@ void pst_quote_verify(struct pst_checking *c, const struct pst_quote *quote, boo
     STACK_OF(X509_CRL) *crls = sk_X509_CRL_new_null();
     if (certificates == NULL || crls == NULL)
         c->rc = PST_ENOMEM;
-    if (c->rc == PST_OK && chain_read(c, quote, certificates, crls))
+    if (c->rc == PST_OK && chain_read(c, quote, certificates))
         keys_check(c, quote, collateral, certificates, crls);
     sk_X509_pop_free(certificates, X509_free);
     sk_X509_CRL_pop_free(crls, X509_CRL_free);

@@ -387,7 +387,7 @@ static void snp_check(struct pst_checking *c, const struct pst_az_evidence *evid
 {
     const char *why = NULL;
     if (evidence->vcek.bytes != NULL &&
-        pst_certificates_parse(evidence->vcek.bytes, evidence->vcek.count, c->certificates, c->crls, &why) != PST_OK) {
+        pst_certificates_parse(evidence->vcek.bytes, evidence->vcek.count, c->certificates, NULL, &why) != PST_OK) {
         pst_checking_fault(c, c->request->evidence.name, pst_checking_printf(c, "has a `vcek` that %s", why));
         return;
     }

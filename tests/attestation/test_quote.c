@@ -146,7 +146,7 @@ static void what_is_wrong_with_the_quoting_enclave_is_named(void **state)
         uint8_t bits;
         const char *field;
     } cases[] = {{16, 1, "qe.miscselect"},  {48, 2, "qe.debug"},        {52, 1, "qe.attributes"},
-                 {128, 1, "qe.mr_signer"},  {256, 1, "qe.isv_prod_id"}, {258, 8 ^ 7, "tcb.status"},
+                 {128, 1, "qe.mr_signer"},  {256, 4, "qe.isv_prod_id"}, {258, 8 ^ 7, "tcb.status"},
                  {258, 8 ^ 5, "tcb.status"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         made.qe_report[cases[i].offset] ^= cases[i].bits;
@@ -356,6 +356,33 @@ static void without_collateral_a_policy_has_to_say_so(void **state)
     assert_string_equal(made_verdict(&made.request), "tcb.status");
     policy.tcb_statuses |= 1u << PST_TCB_NO_COLLATERAL;
     assert_string_equal(made_verdict(&made.request), "");
+    made.qe_report[128] ^= 1; /* somebody's own enclave that quotes */
+    made_quote_sign(&made);
+    assert_string_equal(made_verdict(&made.request), "qe.mr_signer");
+}
+
+static void lists_of_the_user_count_without_collateral_and_those_of_the_quote_never(void **state)
+{
+    (void)state;
+    policy.tcb_statuses |= 1u << PST_TCB_NO_COLLATERAL;
+    made.request.collateral.bytes = NULL;
+    for (long serial = 4; serial <= 5; serial++) { /* 4 is the PCK */
+        X509_CRL *crl = made_crl(made.ca, made.ca_key, NULL, serial);
+        struct pst_bytes der = made_crl_der(crl);
+        made.request.crls = &der;
+        made.request.crl_count = 1;
+        assert_string_equal(made_verdict(&made.request), serial == 4 ? "chain.quote.pck" : "");
+        OPENSSL_free((void *)der.bytes);
+        X509_CRL_free(crl);
+    }
+    STACK_OF(X509) *certificates = sk_X509_new_null();
+    X509_CRL *crl = made_crl(made.ca, made.ca_key, NULL, 0);
+    struct pst_bytes der = made_crl_der(crl);
+    const char *why = NULL;
+    assert_int_equal(pst_certificates_parse(der.bytes, der.count, certificates, NULL, &why), PST_EDATA);
+    OPENSSL_free((void *)der.bytes);
+    X509_CRL_free(crl);
+    sk_X509_free(certificates);
 }
 
 static void a_policy_names_what_it_wants_of_a_td(void **state)
@@ -484,6 +511,7 @@ int main(void)
         SGX(statuses_are_accepted_by_policy),
         TDX(a_module_or_qe_that_is_out_of_date_makes_the_platform_so),
         TDX(without_collateral_a_policy_has_to_say_so),
+        TDX(lists_of_the_user_count_without_collateral_and_those_of_the_quote_never),
         TDX(a_policy_names_what_it_wants_of_a_td),
         SGX(a_policy_names_what_it_wants_of_an_enclave),
         TDX(each_allocation_may_fail_and_nothing_is_accepted),
