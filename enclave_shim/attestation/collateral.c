@@ -5,7 +5,6 @@
  * The two inner texts are signed as they stand, so they are kept as bytes and taken apart only when the signature is known. */
 #include "enclave_shim/attestation/inside.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct reader { /* the first thing that is missing */

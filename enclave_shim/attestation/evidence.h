@@ -68,7 +68,7 @@ typedef enum pst_tcb_status {
 } pst_tcb_status;
 extern const char *const pst_tcb_status_names[]; /* ended by NULL, before the last two */
 
-enum { PST_DIGEST_BYTES_MAX = 48, PST_RTMR_COUNT = 4, PST_PCR_COUNT = 24 };
+enum { PST_DIGEST_BYTES_MAX = 48, PST_PCR_COUNT = 24 };
 struct pst_digest {
     uint8_t bytes[PST_DIGEST_BYTES_MAX];
     uint32_t byte_count;
