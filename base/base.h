@@ -78,6 +78,15 @@ int pst_parse_i64(const char *text, int64_t *ret_value);
 /* "64MiB", "1k", "4096": bytes. Units k, M, G (1000) and Ki, Mi, Gi (1024), with or without B. */
 int pst_parse_bytes(const char *text, uint64_t *ret_bytes);
 
+/* Of a function whose loops are to be vectors: made for several kinds of processors, of which one is picked at run time. Clang and the
+ * sanitizers have it once. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define PST_FOR_EACH_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define PST_FOR_EACH_CPU
+#endif
+
 /* ---- the key hash: SipHash-1-3 of the key's packed little-endian bytes (Aumasson, Bernstein: "SipHash: a fast short-input
  * PRF", 2012), frozen: buckets of stored state depend on it. Key zero where nothing is secret. ---- */
 struct pst_hash_key {

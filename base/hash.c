@@ -45,14 +45,7 @@ uint64_t pst_hash(const struct pst_hash_key *key, const void *bytes, size_t byte
     return v0 ^ v1 ^ v2 ^ v3;
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define FOR_EACH_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOR_EACH_CPU
-#endif
-
-FOR_EACH_CPU
+PST_FOR_EACH_CPU
 static void hash_lanes(const struct pst_hash_key *key, uint64_t words[][LANES], size_t word_count, uint64_t *ret_hashes)
 {
     uint64_t v0[LANES], v1[LANES], v2[LANES], v3[LANES];
