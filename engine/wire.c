@@ -2,6 +2,7 @@
 #include "engine/wire.h"
 
 #include "engine/engine.h"
+#include "engine/narrow.h"
 #include "state/seal.h"
 
 #include <assert.h>
@@ -20,7 +21,9 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "heads and columns are 
 
 enum {
     HELLO_BYTES = 12,
-    FRAME_BYTES = 20, /* then the offsets */
+    FRAME_BYTES = 20,  /* then the offsets */
+    NARROW_BYTES = 16, /* then each column's base and width */
+    NARROW_COLUMN_BYTES = 12,
     WATERMARK_BYTES = 8,
     END_BYTES = 1,
     GRANT_BYTES = 12,
@@ -38,7 +41,7 @@ static const struct kind {
     bool in_order;
 } kinds[] = {
     [PST_WIRE_HELLO] = {HELLO_BYTES + 1, HELLO_BYTES + PST_WIRE_NAME_BYTES_MAX, 0, false},
-    [PST_WIRE_FRAME] = {FRAME_BYTES, PST_WIRE_MESSAGE_BYTES_MAX - PST_WIRE_HEAD_BYTES, PST_WIRE_FLAG_LZ4, true},
+    [PST_WIRE_FRAME] = {NARROW_BYTES, PST_WIRE_MESSAGE_BYTES_MAX - PST_WIRE_HEAD_BYTES, PST_WIRE_FLAG_LZ4, true},
     [PST_WIRE_WATERMARK] = {WATERMARK_BYTES, WATERMARK_BYTES, 0, true},
     [PST_WIRE_END] = {END_BYTES, END_BYTES, 0, true},
     [PST_WIRE_GRANT] = {GRANT_BYTES, GRANT_BYTES, 0, false},
@@ -93,7 +96,7 @@ static int message_begin(const struct pst_wire_head *head, pst_wire_kind kind, u
     if (!number_is_right(&kinds[kind], head->number))
         return PST_EINVAL;
     written.kind = (uint8_t)kind;
-    written.version = PST_WIRE_VERSION;
+    written.version = 1;
     written.flags = flags;
     written.zero = 0;
     *ret_body = put(out, &written, sizeof written);
@@ -114,6 +117,8 @@ int pst_wire_head_read(const void *bytes, size_t byte_count, struct pst_wire_hea
         return PST_EFULL;
     const struct kind *kind = &kinds[head.kind];
     size_t body_bytes = byte_count - sizeof head;
+    if (head.version != 1 && (head.kind != PST_WIRE_FRAME || head.flags != 0))
+        return PST_EDATA;
     if ((head.flags & ~kind->flags) != 0 || head.zero != 0 || !number_is_right(kind, head.number) ||
         body_bytes < kind->body_bytes_min || body_bytes > kind->body_bytes_max)
         return PST_EDATA;
@@ -416,9 +421,22 @@ static size_t columns_offset(const struct pst_wire_shape *shape)
     return FRAME_BYTES + ((size_t)part_count(shape) + 1) * sizeof(uint32_t);
 }
 
-size_t pst_wire_frame_bound(const struct pst_wire_shape *shape, uint32_t row_count)
+static size_t clear_bound(const struct pst_wire_shape *shape, uint32_t row_count)
 {
     return PST_WIRE_HEAD_BYTES + columns_offset(shape) + pst_wire_frame_clear_bytes(shape, row_count);
+}
+
+/* No cell becomes wider. */
+static size_t narrow_bound(const struct pst_wire_shape *shape, uint32_t row_count)
+{
+    return PST_WIRE_HEAD_BYTES + NARROW_BYTES + (size_t)part_count(shape) * NARROW_COLUMN_BYTES +
+           pst_wire_frame_clear_bytes(shape, row_count);
+}
+
+size_t pst_wire_frame_bound(const struct pst_wire_shape *shape, uint32_t row_count)
+{
+    size_t clear = clear_bound(shape, row_count), narrow = narrow_bound(shape, row_count);
+    return clear > narrow ? clear : narrow;
 }
 
 static bool times_ascend(const int64_t *time, uint32_t row_count)
@@ -445,15 +463,21 @@ static bool texts_end_in_their_cells(const uint8_t *cells, uint32_t row_count)
     return !beyond;
 }
 
-/* W3 */
-static bool rows_hold(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, uint32_t row_count)
+/* W3, but for buckets. */
+static bool order_holds(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, uint32_t row_count)
 {
-    bool good = times_ascend(columns->time, row_count) &&
-                (!shape->keyed || buckets_are_of_hashes(columns->bucket, columns->hash, shape->bucket_mask, row_count));
+    bool good = times_ascend(columns->time, row_count);
     for (uint32_t i = 0; good && i < shape->column_count; i++)
         if (shape->column_bytes[i] == PST_TEXT_BYTES)
             good = texts_end_in_their_cells(columns->columns[i], row_count);
     return good;
+}
+
+/* W3 */
+static bool rows_hold(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, uint32_t row_count)
+{
+    return order_holds(shape, columns, row_count) &&
+           (!shape->keyed || buckets_are_of_hashes(columns->bucket, columns->hash, shape->bucket_mask, row_count));
 }
 
 /* ---- FRAME ---- */
@@ -557,14 +581,14 @@ int pst_wire_frame_write(const struct pst_wire_head *head, const struct pst_wire
 static int frame_check(const uint8_t *body, size_t body_bytes, const struct pst_wire_shape *shape, uint32_t rows_max)
 {
     uint32_t row_count = get_u32(body);
-    if (row_count == 0 || get_u32(body + 16) != part_count(shape) || body_bytes < columns_offset(shape))
+    if (body_bytes < columns_offset(shape) || row_count == 0 || get_u32(body + 16) != part_count(shape))
         return PST_EDATA;
     if (row_count > rows_max)
         return PST_EFULL;
     size_t clear_bytes = pst_wire_frame_clear_bytes(shape, row_count);
     if (get_u32(body + 4) != clear_bytes || !offsets_are_right(shape, row_count, body + FRAME_BYTES))
         return PST_EDATA;
-    return pst_wire_frame_bound(shape, row_count) <= PST_WIRE_MESSAGE_BYTES_MAX ? PST_OK : PST_EFULL;
+    return clear_bound(shape, row_count) <= PST_WIRE_MESSAGE_BYTES_MAX ? PST_OK : PST_EFULL;
 }
 
 /* Finds the columns' bytes, unpacked if need be. */
@@ -583,26 +607,172 @@ static int columns_open(const struct pst_wire_head *head, const uint8_t *packed,
     return bytes >= 0 && (size_t)bytes == clear_bytes ? PST_OK : PST_EDATA;
 }
 
+static int clear_read(const struct pst_wire_head *head, const uint8_t *body, size_t body_bytes,
+                      const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, uint32_t rows_max,
+                      void *scratch, size_t scratch_bytes)
+{
+    const uint8_t *clear;
+    size_t offset = columns_offset(shape);
+    int rc = frame_check(body, body_bytes, shape, rows_max);
+    if (rc == PST_OK)
+        rc = columns_open(head, body + offset, body_bytes - offset, get_u32(body + 4), scratch, scratch_bytes, &clear);
+    if (rc != PST_OK)
+        return rc;
+    uint32_t row_count = get_u32(body);
+    bool good = columns_scatter(shape, columns, row_count, clear) && rows_hold(shape, columns, row_count);
+    return good ? PST_OK : PST_EDATA;
+}
+
+/* ---- FRAME, narrow ---- */
+/* The columns that are sent. */
+static uint32_t narrow_parts(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns,
+                             struct part ret_parts[5 + PST_FIELDS_MAX])
+{
+    uint32_t count = 0;
+    ret_parts[count++] = (struct part){8, columns->time};
+    if (shape->keyed && shape->key_count == 0)
+        ret_parts[count++] = (struct part){8, columns->hash};
+    if (shape->numbered) {
+        ret_parts[count++] = (struct part){4, columns->producer};
+        ret_parts[count++] = (struct part){8, columns->number};
+    }
+    for (uint32_t i = 0; i < shape->column_count; i++)
+        ret_parts[count++] = (struct part){shape->column_bytes[i], columns->columns[i]};
+    return count;
+}
+
+int pst_wire_frame_narrow(const struct pst_wire_head *head, const struct pst_wire_shape *shape,
+                          const struct pst_wire_columns *columns, uint32_t row_count, int64_t watermark, void *out,
+                          size_t out_capacity, size_t *ret_bytes)
+{
+    struct part parts[5 + PST_FIELDS_MAX];
+    uint8_t *at;
+    int rc = message_begin(head, PST_WIRE_FRAME, 0, narrow_bound(shape, row_count) - PST_WIRE_HEAD_BYTES, out,
+                           out_capacity, &at);
+    if (rc != PST_OK)
+        return rc;
+    if (row_count == 0 || !order_holds(shape, columns, row_count))
+        return PST_EINVAL;
+    ((uint8_t *)out)[offsetof(struct pst_wire_head, version)] = 2;
+    uint32_t count = narrow_parts(shape, columns, parts);
+    at = put_i64(put_u32(put_u32(at, row_count), count), watermark);
+    uint8_t *cells = at + (size_t)count * NARROW_COLUMN_BYTES;
+    for (uint32_t i = 0; i < count; i++) {
+        struct pst_narrow narrow = {0, PST_TEXT_BYTES};
+        if (parts[i].cell_bytes == PST_TEXT_BYTES) {
+            memcpy(cells, parts[i].cells, part_bytes(&parts[i], row_count));
+        } else {
+            narrow = pst_narrow_find(parts[i].cells, parts[i].cell_bytes, row_count);
+            pst_narrow_put(&narrow, parts[i].cells, parts[i].cell_bytes, row_count, cells);
+        }
+        at = put_u32(put_i64(at, narrow.base), narrow.width);
+        cells += (size_t)narrow.width * row_count;
+    }
+    *ret_bytes = (size_t)(cells - (uint8_t *)out);
+    return PST_OK;
+}
+
+static bool narrow_is_right(const struct pst_narrow *narrow, uint32_t cell_bytes)
+{
+    if (cell_bytes == PST_TEXT_BYTES)
+        return narrow->width == PST_TEXT_BYTES && narrow->base == 0;
+    return narrow->width <= cell_bytes && (cell_bytes == 8 || (narrow->base >= 0 && narrow->base <= UINT32_MAX));
+}
+
+/* All of a narrow frame but its cells, which fill the rest of the body. */
+static int narrow_check(const uint8_t *body, size_t body_bytes, const struct pst_wire_shape *shape,
+                        const struct part *parts, uint32_t count, uint32_t rows_max, struct pst_narrow *ret_narrows)
+{
+    uint32_t row_count = get_u32(body);
+    size_t bytes = NARROW_BYTES + (size_t)count * NARROW_COLUMN_BYTES;
+    if (row_count == 0 || get_u32(body + 4) != count || body_bytes < bytes)
+        return PST_EDATA;
+    if (row_count > rows_max || narrow_bound(shape, row_count) > PST_WIRE_MESSAGE_BYTES_MAX)
+        return PST_EFULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *at = body + NARROW_BYTES + (size_t)i * NARROW_COLUMN_BYTES;
+        ret_narrows[i] = (struct pst_narrow){get_i64(at), get_u32(at + 8)};
+        if (!narrow_is_right(&ret_narrows[i], parts[i].cell_bytes))
+            return PST_EDATA;
+        bytes += (size_t)ret_narrows[i].width * row_count;
+    }
+    return bytes == body_bytes ? PST_OK : PST_EDATA;
+}
+
+/* As route.c packs keys: field behind field. */
+static void key_pack(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, uint32_t from,
+                     uint32_t row_count, size_t key_bytes, uint8_t *keys)
+{
+    for (uint32_t k = 0; k < shape->key_count; k++) {
+        uint32_t bytes = shape->column_bytes[shape->key[k]];
+        const uint8_t *cells = (const uint8_t *)columns->columns[shape->key[k]] + (size_t)from * bytes;
+        for (uint32_t i = 0; bytes == 4 && i < row_count; i++)
+            memcpy(keys + i * key_bytes, cells + (size_t)i * 4, 4);
+        for (uint32_t i = 0; bytes == 8 && i < row_count; i++)
+            memcpy(keys + i * key_bytes, cells + (size_t)i * 8, 8);
+        for (uint32_t i = 0; bytes == PST_TEXT_BYTES && i < row_count; i++)
+            memcpy(keys + i * key_bytes, cells + (size_t)i * PST_TEXT_BYTES, PST_TEXT_BYTES);
+        keys += bytes;
+    }
+}
+
+static void keys_hash(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, uint32_t row_count)
+{
+    enum { ROWS = 128 };
+    uint8_t keys[ROWS * PST_KEY_BYTES_MAX];
+    size_t key_bytes = 0;
+    for (uint32_t k = 0; k < shape->key_count; k++)
+        key_bytes += shape->column_bytes[shape->key[k]];
+    for (uint32_t from = 0; from < row_count; from += ROWS) {
+        uint32_t n = row_count - from < ROWS ? row_count - from : ROWS;
+        key_pack(shape, columns, from, n, key_bytes, keys);
+        pst_hash_many(shape->hash_key, keys, key_bytes, n, columns->hash + from);
+    }
+}
+
+static int narrow_read(const uint8_t *body, size_t body_bytes, const struct pst_wire_shape *shape,
+                       const struct pst_wire_columns *columns, uint32_t rows_max)
+{
+    struct part parts[5 + PST_FIELDS_MAX];
+    struct pst_narrow narrows[5 + PST_FIELDS_MAX];
+    uint32_t count = narrow_parts(shape, columns, parts), row_count = get_u32(body);
+    int rc = narrow_check(body, body_bytes, shape, parts, count, rows_max, narrows);
+    if (rc != PST_OK)
+        return rc;
+    const uint8_t *cells = body + NARROW_BYTES + (size_t)count * NARROW_COLUMN_BYTES;
+    for (uint32_t i = 0; i < count; i++) {
+        if (parts[i].cell_bytes == PST_TEXT_BYTES)
+            memcpy(parts[i].cells, cells, part_bytes(&parts[i], row_count));
+        else
+            pst_narrow_get(&narrows[i], cells, row_count, parts[i].cells, parts[i].cell_bytes);
+        cells += (size_t)narrows[i].width * row_count;
+    }
+    if (!order_holds(shape, columns, row_count))
+        return PST_EDATA;
+    if (shape->keyed && shape->key_count != 0)
+        keys_hash(shape, columns, row_count);
+    for (uint32_t i = 0; shape->keyed && i < row_count; i++)
+        columns->bucket[i] = (uint32_t)columns->hash[i] & shape->bucket_mask;
+    return PST_OK;
+}
+
 int pst_wire_frame_read(const void *bytes, size_t byte_count, const struct pst_wire_shape *shape,
                         const struct pst_wire_columns *columns, uint32_t rows_max, void *scratch, size_t scratch_bytes,
                         uint32_t *ret_row_count, int64_t *ret_watermark)
 {
     struct pst_wire_head head;
-    const uint8_t *body, *clear;
+    const uint8_t *body;
     int rc = message_open(bytes, byte_count, PST_WIRE_FRAME, &head, &body);
     if (rc != PST_OK)
         return rc;
-    size_t body_bytes = byte_count - PST_WIRE_HEAD_BYTES, offset = columns_offset(shape);
-    rc = frame_check(body, body_bytes, shape, rows_max);
+    size_t body_bytes = byte_count - PST_WIRE_HEAD_BYTES;
+    if (head.version == 1)
+        rc = clear_read(&head, body, body_bytes, shape, columns, rows_max, scratch, scratch_bytes);
+    else
+        rc = narrow_read(body, body_bytes, shape, columns, rows_max);
     if (rc != PST_OK)
         return rc;
-    uint32_t row_count = get_u32(body);
-    rc = columns_open(&head, body + offset, body_bytes - offset, get_u32(body + 4), scratch, scratch_bytes, &clear);
-    if (rc != PST_OK)
-        return rc;
-    if (!columns_scatter(shape, columns, row_count, clear) || !rows_hold(shape, columns, row_count))
-        return PST_EDATA;
-    *ret_row_count = row_count;
+    *ret_row_count = get_u32(body);
     *ret_watermark = get_i64(body + 8);
     return PST_OK;
 }

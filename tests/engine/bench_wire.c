@@ -1,4 +1,4 @@
-/* bench_wire.c - GB/s and rows/s of writing and reading frames, with and without LZ4. Not a test: it prints, medians of nine runs
+/* bench_wire.c - GB/s and rows/s of writing and reading frames: as they are, with LZ4, and narrow. Not a test: it prints, medians of nine runs
  * each. GB are those of the columns in clear. */
 #include "engine/wire.h"
 
@@ -70,13 +70,33 @@ static void show(const char *what, double *values, size_t clear_bytes)
     printf("  %s %7.0f ns %6.2f GB/s %6.0f M rows/s", what, ns, (double)clear_bytes / ns, ROWS / ns * 1e3);
 }
 
-static void bench(const char *what, bool keyed, bool numbered, bool pack)
+enum how { CLEAR, LZ4, NARROW };
+
+static int frame_write(const struct pst_wire_shape *shape, const struct pst_wire_columns *columns, enum how how,
+                       size_t *ret_bytes)
 {
-    struct pst_wire_shape shape = {COLUMNS, column_bytes, 255, keyed, numbered};
+    struct pst_wire_head head = {.number = 1};
+    if (how == NARROW)
+        return pst_wire_frame_narrow(&head, shape, columns, ROWS, 0, message, ROOM, ret_bytes);
+    return pst_wire_frame_write(&head, shape, columns, ROWS, 0, how == LZ4 ? scratch : NULL, ROOM, message, ROOM,
+                                ret_bytes);
+}
+
+static void bench(const char *what, bool keyed, bool numbered, enum how how)
+{
+    static const uint32_t key[] = {1, 2};
+    static const struct pst_hash_key hash_key;
+    struct pst_wire_shape shape = {.column_count = COLUMNS,
+                                   .column_bytes = column_bytes,
+                                   .bucket_mask = 255,
+                                   .keyed = keyed,
+                                   .numbered = numbered,
+                                   .key_count = keyed ? 2 : 0,
+                                   .key = key,
+                                   .hash_key = &hash_key};
     struct pst_wire_columns columns[2];
     void *column[2][COLUMNS];
     double write_ns[REPEATS], read_ns[REPEATS];
-    struct pst_wire_head head = {.number = 1};
     size_t bytes = 0, clear_bytes = pst_wire_frame_clear_bytes(&shape, ROWS);
     uint32_t rows;
     int64_t watermark;
@@ -88,15 +108,14 @@ static void bench(const char *what, bool keyed, bool numbered, bool pack)
     for (uint32_t r = 0; r < REPEATS; r++) {
         double start = now_ns();
         for (uint32_t i = 0; i < ROUNDS; i++)
-            check(pst_wire_frame_write(&head, &shape, &columns[0], ROWS, i, pack ? scratch : NULL, ROOM, message, ROOM,
-                                       &bytes));
+            check(frame_write(&shape, &columns[0], how, &bytes));
         double middle = now_ns();
         for (uint32_t i = 0; i < ROUNDS; i++)
             check(pst_wire_frame_read(message, bytes, &shape, &columns[1], ROWS, scratch, ROOM, &rows, &watermark));
         write_ns[r] = middle - start;
         read_ns[r] = now_ns() - middle;
     }
-    printf("%-22s", what);
+    printf("%-24s", what);
     show("write", write_ns, clear_bytes);
     show("read", read_ns, clear_bytes);
     printf("  %6zu of %zu bytes\n", bytes, clear_bytes);
@@ -104,12 +123,17 @@ static void bench(const char *what, bool keyed, bool numbered, bool pack)
 
 int main(void)
 {
+    static const struct {
+        const char *what;
+        bool keyed, numbered;
+    } kinds[] = {{"plain", false, false}, {"keyed", true, false}, {"keyed, numbered", true, true}};
+    static const char *const how[] = {[CLEAR] = "", [LZ4] = ", LZ4", [NARROW] = ", narrow"};
     fill();
-    bench("plain", false, false, false);
-    bench("plain, LZ4", false, false, true);
-    bench("keyed", true, false, false);
-    bench("keyed, LZ4", true, false, true);
-    bench("keyed, numbered", true, true, false);
-    bench("keyed, numbered, LZ4", true, true, true);
+    for (uint32_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+        for (enum how h = CLEAR; h <= NARROW; h++) {
+            char what[40];
+            (void)snprintf(what, sizeof what, "%s%s", kinds[k].what, how[h]);
+            bench(what, kinds[k].keyed, kinds[k].numbered, h);
+        }
     return 0;
 }

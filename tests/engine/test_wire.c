@@ -48,8 +48,29 @@ static void rows_init(struct rows *r, uint32_t column_count, bool keyed, bool nu
     memcpy(r->column_bytes, widths, sizeof widths);
     for (uint32_t i = 0; i < COLUMNS_MAX; i++)
         r->column[i] = r->cells[i];
-    r->shape = (struct pst_wire_shape){column_count, r->column_bytes, 15, keyed, numbered};
+    r->shape = (struct pst_wire_shape){.column_count = column_count,
+                                       .column_bytes = r->column_bytes,
+                                       .bucket_mask = 15,
+                                       .keyed = keyed,
+                                       .numbered = numbered};
     r->columns = (struct pst_wire_columns){r->time, r->hash, r->bucket, r->producer, r->number, r->column};
+}
+
+/* Hashes are those of keys of two columns. */
+static void rows_key(struct rows *r)
+{
+    static const uint32_t key[] = {2, 1};
+    static const struct pst_hash_key hash_key = {3, 5};
+    uint8_t bytes[PST_TEXT_BYTES + 4];
+    r->shape.key = key;
+    r->shape.key_count = 2;
+    r->shape.hash_key = &hash_key;
+    for (uint32_t i = 0; i < r->row_count; i++) {
+        memcpy(bytes, r->cells[2] + (size_t)i * PST_TEXT_BYTES, PST_TEXT_BYTES);
+        memcpy(bytes + PST_TEXT_BYTES, r->cells[1] + (size_t)i * 4, 4);
+        r->hash[i] = pst_hash(&hash_key, bytes, sizeof bytes);
+        r->bucket[i] = (uint32_t)r->hash[i] & r->shape.bucket_mask;
+    }
 }
 
 /* noise: cells that LZ4 gains nothing from. */
@@ -98,6 +119,11 @@ static int frame_write(const struct pst_wire_head *head, struct rows *r, bool pa
                                 pack ? sizeof scratch : 0, out, MESSAGE_MAX, ret_bytes);
 }
 
+static int frame_narrow(const struct pst_wire_head *head, struct rows *r, uint8_t *out, size_t *ret_bytes)
+{
+    return pst_wire_frame_narrow(head, &r->shape, &r->columns, r->row_count, r->watermark, out, MESSAGE_MAX, ret_bytes);
+}
+
 static int frame_read(const uint8_t *bytes, size_t count, struct rows *r)
 {
     return pst_wire_frame_read(bytes, count, &r->shape, &r->columns, ROWS_MAX, scratch, sizeof scratch, &r->row_count,
@@ -105,7 +131,7 @@ static int frame_read(const uint8_t *bytes, size_t count, struct rows *r)
 }
 
 /* ---- one message of each kind ---- */
-enum { SAMPLE_PACKED = PST_WIRE_CUT + 1, SAMPLE_KEYLESS, SAMPLE_END };
+enum { SAMPLE_PACKED = PST_WIRE_CUT + 1, SAMPLE_KEYLESS, SAMPLE_NARROW, SAMPLE_KEYS, SAMPLE_END };
 
 /* Into `message`. */
 static size_t sample(int which)
@@ -123,6 +149,12 @@ static size_t sample(int which)
     case SAMPLE_PACKED:
     case SAMPLE_KEYLESS:
         rc = frame_write(&in_order, &from, which == SAMPLE_PACKED, message, &count);
+        break;
+    case SAMPLE_KEYS:
+        rows_key(&from);
+        /* fall through */
+    case SAMPLE_NARROW:
+        rc = frame_narrow(&in_order, &from, message, &count);
         break;
     case PST_WIRE_WATERMARK:
         rc = pst_wire_watermark_write(&in_order, -3, message, MESSAGE_MAX, &count);
@@ -174,7 +206,10 @@ static int body_again(const uint8_t *bytes, size_t count, const struct pst_wire_
                      pst_wire_hello_write(head, &u.hello, again, MESSAGE_MAX, ret_count));
     case PST_WIRE_FRAME:
         rows_init(&to, from.shape.column_count, from.shape.keyed, from.shape.numbered);
-        return AGAIN(frame_read(bytes, count, &to), frame_write(head, &to, head->flags != 0, again, ret_count));
+        to.shape = from.shape;
+        return AGAIN(frame_read(bytes, count, &to), head->version == 2
+                                                        ? frame_narrow(head, &to, again, ret_count)
+                                                        : frame_write(head, &to, head->flags != 0, again, ret_count));
     case PST_WIRE_WATERMARK:
         return AGAIN(pst_wire_watermark_read(bytes, count, &u.watermark),
                      pst_wire_watermark_write(head, u.watermark, again, MESSAGE_MAX, ret_count));
@@ -202,7 +237,7 @@ static int body_again(const uint8_t *bytes, size_t count, const struct pst_wire_
 }
 
 /* From memory of exactly that size, so that a sanitizer sees a read behind it. What is accepted is written as the same bytes; of
- * packed ones only what they hold is the same. */
+ * packed and narrow ones only what they hold is the same. */
 static int read_copy(const uint8_t *bytes, size_t count)
 {
     struct pst_wire_head head;
@@ -213,7 +248,14 @@ static int read_copy(const uint8_t *bytes, size_t count)
     int rc = pst_wire_head_read(copy, count, &head);
     if (rc == PST_OK)
         rc = body_again(copy, count, &head, &again_count);
-    if (rc == PST_OK && head.flags == 0) {
+    if (rc == PST_OK && head.version == 2) {
+        struct rows *read = malloc(sizeof *read);
+        assert_non_null(read);
+        memcpy(read, &to, sizeof *read);
+        assert_int_equal(frame_read(again, again_count, &to), PST_OK);
+        rows_same(read, &to);
+        free(read);
+    } else if (rc == PST_OK && head.flags == 0) {
         assert_int_equal(again_count, count);
         assert_memory_equal(again, copy, count);
     }
@@ -248,6 +290,64 @@ static void the_bytes_are_those_of_version_1(void **state)
     assert_int_equal(frame_write(&in_order, &from, false, message, &count), PST_OK);
     assert_int_equal(count, PST_WIRE_HEAD_BYTES + sizeof frame);
     assert_memory_equal(message + PST_WIRE_HEAD_BYTES, frame, sizeof frame);
+}
+
+static void the_bytes_of_a_narrow_frame_are_those_of_version_2(void **state)
+{
+    (void)state;
+    static const uint8_t heads[] = {3, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80};
+    static const uint8_t columns[] = {
+        0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, /* time: -5 and up, a byte each */
+        7,    0,    0,    0,    0,    0,    0,    0,    0, 0, 0, 0, /* 8 bytes a cell: all are 7 */
+        1,    0,    0,    0,    0,    0,    0,    0,    3, 0, 0, 0, /* 4 bytes a cell: 1 and up, three bytes each */
+    };
+    static const uint8_t cells[] = {0, 1, 2, 0, 0, 0, 0xff, 0xff, 0xff, 1, 0, 0};
+    size_t count;
+    rows_init(&from, 2, false, false);
+    from.row_count = 3;
+    from.watermark = INT64_MIN;
+    for (uint32_t i = 0; i < 3; i++) {
+        static const uint32_t fours[] = {1, 0x1000000, 2};
+        from.time[i] = -5 + (int64_t)i;
+        memcpy(from.cells[0] + (size_t)i * 8, &(uint64_t){7}, 8);
+        memcpy(from.cells[1] + (size_t)i * 4, &fours[i], 4);
+    }
+    assert_int_equal(frame_narrow(&in_order, &from, message, &count), PST_OK);
+    assert_int_equal(message[1], 2);
+    assert_int_equal(count, PST_WIRE_HEAD_BYTES + sizeof heads + sizeof columns + sizeof cells);
+    assert_memory_equal(message + PST_WIRE_HEAD_BYTES, heads, sizeof heads);
+    assert_memory_equal(message + PST_WIRE_HEAD_BYTES + sizeof heads, columns, sizeof columns);
+    assert_memory_equal(message + count - sizeof cells, cells, sizeof cells);
+}
+
+/* Columns whose cells are so many bytes apart at most, of any least one. */
+static void any_width_comes_out_as_it_went_in(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3000; seed++) {
+        size_t count;
+        random_state = seed;
+        rows_init(&from, random_below(COLUMNS_MAX + 1), random_below(2), random_below(2));
+        rows_fill(&from, 1 + random_below(random_below(4) == 0 ? ROWS_MAX : 20), true);
+        for (uint32_t c = 0; c < from.shape.column_count; c++) {
+            uint32_t bytes = from.column_bytes[c], width = random_below(bytes + 1);
+            uint64_t base = random_next(), mask = width == 0 ? 0 : UINT64_MAX >> (64 - 8 * (width < 8 ? width : 8));
+            for (uint32_t i = 0; bytes != PST_TEXT_BYTES && i < from.row_count; i++) {
+                uint64_t cell = base + (random_next() & mask);
+                memcpy(from.cells[c] + (size_t)i * bytes, &cell, bytes);
+            }
+        }
+        bool keys = from.shape.keyed && from.shape.column_count >= 3 && random_below(2) != 0;
+        if (keys)
+            rows_key(&from);
+        rows_init(&to, from.shape.column_count, from.shape.keyed, from.shape.numbered);
+        to.shape = from.shape;
+        if (frame_narrow(&in_order, &from, message, &count) != PST_OK || frame_read(message, count, &to) != PST_OK)
+            fail_msg("seed %llu", (unsigned long long)seed);
+        rows_same(&from, &to);
+        assert_true(count <= pst_wire_frame_bound(&from.shape, from.row_count));
+        assert_int_equal(read_copy(message, count), PST_OK);
+    }
 }
 
 static void what_is_written_is_read(void **state)
@@ -307,6 +407,12 @@ static void other_messages_come_out_as_they_went_in(void **state)
     }
 }
 
+/* Of a frame of version 1 with keys, numbers and three columns. */
+static size_t clear_count(const struct rows *r)
+{
+    return PST_WIRE_HEAD_BYTES + 20 + 9 * 4 + pst_wire_frame_clear_bytes(&r->shape, r->row_count);
+}
+
 static void only_what_saves_an_eighth_is_packed(void **state)
 {
     (void)state;
@@ -316,7 +422,7 @@ static void only_what_saves_an_eighth_is_packed(void **state)
     rows_fill(&from, ROWS_MAX, true);
     assert_int_equal(frame_write(&in_order, &from, true, message, &count), PST_OK);
     assert_int_equal(message[2], 0);
-    assert_int_equal(count, pst_wire_frame_bound(&from.shape, ROWS_MAX));
+    assert_int_equal(count, clear_count(&from));
     rows_fill(&from, ROWS_MAX, false);
     assert_int_equal(frame_write(&in_order, &from, true, message, &count), PST_OK);
     assert_int_equal(message[2], PST_WIRE_FLAG_LZ4);
@@ -376,7 +482,7 @@ static void a_newer_version_is_told_apart(void **state)
     for (int which = 1; which < SAMPLE_END; which++) {
         size_t count = sample(which);
         message[0] = 99; /* a kind that it may have */
-        message[1] = 2;
+        message[1] = 3;
         assert_int_equal(read_copy(message, count), PST_EABI);
         message[1] = 0;
         assert_int_equal(read_copy(message, count), PST_EDATA);
@@ -423,6 +529,7 @@ enum {
     PRODUCER = BUCKET + 24,
     NUMBER = PRODUCER + 24,
     TEXT = NUMBER + 5 * 8 + 5 * 8 + 24,
+    NARROW = BODY + 16, /* of a narrow one: time, hash, producer, number, three columns */
 };
 
 #define WRONG(X)                                                                             \
@@ -463,7 +570,24 @@ enum {
     X("a bucket beyond all", PST_EDATA, PST_WIRE_FRAME, message[BUCKET + 7] = 1)             \
     X("what is between columns", PST_EDATA, PST_WIRE_FRAME, message[BUCKET + 20] = 1)        \
     X("a text longer than its cell", PST_EDATA, PST_WIRE_FRAME, message[TEXT + 4 * 32] = 32) \
-    X("packed bytes that are none", PST_EDATA, PST_WIRE_FRAME, message[2] = 1)
+    X("packed bytes that are none", PST_EDATA, PST_WIRE_FRAME, message[2] = 1)               \
+    X("version 2 of another", PST_EDATA, PST_WIRE_END, message[1] = 2)                       \
+    X("a narrow frame that is packed", PST_EDATA, SAMPLE_NARROW, message[2] = 1)             \
+    X("narrow: no row", PST_EDATA, SAMPLE_NARROW, set_u32(BODY, 0))                          \
+    X("narrow: one row less", PST_EDATA, SAMPLE_NARROW, set_u32(BODY, 4))                    \
+    X("narrow: too many rows", PST_EFULL, SAMPLE_NARROW, set_u32(BODY, ROWS_MAX + 1))        \
+    X("narrow: rows beyond all", PST_EFULL, SAMPLE_NARROW, set_u32(BODY, UINT32_MAX))        \
+    X("narrow: one column less", PST_EDATA, SAMPLE_NARROW, set_u32(BODY + 4, 6))             \
+    X("narrow: columns beyond all", PST_EDATA, SAMPLE_NARROW, set_u32(BODY + 4, 1u << 31))   \
+    X("narrow: a width", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 8, 2))                   \
+    X("narrow: wider than a cell", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 8, 9))         \
+    X("narrow: 4 bytes, 5 wide", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 2 * 12 + 8, 5))  \
+    X("narrow: 4 bytes, above", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 2 * 12 + 4, 1))   \
+    X("narrow: 4 bytes, below", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 2 * 12 + 4, ~0u)) \
+    X("narrow: a text's base", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 6 * 12, 1))        \
+    X("narrow: a text's width", PST_EDATA, SAMPLE_NARROW, set_u32(NARROW + 6 * 12 + 8, 0))   \
+    X("narrow: a text too long", PST_EDATA, SAMPLE_NARROW, message[count - 32] = 32)         \
+    X("narrow: a time before", PST_EDATA, SAMPLE_NARROW, message[NARROW + 7 * 12] = 0xff)
 
 static void what_cannot_be_is_refused(void **state)
 {
@@ -499,6 +623,7 @@ static void what_has_no_room_is_refused(void **state)
 {
     (void)state;
     size_t count = sample(SAMPLE_PACKED), bound = pst_wire_frame_bound(&from.shape, from.row_count), other;
+    size_t clear = clear_count(&from);
     size_t clear_bytes = pst_wire_frame_clear_bytes(&from.shape, from.row_count);
     uint32_t rows;
     int64_t watermark;
@@ -515,8 +640,12 @@ static void what_has_no_room_is_refused(void **state)
         pst_wire_frame_read(message, count, &from.shape, &to.columns, 40, scratch, clear_bytes, &rows, &watermark),
         PST_OK);
     assert_int_equal(
-        pst_wire_frame_write(&in_order, &from.shape, &from.columns, 40, 0, NULL, 0, message, bound - 1, &other),
+        pst_wire_frame_write(&in_order, &from.shape, &from.columns, 40, 0, NULL, 0, message, clear - 1, &other),
         PST_EFULL);
+    assert_int_equal(pst_wire_frame_narrow(&in_order, &from.shape, &from.columns, 40, 0, message, bound - 1, &other),
+                     PST_EFULL);
+    assert_int_equal(pst_wire_frame_narrow(&in_order, &from.shape, &from.columns, 40, 0, message, bound, &other),
+                     PST_OK);
     assert_int_equal(pst_wire_frame_write(&in_order, &from.shape, &from.columns, 40, 0, scratch, clear_bytes - 1,
                                           message, bound, &other),
                      PST_EFULL);
@@ -541,6 +670,9 @@ static void a_frame_longer_than_a_message_is_not_written(void **state)
     assert_int_equal(
         pst_wire_frame_write(&in_order, &from.shape, &from.columns, UINT32_MAX, 0, NULL, 0, message, SIZE_MAX, &count),
         PST_EFULL);
+    assert_int_equal(pst_wire_frame_narrow(&in_order, &from.shape, &from.columns, rows, 0, message,
+                                           (size_t)PST_WIRE_MESSAGE_BYTES_MAX * 2, &count),
+                     PST_EFULL);
     struct pst_wire_chunk chunk = {0, 1, 0, 1, PST_WIRE_CHUNK_BYTES_MAX + 1, message};
     assert_int_equal(pst_wire_chunk_write(&beside, &chunk, message, SIZE_MAX, &count), PST_EFULL);
 }
@@ -574,6 +706,13 @@ static void what_no_reader_would_take_is_not_written(void **state)
     sample(PST_WIRE_FRAME);
     from.cells[2][4 * PST_TEXT_BYTES] = PST_TEXT_BYTES;
     assert_int_equal(frame_write(&in_order, &from, false, message, &count), PST_EINVAL);
+    assert_int_equal(frame_narrow(&in_order, &from, message, &count), PST_EINVAL);
+    sample(SAMPLE_NARROW);
+    from.row_count = 0;
+    assert_int_equal(frame_narrow(&in_order, &from, message, &count), PST_EINVAL);
+    sample(SAMPLE_NARROW);
+    from.time[4] = from.time[3] - 1;
+    assert_int_equal(frame_narrow(&in_order, &from, message, &count), PST_EINVAL);
 }
 
 static void nothing_is_allocated(void **state)
@@ -589,8 +728,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bytes_are_those_of_version_1),
+        cmocka_unit_test(the_bytes_of_a_narrow_frame_are_those_of_version_2),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(frames_of_any_shape_come_out_as_they_went_in),
+        cmocka_unit_test(any_width_comes_out_as_it_went_in),
         cmocka_unit_test(other_messages_come_out_as_they_went_in),
         cmocka_unit_test(only_what_saves_an_eighth_is_packed),
         cmocka_unit_test(no_other_length_is_accepted),
