@@ -88,6 +88,7 @@ void pst_channel_free(struct channel *channel)
         pst_free(frame);
     frames_free(channel->pending_first);
     frames_free(channel->held_first);
+    frames_free(channel->used);
     pst_free(channel->open);
     pst_free(channel->ring_buffer);
     pst_free(channel->recycled_buffer);
@@ -149,12 +150,33 @@ void pst_channel_pend(struct channel *channel)
     atomic_store_explicit(&channel->rows, channel->sequence, memory_order_relaxed);
 }
 
+/* A used frame, of several the one that was read last: its columns are in the processor's cache still. */
+static struct frame *frame_used(struct channel *channel)
+{
+    struct frame *frame;
+    while ((frame = ring_take(&channel->recycled, channel->recycled_buffer)) != NULL) {
+        if (channel->used_count == ck_ring_capacity(&channel->recycled)) {
+            pst_free(frame);
+            continue;
+        }
+        frame->next = channel->used;
+        channel->used = frame;
+        channel->used_count++;
+    }
+    frame = channel->used;
+    if (frame != NULL) {
+        channel->used = frame->next;
+        channel->used_count--;
+    }
+    return frame;
+}
+
 struct frame *pst_channel_open_frame(struct channel *channel)
 {
     if (channel->open != NULL && channel->open->row_count < channel->frame_rows)
         return channel->open;
     pst_channel_pend(channel);
-    struct frame *frame = ring_take(&channel->recycled, channel->recycled_buffer);
+    struct frame *frame = frame_used(channel);
     if (frame == NULL)
         frame = frame_new(channel);
     if (frame == NULL)

@@ -110,7 +110,8 @@ struct channel {
     uint32_t producer_worker, consumer_worker;
     /* producer's side */
     struct frame *open, *pending_first, *pending_last;
-    uint32_t pending_count;
+    struct frame *used; /* to be filled again, the one that came back last first */
+    uint32_t pending_count, used_count;
     uint64_t sequence;
     _Atomic uint64_t rows; /* as `sequence`, for whoever looks */
     /* both */
