@@ -15,6 +15,23 @@ static bool is_numbered(const struct run *run, uint32_t node_index)
     return run->site != NULL && run->graph->nodes[node->host].op->role == PST_ROLE_PLAIN;
 }
 
+/* Where each of the key's fields is among the columns that the consumer reads; *ret_columns stays NULL where one is not. */
+static int key_columns_find(struct run *run, const struct edge *edge, const uint32_t **ret_columns)
+{
+    uint32_t *found = pst_arena_alloc(&run->arena, (edge->key_count + 1) * sizeof *found);
+    if (found == NULL)
+        return PST_ENOMEM;
+    for (uint32_t k = 0; k < edge->key_count; k++) {
+        found[k] = 0;
+        while (found[k] < edge->column_count && edge->columns[found[k]] != edge->key[k])
+            found[k]++;
+        if (found[k] == edge->column_count)
+            return PST_OK;
+    }
+    *ret_columns = found;
+    return PST_OK;
+}
+
 int pst_edges_build(struct run *run)
 {
     struct pst_graph *graph = run->graph;
@@ -51,6 +68,8 @@ int pst_edges_build(struct run *run)
                 edge->frame_bytes += edge->column_bytes[c];
             }
             edge->frame_bytes *= run->options.frame_rows;
+            if (edge->keyed && key_columns_find(run, edge, &edge->key_columns) != PST_OK)
+                return PST_ENOMEM;
         }
     }
     return PST_OK;

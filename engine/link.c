@@ -28,6 +28,7 @@ struct far {
     enum end end_told;
     bool ended;   /* an end was sent on some connection */
     bool resumed; /* the receiver has said on this connection how far it is */
+    bool narrow;  /* and that it reads narrow frames */
     bool asked;   /* it was asked to: of a channel that was made while the connection stood */
     /* in */
     uint64_t received, taken_told;
@@ -237,7 +238,10 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
                                   .column_bytes = edge->column_bytes,
                                   .bucket_mask = edge->bucket_mask,
                                   .keyed = edge->keyed,
-                                  .numbered = edge->total},
+                                  .numbered = edge->total,
+                                  .key_count = edge->key_columns != NULL ? edge->key_count : 0,
+                                  .key = edge->key_columns,
+                                  .hash_key = &run->graph->hash_key},
                         .watermark_told = INT64_MIN,
                         .promised = INT64_MIN,
                         .watermark = INT64_MIN};
@@ -437,6 +441,7 @@ static int resume_send(struct link *link, struct far *far)
 {
     struct pst_wire_head head = head_of(link, far, 0);
     size_t bytes = 0;
+    head.move = link->run->frame_version;
     int rc = pst_wire_resume_write(&head, far->received, link->message, link->message_bytes, &bytes);
     rc = message_send(link, rc, bytes);
     *(far->out ? &far->asked : &far->resumed) = rc == PST_OK;
@@ -694,7 +699,7 @@ static int acknowledged(struct far *far, uint64_t number)
     return PST_OK;
 }
 
-static int on_resume(struct far *far, const void *bytes, size_t byte_count)
+static int on_resume(struct far *far, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
 {
     uint64_t number;
     int rc = pst_wire_resume_read(bytes, byte_count, &number);
@@ -707,6 +712,7 @@ static int on_resume(struct far *far, const void *bytes, size_t byte_count)
     far->next = far->kept_first;
     far->sent = number;
     far->allowed = number + LINK_FRAMES;
+    far->narrow = head->move >= 2;
     far->resumed = true;
     return rc;
 }
@@ -728,7 +734,7 @@ static int on_frame(struct link *link, struct far *far, const struct pst_wire_he
     struct channel *channel = far->channel;
     if (head->number <= far->received)
         return PST_OK; /* sent again */
-    if (head->number != far->received + 1)
+    if (head->number != far->received + 1 || (head->version != 1 && head->version > link->run->frame_version))
         return PST_EDATA;
     struct frame *frame = pst_channel_open_frame(channel);
     if (frame == NULL)
@@ -808,7 +814,7 @@ static int on_message(struct link *link, const void *bytes, size_t byte_count)
         return PST_EDATA;
     switch (head.kind) {
     case PST_WIRE_RESUME:
-        return on_resume(far, bytes, byte_count);
+        return on_resume(far, &head, bytes, byte_count);
     case PST_WIRE_GRANT:
         return on_grant(far, bytes, byte_count);
     case PST_WIRE_FRAME:
@@ -905,8 +911,10 @@ static int frame_send(struct link *link, struct far *far, int64_t watermark)
                                        .number = frame->number,
                                        .columns = frame->columns};
     size_t bytes = 0;
-    int rc = pst_wire_frame_write(&head, &far->shape, &columns, frame->row_count, watermark, NULL, 0, link->message,
-                                  link->message_bytes, &bytes);
+    int rc = far->narrow ? pst_wire_frame_narrow(&head, &far->shape, &columns, frame->row_count, watermark,
+                                                 link->message, link->message_bytes, &bytes)
+                         : pst_wire_frame_write(&head, &far->shape, &columns, frame->row_count, watermark, NULL, 0,
+                                                link->message, link->message_bytes, &bytes);
     rc = message_send(link, rc, bytes);
     if (rc == PST_OK) {
         far->sent++;

@@ -5,6 +5,7 @@
 #include "engine/lane.h"
 #include "engine/link.h"
 #include "engine/spill.h"
+#include "engine/wire.h"
 
 #include <string.h>
 
@@ -345,6 +346,7 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
     run->way_bytes_max = WAY_BYTES_MAX;
     run->stand_rows_max = STAND_ROWS_MAX;
     run->digest_wait_ns = DIGEST_WAIT_NS;
+    run->frame_version = PST_WIRE_VERSION;
     if (run->worker_count > PST_WORKERS_MAX)
         run->worker_count = PST_WORKERS_MAX;
 }

@@ -84,6 +84,7 @@ struct edge {
     bool keyed, broadcast, total; /* total: frames carry producer and number of each row */
     const uint32_t *key;          /* fields of the producer's output schema */
     uint32_t key_count, key_bytes;
+    const uint32_t *key_columns; /* which of `columns` the key's fields are; NULL: they are not all among them */
     uint32_t bucket_mask;
     size_t frame_bytes;
     uint64_t rows_gone; /* that passed channels which are no more; the keeper's */
@@ -359,6 +360,7 @@ struct run {
     uint64_t lane_bytes_max; /* that wait for a lane, on each side of a channel, and that a muted one keeps */
     uint64_t turn_bytes_max, way_bytes_max, stand_rows_max,
         digest_wait_ns;        /* of a giver: lane.h says how much, tests another */
+    uint32_t frame_version;    /* that links say they read (wire.h); tests: 0, as an earlier node */
     uint64_t *route_number;    /* by operator: of its first route's first channel */
     uint32_t *partition_count; /* by operator: one above the highest that there is, or was */
     uint32_t **born;           /* [operator][partition]: by the move of this number; 0: with the run */

@@ -181,8 +181,11 @@ void mesh_init(struct mesh *mesh, uint64_t seed, const char *graph,
     mesh->net.delay_ns_max = 1 + sim_random(&shaken, sim_random(&shaken, 2) == 0 ? 1000 : 3000000);
     mesh->net.way_bytes_max = 1 + sim_random(&shaken, 64 * 1024);
     scene_fini(&like);
-    for (uint32_t i = 0; i < mesh->node_count; i++)
+    for (uint32_t i = 0; i < mesh->node_count; i++) {
         node_begin(mesh, i);
+        if (sim_random(&shaken, 4) == 0)
+            mesh->nodes[i]->run.frame_version = 0;
+    }
 }
 
 bool mesh_done(const struct mesh *mesh)
