@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { RETRY_NS = 20 * 1000 * 1000 };
+enum { RETRY_NS_MIN = 1000 * 1000, RETRY_NS_MAX = 20 * 1000 * 1000 }; /* the run over there begins at any moment */
 
 /* Of a channel whose other end is on another node. */
 struct far {
@@ -62,7 +62,8 @@ struct link {
     struct pst_conn *conn;
     struct pst_conn *_Atomic given;
     atomic_bool peer_ended;
-    uint64_t retry_ns;
+    uint64_t retry_ns; /* it dials again */
+    uint64_t wait_ns;  /* and then after so long: twice as long each time, until something has come */
     uint64_t cut_told; /* the checkpoint whose cut this connection was told last */
     uint64_t cut_heard;
     struct far **fars;
@@ -101,6 +102,7 @@ static int link_new(struct run *run, uint32_t far_node)
                           .peer = far_node,
                           .worker = pst_link_worker(run, far_node),
                           .dials = run->site->this_node < far_node,
+                          .wait_ns = RETRY_NS_MIN,
                           .message_bytes = PST_WIRE_SMALL_BYTES_MAX};
     atomic_init(&link->given, NULL);
     atomic_init(&link->peer_ended, false);
@@ -348,7 +350,8 @@ static void conn_drop(struct link *link)
         run->world->net_close(run->world->self, link->conn);
     link->conn = NULL;
     link->state = LINK_DOWN;
-    link->retry_ns = run->world->now_ns(run->world->self) + RETRY_NS;
+    link->retry_ns = run->world->now_ns(run->world->self) + link->wait_ns;
+    link->wait_ns = 2 * link->wait_ns < RETRY_NS_MAX ? 2 * link->wait_ns : RETRY_NS_MAX;
     link->cut_told = 0;
     link->sending.sent_count = link->sending.chunk_count = link->receiving.told = 0; /* parcels begin again */
     link->receiving.cost_told = 0;
@@ -884,6 +887,7 @@ bool pst_link_receive(struct link *link)
             rc = world->net_receive(world->self, link->conn, &bytes, &byte_count);
             if (rc == PST_OK) {
                 pst_count(&link->received_bytes, byte_count);
+                link->wait_ns = RETRY_NS_MIN;
                 rc = on_message(link, bytes, byte_count);
             }
             any |= rc == PST_OK;
