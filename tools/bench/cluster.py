@@ -399,11 +399,7 @@ operators:
         count = self.options.rows or (200_000 if self.options.quick else 10_000_000)
         turns = 1 if self.options.quick else self.options.runs
         whole = self.stream("meters.csv", "--rows", str(count), "--seed", "1")
-        halves = [self.folder / "even.csv", self.folder / "odd.csv"]
-        for rest, path in enumerate(halves):
-            with open(path, "wb") as file:
-                subprocess.run(["awk", "-F,", f"NR == 1 || $NF % 2 == {rest}", whole], stdout=file, check=True)
-            self.warm(path)
+        halves = self.halves(whole)
         kinds = {"1 node": (1, True, [whole]), "2 nodes": (2, True, halves), "2 nodes without TLS": (2, False, halves)}
         folders = {kind: self.fresh(f"cluster{i}") for i, kind in enumerate(kinds)}
         with contextlib.ExitStack() as stack:
@@ -432,6 +428,24 @@ operators:
                          f"rows/s; by the processor time of the busiest node {busy['2 nodes without TLS'] / busy['2 nodes']:.2f}")
         for path in (whole, *halves):
             path.unlink()
+
+    def halves(self, whole):
+        """The stream, divided by houses into two of as many rows: a house goes where there are fewer yet, the largest first."""
+        counts = subprocess.run(["awk", "-F,", "NR > 1 { rows[$NF]++ } END { for (house in rows) print rows[house], house }", whole],
+                                stdout=subprocess.PIPE, text=True, check=True).stdout
+        rows, houses = [0, 0], [[], []]
+        for count, house in sorted((tuple(map(int, line.split())) for line in counts.splitlines()), reverse=True):
+            half = rows.index(min(rows))
+            rows[half] += count
+            houses[half].append(house)
+        paths = [self.folder / "half1.csv", self.folder / "half2.csv"]
+        for path, mine in zip(paths, houses):
+            with open(path, "wb") as file:
+                subprocess.run(["awk", "-F,", "-v", f"mine={' '.join(map(str, mine))}",
+                                "BEGIN { split(mine, list, \" \"); for (i in list) has[list[i]] } NR == 1 || ($NF in has)", whole],
+                               stdout=file, check=True)
+            self.warm(path)
+        return paths
 
     def submitted(self, cluster, graph, partitions, inputs):
         """Seconds from the command to its end, when all results have their names; processor time of the node that took the most of it."""
