@@ -1,8 +1,7 @@
-/* error.c - names and sentences of the error list, the system's reason, and the end of a broken promise. */
+/* error.c - names and sentences of the error list, and the system's reason. */
 #include "base/base.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static _Thread_local char system_reason[256];
@@ -43,9 +42,3 @@ void pst_system_error_set(int system_errno)
 }
 
 void pst_system_error_say(const char *sentence) { (void)snprintf(system_reason, sizeof system_reason, "%s", sentence); }
-
-void pst_assert_failed(const char *condition, const char *file, int line)
-{
-    (void)fprintf(stderr, "penstock: a promise is broken: %s (%s:%d). Please report it.\n", condition, file, line);
-    abort();
-}

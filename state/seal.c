@@ -38,14 +38,11 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define SEAL_MAGIC 0x53545350u /* "PSTS" */
 #define SEAL_LABEL "penstock seal 1"
 #define KEY_ID_LABEL "penstock key id 1"
 #define SEALED_KEY_ID_LABEL "penstock sealing key id 1" /* not the master's: an id of one tells nothing of the other */
-#define SECRET_MARK 0x5EC2E7u
 
 enum {
     SEAL_VERSION = 1,
@@ -68,52 +65,7 @@ static_assert(offsetof(struct pst_seal_header, sealed_bytes) == 48, "sealed layo
 static_assert(offsetof(struct pst_seal_header, zero2) == 56, "sealed layout");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "headers are written as they lie in memory");
 
-/* ---- secrets ---- */
-/* What lies in the pages of a secret. The mark is gone where the pages were wiped behind our back, in a child process. */
-struct secret_page {
-    uint8_t bytes[PST_SECRET_BYTES];
-    uint32_t mark;
-};
-
-struct pst_secret {
-    struct secret_page *page;
-    size_t page_bytes;
-    bool locked;
-};
-
-int pst_secret_new(struct pst_secret **ret_secret)
-{
-    struct pst_secret *secret = pst_calloc(1, sizeof *secret);
-    if (secret == NULL)
-        return PST_ENOMEM;
-    secret->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, secret->page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) {
-        pst_free(secret);
-        return PST_ENOMEM;
-    }
-    secret->page = page;
-    secret->locked = mlock(page, secret->page_bytes) == 0;
-    (void)madvise(page, secret->page_bytes, MADV_DONTDUMP);
-    if (madvise(page, secret->page_bytes, MADV_WIPEONFORK) != 0)
-        (void)madvise(page, secret->page_bytes, MADV_DONTFORK); /* a child that looks dies of it, which is right too */
-    secret->page->mark = SECRET_MARK;
-    *ret_secret = secret;
-    return PST_OK;
-}
-
-void pst_secret_free(struct pst_secret *secret)
-{
-    if (secret == NULL)
-        return;
-    OPENSSL_cleanse(secret->page, sizeof *secret->page);
-    PST_ASSERT(munmap(secret->page, secret->page_bytes) == 0); /* unlocks it, too */
-    pst_free(secret);
-}
-
-uint8_t *pst_secret_bytes(const struct pst_secret *secret) { return secret->page->bytes; }
-bool pst_secret_locked(const struct pst_secret *secret) { return secret->locked; }
-
+/* ---- secrets: their pages are secret.c's ---- */
 /* SHA-256 of a label and a secret. The context wipes what it has taken in. */
 static int secret_digest(const struct pst_secret *secret, const char *label, uint8_t ret_digest[32])
 {
@@ -122,7 +74,7 @@ static int secret_digest(const struct pst_secret *secret, const char *label, uin
         return PST_ENOMEM;
     bool good = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
                 EVP_DigestUpdate(context, label, strlen(label)) == 1 &&
-                EVP_DigestUpdate(context, secret->page->bytes, PST_SECRET_BYTES) == 1 &&
+                EVP_DigestUpdate(context, pst_secret_bytes(secret), PST_SECRET_BYTES) == 1 &&
                 EVP_DigestFinal_ex(context, ret_digest, NULL) == 1;
     EVP_MD_CTX_free(context);
     return good ? PST_OK : PST_EINTERNAL;
@@ -181,11 +133,11 @@ static int hkdf(const struct pst_sealer *sealer, int mode, const struct pst_secr
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, from->page->bytes, PST_SECRET_BYTES),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, pst_secret_bytes(from), PST_SECRET_BYTES),
         OSSL_PARAM_construct_octet_string(extra_name, (void *)(uintptr_t)extra, extra_bytes),
         OSSL_PARAM_construct_end(),
     };
-    int good = EVP_KDF_derive(context, to->page->bytes, PST_SECRET_BYTES, params);
+    int good = EVP_KDF_derive(context, pst_secret_bytes(to), PST_SECRET_BYTES, params);
     EVP_KDF_CTX_free(context); /* wipes its copy */
     return good == 1 ? PST_OK : PST_EINTERNAL;
 }
@@ -215,7 +167,10 @@ static int key_derive(struct pst_sealer *sealer, const struct seal_operator *of,
 }
 static_assert(INFO_BYTES_MAX >= sizeof SEAL_LABEL + PST_GRAPH_DIGEST_BYTES + PST_SEAL_ID_BYTES_MAX + 12, "info fits");
 
-static void key_wipe(struct pst_sealer *sealer) { OPENSSL_cleanse(sealer->derived->page->bytes, PST_SECRET_BYTES); }
+static void key_wipe(struct pst_sealer *sealer)
+{
+    OPENSSL_cleanse(pst_secret_bytes(sealer->derived), PST_SECRET_BYTES);
+}
 
 /* The context of a bucket's key. It serves both directions, for GCM runs AES forward in either. */
 static int context_get(struct pst_sealer *sealer, const struct seal_operator *of, uint32_t bucket,
@@ -231,7 +186,7 @@ static int context_get(struct pst_sealer *sealer, const struct seal_operator *of
         slot->key = 0;
         int rc = key_derive(sealer, of, bucket);
         if (rc == PST_OK &&
-            EVP_EncryptInit_ex2(slot->context, sealer->cipher, sealer->derived->page->bytes, NULL, NULL) != 1)
+            EVP_EncryptInit_ex2(slot->context, sealer->cipher, pst_secret_bytes(sealer->derived), NULL, NULL) != 1)
             rc = PST_EINTERNAL;
         key_wipe(sealer);
         if (rc != PST_OK)
@@ -493,7 +448,7 @@ static bool message_seal(EVP_CIPHER_CTX *context, const struct seal_operator *of
 }
 
 /* Whether this process may still use the keys: see j. */
-static bool sealer_is_ours(const struct pst_sealer *sealer) { return sealer->root->page->mark == SECRET_MARK; }
+static bool sealer_is_ours(const struct pst_sealer *sealer) { return pst_secret_is_ours(sealer->root); }
 
 /* A counter of the bucket's key, for this seal alone. */
 static int counter_take(struct pst_sealer *sealer, const struct seal_operator *of, uint32_t bucket,

@@ -50,6 +50,7 @@ void pst_secret_free(struct pst_secret *secret);
 uint8_t *pst_secret_bytes(const struct pst_secret *secret); /* PST_SECRET_BYTES of them, until it is freed */
 /* False: the system did not lock the pages (RLIMIT_MEMLOCK), so they may reach swap. For the caller to say, once. */
 bool pst_secret_locked(const struct pst_secret *secret);
+bool pst_secret_is_ours(const struct pst_secret *secret); /* false: a child has inherited it, and its bytes are gone */
 /* Names a key and tells nothing about it: the first bytes of SHA-256("penstock key id 1" || key). PST_ENOMEM. */
 int pst_secret_id(const struct pst_secret *secret, uint8_t ret_id[PST_SECRET_ID_BYTES]);
 
