@@ -75,7 +75,8 @@ const char *pst_nearest(const char *word, const char *const *names, size_t name_
 /* Parses a decimal u64: digits alone, all of them. PST_EINVAL, PST_ERANGE. */
 int pst_parse_u64(const char *text, uint64_t *ret_value);
 int pst_parse_i64(const char *text, int64_t *ret_value);
-/* "64MiB", "1k", "4096": bytes. Units k, M, G (1000) and Ki, Mi, Gi (1024), with or without B. */
+/* "64MiB", "93.5MiB", "1k", "4096": bytes, rounded down. Units k, M, G (1000) and Ki, Mi, Gi (1024), with or without B; before one of
+ * them up to six decimals. */
 int pst_parse_bytes(const char *text, uint64_t *ret_bytes);
 
 /* Of a function whose loops are to be vectors: made for several kinds of processors, of which one is picked at run time. Clang and the

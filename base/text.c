@@ -183,6 +183,8 @@ int pst_parse_i64(const char *text, int64_t *ret_value)
     return PST_OK;
 }
 
+enum { FRACTION_DIGITS_MAX = 6 };
+
 int pst_parse_bytes(const char *text, uint64_t *ret_bytes)
 {
     static const struct {
@@ -196,10 +198,25 @@ int pst_parse_bytes(const char *text, uint64_t *ret_bytes)
     int rc = digits(text, &count, &value);
     if (rc != PST_OK)
         return rc;
+    uint64_t part = 0, scale = 1, bytes;
+    size_t part_count = 0;
+    if (text[count] == '.') {
+        rc = digits(text + count + 1, &part_count, &part);
+        if (rc != PST_OK || part_count > FRACTION_DIGITS_MAX)
+            return PST_EINVAL;
+        count += 1 + part_count;
+        for (size_t i = 0; i < part_count; i++)
+            scale *= 10;
+    }
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         if (strcmp(text + count, units[i].name) != 0)
             continue;
-        return __builtin_mul_overflow(value, units[i].factor, ret_bytes) ? PST_ERANGE : PST_OK;
+        if (part_count != 0 && units[i].factor == 1)
+            return PST_EINVAL;
+        if (__builtin_mul_overflow(value, units[i].factor, &bytes) ||
+            __builtin_add_overflow(bytes, part * units[i].factor / scale, ret_bytes))
+            return PST_ERANGE;
+        return PST_OK;
     }
     return PST_EINVAL;
 }

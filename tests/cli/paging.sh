@@ -186,7 +186,7 @@ done
 # ---- usage ----
 query outliers
 rm -rf results
-for size in 0 0KiB -1 abc 1.5MiB 64mib 99999999999999999999; do
+for size in 0 0KiB -1 abc 1.5.5MiB 64mib 99999999999999999999; do
     spec "a budget of $size" 2 run "${query[@]}" --output results --state-budget $size
     err "\`$size\`: a size is wanted, as 64MiB"
 done
