@@ -16,11 +16,12 @@ declare -A may=(
     [base]='operators/operator.h'
     [state]='operators/operator.h base/base.h'
     [migration]='operators/operator.h base/base.h state/seal.h'
-    [engine]='operators/operator.h base/base.h state/state.h state/pager.h state/image.h state/seal.h state/manifest.h migration/store.h migration/migration.h migration/move.h enclave_shim/attestation/evidence.h'
+    [engine]='operators/operator.h base/base.h state/state.h state/pager.h state/image.h state/seal.h state/manifest.h migration/store.h migration/migration.h migration/move.h enclave_shim/attestation/evidence.h enclave_shim/enclave_shim.h'
+    [enclave_shim]='operators/operator.h base/base.h'
     [enclave_shim/attestation]='operators/operator.h base/base.h'
     [operators]='operators/operator.h'
     [debs14]='operators/operator.h'
-    [tools]='operators/operator.h engine/policy.h enclave_shim/attestation/evidence.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
+    [tools]='operators/operator.h engine/policy.h enclave_shim/attestation/evidence.h enclave_shim/enclave_shim.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
 )
 rooms='base state migration enclave_shim enclave_shim/attestation engine operators debs14 tools'
 # Guests get these headers of the C standard library and of the processor, and nothing of the system.

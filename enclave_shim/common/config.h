@@ -1,0 +1,43 @@
+/* common/config.h - what a worker is told before it starts: the operator's configuration, and where this worker stands.
+ *
+ * Configuration, the bytes that are measured: "PSTC", u32 version 1, then type, id, buckets, epoch, parameters, inputs, outputs as
+ * config.c writes them; integers little endian, a text as u32 bytes and bytes.
+ * Boot, by the backend's own way into the worker: struct pst_boot, then the configuration. */
+#ifndef PST_ENCLAVE_CONFIG_H
+#define PST_ENCLAVE_CONFIG_H
+
+#include "enclave_shim/common/border.h"
+#include "enclave_shim/enclave_shim.h"
+
+enum {
+    PST_CONFIG_BYTES_MAX = 4 * 1024 * 1024,
+    PST_CONFIG_ITEMS_MAX = 65536,
+    PST_BOOT_BUCKETS_MAX = 4096, /* PST_BUCKETS_MAX of the engine */
+};
+#define PST_BOOT_MAGIC UINT32_C(0x42545350) /* "PSTB" */
+
+struct pst_boot { /* nothing of it is kept by the host */
+    uint32_t magic, version, config_bytes, evict;
+    uint64_t epc_bytes, outside_bytes;
+    uint8_t key_in[PST_BORDER_KEY_BYTES], key_out[PST_BORDER_KEY_BYTES];
+    uint8_t owned[PST_BOOT_BUCKETS_MAX / 8]; /* bit b: the partition owns bucket b */
+};
+enum { PST_BOOT_VERSION = 1 };
+static_assert(sizeof(struct pst_boot) == 32 + 64 + PST_BOOT_BUCKETS_MAX / 8, "boot layout");
+
+struct pst_boot_answer { /* the worker's, before it locks itself in */
+    uint32_t magic;
+    int32_t error;
+    uint32_t facts;
+    char sentence[PST_SENTENCE_BYTES_MAX];
+};
+
+/* Adds to `text`. PST_ENOMEM; PST_EGRAPH: more than a worker takes. */
+int pst_config_encode(const struct pst_enclave_operator *operator, struct pst_text * text);
+/* Everything it points to is the arena's. PST_EDATA: it is no such configuration; PST_ENOMEM. */
+int pst_config_decode(const void *bytes, size_t byte_count, struct pst_arena *arena, struct pst_enclave_operator *ret);
+/* The shapes of FRAMEs by input, and of ROWS by output. */
+void pst_config_shapes(const struct pst_enclave_operator *operator, struct pst_shape inputs[PST_INPUTS_MAX],
+                       struct pst_shape outputs[PST_OUTPUTS_MAX]);
+
+#endif

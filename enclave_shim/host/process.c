@@ -1,0 +1,350 @@
+/* process.c - the backend `process`: a worker is a child that gives up all but its rings before it takes a row.
+ *
+ * Its program is read once, into memory that is sealed against writing, hashed there, and run from there: what is measured is what
+ * runs. It is linked statically, so that no other file is. */
+#include "enclave_shim/common/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    PROGRAM_BYTES_MAX = 256 * 1024 * 1024,
+    COPY_BYTES = 64 * 1024,
+    ANSWER_SECONDS = 20,
+    BOOT_FD = 3,
+    FIRST_SPARE_FD = 6
+};
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+#define MEASURE_LABEL "penstock enclave 1"
+
+struct pst_enclave_box {
+    int code_fd, border_fd, outside_fd;
+    void *border;
+    EVP_MD_CTX *digest; /* of label and program so far */
+    uint64_t epc_bytes;
+    pid_t child; /* 0: none, or it has been waited for */
+    int status;
+};
+
+/* The system's reason behind a sentence of our own. */
+static int no(char *ret_why, const char *what)
+{
+    int error = errno;
+    (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s: %s", what, strerror(error));
+    return error == ENOENT                                         ? PST_ENOENT
+           : error == EACCES || error == EPERM                     ? PST_EREFUSED
+           : error == ENOMEM || error == EMFILE || error == ENFILE ? PST_ENOMEM
+                                                                   : PST_EIO;
+}
+
+/* ---- the program ---- */
+
+static int program_open(const char *given, char *ret_why)
+{
+    static const char *const places[] = {"penstock-enclave", "../libexec/penstock/penstock-enclave"};
+    char own[PATH_MAX], path[PATH_MAX];
+    if (given != NULL)
+        return open(given, O_RDONLY | O_CLOEXEC);
+    ssize_t count = readlink("/proc/self/exe", own, sizeof own - 1);
+    if (count <= 0)
+        return -1;
+    own[count] = '\0';
+    char *slash = strrchr(own, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    for (uint32_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", own, places[i]) >= sizeof path)
+            continue;
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 || errno != ENOENT)
+            return fd;
+    }
+    (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "there is no penstock-enclave beside penstock, in %.400s", own);
+    return -1;
+}
+
+static bool copy_and_hash(int from, int to, EVP_MD_CTX *digest)
+{
+    uint8_t *buffer = pst_malloc(COPY_BYTES);
+    uint64_t total = 0;
+    ssize_t n = buffer != NULL ? 1 : -1;
+    while (n > 0 && (n = read(from, buffer, COPY_BYTES)) > 0) {
+        total += (uint64_t)n;
+        if (total > PROGRAM_BYTES_MAX || write(to, buffer, (size_t)n) != n ||
+            EVP_DigestUpdate(digest, buffer, (size_t)n) != 1)
+            n = -1;
+    }
+    pst_free(buffer);
+    uint64_t length = total;
+    return n == 0 && EVP_DigestUpdate(digest, &length, sizeof length) == 1;
+}
+
+static int program_take(struct pst_enclave_box *box, const char *given, char *ret_why)
+{
+    int from = program_open(given, ret_why);
+    if (from < 0)
+        return ret_why[0] != '\0' ? PST_ENOENT : no(ret_why, "cannot open the worker's program");
+    box->code_fd = memfd_create("penstock-enclave", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (box->code_fd < 0 && errno == EINVAL) /* a kernel that does not know MFD_EXEC */
+        box->code_fd = memfd_create("penstock-enclave", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    box->digest = EVP_MD_CTX_new();
+    int rc = box->code_fd >= 0 ? PST_OK : no(ret_why, "cannot make memory for the worker's program");
+    if (rc == PST_OK && (box->digest == NULL || EVP_DigestInit_ex(box->digest, EVP_sha256(), NULL) != 1 ||
+                         EVP_DigestUpdate(box->digest, MEASURE_LABEL, sizeof MEASURE_LABEL - 1) != 1))
+        rc = PST_ENOMEM;
+    if (rc == PST_OK && !copy_and_hash(from, box->code_fd, box->digest))
+        rc = no(ret_why, "cannot read the worker's program");
+    (void)close(from);
+    if (rc == PST_OK && fcntl(box->code_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
+        rc = no(ret_why, "cannot seal the worker's program");
+    return rc;
+}
+
+/* ---- memory that both see ---- */
+
+static int shared_make(const char *name, uint64_t bytes, int *ret_fd, char *ret_why)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0) {
+        *ret_fd = fd;
+        return PST_OK;
+    }
+    int rc = no(ret_why, "cannot make shared memory");
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+static void process_destroy(struct pst_enclave_box *box)
+{
+    if (box->border != NULL)
+        (void)munmap(box->border, PST_BORDER_BYTES);
+    int fds[] = {box->code_fd, box->border_fd, box->outside_fd};
+    for (uint32_t i = 0; i < 3; i++)
+        if (fds[i] >= 0)
+            (void)close(fds[i]);
+    EVP_MD_CTX_free(box->digest);
+    pst_free(box);
+}
+
+static int process_create(const struct pst_enclave_settings *settings, struct pst_enclave_box **ret_box, char *ret_why)
+{
+    struct pst_enclave_box *box = pst_calloc(1, sizeof *box);
+    if (box == NULL)
+        return PST_ENOMEM;
+    box->code_fd = box->border_fd = box->outside_fd = -1;
+    box->epc_bytes = settings->epc_bytes;
+    int rc = program_take(box, settings->program, ret_why);
+    if (rc == PST_OK)
+        rc = shared_make("penstock-border", PST_BORDER_BYTES, &box->border_fd, ret_why);
+    if (rc == PST_OK)
+        rc = shared_make("penstock-outside", settings->outside_bytes, &box->outside_fd, ret_why);
+    if (rc == PST_OK) {
+        box->border = mmap(NULL, PST_BORDER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, box->border_fd, 0);
+        if (box->border == MAP_FAILED) {
+            box->border = NULL;
+            rc = no(ret_why, "cannot map shared memory");
+        }
+    }
+    if (rc != PST_OK) {
+        process_destroy(box);
+        return rc;
+    }
+    *ret_box = box;
+    return PST_OK;
+}
+
+static int process_measure(const struct pst_enclave_box *box, const void *config, size_t config_bytes,
+                           uint8_t ret_measurement[PST_MEASUREMENT_BYTES])
+{
+    uint64_t length = config_bytes;
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    bool good = digest != NULL && EVP_MD_CTX_copy_ex(digest, box->digest) == 1 &&
+                EVP_DigestUpdate(digest, config, config_bytes) == 1 &&
+                EVP_DigestUpdate(digest, &length, sizeof length) == 1 &&
+                EVP_DigestFinal_ex(digest, ret_measurement, NULL) == 1;
+    EVP_MD_CTX_free(digest);
+    return good ? PST_OK : PST_ENOMEM;
+}
+
+static void *process_rings(const struct pst_enclave_box *box) { return box->border; }
+
+/* ---- the child ---- */
+
+/* Between fork() and exec: nothing but system calls. */
+static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, char *epc)
+{
+    char name[] = "penstock-enclave";
+    char *arguments[] = {name, epc, NULL}, *environment[] = {NULL};
+    int wanted[] = {socket_fd, box->border_fd, box->outside_fd}, code = box->code_fd;
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int i = 0; i < 3; i++) { /* out of the way of 3, 4 and 5 */
+        wanted[i] = fcntl(wanted[i], F_DUPFD, FIRST_SPARE_FD + 3);
+        if (wanted[i] < 0)
+            _exit(PST_INSIDE_START);
+    }
+    code = fcntl(code, F_DUPFD_CLOEXEC, FIRST_SPARE_FD + 3);
+    for (int i = 0; i < 3; i++)
+        if (dup2(wanted[i], BOOT_FD + i) < 0)
+            _exit(PST_INSIDE_START);
+    if (code < 0 || dup3(code, FIRST_SPARE_FD, O_CLOEXEC) < 0 ||
+        syscall(SYS_close_range, FIRST_SPARE_FD + 1, ~0u, 0) != 0)
+        _exit(PST_INSIDE_START);
+    (void)syscall(SYS_execveat, FIRST_SPARE_FD, "", arguments, environment, AT_EMPTY_PATH);
+    _exit(PST_INSIDE_START);
+}
+
+static bool send_all(int fd, const void *bytes, size_t byte_count)
+{
+    for (size_t sent = 0; sent < byte_count;) {
+        ssize_t n = send(fd, (const uint8_t *)bytes + sent, byte_count - sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        sent += (size_t)n;
+    }
+    return true;
+}
+
+static bool receive_all(int fd, void *bytes, size_t byte_count)
+{
+    for (size_t got = 0; got < byte_count;) {
+        ssize_t n = recv(fd, (uint8_t *)bytes + got, byte_count - got, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        got += (size_t)n;
+    }
+    return true;
+}
+
+static int process_look(struct pst_enclave_box *box, char *ret_why);
+
+/* A refusal may come before all of the boot was sent, so whatever it said is read first. */
+static int boot(struct pst_enclave_box *box, int fd, const void *bytes, size_t byte_count, uint32_t *ret_facts,
+                char *ret_why)
+{
+    struct pst_boot_answer answer;
+    struct timeval patience = {ANSWER_SECONDS, 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    bool sent = send_all(fd, bytes, byte_count);
+    if (!receive_all(fd, &answer, sizeof answer) || answer.magic != PST_BOOT_MAGIC) {
+        if (process_look(box, ret_why) == PST_OK)
+            (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker does not answer");
+        return PST_EIO;
+    }
+    answer.sentence[sizeof answer.sentence - 1] = '\0';
+    if (answer.error != PST_OK || !sent) {
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", answer.sentence);
+        return answer.error < 0 && answer.error >= PST_EINTERNAL ? answer.error : PST_EINTERNAL;
+    }
+    *ret_facts = answer.facts | PST_FACT_MEASURED;
+    return PST_OK;
+}
+
+static int process_run(struct pst_enclave_box *box, const void *bytes, size_t byte_count, uint32_t *ret_facts,
+                       char *ret_why)
+{
+    int pair[2];
+    char epc[24];
+    (void)snprintf(epc, sizeof epc, "%llu", (unsigned long long)box->epc_bytes);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return no(ret_why, "cannot make a socket for its worker");
+    pid_t pid = fork();
+    if (pid == 0)
+        child(box, pair[1], epc);
+    int rc = pid > 0 ? PST_OK : no(ret_why, "cannot start its worker");
+    (void)close(pair[1]);
+    if (rc == PST_OK) {
+        box->child = pid;
+        rc = boot(box, pair[0], bytes, byte_count, ret_facts, ret_why);
+    }
+    (void)close(pair[0]);
+    return rc;
+}
+
+static const char *reason_of(int code)
+{
+    switch (code) {
+#define X(name, number, sentence) \
+    case number:                  \
+        return sentence;
+        PST_INSIDE_REASON_MAP(X)
+#undef X
+    default:
+        return "it ended with a code that none of ours is";
+    }
+}
+
+static int process_look(struct pst_enclave_box *box, char *ret_why)
+{
+    if (box->child != 0 && waitpid(box->child, &box->status, WNOHANG) == box->child)
+        box->child = 0;
+    if (box->child != 0)
+        return PST_OK;
+    if (WIFSIGNALED(box->status) && WTERMSIG(box->status) == SIGSYS)
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES,
+                       "its worker has been ended: it made a system call, which it may not (SIGSYS)");
+    else if (WIFSIGNALED(box->status))
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker has been ended by signal %d (%s)",
+                       WTERMSIG(box->status), strsignal(WTERMSIG(box->status)));
+    else
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker has ended: %s", reason_of(WEXITSTATUS(box->status)));
+    return PST_EIO;
+}
+
+static void process_attest(const struct pst_enclave_box *box, uint32_t facts, struct pst_enclave_report *ret_report)
+{
+    const uint32_t needed = PST_FACT_SECRET_MEMORY | PST_FACT_LOCKED_MEMORY | PST_FACT_SECCOMP | PST_FACT_NO_DUMP |
+                            PST_FACT_MEASURED | PST_FACT_SEALED_BORDER;
+    (void)box;
+    ret_report->backend = pst_enclave_process.name;
+    ret_report->facts = facts;
+    ret_report->guards = (facts & needed) == needed ? pst_enclave_process.guards : 0;
+}
+
+static void process_stop(struct pst_enclave_box *box)
+{
+    if (box->child == 0)
+        return;
+    (void)kill(box->child, SIGKILL); /* nothing of it is wanted any more; its memory is zeroed by the kernel */
+    while (waitpid(box->child, &box->status, 0) < 0 && errno == EINTR)
+        continue;
+    box->child = 0;
+}
+
+const struct pst_enclave_backend pst_enclave_process = {
+    .name = "process",
+    .guards = PST_GUARD_USERS,
+    .create = process_create,
+    .measure = process_measure,
+    .rings = process_rings,
+    .run = process_run,
+    .look = process_look,
+    .attest = process_attest,
+    .stop = process_stop,
+    .destroy = process_destroy,
+};

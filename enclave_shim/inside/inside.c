@@ -1,0 +1,530 @@
+/* inside.c - see inside.h. */
+#include "enclave_shim/inside/inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BUCKETS_AT_ONCE = 64, PAGES_BESIDES = 8 }; /* as engine/spill.c: what a callback is likely to touch */
+
+struct batch {
+    struct pst_out out;
+    void **columns;
+};
+
+/* What an operator sees as its partition; also struct pst_inside. */
+struct pst_ctx {
+    struct pst_plan_head head;
+    struct pst_inside_settings settings;
+    struct pst_arena arena, user_arena;
+    const void *planned;
+    void *user;
+    bool opened;
+    struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
+    struct batch batches[PST_OUTPUTS_MAX];
+    bool may_put; /* in on_time() and on_end() */
+    uint32_t *buckets, *due;
+    uint32_t owned_count, due_count;
+    uint8_t *marked; /* by bucket */
+    int64_t *timers; /* by bucket */
+    int64_t timer_min, time;
+    bool ended;
+    uint32_t *row_bucket; /* of the frame at hand */
+    struct pst_state *state;
+    struct pst_pool *pool;
+    struct pst_sealer *sealer, *opener;
+    int error;          /* of emit, or of the state when it was made */
+    char sentence[240]; /* what the operator said by pst_fail() */
+    char why[PST_SENTENCE_BYTES_MAX];
+};
+struct pst_inside {
+    struct pst_ctx ctx;
+};
+
+/* ---- the pager's outside: slots in shared memory ---- */
+
+static uint8_t *slot_at(struct pst_ctx *ctx, uint32_t slot, uint32_t byte_count)
+{
+    uint64_t bytes = pst_seal_bound(PST_PAGE_BYTES), at = slot * bytes;
+    PST_ASSERT(byte_count <= bytes);
+    return at + bytes <= ctx->settings.outside_bytes ? ctx->settings.outside + at : NULL;
+}
+
+static int outside_put(void *self, uint32_t slot, const void *sealed, uint32_t byte_count)
+{
+    struct pst_ctx *ctx = self;
+    uint8_t *at = slot_at(ctx, slot, byte_count);
+    if (at == NULL)
+        return PST_ERANGE;
+    memcpy(at, sealed, byte_count);
+    return PST_OK;
+}
+
+static int outside_get(void *self, uint32_t slot, void *sealed, uint32_t byte_count)
+{
+    const uint8_t *at = slot_at(self, slot, byte_count);
+    PST_ASSERT(at != NULL);
+    memcpy(sealed, at, byte_count); /* opened from the copy */
+    return PST_OK;
+}
+
+static void outside_nothing(void *self, uint32_t slot) { (void)self, (void)slot; }
+static void outside_ahead(void *self, uint32_t slot, uint32_t byte_count) { (void)self, (void)slot, (void)byte_count; }
+
+/* ---- state ---- */
+
+static int state_page(struct pst_ctx *ctx)
+{
+    const struct pst_inside_settings *s = &ctx->settings;
+    static const uint8_t graph[PST_GRAPH_DIGEST_BYTES]; /* the master key is this worker's alone */
+    uint32_t pages_min = (ctx->owned_count < BUCKETS_AT_ONCE ? ctx->owned_count : BUCKETS_AT_ONCE) + PAGES_BESIDES;
+    ctx->pool = pst_pool_new(s->page_budget);
+    if (ctx->pool == NULL)
+        return PST_ENOMEM;
+    int rc = pst_sealer_new(s->master, graph, PST_SEAL_SPILL, s->incarnation, 1, &s->config->id,
+                            &s->config->bucket_count, &ctx->sealer);
+    if (rc == PST_OK)
+        rc = pst_sealer_new_to_open(s->master, graph, PST_SEAL_SPILL, s->incarnation, 1, &s->config->id,
+                                    &s->config->bucket_count, &ctx->opener);
+    struct pst_paging paging = {
+        .pool = ctx->pool,
+        .pages_min = pages_min,
+        .sealer = ctx->sealer,
+        .opener = ctx->opener,
+        .outside = {ctx, outside_put, outside_get, outside_ahead, outside_nothing, outside_get},
+        .evict = (pst_evict)s->evict,
+    };
+    if (rc == PST_OK)
+        rc = pst_state_page(ctx->state, &paging);
+    return rc == PST_OK && pst_pool_least(ctx->pool) > s->page_budget ? PST_EFULL : rc;
+}
+
+static struct pst_state *state_of(struct pst_ctx *ctx)
+{
+    if (ctx->state != NULL || ctx->error != PST_OK)
+        return ctx->error == PST_OK ? ctx->state : NULL;
+    ctx->state = pst_state_new(ctx->settings.config->bucket_count, UINT64_C(1) << 40);
+    ctx->error = ctx->state != NULL ? PST_OK : PST_ENOMEM;
+    if (ctx->error == PST_OK && ctx->settings.page_budget != 0)
+        ctx->error = state_page(ctx);
+    return ctx->error == PST_OK ? ctx->state : NULL;
+}
+
+/* ---- what the operator calls ---- */
+
+static const void *host_planned(struct pst_ctx *ctx) { return ctx->planned; }
+static void *host_alloc(struct pst_ctx *ctx, size_t bytes) { return pst_arena_alloc(&ctx->user_arena, bytes); }
+static void host_set_user(struct pst_ctx *ctx, void *user) { ctx->user = user; }
+static void *host_user(struct pst_ctx *ctx) { return ctx->user; }
+
+static const uint32_t *host_buckets(struct pst_ctx *ctx, uint32_t *ret_count)
+{
+    *ret_count = ctx->owned_count;
+    return ctx->buckets;
+}
+
+static const uint32_t *host_due(struct pst_ctx *ctx, uint32_t *ret_count)
+{
+    *ret_count = ctx->due_count;
+    return ctx->due;
+}
+
+static void host_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t)
+{
+    PST_ASSERT(bucket < ctx->settings.config->bucket_count);
+    ctx->timers[bucket] = t;
+    if (t < ctx->timer_min)
+        ctx->timer_min = t;
+}
+
+static int batch_emit(struct pst_ctx *ctx, uint32_t output)
+{
+    const struct pst_enclave_output *plan = &ctx->settings.config->outputs[output];
+    struct pst_out *out = &ctx->batches[output].out;
+    uint32_t rows_max = pst_shape_rows_max(&ctx->outputs[output]), rows = out->row_count;
+    PST_ASSERT(rows <= out->row_capacity);
+    out->row_count = 0;
+    for (uint32_t from = 0; from < rows; from += rows_max) {
+        uint32_t n = rows - from < rows_max ? rows - from : rows_max, count = 0;
+        struct pst_piece pieces[PST_FIELDS_MAX + 1];
+        struct pst_message message = {.kind = PST_MESSAGE_ROWS, .port = output, .row_count = n};
+        pieces[count++] = (struct pst_piece){out->bucket + from, n * (uint32_t)sizeof *out->bucket, true};
+        for (uint32_t f = 0; f < plan->schema.field_count; f++) {
+            uint32_t bytes = pst_type_bytes(plan->schema.fields[f].type);
+            if (plan->wanted[f])
+                pieces[count++] = (struct pst_piece){(char *)out->columns[f] + (size_t)from * bytes, n * bytes, true};
+        }
+        int rc = ctx->settings.emit(ctx->settings.emitter, &message, pieces, count);
+        if (rc != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+static struct pst_out *host_out_reserve(struct pst_ctx *ctx, uint32_t output, uint32_t row_count)
+{
+    PST_ASSERT(output < ctx->settings.config->output_count && row_count >= 1 && row_count <= PST_OUT_ROWS_MAX);
+    struct pst_out *out = &ctx->batches[output].out;
+    if (!ctx->may_put) {
+        (void)snprintf(ctx->sentence, sizeof ctx->sentence, "it puts out rows in on_frame(), which it may not");
+        return NULL;
+    }
+    if (out->row_count + row_count > out->row_capacity && ctx->error == PST_OK)
+        ctx->error = batch_emit(ctx, output);
+    return ctx->error == PST_OK ? out : NULL;
+}
+
+static int host_forward(struct pst_ctx *ctx, uint32_t output, const struct pst_rows *rows, const uint32_t *indices,
+                        uint32_t index_count)
+{
+    (void)ctx, (void)output, (void)rows, (void)indices, (void)index_count;
+    return PST_EINVAL;
+}
+
+static int host_reject(struct pst_ctx *ctx, pst_reject_reason reason, const char *line, size_t line_bytes,
+                       uint32_t line_index)
+{
+    (void)ctx, (void)reason, (void)line, (void)line_bytes, (void)line_index;
+    return PST_EINVAL;
+}
+
+static int host_block_lines(struct pst_ctx *ctx, uint32_t line_count)
+{
+    (void)ctx, (void)line_count;
+    return PST_EINVAL;
+}
+
+static int host_write(struct pst_ctx *ctx, const void *bytes, size_t byte_count)
+{
+    (void)ctx, (void)bytes, (void)byte_count;
+    return PST_EINVAL;
+}
+
+static void host_fail(struct pst_ctx *ctx, const char *sentence)
+{
+    (void)snprintf(ctx->sentence, sizeof ctx->sentence, "%s", sentence);
+}
+
+static bool host_wanted(struct pst_ctx *ctx, uint32_t output, uint32_t output_field)
+{
+    return ctx->settings.config->outputs[output].wanted[output_field];
+}
+
+static struct pst_table *host_table_open(struct pst_ctx *ctx, const char *name, uint32_t key_bytes,
+                                         uint32_t record_bytes)
+{
+    struct pst_state *state = state_of(ctx);
+    return state != NULL ? pst_state_table_open(state, name, key_bytes, record_bytes) : NULL;
+}
+
+static struct pst_log *host_log_open(struct pst_ctx *ctx, const char *name)
+{
+    struct pst_state *state = state_of(ctx);
+    return state != NULL ? pst_state_log_open(state, name) : NULL;
+}
+
+static void host_release(struct pst_ctx *ctx)
+{
+    if (ctx->pool != NULL)
+        pst_state_release(ctx->state);
+}
+
+static const struct pst_host host = {
+    .abi = PST_OPERATOR_ABI,
+    .struct_bytes = sizeof host,
+    .planned = host_planned,
+    .alloc = host_alloc,
+    .set_user = host_set_user,
+    .user = host_user,
+    .buckets = host_buckets,
+    .due = host_due,
+    .timer_set = host_timer_set,
+    .out_reserve = host_out_reserve,
+    .forward = host_forward,
+    .reject = host_reject,
+    .block_lines = host_block_lines,
+    .write = host_write,
+    .fail = host_fail,
+    .wanted = host_wanted,
+    .table_open = host_table_open,
+    .table_upsert = pst_state_table_upsert,
+    .table_find = pst_state_table_find,
+    .table_count = pst_state_table_count,
+    .table_record = pst_state_table_record,
+    .table_key = pst_state_table_key,
+    .table_remove = pst_state_table_remove,
+    .log_open = host_log_open,
+    .log_append = pst_state_log_append,
+    .log_read = pst_state_log_read,
+    .log_tail = pst_state_log_tail,
+    .log_head = pst_state_log_head,
+    .log_trim = pst_state_log_trim,
+    .log_wanted = pst_state_log_wanted,
+    .release = host_release,
+};
+
+/* ---- callbacks ---- */
+
+static int failed(struct pst_ctx *ctx, int rc, const char *callback)
+{
+    struct pst_seal_place place;
+    int error = ctx->state != NULL && ctx->pool != NULL ? pst_state_error(ctx->state, &place) : PST_OK;
+    if (error == PST_EREFUSED)
+        (void)snprintf(ctx->why, sizeof ctx->why,
+                       "%s: page %" PRIu64 " of bucket %u, outside, is not what was put there", callback, place.number,
+                       place.bucket);
+    else if (error == PST_ERANGE)
+        (void)snprintf(ctx->why, sizeof ctx->why,
+                       "%s: its state is larger than what may lie outside the EPC (%" PRIu64 " MiB)", callback,
+                       ctx->settings.outside_bytes >> 20);
+    else
+        (void)snprintf(ctx->why, sizeof ctx->why, "%s: %s", callback,
+                       ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(rc));
+    return rc;
+}
+
+static void begins(struct pst_ctx *ctx, int64_t t)
+{
+    if (ctx->pool != NULL)
+        pst_state_begin(ctx->state, t);
+}
+
+/* Of a callback that returned rc. What the state or the way out could not do comes first: that is why it failed. */
+static int ends(struct pst_ctx *ctx, int rc, const char *callback)
+{
+    int error = ctx->pool != NULL ? pst_state_end(ctx->state) : PST_OK;
+    if (ctx->error != PST_OK)
+        return ctx->error;
+    return error != PST_OK ? failed(ctx, error, callback) : rc != PST_OK ? failed(ctx, rc, callback) : PST_OK;
+}
+
+static void mark(struct pst_ctx *ctx, const struct pst_enclave_input *input, const struct pst_rows *rows)
+{
+    if (input->broadcast)
+        return;
+    if (!input->keyed)
+        ctx->marked[0] = 1;
+    for (uint32_t i = 0; input->keyed && i < rows->row_count; i++)
+        ctx->marked[rows->bucket[i]] = 1;
+}
+
+static int take_frame(struct pst_ctx *ctx, const struct pst_message *message, uint8_t *body)
+{
+    const struct pst_enclave_input *input = &ctx->settings.config->inputs[message->port];
+    void *parts[PST_FIELDS_MAX + 2];
+    pst_shape_parts(&ctx->inputs[message->port], message->row_count, body, parts);
+    struct pst_rows rows = {.row_count = message->row_count,
+                            .input = message->port,
+                            .time = parts[0],
+                            .columns = (const void *const *)parts + (input->keyed ? 2 : 1)};
+    if (input->keyed) {
+        rows.hash = parts[1];
+        rows.bucket = ctx->row_bucket;
+        for (uint32_t i = 0; i < rows.row_count; i++)
+            ctx->row_bucket[i] = (uint32_t)rows.hash[i] & (ctx->settings.config->bucket_count - 1);
+    }
+    mark(ctx, input, &rows);
+    begins(ctx, rows.time[0]);
+    return ends(ctx, ctx->settings.op->on_frame(ctx, &rows), "on_frame");
+}
+
+static void find_due(struct pst_ctx *ctx, int64_t t)
+{
+    ctx->timer_min = INT64_MAX;
+    ctx->due_count = 0;
+    for (uint32_t i = 0; i < ctx->owned_count; i++) {
+        uint32_t bucket = ctx->buckets[i];
+        if (ctx->marked[bucket] != 0 || ctx->timers[bucket] <= t) {
+            ctx->due[ctx->due_count++] = bucket;
+            ctx->marked[bucket] = 0;
+            if (ctx->timers[bucket] <= t)
+                ctx->timers[bucket] = INT64_MAX;
+        }
+        if (ctx->timers[bucket] < ctx->timer_min)
+            ctx->timer_min = ctx->timers[bucket];
+    }
+}
+
+static int answer(struct pst_ctx *ctx)
+{
+    struct pst_border_counts counts = {0};
+    struct pst_message message = {.kind = PST_MESSAGE_DONE, .time = ctx->timer_min};
+    for (uint32_t o = 0; o < ctx->settings.config->output_count; o++) {
+        int rc = batch_emit(ctx, o);
+        if (rc != PST_OK)
+            return rc;
+    }
+    if (ctx->pool != NULL) {
+        struct pst_paging_counts paging;
+        pst_state_paging_counts(ctx->state, &paging);
+        counts = (struct pst_border_counts){paging.lookups,         paging.page_ins,     paging.page_outs,
+                                            paging.page_outs_clean, paging.bytes_sealed, paging.bytes_opened,
+                                            paging.pages_in_max,    paging.need_pages,   0};
+    }
+    if (ctx->state != NULL)
+        message.state_bytes = pst_state_bytes(ctx->state);
+    if (ctx->settings.memory_used_max != NULL)
+        counts.epc_used_max = ctx->settings.memory_used_max();
+    struct pst_piece piece = {&counts, sizeof counts, false};
+    return ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1);
+}
+
+static int take_time(struct pst_ctx *ctx, const struct pst_message *message)
+{
+    if (ctx->ended || message->time < ctx->time)
+        return PST_EDATA;
+    ctx->time = message->time;
+    find_due(ctx, message->limit < message->time ? message->limit : message->time);
+    ctx->may_put = true;
+    begins(ctx, message->time);
+    int rc = ctx->settings.op->on_time != NULL ? ctx->settings.op->on_time(ctx, message->time) : PST_OK;
+    rc = ends(ctx, rc, "on_time");
+    if (rc == PST_OK)
+        rc = answer(ctx);
+    ctx->may_put = false;
+    return rc;
+}
+
+static int take_end(struct pst_ctx *ctx, const struct pst_message *message)
+{
+    if (ctx->ended)
+        return PST_EDATA;
+    ctx->ended = true;
+    memcpy(ctx->due, ctx->buckets, ctx->owned_count * sizeof *ctx->due);
+    ctx->due_count = ctx->owned_count;
+    ctx->may_put = true;
+    begins(ctx, message->time);
+    int rc = ctx->settings.op->on_end != NULL ? ctx->settings.op->on_end(ctx, message->time) : PST_OK;
+    rc = ends(ctx, rc, "on_end");
+    if (rc == PST_OK)
+        rc = answer(ctx);
+    ctx->may_put = false;
+    return rc;
+}
+
+int pst_inside_take(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
+{
+    struct pst_ctx *ctx = &inside->ctx;
+    int rc = pst_message_check_in(message, ctx->inputs, ctx->settings.config->input_count);
+    if (rc != PST_OK)
+        return rc;
+    if (message->kind == PST_MESSAGE_FRAME)
+        return ctx->ended ? PST_EDATA : take_frame(ctx, message, body);
+    if (message->kind == PST_MESSAGE_TIME)
+        return take_time(ctx, message);
+    return message->kind == PST_MESSAGE_END ? take_end(ctx, message) : PST_ESTOPPED;
+}
+
+/* ---- life ---- */
+
+static int batches_init(struct pst_ctx *ctx)
+{
+    for (uint32_t o = 0; o < ctx->settings.config->output_count; o++) {
+        const struct pst_schema *schema = &ctx->settings.config->outputs[o].schema;
+        struct batch *batch = &ctx->batches[o];
+        batch->columns = pst_arena_alloc(&ctx->arena, schema->field_count * sizeof *batch->columns);
+        batch->out.bucket = pst_arena_alloc(&ctx->arena, PST_OUT_ROWS_MAX * sizeof *batch->out.bucket);
+        if (batch->columns == NULL || batch->out.bucket == NULL)
+            return PST_ENOMEM;
+        for (uint32_t f = 0; f < schema->field_count; f++) {
+            batch->columns[f] =
+                pst_arena_alloc(&ctx->arena, (size_t)PST_OUT_ROWS_MAX * pst_type_bytes(schema->fields[f].type));
+            if (batch->columns[f] == NULL)
+                return PST_ENOMEM;
+        }
+        batch->out.columns = batch->columns;
+        batch->out.row_capacity = PST_OUT_ROWS_MAX;
+    }
+    return PST_OK;
+}
+
+static int buckets_init(struct pst_ctx *ctx)
+{
+    uint32_t count = ctx->settings.config->bucket_count;
+    uint32_t rows_max = PST_BODY_BYTES_MAX / (2 * sizeof(uint64_t)) + 1; /* a row of a keyed input has time and hash */
+    ctx->buckets = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->buckets);
+    ctx->due = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->due);
+    ctx->marked = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->marked);
+    ctx->timers = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->timers);
+    ctx->row_bucket = pst_arena_alloc(&ctx->arena, rows_max * sizeof *ctx->row_bucket);
+    if (ctx->buckets == NULL || ctx->due == NULL || ctx->marked == NULL || ctx->timers == NULL ||
+        ctx->row_bucket == NULL)
+        return PST_ENOMEM;
+    for (uint32_t b = 0; b < count; b++) {
+        ctx->timers[b] = INT64_MAX;
+        if ((ctx->settings.owned[b / 8] >> b % 8 & 1) != 0)
+            ctx->buckets[ctx->owned_count++] = b;
+    }
+    return PST_OK;
+}
+
+static int open_operator(struct pst_ctx *ctx, char *ret_why)
+{
+    int rc = ctx->settings.op->open != NULL ? ctx->settings.op->open(ctx) : PST_OK;
+    if (ctx->error != PST_OK)
+        rc = ctx->error;
+    if (rc == PST_EFULL && ctx->pool != NULL)
+        (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX, "its pages want %" PRIu64 " KiB at least",
+                       pst_pool_least(ctx->pool) / 1024);
+    else if (rc != PST_OK)
+        (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX, "open: %s",
+                       ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(rc));
+    ctx->opened = rc == PST_OK;
+    return rc;
+}
+
+int pst_inside_new(const struct pst_inside_settings *settings, struct pst_inside **ret_inside,
+                   char ret_why[PST_SENTENCE_BYTES_MAX])
+{
+    struct pst_inside *inside = *ret_inside = pst_calloc(1, sizeof *inside);
+    (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX, "%s", pst_error_sentence(PST_ENOMEM));
+    if (inside == NULL)
+        return PST_ENOMEM;
+    struct pst_ctx *ctx = &inside->ctx;
+    ctx->settings = *settings;
+    ctx->head.host = &host;
+    ctx->timer_min = INT64_MAX;
+    ctx->time = INT64_MIN;
+    pst_arena_init(&ctx->arena);
+    pst_arena_init(&ctx->user_arena);
+    pst_config_shapes(settings->config, ctx->inputs, ctx->outputs);
+    int rc = pst_inside_plan(settings->op, settings->config, &ctx->arena, &ctx->planned, ret_why);
+    if (rc == PST_OK)
+        rc = batches_init(ctx);
+    if (rc == PST_OK)
+        rc = buckets_init(ctx);
+    if (rc == PST_OK)
+        rc = open_operator(ctx, ret_why);
+    return rc;
+}
+
+void pst_inside_free(struct pst_inside *inside)
+{
+    if (inside == NULL)
+        return;
+    struct pst_ctx *ctx = &inside->ctx;
+    if (ctx->opened && ctx->settings.op->close != NULL)
+        ctx->settings.op->close(ctx);
+    pst_state_free(ctx->state);
+    pst_pool_free(ctx->pool);
+    pst_sealer_free(ctx->sealer);
+    pst_sealer_free(ctx->opener);
+    pst_arena_fini(&ctx->user_arena);
+    pst_arena_fini(&ctx->arena);
+    pst_free(inside);
+}
+
+int pst_inside_ready(struct pst_inside *inside, uint32_t facts, const uint8_t config_digest[PST_CONFIG_DIGEST_BYTES])
+{
+    struct pst_ctx *ctx = &inside->ctx;
+    struct pst_message message = {.kind = PST_MESSAGE_READY, .time = ctx->timer_min, .facts = facts};
+    struct pst_piece piece = {config_digest, PST_CONFIG_DIGEST_BYTES, false};
+    return ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1);
+}
+
+const char *pst_inside_why(const struct pst_inside *inside) { return inside->ctx.why; }
+
+uint64_t pst_inside_page_bytes_least(const struct pst_inside *inside)
+{
+    return inside != NULL && inside->ctx.pool != NULL ? pst_pool_least(inside->ctx.pool) : 0;
+}

@@ -1,0 +1,398 @@
+/* test_inside.c - the worker's handler without a process: what it answers to messages, good ones and others; and configurations. */
+#include "enclave_shim/inside/inside.h"
+#include "tally.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_MAX = 4096, OUTSIDE_BYTES = 64 << 20 };
+
+struct scene {
+    struct pst_enclave_operator config;
+    struct pst_enclave_param param;
+    struct pst_inside_settings settings;
+    struct pst_inside *inside;
+    uint8_t owned[PST_BOOT_BUCKETS_MAX / 8];
+    /* what came out */
+    uint32_t keys[ROWS_MAX];
+    int64_t sums[ROWS_MAX];
+    uint32_t row_count, done_count;
+    int64_t timer_min;
+    int error;
+};
+
+static int emit(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count)
+{
+    struct scene *scene = emitter;
+    struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
+    pst_config_shapes(&scene->config, inputs, outputs);
+    message->body_bytes = 0;
+    for (uint32_t i = 0; i < piece_count; i++)
+        message->body_bytes += pieces[i].padded ? (pieces[i].byte_count + 7) / 8 * 8 : pieces[i].byte_count;
+    assert_int_equal(pst_message_check_out(message, outputs, 1), PST_OK);
+    if (message->kind == PST_MESSAGE_ROWS) {
+        assert_true(scene->row_count + message->row_count <= ROWS_MAX);
+        memcpy(scene->keys + scene->row_count, pieces[1].bytes, pieces[1].byte_count);
+        memcpy(scene->sums + scene->row_count, pieces[2].bytes, pieces[2].byte_count);
+        scene->row_count += message->row_count;
+    } else {
+        scene->done_count += message->kind == PST_MESSAGE_DONE;
+        scene->timer_min = message->time;
+    }
+    return scene->error;
+}
+
+static void scene_init(struct scene *scene, const char *call)
+{
+    memset(scene, 0, sizeof *scene);
+    tally_config(&scene->config, &scene->param, call);
+    memset(scene->owned, 0xff, sizeof scene->owned);
+    scene->settings = (struct pst_inside_settings){
+        .op = &tally, .config = &scene->config, .owned = scene->owned, .emit = emit, .emitter = scene};
+}
+
+static void scene_open(struct scene *scene, const char *call)
+{
+    char why[PST_SENTENCE_BYTES_MAX];
+    scene_init(scene, call);
+    assert_int_equal(pst_inside_new(&scene->settings, &scene->inside, why), PST_OK);
+}
+
+/* A frame of n rows with keys first, first + 1 and so on, each with the value 1. */
+static int frame(struct scene *scene, uint32_t first, uint32_t n)
+{
+    static uint64_t body[3 * ROWS_MAX];
+    struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
+    void *parts[PST_FIELDS_MAX + 2];
+    pst_config_shapes(&scene->config, inputs, outputs);
+    struct pst_message message = {.kind = PST_MESSAGE_FRAME, .row_count = n};
+    message.body_bytes = (uint32_t)pst_shape_body_bytes(&inputs[0], n);
+    pst_shape_parts(&inputs[0], n, (uint8_t *)body, parts);
+    for (uint32_t i = 0; i < n; i++) {
+        ((int64_t *)parts[0])[i] = 1;
+        ((uint64_t *)parts[1])[i] = (first + i) * UINT64_C(0x9e3779b97f4a7c15);
+        ((uint32_t *)parts[2])[i] = first + i;
+        ((int64_t *)parts[3])[i] = 1;
+    }
+    return pst_inside_take(scene->inside, &message, (uint8_t *)body);
+}
+
+static int at_time(struct scene *scene, int64_t t)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_TIME, .time = t, .limit = t};
+    scene->row_count = 0;
+    return pst_inside_take(scene->inside, &message, NULL);
+}
+
+static int64_t sum_of(const struct scene *scene, uint32_t key)
+{
+    for (uint32_t i = 0; i < scene->row_count; i++)
+        if (scene->keys[i] == key)
+            return scene->sums[i];
+    return -1;
+}
+
+static void rows_are_summed_and_put_out_by_the_buckets_that_are_due(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, "");
+    assert_int_equal(frame(&scene, 0, 1500), PST_OK);
+    assert_int_equal(frame(&scene, 500, 500), PST_OK);
+    assert_int_equal(at_time(&scene, 10), PST_OK);
+    assert_int_equal(scene.row_count, 1500);
+    assert_int_equal(sum_of(&scene, 499), 1);
+    assert_int_equal(sum_of(&scene, 500), 2);
+    assert_int_equal(scene.done_count, 1);
+    assert_int_equal(scene.timer_min, 10 + 100 * TALLY_EPOCH);
+    assert_int_equal(at_time(&scene, 20), PST_OK); /* nothing came */
+    assert_int_equal(scene.row_count, 0);
+    assert_int_equal(at_time(&scene, 10 + 100 * TALLY_EPOCH), PST_OK); /* timers */
+    assert_int_equal(scene.row_count, 1500);
+    pst_inside_free(scene.inside);
+}
+
+static void only_buckets_of_the_partition_are_due(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char why[PST_SENTENCE_BYTES_MAX];
+    scene_init(&scene, "");
+    memset(scene.owned, 0, sizeof scene.owned);
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_OK);
+    assert_int_equal(frame(&scene, 0, 100), PST_OK);
+    assert_int_equal(at_time(&scene, 10), PST_OK);
+    assert_int_equal(scene.row_count, 0);
+    pst_inside_free(scene.inside);
+}
+
+static void what_fits_nothing_is_refused_without_a_sentence(void **state)
+{
+    (void)state;
+    struct scene scene;
+    static uint64_t body[64];
+    scene_open(&scene, "");
+    assert_int_equal(at_time(&scene, 100), PST_OK);
+    assert_int_equal(at_time(&scene, 90), PST_EDATA); /* time goes back */
+    const struct pst_message bad[] = {{.kind = 0},
+                                      {.kind = PST_MESSAGE_DONE},
+                                      {.kind = PST_MESSAGE_FRAME},
+                                      {.kind = PST_MESSAGE_FRAME, .port = 1, .row_count = 1, .body_bytes = 32},
+                                      {.kind = PST_MESSAGE_FRAME, .row_count = UINT32_MAX, .body_bytes = 32},
+                                      {.kind = PST_MESSAGE_TIME, .time = 200, .body_bytes = 8}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(pst_inside_take(scene.inside, &bad[i], (uint8_t *)body), PST_EDATA);
+    assert_string_equal(pst_inside_why(scene.inside), "");
+    struct pst_message end = {.kind = PST_MESSAGE_END, .time = 200}, stop = {.kind = PST_MESSAGE_STOP};
+    assert_int_equal(pst_inside_take(scene.inside, &end, NULL), PST_OK);
+    assert_int_equal(pst_inside_take(scene.inside, &end, NULL), PST_EDATA);
+    assert_int_equal(frame(&scene, 0, 1), PST_EDATA);
+    assert_int_equal(at_time(&scene, 300), PST_EDATA);
+    assert_int_equal(pst_inside_take(scene.inside, &stop, NULL), PST_ESTOPPED);
+    pst_inside_free(scene.inside);
+}
+
+static void an_operators_error_is_told_with_its_sentence(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, "fail");
+    assert_int_equal(frame(&scene, 0, 1), PST_EDATA);
+    assert_string_equal(pst_inside_why(scene.inside), "on_frame: the test wants it so");
+    pst_inside_free(scene.inside);
+}
+
+static void a_way_out_that_fails_ends_the_callback(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, "");
+    assert_int_equal(frame(&scene, 0, 1500), PST_OK);
+    scene.error = PST_EREFUSED;
+    assert_int_equal(at_time(&scene, 10), PST_EREFUSED);
+    pst_inside_free(scene.inside);
+}
+
+static void another_plan_than_the_hosts_is_refused(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 7; i++) {
+        struct scene scene;
+        char why[PST_SENTENCE_BYTES_MAX];
+        struct pst_field fields[3];
+        scene_init(&scene, "");
+        memcpy(fields, scene.config.inputs[0].schema.fields, sizeof fields);
+        if (i == 0)
+            scene.config.epoch = 20;
+        else if (i == 1)
+            scene.config.inputs[0].used[0] = 1;
+        else if (i == 2)
+            scene.config.inputs[0].used_count = 1;
+        else if (i == 3)
+            scene.config.outputs[0].schema.field_count = 1;
+        else if (i == 4)
+            scene.config.param_count = 0;
+        else if (i == 5)
+            scene.config.output_count = 2;
+        else
+            fields[2].name = "other";
+        scene.config.inputs[0].schema.fields = fields;
+        assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_EDATA);
+        assert_non_null(strstr(why, "is not the one that the host has made"));
+        pst_inside_free(scene.inside);
+    }
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1;; n++) {
+        struct scene scene;
+        char why[PST_SENTENCE_BYTES_MAX];
+        scene_init(&scene, "");
+        pst_malloc_fail_at(n);
+        int rc = pst_inside_new(&scene.settings, &scene.inside, why);
+        for (uint32_t i = 0; rc == PST_OK && i < 4; i++)
+            rc = frame(&scene, i * 500, 500);
+        if (rc == PST_OK)
+            rc = at_time(&scene, 10);
+        pst_malloc_fail_at(0);
+        pst_inside_free(scene.inside);
+        if (rc == PST_OK)
+            break;
+        assert_int_equal(rc, PST_ENOMEM);
+    }
+}
+
+/* ---- pages outside ---- */
+
+static void paged_init(struct scene *scene, struct pst_secret **ret_master, uint8_t **ret_outside)
+{
+    char why[PST_SENTENCE_BYTES_MAX];
+    scene_init(scene, "");
+    assert_int_equal(pst_secret_new(ret_master), PST_OK);
+    *ret_outside = calloc(1, OUTSIDE_BYTES);
+    assert_non_null(*ret_outside);
+    scene->settings.page_budget = 32 * PST_PAGE_BYTES;
+    scene->settings.outside = *ret_outside;
+    scene->settings.outside_bytes = OUTSIDE_BYTES;
+    scene->settings.master = *ret_master;
+    assert_int_equal(pst_inside_new(&scene->settings, &scene->inside, why), PST_OK);
+    for (uint32_t i = 0; i < 40; i++)
+        assert_int_equal(frame(scene, i * 1000, 1000), PST_OK);
+}
+
+static void paged_fini(struct scene *scene, struct pst_secret *master, uint8_t *outside)
+{
+    pst_inside_free(scene->inside);
+    pst_secret_free(master);
+    free(outside);
+}
+
+static void pages_beyond_the_budget_lie_outside_sealed_and_come_back(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_secret *master;
+    uint8_t *outside;
+    paged_init(&scene, &master, &outside);
+    uint64_t used = 0;
+    for (uint64_t i = 0; i < OUTSIDE_BYTES; i++)
+        used += outside[i] != 0;
+    assert_true(used > 8 * PST_PAGE_BYTES);
+    for (uint32_t key = 1000; key < 40000; key += 1000) /* records are key, zero, value 1: none of them can be seen */
+    {
+        struct {
+            uint32_t key, zero;
+            int64_t value;
+        } record = {key, 0, 1};
+        assert_null(memmem(outside, OUTSIDE_BYTES, &record, sizeof record));
+    }
+    for (uint32_t i = 0; i < 40; i++)
+        assert_int_equal(frame(&scene, i * 1000, 1000), PST_OK);
+    paged_fini(&scene, master, outside);
+}
+
+static void a_page_that_was_changed_outside_ends_the_worker(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_secret *master;
+    uint8_t *outside;
+    paged_init(&scene, &master, &outside);
+    for (uint64_t i = 0; i < OUTSIDE_BYTES; i += 4096)
+        outside[i + 100] ^= 1;
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < 40 && rc == PST_OK; i++)
+        rc = frame(&scene, i * 1000, 1000);
+    assert_int_equal(rc, PST_EREFUSED);
+    assert_non_null(strstr(pst_inside_why(scene.inside), "is not what was put there"));
+    paged_fini(&scene, master, outside);
+}
+
+static void an_older_page_in_its_place_ends_the_worker(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_secret *master;
+    uint8_t *outside, *older = malloc(OUTSIDE_BYTES);
+    assert_non_null(older);
+    paged_init(&scene, &master, &outside);
+    memcpy(older, outside, OUTSIDE_BYTES);
+    for (uint32_t i = 0; i < 40; i++)
+        assert_int_equal(frame(&scene, i * 1000, 1000), PST_OK);
+    memcpy(outside, older, OUTSIDE_BYTES);
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < 40 && rc == PST_OK; i++)
+        rc = frame(&scene, i * 1000, 1000);
+    assert_int_equal(rc, PST_EREFUSED);
+    free(older);
+    paged_fini(&scene, master, outside);
+}
+
+static void a_state_beyond_what_may_lie_outside_ends_the_worker(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_secret *master;
+    char why[PST_SENTENCE_BYTES_MAX];
+    static uint8_t outside[4 * 20000];
+    scene_init(&scene, "");
+    assert_int_equal(pst_secret_new(&master), PST_OK);
+    scene.settings.page_budget = 32 * PST_PAGE_BYTES;
+    scene.settings.outside = outside;
+    scene.settings.outside_bytes = sizeof outside;
+    scene.settings.master = master;
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_OK);
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < 60 && rc == PST_OK; i++)
+        rc = frame(&scene, i * 1000, 1000);
+    assert_int_equal(rc, PST_ERANGE);
+    assert_non_null(strstr(pst_inside_why(scene.inside), "larger than what may lie outside"));
+    pst_inside_free(scene.inside);
+    pst_secret_free(master);
+}
+
+/* ---- configurations ---- */
+
+static void a_configuration_reads_as_it_was_written(void **state)
+{
+    (void)state;
+    static const int64_t numbers[] = {3, -4};
+    static const char *const texts[] = {"a", "", "bc"};
+    struct pst_enclave_operator config, again;
+    struct pst_enclave_param params[3];
+    struct pst_text bytes = {0}, twice = {0};
+    struct pst_arena arena;
+    tally_config(&config, &params[0], "x");
+    params[1] = (struct pst_enclave_param){.name = "list", .kind = PST_PARAM_INTS, .numbers = numbers, .count = 2};
+    params[2] =
+        (struct pst_enclave_param){.name = "words", .kind = PST_PARAM_TEXTS, .given = true, .texts = texts, .count = 3};
+    config.param_count = 3;
+    pst_arena_init(&arena);
+    assert_int_equal(pst_config_encode(&config, &bytes), PST_OK);
+    assert_int_equal(pst_config_decode(bytes.bytes, bytes.count, &arena, &again), PST_OK);
+    assert_string_equal(again.type, "tally");
+    assert_int_equal(again.params[1].numbers[1], -4);
+    assert_string_equal(again.params[2].texts[2], "bc");
+    assert_int_equal(pst_config_encode(&again, &twice), PST_OK);
+    assert_int_equal(bytes.count, twice.count);
+    assert_memory_equal(bytes.bytes, twice.bytes, bytes.count);
+    for (size_t count = 0; count < bytes.count; count++) /* cut anywhere it is none */
+        assert_int_equal(pst_config_decode(bytes.bytes, count, &arena, &again), PST_EDATA);
+    for (size_t at = 0; at < bytes.count; at++) { /* changed anywhere it is read to its end, or refused */
+        bytes.bytes[at] ^= (char)0x81;
+        int rc = pst_config_decode(bytes.bytes, bytes.count, &arena, &again);
+        assert_true(rc == PST_OK || rc == PST_EDATA);
+        bytes.bytes[at] ^= (char)0x81;
+    }
+    pst_text_fini(&bytes);
+    pst_text_fini(&twice);
+    pst_arena_fini(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_are_summed_and_put_out_by_the_buckets_that_are_due),
+        cmocka_unit_test(only_buckets_of_the_partition_are_due),
+        cmocka_unit_test(what_fits_nothing_is_refused_without_a_sentence),
+        cmocka_unit_test(an_operators_error_is_told_with_its_sentence),
+        cmocka_unit_test(a_way_out_that_fails_ends_the_callback),
+        cmocka_unit_test(another_plan_than_the_hosts_is_refused),
+        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(pages_beyond_the_budget_lie_outside_sealed_and_come_back),
+        cmocka_unit_test(a_page_that_was_changed_outside_ends_the_worker),
+        cmocka_unit_test(an_older_page_in_its_place_ends_the_worker),
+        cmocka_unit_test(a_state_beyond_what_may_lie_outside_ends_the_worker),
+        cmocka_unit_test(a_configuration_reads_as_it_was_written),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
