@@ -1,6 +1,7 @@
 /* build.c - the instances and channels of a graph, and what a partition that comes later needs of them (lane.c). */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/enclave.h"
 #include "engine/lane.h"
 #include "engine/spill.h"
 
@@ -616,6 +617,7 @@ static void list_drop(struct channel **list, uint32_t *count, const struct chann
 
 void pst_instance_free(struct pst_ctx *ctx)
 {
+    pst_ctx_disclose(ctx);
     if (ctx->opened && ctx->node->op->close != NULL)
         ctx->node->op->close(ctx);
     for (uint32_t o = 0; ctx->outputs != NULL && o < ctx->node->output_count; o++)

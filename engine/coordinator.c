@@ -772,6 +772,15 @@ static int graph_parse(struct pst_node *node, const struct submission *submissio
     if (rc == PST_EGRAPH)
         (void)pst_diagnostics_print(&d, false, why);
     pst_diagnostics_fini(&d);
+    const struct pst_graph_node *inside = rc == PST_OK ? pst_graph_first_inside(record->graph) : NULL;
+    if (inside != NULL) {
+        (void)pst_text_printf(
+            why,
+            "operator `%s`: on a cluster an operator cannot run in an enclave yet: take `enclave` out, "
+            "or run the graph by `penstock run`",
+            inside->id);
+        rc = PST_EGRAPH;
+    }
     return rc;
 }
 

@@ -62,7 +62,14 @@ struct pst_operator_view { /* borrowed from the graph */
     pst_role role;
     uint32_t partition_count, bucket_count;
     const char *file; /* of a source or sink; NULL: none */
+    bool enclave;
+    uint64_t epc_bytes; /* of each of its enclaves; 0: it has none */
 };
+/* Before it runs: an operator runs in enclaves though the graph does not say so; "all": each that can. PST_ENOENT: there is none of
+ * that id, or none that can. PST_EGRAPH: it cannot, *ret_why is the end of a sentence. */
+int pst_graph_enclave(struct pst_graph *graph, const char *id, const char **ret_why);
+bool pst_epc_fits(uint64_t bytes);                           /* it is a size that an EPC can have */
+void pst_graph_epc(struct pst_graph *graph, uint64_t bytes); /* of every enclave, instead of what the graph says */
 void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct pst_operator_view *ret_view);
 
 /* ---- checkpoints ---- */
@@ -192,6 +199,14 @@ struct pst_paging_report {                           /* of one operator, all its
     uint64_t bytes_needed;   /* of pages touched in one callback, the same */
     uint64_t waits, wait_ns; /* for pages that were not in memory yet */
 };
+struct pst_enclave_run_report { /* of one operator, all its workers */
+    char *operator_id;
+    const char *backend;
+    uint32_t workers, facts, guards; /* pst_enclave_fact, pst_enclave_guard: of all of them */
+    uint8_t measurement[32];
+    uint64_t epc_bytes, epc_used_max;              /* of one */
+    uint64_t page_ins, page_outs, page_outs_clean; /* to memory outside and back */
+};
 enum { PST_BAD_LINES_KEPT = 10 };
 struct pst_run_report {
     uint64_t rows, rows_late, lines_malformed, input_bytes; /* rows: well-formed, late ones included */
@@ -206,6 +221,8 @@ struct pst_run_report {
     uint64_t state_budget_least; /* that this run would have done with */
     struct pst_paging_report *paging;
     uint32_t paging_count; /* 0: there was no budget */
+    struct pst_enclave_run_report *enclaves;
+    uint32_t enclave_count;
     uint32_t worker_count;
     uint32_t output_count;
     char **outputs; /* the names of the files written, as they stand now; freed by pst_run_report_fini() */

@@ -2,7 +2,7 @@
  *
  * A worker looks at the clock once for a step and once for each instance that did something in it; an instance that did nothing costs
  * two comparisons. What it took is part of the next one that did something: some nanoseconds. */
-#include "engine/runtime.h"
+#include "engine/enclave.h"
 
 static uint64_t look(_Atomic uint64_t const *figure) { return atomic_load_explicit(figure, memory_order_relaxed); }
 
@@ -33,7 +33,7 @@ void pst_gauge_step(struct pst_ctx *ctx, bool any, uint64_t *then_ns)
     if (any) {
         pst_count(&gauge->busy_ns, now_ns - *then_ns);
         set(&gauge->held_bytes, ctx->held_bytes);
-        set(&gauge->state_bytes, ctx->state != NULL ? pst_state_bytes(ctx->state) : 0);
+        set(&gauge->state_bytes, ctx->state != NULL ? pst_state_bytes(ctx->state) : pst_ctx_enclave_bytes(ctx));
         atomic_store_explicit(&gauge->watermark, watermark_of(ctx), memory_order_relaxed);
     }
     if (ctx->held_up)

@@ -1,6 +1,8 @@
 /* graph.c - the way from a file to a planned graph, stage by stage, and the calls that look at a finished one. */
 #include "engine/graph_build.h"
 
+#include "enclave_shim/enclave_shim.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -134,6 +136,9 @@ static void node_type(struct pst_build *b, struct pst_build_node *node)
                         "operator type `%s` %s", type, fault);
     else
         node->op = op;
+    for (uint32_t i = 0; i < b->plugins.count; i++)
+        for (const struct pst_operator *const *one = b->plugins.lists[i]; *one != NULL; one++)
+            node->plugin |= *one == op;
 }
 
 /* What is wrong with keys, partitions and buckets keeps nobody from planning: plan() sees none of them, and may have more
@@ -226,6 +231,19 @@ static void node_autoscale(struct pst_build *b, struct pst_build_node *node)
                         rule->max);
 }
 
+static void node_enclave(struct pst_build *b, struct pst_build_node *node)
+{
+    const char *text = node->enclave_value != NULL ? pst_build_text(b, node->enclave_value, "`enclave`") : NULL;
+    node->enclave = text != NULL && strcmp(text, "true") == 0;
+    if (text != NULL && !node->enclave && strcmp(text, "false") != 0)
+        pst_build_error(b, &node->enclave_value->place, NULL, "`enclave` can be true or false, not `%s`",
+                        pst_build_shown(b, text));
+    text = node->epc_value != NULL ? pst_build_text(b, node->epc_value, "`epc`") : NULL;
+    if (text != NULL && (pst_parse_bytes(text, &node->epc_bytes) != PST_OK || !pst_epc_fits(node->epc_bytes)))
+        pst_build_error(b, &node->epc_value->place, "93.5MiB is what SGX 1 had to offer",
+                        "`epc` must be a size of 1MiB at least, not `%s`", pst_build_shown(b, text));
+}
+
 /* An operator without a key may say `partitions: 1`, so that a graph can say it of all. */
 static void node_unkeyed(struct pst_build *b, struct pst_build_node *node)
 {
@@ -296,6 +314,8 @@ static void node_take(struct pst_build *b, struct pst_build_node *node, const st
         {"partitions", false, &node->partitions_value},
         {"buckets", false, &node->buckets_value},
         {"autoscale", false, &node->autoscale_value},
+        {"enclave", false, &node->enclave_value},
+        {"epc", false, &node->epc_value},
         {"params", false, &node->params_value},
     };
     node->map = map;
@@ -318,6 +338,7 @@ static void node_take(struct pst_build *b, struct pst_build_node *node, const st
     if (node->op == NULL)
         return;
     node_division(b, node);
+    node_enclave(b, node);
     node->broken |= !pst_build_params(b, node);
 }
 
@@ -519,7 +540,64 @@ void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct ps
         .partition_count = node->partition_count,
         .bucket_count = node->bucket_count,
         .file = node->file,
+        .enclave = node->enclave,
+        .epc_bytes = !node->enclave         ? 0
+                     : node->epc_bytes != 0 ? node->epc_bytes
+                                            : PST_EPC_BYTES_STANDARD,
     };
+}
+
+/* ---- enclaves ---- */
+bool pst_epc_fits(uint64_t bytes) { return bytes >= PST_EPC_BYTES_MIN && bytes <= PST_EPC_BYTES_MAX; }
+
+const struct pst_graph_node *pst_graph_first_inside(const struct pst_graph *graph)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        if (graph->nodes[n].enclave)
+            return &graph->nodes[n];
+    return NULL;
+}
+
+const char *pst_enclave_fault(const struct pst_graph_node *node)
+{
+    switch (node->op->role) {
+    case PST_ROLE_SOURCE:
+        return "it is a source, and reads a file";
+    case PST_ROLE_SINK:
+        return "it is a sink, and writes a file";
+    case PST_ROLE_STATELESS:
+        return "it has no state, and runs where the operator before it puts its rows out";
+    case PST_ROLE_PLAIN:
+        break;
+    }
+    if (node->plugin)
+        return "its type comes from a shared object, and a worker has those alone that come with penstock";
+    return node->order != PST_ORDER_EPOCH ? "it takes its rows in total order" : NULL;
+}
+
+int pst_graph_enclave(struct pst_graph *graph, const char *id, const char **ret_why)
+{
+    bool all = strcmp(id, "all") == 0, any = false;
+    *ret_why = NULL;
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        struct pst_graph_node *node = &graph->nodes[n];
+        if (!all && strcmp(node->id, id) != 0)
+            continue;
+        const char *fault = pst_enclave_fault(node);
+        if (fault != NULL && !all) {
+            *ret_why = fault;
+            return PST_EGRAPH;
+        }
+        node->enclave |= fault == NULL;
+        any |= fault == NULL;
+    }
+    return any ? PST_OK : PST_ENOENT;
+}
+
+void pst_graph_epc(struct pst_graph *graph, uint64_t bytes)
+{
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        graph->nodes[n].epc_bytes = bytes;
 }
 
 void pst_graph_field_origin(const struct pst_graph *graph, uint32_t *node, uint32_t *output, uint32_t *field)

@@ -60,15 +60,19 @@ struct pst_graph_node {
     uint32_t line; /* of its `id:` in the graph file */
     uint32_t partition_count, bucket_count;
     struct pst_autoscale autoscale;
+    bool enclave;       /* it runs in enclaves, one for each partition */
+    uint64_t epc_bytes; /* of each of them; 0: the standard */
+    bool plugin;        /* its type comes from a shared object */
     uint32_t key_count; /* fields of the key; 0: no key */
     const pst_type *key_types;
     uint32_t key_bytes; /* packed one after the other, 1..PST_KEY_BYTES_MAX; 0: no key */
     pst_order order;
-    int64_t epoch;                      /* 1 or more */
-    const void *user;                   /* what plan_set_user() got */
-    const char *params;                 /* "name=value;...", as they are after --set; standard ones too */
-    const char *file;                   /* the parameter `file` of a source or sink; NULL: it has none */
-    uint32_t input_count, output_count; /* the operator's */
+    int64_t epoch;                        /* 1 or more */
+    const void *user;                     /* what plan_set_user() got */
+    const char *params;                   /* "name=value;...", as they are after --set; standard ones too */
+    const struct pst_build_param *values; /* the same, typed: graph_build.h; op->param_count of them */
+    const char *file;                     /* the parameter `file` of a source or sink; NULL: it has none */
+    uint32_t input_count, output_count;   /* the operator's */
     struct pst_graph_input *inputs;
     struct pst_graph_output *outputs;
     uint32_t host; /* stateless: the nearest node before it that is not; others: their own index */
@@ -88,6 +92,11 @@ struct pst_graph {
 /* Where a field comes from: walks back through stateless nodes to the node, output and field that a plain one or the
  * source has filled. In and out by the same pointers. */
 void pst_graph_field_origin(const struct pst_graph *graph, uint32_t *node, uint32_t *output, uint32_t *field);
+
+/* The first operator that runs in enclaves, or NULL. */
+const struct pst_graph_node *pst_graph_first_inside(const struct pst_graph *graph);
+/* Why an operator cannot run in an enclave, as the end of a sentence; NULL: it can. */
+const char *pst_enclave_fault(const struct pst_graph_node *node);
 
 /* Sets the plan_* entries of a host table; leaves the others. */
 void pst_plan_host_fill(struct pst_host *host);

@@ -409,6 +409,10 @@ static bool made_init(struct pst_plan *plan)
     made->partition_count = node->partition_count;
     made->bucket_count = node->bucket_count;
     made->autoscale = node->autoscale;
+    made->enclave = node->enclave;
+    made->epc_bytes = node->epc_bytes;
+    made->plugin = node->plugin;
+    made->values = node->params;
     made->order = PST_ORDER_EPOCH;
     made->epoch = 1;
     made->input_count = op->input_count;
@@ -526,6 +530,10 @@ static void node_plan(struct pst_build *b, struct pst_build_node *node)
     node->planned = rc == PST_OK && !plan.failed && key_fine;
     if (!node->planned)
         return;
+    const char *fault = node->enclave ? pst_enclave_fault(plan.made) : NULL;
+    if (fault != NULL)
+        pst_build_error(b, &node->enclave_value->place, "take it out",
+                        "operator `%s` (%s) cannot run in an enclave: %s", node->id, node->op->name, fault);
     used_keep(&plan);
     made_file(&plan);
     made_params(&plan);

@@ -9,6 +9,7 @@
  * Sinks (PST_ORDER_ANY) take all rows below the watermark at once. Total order takes them merged by (time, producer, number),
  * one call for each time. */
 #include "engine/checkpoint.h"
+#include "engine/enclave.h"
 #include "engine/lane.h"
 #include "engine/spill.h"
 
@@ -88,13 +89,16 @@ static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const str
                             .time = frame->time + from,
                             .hash = edge->keyed ? frame->hash + from : NULL,
                             .bucket = edge->keyed ? frame->bucket + from : NULL};
-    mark(ctx, edge, &rows);
+    if (ctx->enclave == NULL)
+        mark(ctx, edge, &rows);
     if (ctx->sums != NULL)
         pst_sums_in(ctx->sums, edge, &rows);
     ctx->had_rows = true;
     pst_count(&ctx->gauge.rows_in, n);
     if (ctx->sink != NULL)
         ctx->sink->rows += n;
+    if (ctx->enclave != NULL)
+        return pst_ctx_enclave_frame(ctx, &rows);
     pst_paging_begins(ctx, rows.time[0]);
     int rc = ctx->node->op->on_frame(ctx, &rows);
     int ended = pst_paging_ends(ctx, PST_OK); /* why it could not go on, where that is the reason */
@@ -279,9 +283,13 @@ static bool has_left(const struct pst_ctx *ctx)
 
 static int call_on_time(struct pst_ctx *ctx, int64_t t)
 {
-    find_due(ctx, t);
     ctx->had_rows = false;
     ctx->emit_time = t - 1;
+    if (ctx->enclave != NULL) {
+        int rc = pst_ctx_enclave_time(ctx, t);
+        return rc == PST_OK ? pst_batches_flush(ctx) : rc;
+    }
+    find_due(ctx, t);
     pst_paging_begins(ctx, t);
     uint64_t begun_ns = pst_lane_waits(ctx) ? now_ns(ctx->run) : 0;
     int rc = ctx->node->op->on_time != NULL && !has_left(ctx) ? ctx->node->op->on_time(ctx, t) : PST_OK;
@@ -295,9 +303,13 @@ static int call_on_time(struct pst_ctx *ctx, int64_t t)
 
 static int call_on_end(struct pst_ctx *ctx, int64_t t, int64_t end)
 {
+    ctx->emit_time = end - 1;
+    if (ctx->enclave != NULL) {
+        int rc = pst_ctx_enclave_end(ctx, t);
+        return rc == PST_OK ? pst_batches_flush(ctx) : rc;
+    }
     memcpy(ctx->due, ctx->buckets, ctx->owned_count * sizeof *ctx->due);
     ctx->due_count = ctx->owned_count;
-    ctx->emit_time = end - 1;
     pst_paging_begins(ctx, t);
     int rc = ctx->node->op->on_end != NULL && !has_left(ctx) ? ctx->node->op->on_end(ctx, t) : PST_OK;
     rc = pst_paging_ends(ctx, rc);

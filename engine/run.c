@@ -1,6 +1,7 @@
 /* run.c - opens, steps and ends a graph whose instances and channels build.c has made, and says how it ended. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/enclave.h"
 #include "engine/feed.h"
 #include "engine/lane.h"
 #include "engine/link.h"
@@ -317,6 +318,12 @@ static int instances_open(struct run *run)
 {
     for (uint32_t i = 0; i < run->instance_count; i++) {
         struct pst_ctx *ctx = run->instances[i];
+        if (ctx->node->enclave) {
+            int rc = pst_ctx_enclose(ctx);
+            if (rc != PST_OK)
+                return rc;
+            continue;
+        }
         int rc = ctx->node->op->open != NULL ? ctx->node->op->open(ctx) : PST_OK;
         if (rc != PST_OK)
             return pst_ctx_failed(ctx, rc, "open");
@@ -356,6 +363,8 @@ static int build(struct run *run)
     const char *file = run->graph->nodes[run->graph->source].file;
     const char *input = run->options.fed ? "" : run->options.input != NULL ? run->options.input : file;
     int rc = pst_checkpoint_init(run);
+    if (rc == PST_OK)
+        rc = pst_enclaves_check(run);
     atomic_init(&run->input_end, INT64_MIN);
     if (rc == PST_OK && pst_reads(run))
         rc = pst_input_init(&run->input, run, input);
@@ -427,8 +436,11 @@ static void report_end(struct run *run, int outcome)
     for (uint32_t i = 0; i < run->instance_count; i++)
         if (run->instances[i]->state != NULL)
             report->state_bytes_max += pst_state_bytes_max_seen(run->instances[i]->state);
+        else
+            report->state_bytes_max += pst_ctx_enclave_bytes(run->instances[i]);
     report->outputs = pst_calloc(run->sink_count + 1, sizeof *report->outputs);
-    if (report->outputs == NULL || pst_paging_report(run, report) != PST_OK)
+    if (report->outputs == NULL || pst_paging_report(run, report) != PST_OK ||
+        pst_enclaves_report(run, report) != PST_OK)
         pst_run_fail(run, PST_ENOMEM, "no memory for the report");
     for (uint32_t i = 0; i < run->sink_count; i++)
         pst_sink_close(run, run->sinks[i], run->error != PST_OK ? run->error : outcome);
@@ -458,6 +470,9 @@ void pst_run_report_fini(struct pst_run_report *report)
     for (uint32_t i = 0; i < report->paging_count; i++)
         pst_free(report->paging[i].operator_id);
     pst_free(report->paging);
+    for (uint32_t i = 0; i < report->enclave_count; i++)
+        pst_free(report->enclaves[i].operator_id);
+    pst_free(report->enclaves);
     pst_free(report->error);
     *report = (struct pst_run_report){0};
 }

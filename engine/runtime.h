@@ -201,9 +201,10 @@ struct pst_ctx {
     void *user;
     struct pst_arena arena, user_arena; /* user_arena: what the operator has allocated */
     struct pst_state *state;
-    bool borrows;        /* the state is that of the partition that this lane will be a part of */
-    bool retired;        /* it is no more: but for this struct all of it is freed */
-    struct spill *spill; /* where its pages lie outside; NULL: no budget */
+    bool borrows;                /* the state is that of the partition that this lane will be a part of */
+    bool retired;                /* it is no more: but for this struct all of it is freed */
+    struct spill *spill;         /* where its pages lie outside; NULL: no budget */
+    struct pst_enclave *enclave; /* its operator and state are there (enclave.h); NULL: they are here */
     struct output *outputs;
     bool opened;
     char sentence[240]; /* what pst_fail() said */

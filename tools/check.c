@@ -17,7 +17,8 @@ static void operators_json(struct pst_text *json, const struct pst_graph *graph)
         pst_text_printf(json, ",\"role\":\"%s\",\"partitions\":%u,\"buckets\":%u,\"file\":", pst_role_name(view.role),
                         view.partition_count, view.bucket_count);
         pst_text_json(json, view.file);
-        pst_text_printf(json, "}");
+        pst_text_printf(json, ",\"enclave\":%s,\"epc_bytes\":%llu}", view.enclave ? "true" : "false",
+                        (unsigned long long)view.epc_bytes);
     }
     pst_text_printf(json, "]");
 }
@@ -75,6 +76,12 @@ static int text_show(const struct pst_call *call, const struct pst_graph *graph)
                     count == 1 ? "" : "s", source_count, source_count == 1 ? "" : "s", sink_count,
                     sink_count == 1 ? "" : "s");
     table_print(&text, graph);
+    for (uint32_t i = 0; i < count; i++) {
+        pst_graph_operator(graph, i, &view);
+        if (view.enclave)
+            pst_text_printf(&text, "  %s runs in enclaves with an EPC of %llu KiB each\n", view.id,
+                            (unsigned long long)view.epc_bytes / 1024);
+    }
     return pst_text_show(call, &text);
 }
 

@@ -1,4 +1,5 @@
 /* tools/report.c - what `penstock run` tells at its end: a summary for people, an object for programs. */
+#include "enclave_shim/enclave_shim.h"
 #include "tools/inside.h"
 
 #include <sys/resource.h>
@@ -116,6 +117,49 @@ static void paging_print(struct pst_text *text, const struct pst_run_report *rep
                         (unsigned long long)(report->state_budget_least / 1024));
 }
 
+/* What protects and what does not, for whoever reads it at a terminal. */
+static void protection_print(struct pst_text *text, const struct pst_enclave_run_report *enclave)
+{
+    bool first = true;
+    if ((enclave->guards & PST_GUARD_USERS) != 0)
+        pst_text_printf(text, "protects from other processes and users, and from root without CAP_SYS_PTRACE and "
+                              "CAP_SYS_ADMIN");
+    else
+        pst_text_printf(text, "protects from nobody for certain");
+    for (uint32_t bit = 0; pst_enclave_fact_word(bit) != NULL; bit++) {
+        if ((enclave->facts >> bit & 1) != 0)
+            continue;
+        pst_text_printf(text, "%s%s", first ? ", without " : ", ", pst_enclave_fact_word(bit));
+        first = false;
+    }
+}
+
+static void enclaves_print(struct pst_text *text, const struct pst_run_report *report)
+{
+    for (uint32_t i = 0; i < report->enclave_count; i++) {
+        const struct pst_enclave_run_report *enclave = &report->enclaves[i];
+        pst_text_printf(text, "  %s   %s: %u worker%s (%s), an EPC of ", i == 0 ? "enclaves" : "        ",
+                        enclave->operator_id, enclave->workers, enclave->workers == 1 ? "" : "s", enclave->backend);
+        pst_bytes_print(text, enclave->epc_bytes);
+        pst_text_printf(text, " each, ");
+        pst_bytes_print(text, enclave->epc_used_max);
+        pst_text_printf(text, " used at most; ");
+        pst_count_print(text, enclave->page_ins);
+        pst_text_printf(text, " pages fetched, ");
+        pst_count_print(text, enclave->page_outs);
+        pst_text_printf(text, " sealed\n             ");
+        protection_print(text, enclave);
+        pst_text_printf(text, "\n             measured ");
+        for (size_t k = 0; k < sizeof enclave->measurement; k++)
+            pst_text_printf(text, "%02x", enclave->measurement[k]);
+        pst_text_printf(text, "\n");
+    }
+    if (report->enclave_count != 0)
+        pst_text_printf(text,
+                        "             not from root with these, nor from who runs the machine: no hardware vouches for "
+                        "them.\n             Before and behind them rows are in the clear in this process.\n");
+}
+
 void pst_outcome_note(const struct pst_outcome *outcome)
 {
     const struct pst_run_report *report = outcome->report;
@@ -125,6 +169,7 @@ void pst_outcome_note(const struct pst_outcome *outcome)
     rows_print(&text, report);
     effort_print(&text, report);
     paging_print(&text, report, outcome->error == NULL);
+    enclaves_print(&text, report);
     pst_checkpoint_print(&text, &report->checkpoint);
     for (uint32_t i = 0; i < report->output_count; i++)
         pst_text_printf(&text, "  %s    %s\n", i == 0 ? "outputs" : "       ", report->outputs[i]);
@@ -191,6 +236,38 @@ static void paging_json(struct pst_text *json, const struct pst_run_report *repo
     pst_text_printf(json, "],");
 }
 
+static void enclaves_json(struct pst_text *json, const struct pst_run_report *report)
+{
+    pst_text_printf(json, "\"enclaves\":[");
+    for (uint32_t i = 0; i < report->enclave_count; i++) {
+        const struct pst_enclave_run_report *enclave = &report->enclaves[i];
+        pst_text_printf(json, "%s{\"operator\":", i == 0 ? "" : ",");
+        pst_text_json(json, enclave->operator_id);
+        pst_text_printf(json, ",\"backend\":");
+        pst_text_json(json, enclave->backend);
+        pst_text_printf(json,
+                        ",\"workers\":%u,\"epc_bytes\":%llu,\"epc_used_max\":%llu,\"misses\":%llu,"
+                        "\"evictions_sealed\":%llu,\"evictions_clean\":%llu,\"measurement\":\"",
+                        enclave->workers, (unsigned long long)enclave->epc_bytes,
+                        (unsigned long long)enclave->epc_used_max, (unsigned long long)enclave->page_ins,
+                        (unsigned long long)enclave->page_outs, (unsigned long long)enclave->page_outs_clean);
+        for (size_t k = 0; k < sizeof enclave->measurement; k++)
+            pst_text_printf(json, "%02x", enclave->measurement[k]);
+        pst_text_printf(json, "\",\"facts\":[");
+        for (uint32_t bit = 0, count = 0; pst_enclave_fact_word(bit) != NULL; bit++)
+            if ((enclave->facts >> bit & 1) != 0)
+                pst_text_printf(json, "%s\"%s\"", count++ == 0 ? "" : ",", pst_enclave_fact_word(bit));
+        pst_text_printf(json,
+                        "],\"protects_from_users\":%s,\"protects_from_root\":%s,\"protects_from_hypervisor\":%s,"
+                        "\"hardware_attested\":%s}",
+                        (enclave->guards & PST_GUARD_USERS) != 0 ? "true" : "false",
+                        (enclave->guards & PST_GUARD_ROOT) != 0 ? "true" : "false",
+                        (enclave->guards & PST_GUARD_HYPERVISOR) != 0 ? "true" : "false",
+                        (enclave->guards & PST_GUARD_HARDWARE) != 0 ? "true" : "false");
+    }
+    pst_text_printf(json, "],");
+}
+
 int pst_outcome_json(const struct pst_outcome *outcome)
 {
     const struct pst_run_report *report = outcome->report;
@@ -209,6 +286,7 @@ int pst_outcome_json(const struct pst_outcome *outcome)
     pst_checkpoint_json(&json, &report->checkpoint);
     pst_text_printf(&json, ",");
     paging_json(&json, report);
+    enclaves_json(&json, report);
     pst_text_printf(&json, "\"workers\":%u,\"input_bytes\":%llu,\"rows_out\":%llu,", report->worker_count,
                     (unsigned long long)report->input_bytes, (unsigned long long)report->rows_out);
     outputs_json(&json, report);

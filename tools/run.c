@@ -130,6 +130,35 @@ static int graph_run(const struct pst_call *call, const struct pst_loaded *loade
     return shown;
 }
 
+/* What the command line says of enclaves, over what the graph says. PST_EXIT_OK, or it has complained. */
+static int enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
+{
+    const char *size = pst_call_flag(call, "epc"), *why;
+    uint64_t bytes = 0;
+    if (size != NULL && (pst_parse_bytes(size, &bytes) != PST_OK || !pst_epc_fits(bytes))) {
+        pst_complain(call, PST_EXIT_USAGE, "--epc `%s`: a size of 1MiB at least is wanted, as 93.5MiB", size);
+        return PST_EXIT_USAGE;
+    }
+    if (size != NULL)
+        pst_graph_epc(graph, bytes);
+    for (uint32_t i = 0; i < call->flag_count; i++) {
+        if (strcmp(call->flags[i].flag->name, "enclave") != 0)
+            continue;
+        const char *id = call->flags[i].value;
+        int rc = pst_graph_enclave(graph, id, &why);
+        if (rc == PST_OK)
+            continue;
+        if (rc == PST_EGRAPH)
+            pst_complain(call, PST_EXIT_CONFIG, "--enclave `%s`: it cannot run in an enclave: %s", id, why);
+        else if (strcmp(id, "all") == 0)
+            pst_complain(call, PST_EXIT_CONFIG, "--enclave all: no operator of this graph can run in an enclave");
+        else
+            pst_complain(call, PST_EXIT_CONFIG, "--enclave `%s`: the graph has no operator of this id", id);
+        return PST_EXIT_CONFIG;
+    }
+    return PST_EXIT_OK;
+}
+
 static int run_run(const struct pst_call *call)
 {
     struct pst_run_options options = {0};
@@ -141,10 +170,13 @@ static int run_run(const struct pst_call *call)
         struct pst_loaded loaded;
         options.checkpoint = checkpoint.options;
         exit_code = pst_loaded_init(&loaded, call);
-        if (exit_code == PST_EXIT_OK)
-            exit_code = graph_run(call, &loaded, &options);
-        else
+        if (exit_code == PST_EXIT_OK) {
+            exit_code = enclaves_apply(call, loaded.graph);
+            if (exit_code == PST_EXIT_OK)
+                exit_code = graph_run(call, &loaded, &options);
+        } else {
             exit_code = outcome_show(call, &loaded, &(struct pst_run_report){0}, exit_code, loaded.error.bytes);
+        }
         pst_loaded_fini(&loaded);
     }
     pst_run_checkpoint_fini(&checkpoint);
@@ -173,6 +205,9 @@ static const struct pst_flag run_flags[] = {
     {"evict", 0, "POLICY", false, "Which pages leave: event-time (unless said), lru, clock, random.", NULL},
     {"spill", 0, "DIR", false, "Put that file into DIR and not into the output folder; it has no name.", "dir"},
     {"no-prefetch", 0, NULL, false, "Fetch pages when they are wanted, and not before.", NULL},
+    {"enclave", 0, "OPERATOR", true,
+     "Run OPERATOR in enclaves, one for each partition; `all`: every operator that can.", NULL},
+    {"epc", 0, "SIZE", false, "Memory of each enclave, locked; 93.5MiB unless said.", NULL},
     {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
     {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
     {"block-bytes", 0, "SIZE", false, "For tests and tuning: read the input in blocks of SIZE, as 64KiB.", NULL},
@@ -199,7 +234,8 @@ const struct pst_verb pst_verb_run = {
                 "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"
                 "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json\n"
                 "penstock run debs14/load.yaml -i meters.csv -o results --checkpoint points --key meters.key --resume\n"
-                "penstock run debs14/outliers.yaml -i meters.csv -o results --state-budget 64MiB",
+                "penstock run debs14/outliers.yaml -i meters.csv -o results --state-budget 64MiB\n"
+                "penstock run debs14/load.yaml -i meters.csv -o results --enclave all --epc 32MiB",
     .flags = run_flags,
     .run = run_run,
 };
