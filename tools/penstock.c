@@ -10,12 +10,11 @@
 #include <unistd.h>
 
 const struct pst_verb *const pst_verbs[] = {
-    &pst_verb_run,        &pst_verb_check,   &pst_verb_gen,       &pst_verb_key,
-    &pst_verb_checkpoint, &pst_verb_node,    &pst_verb_tls,       &pst_verb_attest,
-    &pst_verb_submit,     &pst_verb_ls,      &pst_verb_status,    &pst_verb_scale,
-    &pst_verb_move,       &pst_verb_drain,   &pst_verb_rebalance, &pst_verb_migration,
-    &pst_verb_top,        &pst_verb_results, &pst_verb_cancel,    &pst_verb_stop,
-    &pst_verb_replay,     &pst_verb_version, &pst_verb_help,      NULL,
+    &pst_verb_run,       &pst_verb_check,  &pst_verb_gen,     &pst_verb_key,    &pst_verb_checkpoint,
+    &pst_verb_node,      &pst_verb_tls,    &pst_verb_attest,  &pst_verb_submit, &pst_verb_ls,
+    &pst_verb_status,    &pst_verb_scale,  &pst_verb_move,    &pst_verb_drain,  &pst_verb_rebalance,
+    &pst_verb_migration, &pst_verb_top,    &pst_verb_results, &pst_verb_cancel, &pst_verb_stop,
+    &pst_verb_replay,    &pst_verb_doctor, &pst_verb_version, &pst_verb_help,   NULL,
 };
 
 static const struct pst_operator *const *const registry_lists[] = {pst_builtin_operators, pst_debs14_operators};

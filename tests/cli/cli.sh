@@ -7,7 +7,7 @@ LOAD=$ROOT/debs14/load.yaml
 
 # ---- verbs ----
 spec "without a verb the verbs are named" 2
-err 'penstock: error: a verb is missing: run, check, gen, key, checkpoint, node, tls, attest, submit, ls, status, scale, move, drain, rebalance, migration, top, results, cancel, stop, replay, version or help'
+err 'penstock: error: a verb is missing: run, check, gen, key, checkpoint, node, tls, attest, submit, ls, status, scale, move, drain, rebalance, migration, top, results, cancel, stop, replay, doctor, version or help'
 no_out
 spec "a verb that is mistyped is proposed" 2 chekc
 err 'unknown verb `chekc`: did you mean `check`\?'
@@ -105,14 +105,14 @@ json 'd["version"].count(".") == 2 and d["compiler"]'
 
 # ---- help ----
 spec "help lists the verbs" 0 help
-for verb in run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel version help; do out "^  $verb "; done
+for verb in run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel doctor version help; do out "^  $verb "; done
 no_err
 cp .out overview
 spec "penstock --help is penstock help" 0 --help
 expect "the text of penstock help" cmp -s .out overview
 spec "penstock -h is penstock help" 0 -h
 expect "the text of penstock help" cmp -s .out overview
-for verb in run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel version help; do
+for verb in run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel doctor version help; do
     spec "help of $verb" 0 help "$verb"
     for part in Usage Examples Flags 'Exit codes'; do out "^$part:"; done
     out "^  penstock $verb"
@@ -192,7 +192,7 @@ completes() { # completes "wanted" WORDS...
     no_err
 }
 completes 'run' penstock ru
-completes 'run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel stop replay version help --help --version' penstock ''
+completes 'run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel stop replay doctor version help --help --version' penstock ''
 completes '--input' penstock run g.yaml --in
 completes '--workers' penstock run --wo
 completes 'auto always never' penstock run --color ''
