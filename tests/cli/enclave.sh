@@ -1,0 +1,152 @@
+#!/bin/bash
+# enclave.sh - operators in enclaves as their users meet them: the bytes of a run without any, for many numbers of partitions and
+# workers; an EPC that state does not fit; what is refused, and what is said; a worker that is killed.
+# shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+load=$ROOT/debs14/load.yaml outliers=$ROOT/debs14/outliers.yaml
+"$P" gen --houses 8 --plugs 300 --duration 30m --seed 3 --late 200 --malformed 100 --quiet --output meters.csv
+"$P" run "$load" -i meters.csv -o wanted --set every=60 --quiet
+"$P" run "$outliers" -i meters.csv -o wanted --set windows=60,300 --quiet
+
+if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
+    echo "not run: this build has no penstock-enclave"
+    exit 0
+fi
+
+same() {
+    local file
+    for file in "$@"; do expect "the bytes of a run without enclaves in $file" cmp -s "wanted/$file" "results/$file"; done
+}
+
+# ---- the same bytes ----
+spec "one operator of Query 1 inside" 0 run "$load" -i meters.csv -o results --set every=60 --enclave plug_load
+same load_plug.csv load_house.csv
+err 'enclaves   plug_load: 2 workers \(process\)'
+err 'Before and behind them rows are in the clear in this process'
+for word in 1,1 1,3 2,2 2,5 4,16; do
+    set -- --workers "${word%,*}" --set partitions="${word#*,}" --enclave all --epc 8MiB
+    rm -rf results
+    spec "Query 1 inside, workers and partitions $word" 0 run "$load" -i meters.csv -o results --set every=60 "$@"
+    same load_plug.csv load_house.csv
+    spec "Query 2 inside, workers and partitions $word" 0 run "$outliers" -i meters.csv -o results --set windows=60,300 "$@"
+    same outliers.csv
+done
+spec "in the smallest frames" 0 run "$load" -i meters.csv -o results --set every=60 --enclave all --epc 8MiB --frame-rows 3 --channel-frames 1
+same load_plug.csv load_house.csv
+
+# ---- the graph says so ----
+sed 's/^  - id: plug_load/&\n    enclave: true\n    epc: 8.5MiB/' "$load" >inside.yaml
+spec "check names what runs in enclaves" 0 check inside.yaml
+out 'plug_load runs in enclaves with an EPC of 8704 KiB each'
+spec "and as an object" 0 check inside.yaml --json
+json '[o["epc_bytes"] for o in d["operators"] if o["enclave"]] == [8912896]'
+rm -rf results
+spec "a graph with enclaves runs by itself" 0 run inside.yaml -i meters.csv -o results --set every=60 --json
+json '[e["operator"] for e in d["enclaves"]] == ["plug_load"] and d["enclaves"][0]["epc_bytes"] == 8912896'
+json 'not d["enclaves"][0]["hardware_attested"] and not d["enclaves"][0]["protects_from_root"] and len(d["enclaves"][0]["measurement"]) == 64'
+json '"seccomp" in d["enclaves"][0]["facts"] and d["enclaves"][0]["epc_used_max"] <= 8912896'
+same load_plug.csv
+measured=$(python3 -c 'import json; print(json.load(open(".out"))["enclaves"][0]["measurement"])')
+spec "a measurement does not depend on partitions and workers" 0 run inside.yaml -i meters.csv -o results --set every=60 --set partitions=5 -w 1 --json
+json 'd["enclaves"][0]["measurement"] == "'"$measured"'" and d["enclaves"][0]["workers"] == 5'
+spec "and does depend on what changes results" 0 run inside.yaml -i meters.csv -o results --set every=120 --json
+json 'd["enclaves"][0]["measurement"] != "'"$measured"'"'
+spec "a run without enclaves has none in its object" 0 run "$load" -i meters.csv -o results --set every=60 --json
+json 'd["enclaves"] == []'
+
+# ---- state that an EPC has no room for ----
+sed 's/buckets: [0-9]*/buckets: 8/' "$outliers" >few.yaml
+"$P" gen --houses 20 --plugs 2000 --duration 10m --seed 3 --quiet --output many.csv
+few=(run few.yaml -i many.csv -o results --set windows=120,300 --set partitions=1)
+rm -rf wanted results
+"$P" run few.yaml -i many.csv -o wanted --set windows=120,300 --set partitions=1 --quiet
+least=1024
+for _ in 1 2 3 4 5 6 7 8; do # another callback may need more; each time the least so far is named
+    more=$("$P" "${few[@]}" --enclave plug_above --epc "${least}KiB" 2>&1 | sed -n 's/.*so far it takes \([0-9]*\) KiB.*/\1/p')
+    [ -n "$more" ] || break
+    least=$more
+done
+rm -rf results
+spec "with the least EPC that was named the bytes are the same" 0 "${few[@]}" --enclave plug_above --epc "${least}KiB" --json
+json 'd["enclaves"][0]["evictions_sealed"] > 0 and d["enclaves"][0]["misses"] > 0'
+same outliers.csv
+spec "an EPC that is too small names one" 78 run "$load" -i meters.csv -o small --enclave all --epc 2MiB
+err 'an EPC of 2048 KiB is too small: so far it takes [0-9]+ KiB at least'
+no_file() { [ ! -e "$1" ]; }
+expect "no output under its final name" no_file small/load_plug.csv
+
+# ---- what is refused ----
+spec "an operator that is not there" 78 run "$load" -i meters.csv -o results --enclave plug
+err 'the graph has no operator of this id'
+spec "a source" 78 run "$load" -i meters.csv -o results --enclave meters
+err 'it is a source, and reads a file'
+spec "a sink" 78 run "$load" -i meters.csv -o results --enclave load_plug
+err 'it is a sink, and writes a file'
+spec "an operator without state" 78 run "$load" -i meters.csv -o results --enclave loads
+err 'it has no state'
+spec "an EPC that is no size" 2 run "$load" -i meters.csv -o results --enclave all --epc much
+spec "an EPC that is none" 2 run "$load" -i meters.csv -o results --enclave all --epc 0.5MiB
+"$P" key init k.key --quiet
+spec "a checkpoint of an enclave" 78 run "$load" -i meters.csv -o results --enclave all --checkpoint points --key k.key
+err 'a checkpoint of an operator in an enclave cannot be made yet'
+
+# ---- memory that may not be locked ----
+limited() { # as without CAP_IPC_LOCK, which root would have
+    local wrap=()
+    [ "$(id -u)" -ne 0 ] || wrap=(setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock)
+    spec_name=$1
+    words=("${@:3}")
+    (ulimit -l 1024 && exec timeout 60 "${wrap[@]}" "$P" "${@:3}") >"$T/.out" 2>"$T/.err"
+    code=$?
+    expect "exit code $2" [ "$code" -eq "$2" ]
+}
+limited "too low a limit is refused with the remedy" 77 run "$load" -i meters.csv -o locked --enclave plug_load
+err 'of memory cannot be locked: this process may lock 1024 KiB. Raise the limit \(`ulimit -l 95744`'
+expect "no output under its final name" no_file locked/load_plug.csv
+limited "doctor says so before" 78 doctor --json
+json 'not d["enclaves_can_run"] and [f["there"] for f in d["findings"] if f["name"] == "memlock"] == ["no"]'
+spec "doctor" 0 doctor
+out '^  seccomp +yes'
+out 'not root with them, and not who runs the machine'
+
+# ---- a worker that is killed ----
+mkfifo feed
+spec_name="a worker that is killed is told"
+words=(run "$load" --input - --enclave plug_load)
+"$P" run "$load" --input - -o killed --enclave plug_load --epc 8MiB --set every=60 -w 1 <feed >.out 2>.err &
+run=$!
+exec 9>feed
+head -n 20000 meters.csv >&9
+worker=''
+until [ -n "$worker" ]; do read -r worker _ <"/proc/$run/task/$run/children"; done
+kill -9 "$worker"
+tail -n +20001 meters.csv >&9 2>/dev/null
+exec 9>&-
+wait "$run"
+code=$?
+expect "exit code 74" [ "$code" -eq 74 ]
+err 'operator plug_load \(plug_load\), partition [0-9]+, in its enclave: its worker has been ended by signal 9'
+expect "what was written is NAME.failed" [ -e killed/load_plug.csv.failed ]
+
+# ---- an engine that is killed ----
+"$P" run "$load" --input - -o killed2 --enclave plug_load --epc 8MiB -w 1 <feed >/dev/null 2>&1 &
+run=$!
+exec 9>feed
+head -n 1000 meters.csv >&9
+worker=''
+until [ -n "$worker" ]; do read -r worker _ <"/proc/$run/task/$run/children"; done
+kill -9 "$run"
+wait "$run" 2>.err
+exec 9>&-
+gone=''
+for _ in $(seq 1000000); do
+    if ! grep -qs '^Name:.penstock-enclav' "/proc/$worker/status"; then
+        gone=yes
+        break
+    fi
+done
+spec_name="workers die with the engine"
+expect "no process $worker" [ -n "$gone" ]
+
+finish
