@@ -143,12 +143,19 @@ extern const struct pst_enclave_backend pst_enclave_process;
 int pst_enclave_start(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
                       struct pst_enclave **ret_enclave, char ret_why[PST_ENCLAVE_WHY_BYTES]);
 void pst_enclave_free(struct pst_enclave *enclave); /* whatever it does at the moment */
-/* on_frame(): returns when the rows are in the ring. on_time(), on_end(): when the worker has answered and its rows are taken.
- * due: timers up to it fire. Errors: the operator's, PST_ETIMEOUT it does not move, PST_EIO it has ended, PST_EREFUSED it wrote
+/* on_frame(): returns when the rows are in the ring. on_time(), on_end(): when the worker has answered and its rows are taken; asked for,
+ * when that is in the ring, and then nothing else is to be sent before answered() says something else than PST_EAGAIN. due: timers
+ * up to it fire. Errors: the operator's, PST_ETIMEOUT it does not move, PST_EIO it has ended, PST_EREFUSED it wrote
  * into the border what it must not, PST_ESTOPPED; nothing can be done with it any more, and pst_enclave_why() says why. */
 int pst_enclave_frame(struct pst_enclave *enclave, const struct pst_rows *rows);
 int pst_enclave_time(struct pst_enclave *enclave, int64_t t, int64_t due);
 int pst_enclave_end(struct pst_enclave *enclave, int64_t t);
+int pst_enclave_ask_time(struct pst_enclave *enclave, int64_t t, int64_t due);
+int pst_enclave_ask_end(struct pst_enclave *enclave, int64_t t);
+int pst_enclave_answered(struct pst_enclave *enclave); /* takes the rows that have come */
+bool pst_enclave_has_news(const struct pst_enclave *enclave);
+/* Waits until there are news, or some time has passed; PST_OK either way. */
+int pst_enclave_wait(struct pst_enclave *enclave, uint32_t timeout_us);
 int64_t pst_enclave_timer_min(const struct pst_enclave *enclave); /* the first timer; INT64_MAX: none */
 uint64_t pst_enclave_state_bytes(const struct pst_enclave *enclave);
 const char *pst_enclave_why(const struct pst_enclave *enclave); /* until it is freed */

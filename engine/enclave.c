@@ -9,6 +9,11 @@
 /* Sealed pages that a worker may put outside: in memory, so bounded by what the machine has rather than by this. */
 #define OUTSIDE_BYTES_MAX (UINT64_C(64) << 30)
 
+enum {
+    TURNS = 50,    /* over all workers that are waited for, before one of them is slept for */
+    WAIT_US = 200, /* and so long at most: another one may answer first, or rows come from elsewhere */
+};
+
 int pst_enclaves_check(struct run *run)
 {
     const struct pst_graph_node *node = pst_graph_first_inside(run->graph);
@@ -107,17 +112,46 @@ int pst_ctx_enclave_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
     return rc == PST_OK ? PST_OK : failed(ctx, rc);
 }
 
+/* Of what has been asked for, in this step or an earlier one. */
+static int answered(struct pst_ctx *ctx, int asked)
+{
+    int rc = asked == PST_OK ? pst_enclave_answered(ctx->enclave) : asked;
+    ctx->enclave_asked = rc == PST_EAGAIN;
+    if (rc != PST_EAGAIN)
+        ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
+    return rc == PST_OK || rc == PST_EAGAIN ? rc : failed(ctx, rc);
+}
+
 int pst_ctx_enclave_time(struct pst_ctx *ctx, int64_t t)
 {
-    int rc = pst_enclave_time(ctx->enclave, t, t < ctx->timer_limit ? t : ctx->timer_limit);
-    ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
-    return rc == PST_OK ? PST_OK : failed(ctx, rc);
+    int64_t due = t < ctx->timer_limit ? t : ctx->timer_limit;
+    return answered(ctx, ctx->enclave_asked ? PST_OK : pst_enclave_ask_time(ctx->enclave, t, due));
 }
 
 int pst_ctx_enclave_end(struct pst_ctx *ctx, int64_t t)
 {
-    int rc = pst_enclave_end(ctx->enclave, t);
-    return rc == PST_OK ? PST_OK : failed(ctx, rc);
+    return answered(ctx, ctx->enclave_asked ? PST_OK : pst_enclave_ask_end(ctx->enclave, t));
+}
+
+bool pst_enclaves_wait(const struct worker *worker)
+{
+    struct pst_ctx *waiting = NULL;
+    for (int turn = 0; turn < TURNS; turn++) {
+        for (uint32_t p = 0; p < worker->partition_count; p++) {
+            struct pst_ctx *ctx = worker->partitions[p];
+            if (!ctx->enclave_asked)
+                continue;
+            if (pst_enclave_has_news(ctx->enclave))
+                return true;
+            waiting = waiting != NULL ? waiting : ctx;
+        }
+        if (waiting == NULL)
+            return false;
+    }
+    int rc = pst_enclave_wait(waiting->enclave, WAIT_US);
+    if (rc != PST_OK)
+        (void)failed(waiting, rc);
+    return true;
 }
 
 uint64_t pst_ctx_enclave_bytes(const struct pst_ctx *ctx)

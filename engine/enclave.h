@@ -16,10 +16,13 @@ int pst_enclaves_check(struct run *run);
 /* Starts the worker of an instance instead of calling its operator's open(). An error has ended the run, and says why. */
 int pst_ctx_enclose(struct pst_ctx *ctx);
 void pst_ctx_disclose(struct pst_ctx *ctx);
-/* The callbacks, for an instance that has a worker. PST_ESTOPPED: the run has been stopped meanwhile. */
+/* The callbacks, for an instance that has a worker. Of time and end PST_EAGAIN: it works on it, and the same call is to be made again.
+ * PST_ESTOPPED: the run has been stopped meanwhile. */
 int pst_ctx_enclave_frame(struct pst_ctx *ctx, const struct pst_rows *rows);
 int pst_ctx_enclave_time(struct pst_ctx *ctx, int64_t t);
 int pst_ctx_enclave_end(struct pst_ctx *ctx, int64_t t);
+/* Where there is nothing else to do: true: there are workers that answers are waited for from, and there may be one now. */
+bool pst_enclaves_wait(const struct worker *worker);
 uint64_t pst_ctx_enclave_bytes(const struct pst_ctx *ctx);
 int pst_enclaves_report(struct run *run, struct pst_run_report *report);
 

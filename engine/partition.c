@@ -283,12 +283,13 @@ static bool has_left(const struct pst_ctx *ctx)
 
 static int call_on_time(struct pst_ctx *ctx, int64_t t)
 {
-    ctx->had_rows = false;
     ctx->emit_time = t - 1;
     if (ctx->enclave != NULL) {
         int rc = pst_ctx_enclave_time(ctx, t);
+        ctx->had_rows &= rc == PST_EAGAIN;
         return rc == PST_OK ? pst_batches_flush(ctx) : rc;
     }
+    ctx->had_rows = false;
     find_due(ctx, t);
     pst_paging_begins(ctx, t);
     uint64_t begun_ns = pst_lane_waits(ctx) ? now_ns(ctx->run) : 0;
@@ -360,6 +361,8 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
         return rc;
     if (ctx->had_rows || timer_due(ctx, end)) {
         rc = call_on_time(ctx, end);
+        if (rc == PST_EAGAIN) /* in its enclave; it goes on from here */
+            return rc;
         *ret_any = true;
     }
     ctx->now = next_epoch(ctx, watermark, epoch);
@@ -542,6 +545,8 @@ static int step_end(struct pst_ctx *ctx, int64_t watermark, enum end end)
         last = last > watermark ? last : watermark;
         rc = call_on_end(ctx, watermark, last);
     }
+    if (rc == PST_EAGAIN)
+        return rc;
     if (ctx->sink != NULL && rc == PST_OK)
         rc = pst_sink_flush(ctx->run, ctx->sink);
     ctx->ended = true;
@@ -620,10 +625,12 @@ bool pst_partition_step(struct pst_ctx *ctx)
     if (rc == PST_OK && pst_is_joined(ctx))
         return true;
     bool blocked = rc == PST_EAGAIN;
-    if (rc == PST_OK && end != END_NOT && !pst_stands(ctx))
+    if (rc == PST_OK && end != END_NOT && !pst_stands(ctx)) {
         rc = step_end(ctx, watermark, end);
-    else if (rc == PST_OK)
+        blocked = rc == PST_EAGAIN;
+    } else if (rc == PST_OK) {
         rc = hold_back(ctx, &any);
+    }
     if (rc != PST_OK && !blocked) {
         pst_run_fail(ctx->run, rc, "%s: %s", ctx->node->id, pst_error_sentence(rc));
         return false;

@@ -265,7 +265,7 @@ pst_step pst_run_step(void *argument, uint32_t index)
     if (!any)
         any = source_step(worker, true, &then_ns);
     any |= wake_named(worker);
-    if (any)
+    if (any || pst_enclaves_wait(worker))
         return PST_STEP_MORE;
     for (uint32_t p = 0; p < worker->partition_count; p++) /* the stream pauses: what is written becomes visible */
         if (worker->partitions[p]->sink != NULL && pst_sink_flush(run, worker->partitions[p]->sink) != PST_OK)

@@ -204,6 +204,7 @@ struct pst_ctx {
     bool borrows;                /* the state is that of the partition that this lane will be a part of */
     bool retired;                /* it is no more: but for this struct all of it is freed */
     struct spill *spill;         /* where its pages lie outside; NULL: no budget */
+    bool enclave_asked;          /* it works up to a time, or the end */
     struct pst_enclave *enclave; /* its operator and state are there (enclave.h); NULL: they are here */
     struct output *outputs;
     bool opened;

@@ -97,7 +97,9 @@ static void pause_briefly(void)
 #endif
 }
 
-bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_ms)
+bool pst_border_has_news(const struct pst_border *border) { return moved(border, false); }
+
+bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_us)
 {
     for (uint32_t i = 0; i < SPINS; i++) {
         if (moved(border, for_room))
@@ -107,8 +109,8 @@ bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_
     atomic_store_explicit(border->own_word, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     if (!moved(border, for_room)) {
-        struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-        futex(border->own_word, FUTEX_WAIT, 1, timeout_ms != 0 ? &timeout : NULL);
+        struct timespec timeout = {timeout_us / 1000000, (long)(timeout_us % 1000000) * 1000};
+        futex(border->own_word, FUTEX_WAIT, 1, timeout_us != 0 ? &timeout : NULL);
     }
     atomic_store_explicit(border->own_word, 0, memory_order_relaxed);
     return moved(border, for_room);
@@ -188,20 +190,25 @@ static bool body_open(EVP_CIPHER_CTX *context, const struct pst_message *message
     return good && EVP_DecryptFinal_ex(context, body + message->body_bytes, &count) == 1;
 }
 
+/* Of memory that somebody else may write to meanwhile: what is copied is what is looked at from then on. */
+static __attribute__((noinline)) void copy_in(void *to, const void *from, size_t byte_count)
+{
+    memcpy(to, from, byte_count);
+    __asm__ volatile("" ::: "memory");
+}
+
 int pst_border_receive(struct pst_border *border, struct pst_message *ret_message, uint8_t **ret_body)
 {
     const uint8_t *slot = pst_ring_slot(&border->in);
     uint8_t *body = border->room;
     if (slot == NULL)
         return border->in.poisoned ? PST_EREFUSED : PST_EAGAIN;
-    memcpy(ret_message, slot, sizeof *ret_message);
-    __asm__ volatile("" ::: "memory"); /* what was copied is what is looked at */
+    copy_in(ret_message, slot, sizeof *ret_message);
     if (ret_message->body_bytes > PST_BODY_BYTES_MAX || ret_message->sequence != border->taken) {
         border->in.poisoned = true;
         return PST_EREFUSED;
     }
-    memcpy(body, slot + sizeof *ret_message, ret_message->body_bytes + PST_MESSAGE_TAG_BYTES);
-    __asm__ volatile("" ::: "memory");
+    copy_in(body, slot + sizeof *ret_message, ret_message->body_bytes + PST_MESSAGE_TAG_BYTES);
     if (!body_open(border->opens, ret_message, body)) {
         OPENSSL_cleanse(body, ret_message->body_bytes);
         border->in.poisoned = true;

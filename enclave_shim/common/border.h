@@ -43,8 +43,10 @@ int pst_border_send(struct pst_border *border, struct pst_message *message, cons
 /* The next message; its body, 8-byte aligned, is the caller's until the next call. The kind is not checked yet.
  * Errors: PST_EAGAIN there is none; PST_EREFUSED as above, or it does not open; PST_EINTERNAL. */
 int pst_border_receive(struct pst_border *border, struct pst_message *ret_message, uint8_t **ret_body);
-/* Waits for a message, or for room (a host: or for a message): spins, then sleeps. timeout_ms 0: for as long as it takes; false: the
+/* Waits for a message, or for room (a host: or for a message): spins, then sleeps. timeout_us 0: for as long as it takes; false: the
  * time ran out. */
-bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_ms);
+bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_us);
+bool pst_border_has_news(
+    const struct pst_border *border); /* the other side has put something in since receive() found nothing */
 
 #endif

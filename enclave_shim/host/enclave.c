@@ -15,8 +15,8 @@
 #include <string.h>
 
 enum {
-    LOOK_MS = 50,                /* between two looks whether a worker that says nothing still runs */
-    LOOKS_MAX = 60000 / LOOK_MS, /* without a sign of it */
+    LOOK_US = 50 * 1000, /* between two looks whether a worker that says nothing still runs */
+    QUIET_SECONDS_MAX = 60,
 };
 
 enum state { STARTING, READY, WAITING, GONE };
@@ -30,7 +30,8 @@ struct pst_enclave {
     struct pst_border border;
     bool bordered;
     enum state state;
-    int error; /* GONE */
+    int error;                    /* GONE */
+    uint64_t quiet_us, looked_us; /* waited for without a sign of it; up to the last look */
     uint32_t facts;
     int64_t timer_min;
     uint64_t state_bytes;
@@ -156,8 +157,8 @@ static int take_all(struct pst_enclave *e)
     }
 }
 
-/* Nothing has moved for a while. What a worker has said before it ended is still taken. */
-static int look(struct pst_enclave *e, uint32_t looks)
+/* Whether it still runs. What a worker has said before it ended is still taken. */
+static int look(struct pst_enclave *e)
 {
     if (e->settings.stopped != NULL && atomic_load_explicit(e->settings.stopped, memory_order_relaxed))
         return gone(e, PST_ESTOPPED);
@@ -171,25 +172,33 @@ static int look(struct pst_enclave *e, uint32_t looks)
         memcpy(e->why, why, sizeof why);
         return gone(e, PST_EIO);
     }
-    if (looks < LOOKS_MAX)
+    if (e->quiet_us < QUIET_SECONDS_MAX * UINT64_C(1000000))
         return PST_OK;
-    (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %d s", LOOKS_MAX * LOOK_MS / 1000);
+    (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %d s", QUIET_SECONDS_MAX);
     return gone(e, PST_ETIMEOUT);
+}
+
+/* PST_OK: it has moved, or time has passed. */
+static int wait_once(struct pst_enclave *e, bool for_room, uint32_t timeout_us)
+{
+    if (pst_border_wait(&e->border, for_room, timeout_us)) {
+        e->quiet_us = e->looked_us = 0;
+        return PST_OK;
+    }
+    e->quiet_us += timeout_us;
+    if (e->quiet_us - e->looked_us < LOOK_US)
+        return PST_OK;
+    e->looked_us = e->quiet_us;
+    return look(e);
 }
 
 static int wait_for(struct pst_enclave *e, enum state wanted)
 {
-    uint32_t looks = 0;
     for (;;) {
         int rc = take_all(e);
+        if (rc == PST_OK && e->state != wanted)
+            rc = wait_once(e, false, LOOK_US);
         if (rc != PST_OK || e->state == wanted)
-            return rc;
-        if (pst_border_wait(&e->border, false, LOOK_MS)) {
-            looks = 0;
-            continue;
-        }
-        rc = look(e, ++looks);
-        if (rc != PST_OK)
             return rc;
     }
 }
@@ -197,14 +206,11 @@ static int wait_for(struct pst_enclave *e, enum state wanted)
 static int send(struct pst_enclave *e, struct pst_message *message, const struct pst_piece *pieces,
                 uint32_t piece_count)
 {
-    uint32_t looks = 0;
     int rc;
     while ((rc = pst_border_send(&e->border, message, pieces, piece_count)) == PST_EAGAIN) {
         rc = take_all(e);
-        if (rc == PST_OK && pst_border_wait(&e->border, true, LOOK_MS))
-            looks = 0;
-        else if (rc == PST_OK)
-            rc = look(e, ++looks);
+        if (rc == PST_OK)
+            rc = wait_once(e, true, LOOK_US);
         if (rc != PST_OK)
             return rc;
     }
@@ -245,20 +251,41 @@ static int ask(struct pst_enclave *e, struct pst_message *message)
     if (e->state != READY)
         return gone(e, PST_EINTERNAL);
     int rc = send(e, message, NULL, 0);
-    if (rc != PST_OK)
-        return rc;
-    e->state = WAITING;
-    return wait_for(e, READY);
+    if (rc == PST_OK)
+        e->state = WAITING;
+    return rc;
 }
 
-int pst_enclave_time(struct pst_enclave *e, int64_t t, int64_t due)
+int pst_enclave_ask_time(struct pst_enclave *e, int64_t t, int64_t due)
 {
     return ask(e, &(struct pst_message){.kind = PST_MESSAGE_TIME, .time = t, .limit = due});
 }
 
-int pst_enclave_end(struct pst_enclave *e, int64_t t)
+int pst_enclave_ask_end(struct pst_enclave *e, int64_t t)
 {
     return ask(e, &(struct pst_message){.kind = PST_MESSAGE_END, .time = t});
+}
+
+int pst_enclave_answered(struct pst_enclave *e)
+{
+    int rc = e->state == WAITING ? take_all(e) : e->state == READY ? PST_OK : gone(e, PST_EINTERNAL);
+    return rc == PST_OK && e->state == WAITING ? PST_EAGAIN : rc;
+}
+
+bool pst_enclave_has_news(const struct pst_enclave *e) { return pst_border_has_news(&e->border); }
+
+int pst_enclave_wait(struct pst_enclave *e, uint32_t timeout_us) { return wait_once(e, false, timeout_us); }
+
+int pst_enclave_time(struct pst_enclave *e, int64_t t, int64_t due)
+{
+    int rc = pst_enclave_ask_time(e, t, due);
+    return rc == PST_OK ? wait_for(e, READY) : rc;
+}
+
+int pst_enclave_end(struct pst_enclave *e, int64_t t)
+{
+    int rc = pst_enclave_ask_end(e, t);
+    return rc == PST_OK ? wait_for(e, READY) : rc;
 }
 
 int64_t pst_enclave_timer_min(const struct pst_enclave *e) { return e->timer_min; }
