@@ -6,6 +6,7 @@ stays where it is. Then everybody who can look at memory looks for the mark. Eac
 no secret finds it. What cannot run says why. Ends with "N passed, N failed, N not run".
 
   R1 /proc/PID/mem     R2 process_vm_readv     R3 ptrace     R4 core dump     R6 stealing the descriptor     R8 another user
+  R9 root without two capabilities     R10 root with all of them injects code: it gets at everything, as the manual says
 """
 import ctypes
 import errno
@@ -298,7 +299,43 @@ def other_user(run, control):
             "R9 root without CAP_SYS_PTRACE and CAP_SYS_ADMIN opens and traces nothing", " ".join(seen) + done.stderr[-200:])
 
 
-ATTACKS = [mem_file, vm_readv, peek, core_dump, steal, other_user]
+def inject(run, control):
+    """Root writes code over the worker's own and has it look for the mark: this is what the backend does not protect from."""
+    if control:
+        return
+    name = "R10 not protected from, as the manual says: root injects code, which finds the mark in the pool"
+    if os.uname().machine != "x86_64":
+        not_run(name, "the code is for x86_64")
+        return
+    registers, before = (ctypes.c_ulonglong * 27)(), ctypes.c_long()
+    if error_of(101, 0x4206, run.worker, 0, 0)[0] != 0:  # PTRACE_SEIZE
+        not_run(name, "ptrace is refused")
+        return
+    error_of(101, 0x4207, run.worker, 0, 0)  # PTRACE_INTERRUPT
+    os.waitpid(run.worker, 0x40000000)
+    error_of(101, 12, run.worker, 0, ctypes.byref(registers))  # PTRACE_GETREGS
+    saved = list(registers)
+    at = registers[16]  # rip
+    error_of(101, 2, run.worker, at, ctypes.byref(before))  # PTRACE_PEEKDATA
+    code = int.from_bytes(b"\xf2\xaf\xcc".ljust(8, b"\x90"), "little")  # repne scasd; int3
+    written = error_of(101, 5, run.worker, at, code)[0] == 0  # PTRACE_POKEDATA
+    pool, _ = pool_of(run.worker)
+    registers[10], registers[11], registers[14], registers[15] = HOUSE, (pool["end"] - pool["begin"]) // 4, pool["begin"], 2**64 - 1
+    error_of(101, 13, run.worker, 0, ctypes.byref(registers))  # PTRACE_SETREGS
+    error_of(101, 7, run.worker, 0, 0)  # PTRACE_CONT
+    _, status = os.waitpid(run.worker, 0x40000000)
+    error_of(101, 12, run.worker, 0, ctypes.byref(registers))
+    found = os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTRAP and registers[11] != 0
+    error_of(101, 5, run.worker, at, before.value)
+    error_of(101, 13, run.worker, 0, ctypes.byref((ctypes.c_ulonglong * 27)(*saved)))
+    error_of(101, 17, run.worker, 0, 0)  # PTRACE_DETACH
+    if written:
+        verdict(found, name, f"at byte {registers[14] - pool['begin']} of it")
+    else:
+        not_run(name, "this kernel lets nobody write to code that way")
+
+
+ATTACKS = [mem_file, vm_readv, peek, core_dump, steal, other_user, inject]
 
 
 def main():

@@ -159,7 +159,7 @@ check_model() {
     if [ -n "$wrong" ]; then bad "$name model:$wrong"; else ok "$name model"; fi
 }
 
-# The same bytes through a pipe, compressed, and in the smallest pieces.
+# The same bytes through a pipe, compressed, in the smallest pieces, and with all operators in enclaves.
 check_ways_in() {
     local file=$1 graph
     for graph in load outliers; do
@@ -169,6 +169,9 @@ check_ways_in() {
         run_graph "$name gzip" "$graph" --input "$file.gz" --workers 2 --set partitions=5 </dev/null
         run_graph "$name tiny frames" "$graph" --input "$file" --workers 4 --set partitions=7 --frame-rows 7 \
             --channel-frames 1 --block-bytes 4096 </dev/null
+        if [ -x "$(dirname "$penstock")/penstock-enclave" ]; then # sanitizers' builds have none
+            run_graph "$name in enclaves" "$graph" --input "$file" --workers 2 --set partitions=3 --enclave all --epc 32MiB </dev/null
+        fi
     done
     rm -f "$file.gz"
 }
