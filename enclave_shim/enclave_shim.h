@@ -111,6 +111,7 @@ struct pst_enclave_settings {
      * call with it. */
     int (*take)(void *taker, uint32_t output, uint32_t row_count, const uint32_t *bucket, const void *const *columns);
     void *taker;
+    uint32_t quiet_seconds_max; /* it is taken for hung when it has not moved for so long; 0: 60 */
     const atomic_bool *stopped; /* NULL, or: waiting ends with PST_ESTOPPED when it is set */
 };
 

@@ -16,7 +16,7 @@
 
 enum {
     LOOK_US = 50 * 1000, /* between two looks whether a worker that says nothing still runs */
-    QUIET_SECONDS_MAX = 60,
+    QUIET_SECONDS_STANDARD = 60,
 };
 
 enum state { STARTING, READY, WAITING, GONE };
@@ -172,9 +172,9 @@ static int look(struct pst_enclave *e)
         memcpy(e->why, why, sizeof why);
         return gone(e, PST_EIO);
     }
-    if (e->quiet_us < QUIET_SECONDS_MAX * UINT64_C(1000000))
+    if (e->quiet_us < e->settings.quiet_seconds_max * UINT64_C(1000000))
         return PST_OK;
-    (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %d s", QUIET_SECONDS_MAX);
+    (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %u s", e->settings.quiet_seconds_max);
     return gone(e, PST_ETIMEOUT);
 }
 
@@ -378,6 +378,8 @@ int pst_enclave_start(const struct pst_enclave_backend *backend, const struct ps
     e->backend = backend;
     e->settings = *settings;
     e->settings.epc_bytes &= ~(uint64_t)4095;
+    if (e->settings.quiet_seconds_max == 0)
+        e->settings.quiet_seconds_max = QUIET_SECONDS_STANDARD;
     e->operator= * settings->operator;
     e->timer_min = INT64_MAX;
     pst_config_shapes(&e->operator, e->inputs, e->outputs);

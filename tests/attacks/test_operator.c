@@ -56,6 +56,7 @@ static int start(struct scene *scene, const char *call, uint64_t epc_bytes, char
                                             .epc_bytes = epc_bytes,
                                             .outside_bytes = 64 << 20,
                                             .program = program,
+                                            .quiet_seconds_max = 1,
                                             .random = draw,
                                             .take = take,
                                             .taker = scene};
@@ -193,6 +194,22 @@ static void a_worker_that_is_killed_is_noticed(void **state)
     pst_enclave_free(scene.enclave);
 }
 
+static void a_worker_that_hangs_is_noticed(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_OK);
+    assert_int_equal(frame(&scene, 0), PST_OK);
+    assert_int_equal(kill(child_of_ours(), SIGSTOP), 0);
+    int rc = PST_OK;
+    for (int64_t t = 10; t < 10000 && rc == PST_OK; t += 10)
+        rc = pst_enclave_time(scene.enclave, t, t);
+    assert_int_equal(rc, PST_ETIMEOUT);
+    assert_string_equal(pst_enclave_why(scene.enclave), "its worker has not moved for 1 s");
+    pst_enclave_free(scene.enclave);
+}
+
 /* The first mapping of this process that has the name. */
 static uint8_t *mapping(const char *name)
 {
@@ -324,6 +341,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_stack_ends_where_it_ends),
         cmocka_unit_test(an_operators_error_comes_with_its_sentence),
         cmocka_unit_test(a_worker_that_is_killed_is_noticed),
+        cmocka_unit_test(a_worker_that_hangs_is_noticed),
         cmocka_unit_test(a_host_that_writes_into_the_rings_ends_the_worker_and_no_more),
         cmocka_unit_test(a_page_that_is_changed_outside_ends_the_run_with_that),
         cmocka_unit_test(a_measurement_is_of_the_program_and_the_configuration),
