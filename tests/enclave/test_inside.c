@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MAX = 4096, OUTSIDE_BYTES = 64 << 20 };
+enum { ROWS_MAX = 4096, OUTSIDE_BYTES = 24 << 20 };
 
 struct scene {
     struct pst_enclave_operator config;
@@ -267,7 +267,7 @@ static void pages_beyond_the_budget_lie_outside_sealed_and_come_back(void **stat
     for (uint64_t i = 0; i < OUTSIDE_BYTES; i++)
         used += outside[i] != 0;
     assert_true(used > 8 * PST_PAGE_BYTES);
-    for (uint32_t key = 1000; key < 40000; key += 1000) /* records are key, zero, value 1: none of them can be seen */
+    for (uint32_t key = 1000; key < 40000; key += 5000) /* records are key, zero, value 1: none of them can be seen */
     {
         struct {
             uint32_t key, zero;
