@@ -250,7 +250,9 @@ static int ask(struct pst_enclave *e, struct pst_message *message)
 {
     if (e->state != READY)
         return gone(e, PST_EINTERNAL);
-    int rc = send(e, message, NULL, 0);
+    int rc = take_all(e); /* nothing is due but why it has failed */
+    if (rc == PST_OK)
+        rc = send(e, message, NULL, 0);
     if (rc == PST_OK)
         e->state = WAITING;
     return rc;
