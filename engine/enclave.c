@@ -161,6 +161,26 @@ uint64_t pst_ctx_enclave_bytes(const struct pst_ctx *ctx)
 
 /* ---- life ---- */
 
+/* Of a worker that does not have all that its backend protects by. */
+static void warn(const struct pst_ctx *ctx)
+{
+    const struct pst_run_options *options = &ctx->run->options;
+    struct pst_enclave_report report;
+    struct pst_text text = {0};
+    pst_enclave_report(ctx->enclave, &report);
+    if (options->note == NULL || report.guards == pst_enclave_process.guards)
+        return;
+    (void)pst_text_printf(&text, "operator %s runs in an enclave that protects from nobody for certain: without",
+                          ctx->node->id);
+    for (uint32_t bit = 0, count = 0; pst_enclave_fact_word(bit) != NULL; bit++)
+        if ((report.facts >> bit & 1) == 0)
+            (void)pst_text_printf(&text, "%s %s", count++ == 0 ? "" : ",", pst_enclave_fact_word(bit));
+    (void)pst_text_printf(&text, " (`penstock doctor` says what to do)");
+    if (!text.failed)
+        options->note(options->note_argument, text.bytes);
+    pst_text_fini(&text);
+}
+
 int pst_ctx_enclose(struct pst_ctx *ctx)
 {
     struct run *run = ctx->run;
@@ -193,6 +213,8 @@ int pst_ctx_enclose(struct pst_ctx *ctx)
         return rc;
     }
     ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
+    if (ctx->partition == 0)
+        warn(ctx);
     return PST_OK;
 }
 

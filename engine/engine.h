@@ -176,6 +176,9 @@ struct pst_run_options {
     /* Called about four times a second by one of the workers with the counts so far; NULL: not. */
     void (*progress)(void *argument, const struct pst_run_report *report);
     void *progress_argument;
+    /* What is to be known before the first row, a sentence; by the caller of pst_run(). NULL: not. */
+    void (*note)(void *argument, const char *sentence);
+    void *note_argument;
     struct pst_checkpoint_options checkpoint;
     uint64_t
         state_budget; /* bytes of state in clear, of all operators; beyond, it lies sealed in a file. 0: no bound */

@@ -105,12 +105,16 @@ static int outcome_show(const struct pst_call *call, const struct pst_loaded *lo
     return exit_code != PST_EXIT_OK ? exit_code : shown;
 }
 
+static void note(void *argument, const char *sentence) { pst_note(argument, "penstock: warning: %s", sentence); }
+
 static int graph_run(const struct pst_call *call, const struct pst_loaded *loaded, struct pst_run_options *options)
 {
     struct pst_run_report report = {0};
     struct pst_progress progress = {.call = call, .interrupts = pst_interrupts()};
     options->progress = pst_progress_report;
     options->progress_argument = &progress;
+    options->note = note;
+    options->note_argument = (void *)(uintptr_t)call;
     pst_signals_take();
     const int rc = pst_run(loaded->graph, options, NULL, &report);
     pst_progress_clear(&progress);
