@@ -58,7 +58,7 @@ json 'd["enclaves"] == []'
 # ---- state that an EPC has no room for ----
 sed 's/buckets: [0-9]*/buckets: 8/' "$outliers" >few.yaml
 "$P" gen --houses 20 --plugs 2000 --duration 10m --seed 3 --quiet --output many.csv
-few=(run few.yaml -i many.csv -o results --set windows=120,300 --set partitions=1)
+few=(run few.yaml -i many.csv -o results --set "windows=120,300" --set partitions=1)
 rm -rf wanted results
 "$P" run few.yaml -i many.csv -o wanted --set windows=120,300 --set partitions=1 --quiet
 least=1024
