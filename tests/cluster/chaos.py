@@ -128,7 +128,7 @@ class Chaos:
             self.submit(query)
 
     def submit(self, query):
-        source = self.random.choice(self.nodes).name
+        source = self.random.choice([node for node in self.nodes if node.wanted]).name  # n1 always is
         stream = ["--listen"] if self.replays else ["--input", "meters.csv"]
         self.run_penstock("submit", ROOT / "debs14" / f"{query}.yaml", *stream, "--source", source, "--node", "unix:n1/admin.sock",
                           "--set", f"partitions={self.random.choice([2, 3, 5])}", *QUERIES[query], timeout=60)
