@@ -563,8 +563,8 @@ static void sweep_own(struct writer *writer)
     const struct pst_manifest *previous = last_complete(writer->checkpoint);
     uint64_t wanted = previous == NULL && writer->checkpoint->run->site != NULL ? complete_id(writer->checkpoint) : 0;
     struct sweep manifests = {writer, suffix_manifest, previous, NULL, wanted},
-                 parts = {writer, suffix_part, previous, NULL, wanted},
-                 pages = {writer, suffix_pages, previous, NULL, wanted};
+                 parts = {writer, suffix_part, previous, NULL, 0}, /* nobody goes on from one that has no name yet */
+        pages = {writer, suffix_pages, previous, NULL, wanted};
     const char *directory = writer->checkpoint->directory;
     (void)ids_visit(writer->world, directory, suffix_manifest, sweep_visit, &manifests);
     (void)ids_visit(writer->world, directory, suffix_part, sweep_visit, &parts);
