@@ -242,7 +242,7 @@ static void a_bound_of_disk_holds_and_changes_nothing(void **state)
     seeds_run(LOAD, "load", seeds, 0, 0, &free);
     disk_bytes_max = free.disk_bytes;
     seeds_run(LOAD, "load", seeds, 0, 0, &sums);
-    assert_true(sums.disk_bytes <= free.disk_bytes && sums.completed > seeds);
+    assert_true(sums.disk_bytes <= free.disk_bytes && sums.completed > seeds / 2);
     assert_true(sums.given_up > seeds / 4);
     print_message("%llu KiB without a bound; %llu complete, %llu given up within one\n",
                   (unsigned long long)free.disk_bytes / 1024, (unsigned long long)sums.completed,
