@@ -244,6 +244,27 @@ static void node_enclave(struct pst_build *b, struct pst_build_node *node)
                         "`epc` must be a size of 1MiB at least, not `%s`", pst_build_shown(b, text));
 }
 
+/* Without a key, too: what it has is in one partition, and that can die as well. */
+static void node_replicas(struct pst_build *b, struct pst_build_node *node)
+{
+    int64_t count = 1;
+    const struct pst_yaml *value = node->replicas_value;
+    if (value != NULL && pst_build_number(b, value, "`replicas`", 1, PST_REPLICAS_MAX, &count))
+        node->replicas = (uint32_t)count;
+}
+
+/* A copy has a number of its own among those of partitions, and there is one more of them than buckets. */
+static void node_copies(struct pst_build *b, struct pst_build_node *node)
+{
+    if (node->replicas == 1)
+        return;
+    not_for_this(b, node, node->autoscale_value, "it has `replicas`, whose partitions stay as they are");
+    if (node->partition_count * node->replicas > node->bucket_count + 1)
+        pst_build_error(b, &node->replicas_value->place, "give it more `buckets`, or fewer partitions",
+                        "`replicas: %u` of %u partitions are more than `buckets` (%u) and one", node->replicas,
+                        node->partition_count, node->bucket_count);
+}
+
 /* An operator without a key may say `partitions: 1`, so that a graph can say it of all. */
 static void node_unkeyed(struct pst_build *b, struct pst_build_node *node)
 {
@@ -261,15 +282,22 @@ static void node_unkeyed(struct pst_build *b, struct pst_build_node *node)
 
 static void node_division(struct pst_build *b, struct pst_build_node *node)
 {
+    node->replicas = 1;
     if (node->op->role == PST_ROLE_STATELESS) {
         const char *why = "it runs inside the partitions of the operator before it";
         not_for_this(b, node, node->key_value, why);
         not_for_this(b, node, node->partitions_value, why);
         not_for_this(b, node, node->buckets_value, why);
         not_for_this(b, node, node->autoscale_value, why);
+        not_for_this(b, node, node->replicas_value, why);
         node->partition_count = node->bucket_count = 1;
         return;
     }
+    if (node->op->role == PST_ROLE_PLAIN)
+        node_replicas(b, node);
+    else
+        not_for_this(b, node, node->replicas_value,
+                     node->op->role == PST_ROLE_SOURCE ? "it is a source" : "it is a sink, which has one partition");
     if (node->op->role != PST_ROLE_PLAIN)
         not_for_this(b, node, node->key_value,
                      node->op->role == PST_ROLE_SOURCE ? "it is a source" : "it is a sink, which has one partition");
@@ -277,6 +305,7 @@ static void node_division(struct pst_build *b, struct pst_build_node *node)
         node_buckets(b, node);
         node_partitions(b, node);
         node_autoscale(b, node);
+        node_copies(b, node);
         return;
     }
     not_for_this(b, node, node->autoscale_value, "it has no key, and so one partition");
@@ -314,6 +343,7 @@ static void node_take(struct pst_build *b, struct pst_build_node *node, const st
         {"partitions", false, &node->partitions_value},
         {"buckets", false, &node->buckets_value},
         {"autoscale", false, &node->autoscale_value},
+        {"replicas", false, &node->replicas_value},
         {"enclave", false, &node->enclave_value},
         {"epc", false, &node->epc_value},
         {"params", false, &node->params_value},

@@ -19,6 +19,7 @@ enum {
     PST_GRAPH_OPERATORS_MAX = 1024,
     PST_GRAPH_LIBRARIES_MAX = 64,
     PST_AUTOSCALE_PARTITIONS_MAX = 256,
+    PST_REPLICAS_MAX = 2,
 };
 
 struct pst_graph_consumer { /* who reads an output: nodes[node].inputs[input] */
@@ -60,6 +61,7 @@ struct pst_graph_node {
     uint32_t line; /* of its `id:` in the graph file */
     uint32_t partition_count, bucket_count;
     struct pst_autoscale autoscale;
+    uint32_t replicas;  /* of each partition, each on a node of its own: 1 or 2. One process has one */
     bool enclave;       /* it runs in enclaves, one for each partition */
     uint64_t epc_bytes; /* of each of them; 0: the standard */
     bool plugin;        /* its type comes from a shared object */

@@ -70,7 +70,7 @@ struct pst_build_input {
 
 struct pst_build_node { /* in the order of the file */
     const struct pst_yaml *map, *id_value, *type_value, *inputs_value, *key_value, *partitions_value, *buckets_value,
-        *autoscale_value, *params_value, *enclave_value, *epc_value;
+        *autoscale_value, *replicas_value, *params_value, *enclave_value, *epc_value;
     const char *id;                 /* never NULL: "?" where the file has none */
     const struct pst_operator *op;  /* NULL: not known */
     struct pst_build_param *params; /* op->param_count of them */
@@ -78,6 +78,7 @@ struct pst_build_node { /* in the order of the file */
     uint32_t input_count;
     uint32_t partition_count, bucket_count;
     struct pst_autoscale autoscale;
+    uint32_t replicas;
     bool enclave, plugin;
     uint64_t epc_bytes;
     uint64_t outputs_read; /* bit i: output i has a reader */

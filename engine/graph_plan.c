@@ -409,6 +409,7 @@ static bool made_init(struct pst_plan *plan)
     made->partition_count = node->partition_count;
     made->bucket_count = node->bucket_count;
     made->autoscale = node->autoscale;
+    made->replicas = node->replicas;
     made->enclave = node->enclave;
     made->epc_bytes = node->epc_bytes;
     made->plugin = node->plugin;
