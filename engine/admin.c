@@ -178,6 +178,8 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
         if (!json) {
             (void)pst_text_printf(out, "  %s/%u on %s", place->operator_id, place->partition,
                                   start->nodes[place->node]);
+            if (place->copy_of != 0)
+                (void)pst_text_printf(out, ", replica of %s/%u", place->operator_id, place->copy_of - 1);
             (void)pst_text_printf(out, buckets > 1 ? ", %u buckets\n" : "\n", buckets);
             continue;
         }
@@ -185,7 +187,8 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
         (void)pst_text_json(out, place->operator_id);
         (void)pst_text_printf(out, ",\"partition\":%u,\"node\":", place->partition);
         (void)pst_text_json(out, start->nodes[place->node]);
-        (void)pst_text_printf(out, ",\"buckets\":%u}", buckets);
+        (void)pst_text_printf(out, ",\"buckets\":%u,\"replica_of\":", buckets);
+        (void)pst_text_printf(out, place->copy_of != 0 ? "%u}" : "null}", place->copy_of - 1);
     }
     if (json)
         (void)pst_text_printf(out, "]}");

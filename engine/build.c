@@ -83,7 +83,8 @@ int pst_ownership_build(struct run *run)
     const struct site *site = run->site;
     run->partition_of_bucket = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partition_of_bucket);
     run->partition_count = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->partition_count);
-    if (run->partition_of_bucket == NULL || run->partition_count == NULL)
+    run->twin = pst_arena_alloc(&run->arena, run->graph->node_count * sizeof *run->twin);
+    if (run->partition_of_bucket == NULL || run->partition_count == NULL || run->twin == NULL)
         return PST_ENOMEM;
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];
@@ -91,6 +92,13 @@ int pst_ownership_build(struct run *run)
         uint16_t *of = run->partition_of_bucket[n] = pst_arena_alloc(&run->arena, node->bucket_count * sizeof *of);
         if (of == NULL)
             return PST_ENOMEM;
+        if (site != NULL && site->twin != NULL && site->twin[n] != NULL) {
+            size_t bytes = pst_partition_numbers(node) * sizeof **run->twin;
+            run->twin[n] = pst_arena_alloc(&run->arena, bytes);
+            if (run->twin[n] == NULL)
+                return PST_ENOMEM;
+            memcpy(run->twin[n], site->twin[n], bytes);
+        }
         run->partition_count[n] = said != NULL ? site->partition_count[n] : node->partition_count;
         for (uint32_t b = 0; b < node->bucket_count; b++) {
             uint64_t dealt = (uint64_t)b * node->partition_count / node->bucket_count;
@@ -147,9 +155,12 @@ static int instance_buckets(struct run *run, struct pst_ctx *ctx)
     ctx->numbers = pst_arena_alloc(&ctx->arena, bucket_count * sizeof *ctx->numbers);
     if (ctx->buckets == NULL || ctx->due == NULL || ctx->marked == NULL || ctx->timers == NULL || ctx->numbers == NULL)
         return PST_ENOMEM;
+    uint32_t twin = pst_twin(run, ctx->node_index, ctx->partition);
+    ctx->copy = twin < ctx->partition;
+    uint32_t owner = ctx->copy ? twin : ctx->partition;
     for (uint32_t b = 0; b < bucket_count; b++) {
         ctx->timers[b] = INT64_MAX;
-        if (run->partition_of_bucket[ctx->node_index][b] == ctx->partition)
+        if (run->partition_of_bucket[ctx->node_index][b] == owner)
             ctx->buckets[ctx->owned_count++] = b;
     }
     return PST_OK;
@@ -177,6 +188,7 @@ static int route_build(struct run *run, struct pst_ctx *ctx, const struct pst_gr
     route->edge = &run->edges[consumer->node][consumer->input];
     route->target_count = run->partition_count[consumer->node];
     route->partition_of_bucket = run->partition_of_bucket[consumer->node];
+    route->twin = run->twin[consumer->node];
     route->targets = pst_arena_alloc(&ctx->arena, pst_partition_numbers(node) * sizeof(struct channel *));
     return route->targets != NULL ? PST_OK : PST_ENOMEM;
 }
@@ -354,9 +366,29 @@ static int list_grow(struct pst_ctx *ctx, void *list_of_pointers, uint32_t count
     return PST_OK;
 }
 
+/* Both replicas of its producer send the same: the consumer counts what it takes, so that it takes nothing twice. */
+static int twin_find(struct pst_ctx *consumer, struct channel *channel)
+{
+    struct run *run = consumer->run;
+    uint32_t twin = pst_twin(run, channel->producer_index, channel->from);
+    if (channel->from_source || channel->reader != 0 || twin == NO_TWIN)
+        return PST_OK;
+    for (uint32_t c = 0; c < consumer->channel_count; c++) {
+        struct channel *other = consumer->channels[c];
+        if (other->edge != channel->edge || other->from != twin || other->to != channel->to)
+            continue;
+        other->twin = channel;
+        channel->twin = other;
+    }
+    bool counts = consumer->filter != NULL && consumer->filter->taken != NULL;
+    return counts ? PST_OK : pst_taken_begin(run, consumer);
+}
+
 int pst_channel_into(struct pst_ctx *consumer, struct channel *channel)
 {
     int rc = list_grow(consumer, &consumer->channels, consumer->channel_count, &consumer->channel_capacity);
+    if (rc == PST_OK && channel->twin == NULL)
+        rc = twin_find(consumer, channel);
     if (rc == PST_OK)
         consumer->channels[consumer->channel_count++] = channel;
     return rc;
@@ -687,6 +719,8 @@ void pst_channel_drop(struct run *run, struct channel *channel)
         list_drop(ctx->channels_out, &ctx->channel_out_count, channel);
     }
     list_drop(run->channels, &run->channel_count, channel);
+    if (channel->twin != NULL)
+        channel->twin->twin = NULL;
     if (channel->producer != NULL)
         run->edges[channel->edge->node][channel->edge->input].rows_gone += channel->sequence;
     pst_channel_free(channel);

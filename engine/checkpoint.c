@@ -164,6 +164,7 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
     struct run *run = checkpoint->run;
     checkpoint->id = id;
     checkpoint->cut = cut;
+    checkpoint->takeover = atomic_load_explicit(&run->takeover, memory_order_acquire);
     checkpoint->positioned = !pst_reads(run);
     checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next || rewrites(checkpoint);
     uint32_t missing = pst_reads(run);
@@ -425,6 +426,9 @@ static void sink_bring(struct pst_ctx *ctx, struct part *part)
 
 static void state_bring(struct pst_ctx *ctx, struct part *part)
 {
+    part->brought = !ctx->copy;
+    if (ctx->copy)
+        return;
     int rc = timers_copy(ctx, part);
     if (rc == PST_OK && ctx->state != NULL) {
         rc = pst_state_image(ctx->state, ctx->run->checkpoint->full ? 0 : part->since, &part->image);

@@ -50,6 +50,7 @@ struct checkpoint {
     _Atomic int phase;
     /* chosen, in a turn */
     int64_t cut;
+    uint32_t takeover;           /* run->takeover, then */
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
     bool full, full_next; /* full_next: what `previous` names is sealed under an older key, or must not be built on */
     atomic_bool rests;    /* buckets move: no cut is chosen. Set by the keeper, under the lock */
@@ -84,6 +85,7 @@ struct checkpoint {
 struct part { /* what one instance has brought */
     struct pst_image image;
     bool imaged;
+    bool brought;           /* false: a copy's, whose owner brings it */
     uint32_t since;         /* the generation of its image in `previous`; 0: none */
     uint32_t since_written; /* in `written` */
     uint64_t sink_bytes, sink_rows;

@@ -330,7 +330,7 @@ static int part_write(struct writer *writer, const struct pst_ctx *ctx)
     const struct part *part = &writer->checkpoint->parts[ctx->index];
     uint32_t node = manifest_node(ctx->run->graph, ctx->node_index);
     int rc = PST_OK;
-    for (uint32_t i = 0; i < ctx->owned_count; i++) {
+    for (uint32_t i = 0; i < ctx->owned_count && part->brought; i++) {
         uint32_t bucket = ctx->buckets[i];
         if (part->timers[bucket] != INT64_MAX || part->numbers[bucket] != 0)
             manifest->buckets[manifest->bucket_count++] =

@@ -219,9 +219,12 @@ bool pst_checkpoint_sink(const struct run *run, const char *file, uint64_t *ret_
 
 /* ---- does it fit? ---- */
 
+/* Or its copy: what is here of the two. */
 static struct pst_ctx *owner_of(const struct run *run, uint32_t node, uint32_t bucket)
 {
-    return run->partitions[node][run->partition_of_bucket[node][bucket]];
+    uint32_t owner = run->partition_of_bucket[node][bucket], twin = pst_twin(run, node, owner);
+    struct pst_ctx *ctx = run->partitions[node][owner];
+    return ctx == NULL && twin != NO_TWIN ? run->partitions[node][twin] : ctx; /* never both */
 }
 
 /* Why the state of an operator cannot be taken over; NULL: it can. */

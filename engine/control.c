@@ -226,6 +226,9 @@ static int start_holds(const Pst__Start *start)
     good = good && start->n_left_nodes <= start->n_nodes;
     for (size_t i = 0; good && i < start->n_left_nodes; i++)
         good = start->left_nodes[i] < start->n_nodes;
+    good = good && start->n_replaced_nodes <= start->n_left_nodes;
+    for (size_t i = 0; good && i < start->n_replaced_nodes; i++)
+        good = start->replaced_nodes[i] < start->n_nodes;
     return good_if(good);
 }
 

@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-enum { SETTINGS_MAX = 64 };
+enum {
+    SETTINGS_MAX = 64,
+    TAKEOVER_PART = 8 /* of the time after which a node is taken for dead: its replicas take over */
+};
 #define COMMAND_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
 const char *const pst_graph_state_names[] = {"",     "waiting", "starting",  "running",
@@ -194,6 +197,26 @@ static int sink_place(struct choice *choice, const struct pst_graph_node *node)
     return index != UINT32_MAX ? place_add(choice->arena, choice->start, node->id, 0, index) : PST_EAGAIN;
 }
 
+/* A copy of each partition on the node with the fewest of those that have not the original. Where there is none it goes without. */
+static void copies_place(struct choice *choice, const struct pst_graph_node *node, struct layout *layout)
+{
+    uint32_t originals = layout->partition_count;
+    for (uint32_t p = 0; p < originals && layout->partition_count < pst_partition_numbers(node); p++) {
+        uint32_t original = layout->node_of[p], copy = layout->partition_count;
+        bool usable = choice->usable[original];
+        choice->usable[original] = false;
+        uint32_t index = least_loaded(choice->load, choice->usable, (uint32_t)choice->start->n_nodes);
+        choice->usable[original] = usable;
+        if (index == UINT32_MAX)
+            continue;
+        choice->load[index]++;
+        layout->node_of[copy] = (uint16_t)index;
+        layout->twin[copy] = (uint16_t)p;
+        layout->twin[p] = (uint16_t)copy;
+        layout->partition_count++;
+    }
+}
+
 /* Whoever owned a bucket before still does; partitions are numbered anew. */
 static int partitions_place(struct choice *choice, const struct pst_graph_node *node, struct layout *layout)
 {
@@ -205,6 +228,8 @@ static int partitions_place(struct choice *choice, const struct pst_graph_node *
         layout->node_of[p] = (uint16_t)index;
         rc = index != UINT32_MAX ? PST_OK : PST_EAGAIN;
     }
+    if (rc == PST_OK && node->replicas > 1)
+        copies_place(choice, node, layout);
     return rc;
 }
 
@@ -223,7 +248,7 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
     }
     for (uint32_t i = 0; i < start->n_nodes && !any; i++) /* better one that is to go than none */
         choice.usable[i] = is_alive(duty, start->nodes[i]);
-    start->n_layouts = start->n_places = start->n_left_nodes = 0;
+    start->n_layouts = start->n_places = start->n_left_nodes = start->n_replaced_nodes = 0;
     start->places = pst_arena_alloc(arena, (graph->node_count + start->n_nodes) * sizeof *start->places);
     int rc = layouts != NULL && start->places != NULL ? PST_OK : PST_ENOMEM;
     for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++) {
@@ -487,6 +512,15 @@ static bool all(const bool *flags, size_t count)
     return true;
 }
 
+/* Its place in the order of takeovers, from 1; 0: there was none for it. */
+static uint32_t takeover_of(const Pst__Start *start, uint32_t index)
+{
+    for (uint32_t i = 0; i < start->n_replaced_nodes; i++)
+        if (start->replaced_nodes[i] == index)
+            return i + 1;
+    return 0;
+}
+
 /* That a node's run has ended, to the others; only: NULL: all of them. Who has left is known by its name until it is back. */
 static void tell_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const char *only)
 {
@@ -498,6 +532,7 @@ static void tell_ended(struct pst_node *node, struct graph_record *record, uint3
     body.sentence = (char *)(uintptr_t) "";
     body.node = start->nodes[index];
     body.left = record->left[index];
+    body.takeover = takeover_of(start, index);
     message.graph = record->start->graph;
     message.incarnation = record->start->incarnation;
     message.body_case = PST__CONTROL__BODY_ENDED;
@@ -507,20 +542,53 @@ static void tell_ended(struct pst_node *node, struct graph_record *record, uint3
             pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
+/* Takeovers in their order: who knows of one knows of those before it. */
+static void tell_all_ended(struct pst_node *node, struct graph_record *record, const char *only)
+{
+    const Pst__Start *start = record->start->start;
+    for (size_t i = 0; i < start->n_replaced_nodes; i++)
+        if (record->left[start->replaced_nodes[i]])
+            tell_ended(node, record, start->replaced_nodes[i], only);
+    for (uint32_t i = 0; i < start->n_nodes; i++)
+        if (record->ended[i] && takeover_of(start, i) == 0)
+            tell_ended(node, record, i, only);
+}
+
 /* ---- nodes that a graph does not need any more ---- */
 
 /* The places that the store has, or is about to have; and a move that leads from there or to it. */
-static bool is_needed(const struct graph_record *record, uint32_t index)
+static bool is_needed(struct graph_record *record, uint32_t index)
 {
     const Pst__Start *start = record->start->start;
     const struct moving *moving = record->moving;
     for (size_t i = 0; i < start->n_places; i++)
-        if (start->places[i]->node == index)
+        if (start->places[i]->node == index && !pst_moves_replaces(record, start->places[i]))
             return true;
     if (moving == NULL || moving->now == NULL)
         return false;
     const Pst__MoveRecord *move = moving->now->message->move_record;
     return strcmp(move->from_node, start->nodes[index]) == 0 || strcmp(move->to_node, start->nodes[index]) == 0;
+}
+
+static bool has_place(const Pst__Start *start, uint32_t index)
+{
+    for (size_t i = 0; i < start->n_places; i++)
+        if (start->places[i]->node == index)
+            return true;
+    return false;
+}
+
+static bool replaced_add(struct graph_record *record, uint32_t index)
+{
+    Pst__Start *start = record->start->start;
+    uint32_t *replaced = pst_arena_alloc(&record->arena, (start->n_replaced_nodes + 1) * sizeof *replaced);
+    if (replaced == NULL || pst_moves_take_over(record, index) != PST_OK)
+        return false;
+    if (start->n_replaced_nodes != 0)
+        memcpy(replaced, start->replaced_nodes, start->n_replaced_nodes * sizeof *replaced);
+    replaced[start->n_replaced_nodes++] = index;
+    start->replaced_nodes = replaced;
+    return true;
 }
 
 bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index)
@@ -536,11 +604,52 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
         return false;
     if (start->n_left_nodes != 0)
         memcpy(left, start->left_nodes, start->n_left_nodes * sizeof *left);
+    if (has_place(start, index) && !replaced_add(record, index))
+        return false;
     left[start->n_left_nodes] = index;
     start->left_nodes = left;
     start->n_left_nodes++;
     record_commit(node, record);
     return true;
+}
+
+/* Nodes without a place neither hear of a cut nor write a part. */
+static int part_nodes_find(struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    bool placed[NODE_MEMBERS_MAX] = {false};
+    if (record->part_nodes != NULL)
+        return PST_OK;
+    record->part_nodes = pst_arena_alloc(&record->arena, start->n_nodes * sizeof *record->part_nodes);
+    if (record->part_nodes == NULL)
+        return PST_ENOMEM;
+    record->part_node_count = 0;
+    for (size_t i = 0; i < start->n_places; i++)
+        placed[start->places[i]->node] = true;
+    for (size_t i = 0; i < start->n_nodes; i++)
+        if (placed[i])
+            record->part_nodes[record->part_node_count++] = start->nodes[i];
+    return PST_OK;
+}
+
+static bool parts_all(const struct graph_record *record)
+{
+    for (size_t i = 0; i < record->part_node_count; i++)
+        if (!record->parts[pst_start_index(record->start->start, record->part_nodes[i])])
+            return false;
+    return true;
+}
+
+/* A checkpoint that is under way has no part of the owner that is gone. It is given up when all others have told theirs: until then they are at
+ * it. */
+static void part_lost(struct pst_node *node, struct graph_record *record)
+{
+    if (record->part <= record->settled || record->part == record->settling || part_nodes_find(record) != PST_OK)
+        return;
+    record->part_error = PST_EAGAIN;
+    (void)snprintf(record->part_why, sizeof record->part_why, "a node was replaced by replicas meanwhile");
+    if (parts_all(record))
+        settle(node, record, record->part, record->part_error, record->part_why);
 }
 
 /* K3: the store has it. */
@@ -551,9 +660,12 @@ static void released(struct pst_node *node, struct graph_record *record)
         uint32_t index = start->left_nodes[i];
         if (record->left[index])
             continue;
-        pst_node_log(node, "graph %s, incarnation %llu: goes on without node %s, which has nothing of it",
-                     record->start->graph, (unsigned long long)record->start->incarnation, start->nodes[index]);
+        pst_node_log(node, "graph %s, incarnation %llu: goes on without node %s%s", record->start->graph,
+                     (unsigned long long)record->start->incarnation, start->nodes[index],
+                     takeover_of(start, index) != 0 ? ": replicas have what it had" : ", which has nothing of it");
         record->left[index] = record->ended[index] = true;
+        if (takeover_of(start, index) != 0)
+            part_lost(node, record);
         tell_ended(node, record, index, NULL);
         tell_stop(node, record->start->graph, record->start->incarnation, start->nodes[index]);
     }
@@ -650,7 +762,7 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     memset(record->ended, 0, sizeof record->ended);
     memset(record->told, 0, sizeof record->told);
     memset(record->left, 0, sizeof record->left);
-    control->start->n_left_nodes = record->left_packed = 0;
+    control->start->n_left_nodes = control->start->n_replaced_nodes = record->left_packed = 0;
     record->rows = record->rows_out = 0;
     pst_moves_over(node, record, "the graph is started again");
     record->part = record->settling = 0;
@@ -1076,9 +1188,7 @@ static void member_dead(struct pst_node *node, struct member *member, const char
 static void on_started(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
     record->started[index] = true;
-    for (uint32_t i = 0; i < record->start->start->n_nodes; i++) /* whoever starts late has not heard it */
-        if (record->ended[i])
-            tell_ended(node, record, i, record->start->start->nodes[index]);
+    tell_all_ended(node, record, record->start->start->nodes[index]); /* whoever starts late has not heard it */
     pst_moves_started(node, record, record->start->start->nodes[index]);
     if (record->state != GRAPH_STARTING || !all(record->started, record->start->start->n_nodes))
         return;
@@ -1109,33 +1219,6 @@ static void on_ended(struct pst_node *node, struct graph_record *record, uint32_
         record_end(node, record, GRAPH_DONE, PST_OK, "");
 }
 
-/* Nodes without a place neither hear of a cut nor write a part. */
-static int part_nodes_find(struct graph_record *record)
-{
-    const Pst__Start *start = record->start->start;
-    bool placed[NODE_MEMBERS_MAX] = {false};
-    if (record->part_nodes != NULL)
-        return PST_OK;
-    record->part_nodes = pst_arena_alloc(&record->arena, start->n_nodes * sizeof *record->part_nodes);
-    if (record->part_nodes == NULL)
-        return PST_ENOMEM;
-    record->part_node_count = 0;
-    for (size_t i = 0; i < start->n_places; i++)
-        placed[start->places[i]->node] = true;
-    for (size_t i = 0; i < start->n_nodes; i++)
-        if (placed[i])
-            record->part_nodes[record->part_node_count++] = start->nodes[i];
-    return PST_OK;
-}
-
-static bool parts_all(const struct graph_record *record)
-{
-    for (size_t i = 0; i < record->part_node_count; i++)
-        if (!record->parts[pst_start_index(record->start->start, record->part_nodes[i])])
-            return false;
-    return true;
-}
-
 static void on_checkpointed(struct pst_node *node, struct graph_record *record, uint32_t index,
                             const Pst__Checkpointed *body)
 {
@@ -1151,6 +1234,11 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
         record->part_error = PST_OK;
     }
     record->parts[index] = true;
+    if (body->error == PST_OK &&
+        body->takeover != record->start->start->n_replaced_nodes) { /* owners were others when it began */
+        record->part_error = PST_EAGAIN;
+        (void)snprintf(record->part_why, sizeof record->part_why, "a node was replaced by replicas meanwhile");
+    }
     if (body->error != PST_OK) {
         record->part_error = body->error;
         (void)snprintf(record->part_why, sizeof record->part_why, "node %s: %s", record->start->start->nodes[index],
@@ -1393,9 +1481,7 @@ static void restored_step(struct pst_node *node, struct graph_record *record)
         return;
     }
     record_move(node, record, GRAPH_RUNNING, "");
-    for (uint32_t i = 0; i < start->n_nodes; i++)
-        if (record->ended[i])
-            tell_ended(node, record, i, NULL);
+    tell_all_ended(node, record, NULL);
 }
 
 /* A commit that waits for a store that does not answer is not waited for by a command. */
@@ -1430,6 +1516,18 @@ void pst_coordinator_resign(struct pst_node *node)
             pst_peer_close(node, node->peers[i], "this node coordinates no longer");
 }
 
+/* Its graphs that can do without it do not wait until it is taken for dead: whoever is replaced wrongly is not listened to any more. */
+static void replicas_take_over(struct pst_node *node, const struct member *member)
+{
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        struct graph_record *record = node->duty->graphs[i];
+        uint32_t index = pst_start_index(record->start->start, member->name);
+        if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index] &&
+            has_place(record->start->start, index))
+            (void)pst_coordinator_release(node, record, index);
+    }
+}
+
 void pst_coordinator_step(struct pst_node *node)
 {
     struct coordinator *duty = node->duty;
@@ -1452,6 +1550,8 @@ void pst_coordinator_step(struct pst_node *node)
         struct member *member = &duty->members[i];
         if (member->lost_ns != 0 && silent)
             member->lost_ns = now_ns | 1; /* it may not find us, as little as we find the store */
+        if (member->alive && member->lost_ns != 0 && now_ns >= member->lost_ns + node->options.dead_ns / TAKEOVER_PART)
+            replicas_take_over(node, member);
         if (member->alive && member->lost_ns != 0 && now_ns > member->lost_ns + node->options.dead_ns)
             member_dead(node, member, "it was silent for too long");
     }

@@ -114,8 +114,7 @@ static int upstream_open(void *argument, struct walk *walk, uint32_t node_index,
     return pst_routes_visit(walk->run, node_index, slot, upstream_route, walk);
 }
 
-/* From now on downstream counts what it takes of every bucket, so that a row that comes twice is known: M4. */
-static int taken_begin(struct run *run, struct pst_ctx *consumer)
+int pst_taken_begin(struct run *run, struct pst_ctx *consumer)
 {
     struct filter *filter = consumer->filter;
     if (filter == NULL) {
@@ -155,7 +154,7 @@ static int downstream_route(void *argument, uint32_t consumer, uint32_t input, u
         struct channel *channel = NULL;
         if (target == NULL)
             continue;
-        rc = taken_begin(run, target);
+        rc = pst_taken_begin(run, target);
         if (rc == PST_OK && lane_here(run, walk->move) == NULL)
             rc = pst_channel_in_build(run, &lane, &run->edges[consumer][input], target, number + t, &channel);
         if (channel != NULL)

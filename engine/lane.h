@@ -184,6 +184,8 @@ struct filter {                /* of what comes to an instance */
     uint32_t open_moves;       /* `taken` is kept while there is one */
 };
 
+/* From now on downstream counts what it takes of every bucket, so that a row that comes twice is known: M4. PST_ENOMEM. */
+int pst_taken_begin(struct run *run, struct pst_ctx *consumer);
 /* Makes what this node has of the move: branches of upstreams, the lane, channels that are on standby downstream. */
 int pst_lane_open(struct run *run, const struct move *move);
 /* All of it goes again: the move was given up. */

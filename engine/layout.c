@@ -16,6 +16,7 @@ int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, st
     const Pst__Layout *said = layout_find(start, op->id);
     *ret_layout = (struct layout){.partition_count = op->partition_count};
     memset(ret_layout->node_of, 0xff, sizeof ret_layout->node_of);
+    memset(ret_layout->twin, 0xff, sizeof ret_layout->twin);
     if (said != NULL && (said->n_partitions != op->bucket_count || said->n_born > pst_partition_numbers(op)))
         return PST_EINVAL;
     for (uint32_t b = 0; b < op->bucket_count; b++) {
@@ -37,6 +38,12 @@ int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, st
         if (place->partition >= pst_partition_numbers(op) || place->node >= start->n_nodes)
             return PST_EINVAL;
         ret_layout->node_of[place->partition] = (uint16_t)place->node;
+        if (place->copy_of > place->partition)
+            return PST_EINVAL;
+        if (place->copy_of != 0) {
+            ret_layout->twin[place->partition] = (uint16_t)(place->copy_of - 1);
+            ret_layout->twin[place->copy_of - 1] = (uint16_t)place->partition;
+        }
         if (place->partition >= ret_layout->partition_count)
             ret_layout->partition_count = place->partition + 1;
     }
@@ -74,6 +81,7 @@ void pst_layout_compact(struct layout *layout, uint32_t bucket_count)
         layout->of[b] = number[layout->of[b]];
     memcpy(layout->node_of, node_of, sizeof node_of);
     memset(layout->born, 0, sizeof layout->born);
+    memset(layout->twin, 0xff, sizeof layout->twin);
     layout->partition_count = count;
 }
 
@@ -110,7 +118,8 @@ static int places_write(const struct layout *layout, const struct pst_graph_node
                         Pst__Start *start)
 {
     for (uint32_t p = 0; p < layout->partition_count; p++) {
-        if (layout->node_of[p] == UINT16_MAX || pst_layout_owned(layout, op->bucket_count, p) == 0)
+        bool copy = pst_layout_is_copy(layout, p);
+        if (layout->node_of[p] == UINT16_MAX || (!copy && pst_layout_owned(layout, op->bucket_count, p) == 0))
             continue;
         Pst__Place *place = pst_arena_alloc(arena, sizeof *place);
         if (place == NULL)
@@ -119,6 +128,7 @@ static int places_write(const struct layout *layout, const struct pst_graph_node
         place->operator_id = (char *)(uintptr_t)op->id;
         place->partition = p;
         place->node = layout->node_of[p];
+        place->copy_of = copy ? 1 + layout->twin[p] : 0;
         start->places[start->n_places++] = place;
     }
     return PST_OK;

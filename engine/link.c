@@ -289,6 +289,14 @@ void pst_link_remove(struct run *run, struct channel *channel)
     channel->far = NULL;
 }
 
+void pst_link_visit(struct run *run, uint32_t far_node, pst_link_channel visit, void *argument)
+{
+    struct link *link = run->links[far_node];
+    for (uint32_t i = link != NULL ? link->far_count : 0; i != 0;
+         i--) /* the last one takes the place of one that goes */
+        visit(argument, link->fars[i - 1]->channel);
+}
+
 int pst_links_deal(struct run *run, struct worker *worker)
 {
     uint32_t node_count = run->site != NULL ? run->site->node_count : 0;

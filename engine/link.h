@@ -40,6 +40,10 @@ bool pst_link_give(struct run *run, uint32_t far_node, struct pst_conn *conn);
 /* The run over there has ended well, so it has had all that this one has sent, and this one all of its. */
 void pst_link_peer_ended(struct run *run, uint32_t far_node);
 
+/* All channels that lead to that node, or come from it: visit() may remove the one that it is given. While workers stand still. */
+typedef void (*pst_link_channel)(void *argument, struct channel *channel);
+void pst_link_visit(struct run *run, uint32_t far_node, pst_link_channel visit, void *argument);
+
 /* Adds what the connections of all links have carried so far. The keeper. */
 void pst_links_bytes(const struct run *run, uint64_t *sent, uint64_t *received);
 

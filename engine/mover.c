@@ -222,6 +222,8 @@ static int layout_know(struct hosted *hosted, const Pst__Start *start, uint32_t 
     for (uint32_t p = 0; p < pst_partition_numbers(op); p++) {
         run->site->node_of_partition[n][p] = layout->node_of[p];
         run->born[n][p] = layout->born[p];
+        if (run->twin[n] != NULL)
+            run->twin[n][p] = layout->twin[p];
     }
     for (uint32_t b = 0; b < op->bucket_count; b++)
         run->partition_of_bucket[n][b] = layout->of[b];

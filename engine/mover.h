@@ -136,6 +136,10 @@ bool pst_moves_open(const struct graph_record *record); /* the same, by the reco
 /* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why);
 void pst_moves_end(struct graph_record *record); /* of this incarnation nothing moves any more */
+/* A replica elsewhere has all that is at this place. */
+bool pst_moves_replaces(struct graph_record *record, const Pst__Place *place);
+/* The node's replicas elsewhere are owners, as the graph's record has it from now on. Where pst_moves_replaces() said so of all its places. */
+int pst_moves_take_over(struct graph_record *record, uint32_t index);
 bool pst_moves_any_ended(const struct graph_record *record);
 /* What goes into the store with the graph's record, `changes` has room for two; PST_OK. Then, with what became of it. */
 int pst_moves_changes(struct graph_record *record, struct pst_store_change *changes, uint32_t *ret_count);
@@ -199,5 +203,9 @@ struct move_view {
     double seconds_left; /* until it is given up; below 0: it is not any more */
 };
 bool pst_moves_view(const struct pst_node *node, const struct graph_record *record, struct move_view *ret_view);
+
+/* takeover.c: a node is gone, all others of the graph have what it had. step(): true: workers stand still for that, or are about to. */
+void pst_takeover_told(struct hosted *hosted, uint32_t index, uint32_t takeover);
+bool pst_takeover_step(struct pst_node *node, struct hosted *hosted);
 
 #endif

@@ -115,6 +115,49 @@ static int layouts_store(struct graph_record *record)
     return PST_OK;
 }
 
+/* ---- replicas ---- */
+
+bool pst_moves_replaces(struct graph_record *record, const Pst__Place *place)
+{
+    struct moving *moving = pst_moves_of(record);
+    uint32_t n = 0;
+    while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, place->operator_id) != 0)
+        n++;
+    if (moving == NULL || moving->now != NULL || moving->writes || moving->written || n == record->graph->node_count ||
+        record->graph->nodes[n].op->role != PST_ROLE_PLAIN)
+        return false;
+    const struct layout *layout = moving->layouts[n];
+    uint32_t twin = layout->twin[place->partition];
+    if (twin == UINT16_MAX)
+        return false;
+    return layout->node_of[twin] < record->start->start->n_nodes && !record->ended[layout->node_of[twin]];
+}
+
+int pst_moves_take_over(struct graph_record *record, uint32_t index)
+{
+    struct moving *moving = record->moving;
+    for (uint32_t n = 0; n < moving->layout_count; n++) {
+        struct layout *layout = moving->layouts[n];
+        for (uint32_t p = 0; layout != NULL && p < layout->partition_count; p++) {
+            uint32_t twin = layout->twin[p];
+            if (layout->node_of[p] != index || twin == UINT16_MAX)
+                continue;
+            layout->twin[p] = layout->twin[twin] = UINT16_MAX;
+            layout->node_of[p] = UINT16_MAX;
+            for (uint32_t b = 0; b < record->graph->nodes[n].bucket_count; b++) {
+                if (layout->of[b] != p)
+                    continue;
+                layout->of[b] = (uint16_t)twin;
+                layout->epoch[b]++;
+            }
+        }
+    }
+    int rc = layouts_store(record);
+    if (rc != PST_OK)
+        (void)layouts_read(record, moving);
+    return rc;
+}
+
 /* ---- records ---- */
 
 static Pst__MoveRecord *record_of(const struct past *past) { return past->message->move_record; }

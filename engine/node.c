@@ -123,6 +123,12 @@ static int site_layout(struct hosted *hosted, const Pst__Start *start, uint32_t 
             return PST_EINVAL;
     hosted->partition_of_bucket[n] = of;
     hosted->born[n] = born;
+    if (op->replicas > 1) {
+        hosted->twin[n] = pst_arena_alloc(arena, numbers * sizeof **hosted->twin);
+        if (hosted->twin[n] == NULL)
+            return PST_ENOMEM;
+        memcpy(hosted->twin[n], layout->twin, numbers * sizeof **hosted->twin);
+    }
     hosted->partition_count[n] = layout->partition_count;
     return PST_OK;
 }
@@ -165,9 +171,11 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
     uint16_t **of = pst_arena_alloc(arena, graph->node_count * sizeof *of);
     hosted->partition_of_bucket = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->partition_of_bucket);
     hosted->born = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->born);
+    hosted->twin = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->twin);
     hosted->partition_count = pst_arena_alloc(arena, graph->node_count * sizeof *hosted->partition_count);
     if (workers == NULL || reads == NULL || names == NULL || addresses == NULL || of == NULL ||
-        hosted->partition_of_bucket == NULL || hosted->born == NULL || hosted->partition_count == NULL)
+        hosted->partition_of_bucket == NULL || hosted->born == NULL || hosted->twin == NULL ||
+        hosted->partition_count == NULL)
         return PST_ENOMEM;
     for (size_t i = 0; i < start->n_left_nodes && nodes <= NODE_MEMBERS_MAX; i++)
         hosted->peer_left[start->left_nodes[i]] = true;
@@ -192,12 +200,14 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
                                  .this_node = start->this_node,
                                  .node_capacity = NODE_MEMBERS_MAX,
                                  .incarnation = hosted->incarnation,
+                                 .takeover = (uint32_t)start->n_replaced_nodes,
                                  .worker_count = workers,
                                  .reads = reads,
                                  .node_of_partition = of,
                                  .partition_of_bucket = (const uint16_t *const *)hosted->partition_of_bucket,
                                  .partition_count = hosted->partition_count,
                                  .born = (const uint32_t *const *)hosted->born,
+                                 .twin = (const uint16_t *const *)hosted->twin,
                                  .address = addresses,
                                  .name = names};
     return rc;
@@ -516,6 +526,7 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     const char *why;
     if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error, &why)) {
         hosted->part_told = 0;
+        hosted->part_takeover = hosted->run.checkpoint->takeover;
         sentence_copy(hosted->part_why, sizeof hosted->part_why, hosted->part_error != PST_OK ? why : "");
         if (hosted->part_error != PST_OK)
             pst_node_log(node, "graph %s, incarnation %llu: this node has no part of checkpoint %016llx: %s",
@@ -530,6 +541,7 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     body.checkpoint = hosted->part;
     body.error = hosted->part_error;
     body.sentence = hosted->part_why;
+    body.takeover = hosted->part_takeover;
     message.graph = hosted->graph_name;
     message.incarnation = hosted->incarnation;
     message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
@@ -554,6 +566,11 @@ void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
     uint32_t index = pst_site_index(&hosted->site, message->ended->node);
     if (index >= hosted->site.node_count || index == hosted->site.this_node)
         return;
+    if (message->ended->takeover > atomic_load(&hosted->run.takeover)) {
+        pst_takeover_told(hosted, index, message->ended->takeover);
+        node->any = true;
+        return;
+    }
     *(message->ended->left ? &hosted->peer_left[index] : &hosted->peer_ended[index]) = true;
     node->any = true;
     if (hosted->run.links[index] != NULL)
@@ -646,7 +663,8 @@ static void runs_step(struct pst_node *node)
         attach(node, hosted);
         if (!hosted->superseded)
             part_tell(node, hosted);
-        pst_mover_step(node, hosted);
+        if (!pst_takeover_step(node, hosted))
+            pst_mover_step(node, hosted);
         if (may_finish(hosted))
             pst_run_finish(&hosted->run);
         if (atomic_load_explicit(&hosted->workers_left, memory_order_acquire) != 0)

@@ -82,6 +82,7 @@ struct hosted { /* a graph's run, or one that is to be begun */
     struct site site;
     uint16_t **partition_of_bucket; /* the site's, by operator */
     uint32_t **born, *partition_count;
+    uint16_t **twin;
     struct pst_run_options options;
     struct pst_run_report report;
     struct run run;
@@ -91,6 +92,8 @@ struct hosted { /* a graph's run, or one that is to be begun */
     struct mover *mover;               /* mover.h; NULL: it was never told of a move */
     bool peer_ended[NODE_MEMBERS_MAX]; /* by index of the site */
     bool peer_left[NODE_MEMBERS_MAX];  /* the same: the graph goes on without it */
+    uint32_t lost[NODE_MEMBERS_MAX]; /* the same: it is gone, others have what it had; Ended.takeover, 0: no, or done */
+    bool any_lost;
     bool begun, superseded;
     /* while it is begun, by a job: a state is read back, and that takes its time */
     struct pst_arena start_arena;
@@ -101,6 +104,7 @@ struct hosted { /* a graph's run, or one that is to be begun */
     uint64_t part;          /* the last checkpoint that this node has a part of, or failed to; 0: none */
     int part_error;
     char part_why[300];
+    uint32_t part_takeover;
     uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
 };
 
@@ -238,13 +242,19 @@ struct layout {
     uint32_t epoch[PST_BUCKETS_MAX];       /* by bucket: its owner epoch */
     uint16_t node_of[PST_BUCKETS_MAX + 1]; /* by partition: index of Start.nodes; UINT16_MAX: there is none */
     uint32_t born[PST_BUCKETS_MAX + 1];    /* by partition: the move that it came with; 0: with the incarnation */
-    uint32_t partition_count;              /* one above the highest */
+    /* By partition: the one that it is the copy of, which has a lower number, or the one that is its copy; UINT16_MAX: neither. */
+    uint16_t twin[PST_BUCKETS_MAX + 1];
+    uint32_t partition_count; /* one above the highest */
 };
 /* PST_EINVAL: what is said does not fit the operator. */
 int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, struct layout *ret_layout);
 uint32_t pst_layout_owned(const struct layout *layout, uint32_t bucket_count, uint32_t partition);
+static inline bool pst_layout_is_copy(const struct layout *layout, uint32_t partition)
+{
+    return layout->twin[partition] < partition;
+}
 uint32_t pst_layout_serving(const struct layout *layout, uint32_t bucket_count);
-/* Partitions that own nothing go, the others are numbered anew. */
+/* Partitions that own nothing go, copies too, the others are numbered anew. */
 void pst_layout_compact(struct layout *layout, uint32_t bucket_count);
 /* layouts: by operator, NULL: it has no state, and its places stay. In `arena`, which the Start's places are in from now on. PST_ENOMEM:
  * the Start is of no use. */

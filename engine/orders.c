@@ -35,6 +35,16 @@ static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns
 
 /* ---- what is where ---- */
 
+/* With replicas nothing moves, and nothing that reads of them: what comes to a consumer from both could not be told apart where it is joined. */
+static bool is_pinned(const struct pst_graph *graph, uint32_t n)
+{
+    const struct pst_graph_node *op = &graph->nodes[n];
+    bool pinned = op->replicas > 1;
+    for (uint32_t i = 0; i < op->input_count; i++)
+        pinned |= graph->nodes[graph->nodes[op->inputs[i].producer].host].replicas > 1;
+    return pinned;
+}
+
 /* By name: buckets that a node has, of one operator or of all. */
 struct shares {
     const char *name[NODE_MEMBERS_MAX];
@@ -218,7 +228,7 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
                           struct wish *wish)
 {
     for (uint32_t n = 0; n < record->moving->layout_count && !takes(node, order->node); n++) {
-        if (record->moving->layouts[n] == NULL)
+        if (record->moving->layouts[n] == NULL || is_pinned(record->graph, n))
             continue;
         struct shares load;
         uint32_t from = extreme(record, n, true, order->node, NO_PARTITION);
@@ -241,7 +251,7 @@ static bool next_of_rebalance(const struct pst_node *node, const struct graph_re
         struct shares load;
         struct scaler_step step;
         uint32_t bucket_count = record->graph->nodes[n].bucket_count;
-        if (record->moving->layouts[n] == NULL || bucket_count == 1)
+        if (record->moving->layouts[n] == NULL || bucket_count == 1 || is_pinned(record->graph, n))
             continue;
         load_take(node, record, n, &load);
         uint32_t there = 0; /* what a node has that gets nothing stays out of it */
@@ -626,6 +636,10 @@ static struct graph_record *graph_of(struct pst_node *node, const char *operator
                               operator_id);
     else if (op->op->role != PST_ROLE_PLAIN)
         (void)pst_text_printf(why, "operator `%s` has no buckets that could move", operator_id);
+    else if (is_pinned(found->graph, *ret_operator))
+        (void)pst_text_printf(
+            why, "operator `%s` has `replicas`, or reads from one that has: its partitions stay where they are",
+            operator_id);
     else if (may_move(found, why))
         return found;
     return NULL;
@@ -715,7 +729,7 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
 {
     struct pst_text why = {0};
     const struct pst_graph_node *op = &record->graph->nodes[n];
-    bool may = may_move(record, &why);
+    bool may = !is_pinned(record->graph, n) && may_move(record, &why);
     pst_text_fini(&why);
     if (!may)
         return PST_EREFUSED;
@@ -811,6 +825,9 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
     uint32_t count = 0;
     for (uint32_t i = 0; i < duty->graph_count; i++) { /* what others have of it, the answer says */
         struct pst_text why = {0};
+        uint32_t index = pst_start_index(duty->graphs[i]->start->start, name);
+        if (index < duty->graphs[i]->start->start->n_nodes && !duty->graphs[i]->left[index])
+            (void)pst_coordinator_release(node, duty->graphs[i], index); /* where replicas have all of it */
         if (duty->graphs[i]->state == GRAPH_RUNNING && may_move(duty->graphs[i], &why))
             working[count++] = duty->graphs[i];
         else if (why.bytes != NULL && order->why[0] == '\0')

@@ -229,6 +229,24 @@ static int deliver_total(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
 }
 
 /* ---- time ---- */
+
+/* What a channel says of both; of two replicas' whichever is further counts, for each has all of it. The end first: what it says about the
+ * watermark must be there when it is seen. */
+static int64_t channel_time(const struct channel *channel, const struct input *input, enum end *ret_end)
+{
+    *ret_end = pst_channel_read_end(channel, input);
+    int64_t watermark = pst_channel_read_watermark(channel, input);
+    return watermark > channel->floor ? watermark : channel->floor;
+}
+
+static int64_t twins_time(const struct channel *channel, const struct input *input, enum end *ret_end)
+{
+    enum end other_end;
+    int64_t watermark = channel_time(channel, input, ret_end), other = channel_time(channel->twin, input, &other_end);
+    *ret_end = *ret_end != END_NOT ? *ret_end : other_end;
+    return watermark > other ? watermark : other;
+}
+
 static int64_t watermark_in(const struct pst_ctx *ctx, enum end *ret_end)
 {
     int64_t low = INT64_MAX, high = INT64_MIN, inputs_end = INT64_MIN;
@@ -236,12 +254,11 @@ static int64_t watermark_in(const struct pst_ctx *ctx, enum end *ret_end)
          input_lasts = false; /* where all have ended, time goes no further than the last of them */
     enum end end = END_INPUT;
     for (uint32_t c = 0; c < ctx->channel_count; c++) {
-        if (ctx->channels[c]->standby)
+        const struct channel *channel = ctx->channels[c];
+        if (channel->standby || (channel->twin != NULL && channel->twin->from < channel->from)) /* counted with it */
             continue;
-        /* the end first: what it says about the watermark must be there when it is seen */
-        enum end this_end = pst_channel_read_end(ctx->channels[c], &ctx->run->input);
-        int64_t watermark = pst_channel_read_watermark(ctx->channels[c], &ctx->run->input);
-        watermark = watermark > ctx->channels[c]->floor ? watermark : ctx->channels[c]->floor;
+        enum end this_end;
+        int64_t watermark = (channel->twin != NULL ? twins_time : channel_time)(channel, &ctx->run->input, &this_end);
         high = watermark > high ? watermark : high;
         if (this_end == END_INPUT && ctx->channels[c]->reader != 0) { /* the inputs of other nodes may last longer */
             inputs_end = watermark > inputs_end ? watermark : inputs_end;

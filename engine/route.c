@@ -479,6 +479,8 @@ static int deal(const struct route *route, const struct view *view, const uint32
     for (uint32_t t = 0; t < route->target_count; t++) { /* count[t] is now the end of target t */
         struct part part = {scratch->order + from, ordered_rows + from, count[t] - from, false};
         int rc = part.row_count != 0 ? append(route->targets[t], view, &part, scratch) : PST_OK;
+        if (rc == PST_OK && part.row_count != 0 && route->twin != NULL && route->twin[t] != NO_TWIN)
+            rc = append(route->targets[route->twin[t]], view, &part, scratch);
         if (rc != PST_OK)
             return rc;
         from = count[t];

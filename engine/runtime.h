@@ -65,10 +65,12 @@ struct site {
     const uint16_t *const *partition_of_bucket;
     const uint32_t *partition_count;
     const uint32_t *const *born; /* [operator][partition], or NULL */
+    const uint16_t *const *twin; /* [operator][partition]; of an operator without replicas NULL */
     const char *const *address;  /* by node: where it listens */
     const char *const *name;     /* by node */
-    uint64_t checkpoint;         /* to go on from; 0: from the beginning */
-    const char *const *folders;  /* where its parts are */
+    uint32_t takeover;   /* the last node of this incarnation that replicas have replaced before, from 1; 0: none */
+    uint64_t checkpoint; /* to go on from; 0: from the beginning */
+    const char *const *folders; /* where its parts are */
     uint32_t folder_count;
     const char *
         saved; /* of a savepoint: where its sinks' files are, and nothing there is ever changed. NULL: where this run writes */
@@ -133,7 +135,9 @@ struct channel {
     bool standby;         /* from a lane that is not an owner yet: its time does not count */
     int64_t floor;        /* up to here another channel's promise holds for this one, too */
     uint32_t reader;      /* of a source's: 1 + the node whose input it is; 0: of another operator's */
-    struct far *far;      /* the link's; NULL: both ends are here */
+    struct channel *
+        twin; /* from the other replica of the producer; NULL: there is none. What the one has brought of both counts */
+    struct far *far;                   /* the link's; NULL: both ends are here */
     uint32_t producer_index, from, to; /* from which operator, from which of its partitions, to which */
 };
 enum end { END_NOT = 0, END_INPUT = 1, END_CUT = 2 };
@@ -156,6 +160,7 @@ struct route { /* from one instance to all partitions of a consumer */
     struct channel **targets; /* room for all numbers; below target_count, NULL: it is no more */
     uint32_t target_count;
     const uint16_t *partition_of_bucket;
+    const uint16_t *twin;  /* of its partitions; NULL: they are alone */
     struct branch *branch; /* rows of some buckets go to a lane as well; NULL: none do */
 };
 
@@ -202,6 +207,7 @@ struct pst_ctx {
     struct pst_arena arena, user_arena; /* user_arena: what the operator has allocated */
     struct pst_state *state;
     bool borrows;                /* the state is that of the partition that this lane will be a part of */
+    bool copy;                   /* of another partition, which is the owner: no image is wanted of it */
     bool retired;                /* it is no more: but for this struct all of it is freed */
     struct spill *spill;         /* where its pages lie outside; NULL: no budget */
     bool enclave_asked;          /* it works up to a time, or the end */
@@ -365,7 +371,12 @@ struct run {
     uint32_t frame_version;    /* that links say they read (wire.h); tests: 0, as an earlier node */
     uint64_t *route_number;    /* by operator: of its first route's first channel */
     uint32_t *partition_count; /* by operator: one above the highest that there is, or was */
-    uint32_t **born;           /* [operator][partition]: by the move of this number; 0: with the run */
+    /* [operator][partition]: of two that are given the same and put out the same, each other's number; the copy has the higher one.
+     * NO_TWIN: it is alone. Of an operator without replicas NULL. */
+    uint16_t **twin;
+    uint32_t **born; /* [operator][partition]: by the move of this number; 0: with the run */
+    atomic_uint
+        takeover;     /* the last node that is gone and replaced: 1 + its place in Start.replaced_nodes; 0: none is */
     atomic_uint hold; /* not 0: workers are to stand still, the keeper changes what they work on; another each time */
     uint32_t holds;   /* how often so far */
     atomic_uint held_count; /* workers that stand still */
@@ -382,6 +393,12 @@ struct run {
     int error;
     char *error_text;
 };
+
+#define NO_TWIN UINT16_MAX
+static inline uint32_t pst_twin(const struct run *run, uint32_t node_index, uint32_t partition)
+{
+    return run->twin[node_index] != NULL ? run->twin[node_index][partition] : NO_TWIN;
+}
 
 /* The highest time of the whole input, + 1: by whoever has seen that it ended. */
 static inline int64_t pst_input_end(const struct run *run)

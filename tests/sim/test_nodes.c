@@ -292,6 +292,85 @@ static bool is_draining(const struct cluster *cluster, uint32_t i)
     return member != NULL && member->draining;
 }
 
+/* ---- replicas ---- */
+
+/* The query, with two replicas of all that can have some. */
+static void text_replicated(const struct query *query, struct pst_text *text)
+{
+    struct pst_text plain = {0};
+    scene_text_of(query->path, &plain);
+    for (const char *at = plain.bytes, *end; *at != '\0'; at = end) {
+        char type[40] = "";
+        end = at + strcspn(at, "\n") + 1;
+        assert_int_equal(pst_text_add(text, at, (size_t)(end - at)), PST_OK);
+        (void)sscanf(at, "    type: %39s", type);
+        for (const char *const *id = query->movable; *id != NULL; id++)
+            if (strcmp(type, *id) == 0)
+                assert_int_equal(pst_text_printf(text, "    replicas: 2\n"), PST_OK);
+    }
+    pst_text_fini(&plain);
+}
+
+/* A node that has no input and no sink dies: its replicas go on, and nothing is started again. */
+static void one_is_replaced(const struct scene *wanted, const struct query *query, struct cluster *cluster,
+                            uint32_t kills, uint64_t *replaced, const char *what)
+{
+    cluster_begin(cluster);
+    while (!runs(cluster) && !cluster->client.done)
+        cluster_turn(cluster, what);
+    turns(cluster, sim_random(&cluster->random, 400), what);
+    uint32_t i = runs(cluster) ? movable_node(cluster) : cluster->node_count;
+    bool dies = i < cluster->node_count && i != cluster_coordinator(cluster) && !cluster->client.done &&
+                !pst_moves_any_ended(cluster_record(cluster));
+    if (dies) {
+        cluster_kill(cluster, i);
+        while (!cluster->client.done && cluster_record(cluster)->start->start->n_replaced_nodes == 0 &&
+               cluster_record(cluster)->start->incarnation == 1)
+            cluster_turn(cluster, what);
+        *replaced += cluster_record(cluster)->start->start->n_replaced_nodes;
+    }
+    bool again = cluster_record(cluster) != NULL && cluster_record(cluster)->start->incarnation != 1;
+    if (again && !cluster->client.done)
+        fail_msg("%s: the graph was started again when node %s died", what, dies ? node_names[i] : "-");
+    cluster_run(cluster, kills, kills != 0, what); /* then others, whatever they have */
+    end_same(wanted, query, cluster, what);
+}
+
+static void replicas_for_all_seeds(const struct query *query, uint64_t seeds)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint64_t replaced = 0;
+    graph_path = query->path;
+    text_replicated(query, &text);
+    scene_init(&wanted, 1);
+    query_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct cluster *cluster = calloc(1, sizeof *cluster);
+        char what[80];
+        (void)snprintf(what, sizeof what, "%s with replicas, seed %llu", query->name, (unsigned long long)seed);
+        cluster_init(cluster, seed, &text, query_input);
+        cluster->client.graph_name = query->name;
+        cluster->every_ns = seed % 2 != 0 ? 0 : 1000000 + sim_random(&cluster->random, 30000000);
+        one_is_replaced(&wanted, query, cluster, seed % 3 == 0 ? 2 : 0, &replaced, what);
+    }
+    print_message("%llu nodes replaced in %llu clusters\n", (unsigned long long)replaced, (unsigned long long)seeds);
+    assert_true(seeds < 30 || replaced > 0);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
+static void replicas_take_over_and_nothing_is_started_again(void **state)
+{
+    (void)state;
+    longer = true;
+    replicas_for_all_seeds(&load, scene_seeds(60));
+    replicas_for_all_seeds(&outliers, scene_seeds(60));
+    longer = false;
+}
+
 /* Whoever coordinates dies, and comes back. */
 static void coordinator_changes(struct cluster *cluster, const char *what)
 {
@@ -405,6 +484,7 @@ int main(void)
         cmocka_unit_test(nodes_that_are_killed_lose_and_repeat_nothing),
         cmocka_unit_test(graphs_are_scaled_and_moved_while_they_run),
         cmocka_unit_test(rows_that_are_lost_are_told_by_the_command_and_the_record),
+        cmocka_unit_test(replicas_take_over_and_nothing_is_started_again),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
         cmocka_unit_test(nodes_that_all_read_give_the_bytes_of_one_input),
         cmocka_unit_test(a_node_that_is_told_to_end_is_not_missed),
