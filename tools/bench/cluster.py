@@ -464,6 +464,40 @@ operators:
         """kill -9 of the node that has an operator's state: until results go beyond those that were seen before."""
         for turn in range(1 if self.options.quick else 3):
             self.killed(turn)
+            self.replaced(turn)
+
+    def replaced(self, turn):
+        """The same of an operator with replicas: how long results stand still at most, in the seconds behind the kill."""
+        folder = self.fresh("replaced")
+        stamps, events = folder / "stamps", folder / "events.csv"
+        quick, state_bytes = self.options.quick, self.options.state_bytes
+        keys = max(state_bytes // 1024, 64)
+        with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 4, True) as cluster:
+            pacer.tell(f"lay {keys}")
+            pacer.tell(f"strew {20_000_000 if quick else 60_000_000}")
+            cluster.ask("submit", self.graph_of_a_kill(folder, stamps, events, ", replicas: 2"))
+            owner = dict(cluster.places("moves", "held"))[0]
+            fixed = [node for operator in ("events", "seen", "seen_beside") for _, node in cluster.places("moves", operator)]
+            if owner in fixed:
+                raise Failed(f"node {owner} has more than replicas have")
+            head = Stamps(stamps).head
+            self.wait(lambda: head()["newest"] > keys // 1000, "the state to be there")
+            time.sleep(0.5 if quick else 2.5)
+            if cluster.state("moves") != "running":
+                raise Failed("the input has ended before the node was killed")
+            cluster.nodes[owner].process.kill()
+            killed = changed = time.monotonic_ns()
+            newest, longest, now = head()["newest"], 0, killed
+            while now < killed + (2 if quick else 5) * 10**9:
+                time.sleep(0.002)  # what is looked at is a number in shared memory
+                now = time.monotonic_ns()
+                if head()["newest"] == newest:
+                    continue
+                newest, longest, changed = head()["newest"], max(longest, now - changed), now
+            longest = max(longest, now - changed)
+            took_over = cluster.nodes["n1"].await_line(f"goes on without node {owner}: replicas have what it had", killed)
+        self.add(f"kill -9, {state_bytes / MIB:.0f} MiB of state, replicas: 2, results stand still", longest / 1e9, "s", "<= 1",
+                 f"turn {turn + 1}: replaced after {(took_over - killed) / 1e9:.2f}")
 
     def killed(self, turn):
         folder = self.fresh("killed")
@@ -513,7 +547,7 @@ operators:
     def call_plain(self, *words):
         subprocess.run([self.penstock, *map(str, words), "--quiet"], check=True, capture_output=True)
 
-    def graph_of_a_kill(self, folder, stamps, events):
+    def graph_of_a_kill(self, folder, stamps, events, more=""):
         """Partitions are dealt one by one: the first operator's to n1, the one with the state to n2."""
         path = folder / "moves.yaml"
         path.write_text(f"""penstock: 1
@@ -521,8 +555,8 @@ name: moves
 libraries: ["{self.program('measuring.so')}"]
 operators:
   - {{id: events, type: csv_source, params: {{file: "{events}", schema: ["at:u32", "key:u32"], time: at}}}}
-  - {{id: beside, type: held, inputs: [events], key: [key], buckets: {BUCKETS}, params: {{record: 8, epoch: 10}}}}
-  - {{id: held, type: held, inputs: [events], key: [key], buckets: {BUCKETS}, params: {{record: 1024, epoch: 10}}}}
+  - {{id: beside, type: held, inputs: [events], key: [key], buckets: {BUCKETS}{more}, params: {{record: 8, epoch: 10}}}}
+  - {{id: held, type: held, inputs: [events], key: [key], buckets: {BUCKETS}{more}, params: {{record: 1024, epoch: 10}}}}
   - {{id: seen_beside, type: seen, inputs: [beside], params: {{file: beside.out, stamps: "{stamps}", buckets: {BUCKETS}, class: 2}}}}
   - {{id: seen, type: seen, inputs: [held], params: {{file: seen.out, stamps: "{stamps}", buckets: {BUCKETS}}}}}
 """, encoding="ascii")
