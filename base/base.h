@@ -13,6 +13,7 @@
 
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <string.h>
 
 /* ---- our own broken promises: on in every build ---- */
 #define PST_ASSERT(condition) ((condition) ? (void)0 : pst_assert_failed(#condition, __FILE__, __LINE__))
@@ -33,6 +34,26 @@ static inline void pst_lock_take(atomic_flag *lock)
         continue;
 }
 static inline void pst_lock_give(atomic_flag *lock) { atomic_flag_clear_explicit(lock, memory_order_release); }
+
+/* ---- numbers that lie in bytes, wherever they begin ---- */
+static inline uint16_t pst_get_u16(const void *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+static inline uint32_t pst_get_u32(const void *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+static inline uint64_t pst_get_u64(const void *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
 
 /* ---- memory ---- */
 void *pst_malloc(size_t bytes);
@@ -97,6 +118,24 @@ uint64_t pst_hash(const struct pst_hash_key *key, const void *bytes, size_t byte
 /* The same for n keys of byte_count bytes each, packed one after the other. Vectorised by the compiler, by run-time dispatch. */
 void pst_hash_many(const struct pst_hash_key *key, const void *keys, size_t byte_count, uint32_t n,
                    uint64_t *ret_hashes);
+
+/* ---- what a row comes to, cell by cell, where sums of rows are compared: against mistakes, and not against an enemy. Rows that come to the
+ * same are known for every first `sum`, for flipping bit 63 of a value flips bits 63 and 34 of what comes of it; a secret does not help ---- */
+static inline uint64_t pst_mixed(uint64_t sum, uint64_t value)
+{
+    sum = (sum ^ value) * 0x9E3779B97F4A7C15u;
+    return sum ^ (sum >> 29);
+}
+
+static inline uint64_t pst_mixed_cell(uint64_t sum, const void *cell, uint32_t byte_count)
+{
+    for (uint32_t at = 0; at < byte_count; at += 8) { /* a cell is of 4 bytes, of 8, or a text of 32 */
+        uint64_t word = 0;
+        memcpy(&word, (const char *)cell + at, byte_count - at < 8 ? byte_count - at : 8);
+        sum = pst_mixed(sum, word);
+    }
+    return sum;
+}
 
 /* ---- the world ---- */
 /* CREATE: write, cut to nothing. CONTINUE: write a file that is there, behind what it holds. */
@@ -200,5 +239,15 @@ void pst_world_uv_free(struct pst_world *world);
  * Thread: none is running. */
 enum { PST_TLS_WHY_BYTES = 200 };
 int pst_world_uv_tls(struct pst_world *world, const char *folder, char ret_why[PST_TLS_WHY_BYTES]);
+
+/* Of such a folder, which has been taken: the keys themselves, where they are all of Ed25519. `key` is the secret one, for the caller to
+ * wipe. PST_EINVAL: they are of another kind, or the certificate has more bytes; else as above. */
+enum { PST_TLS_CERTIFICATE_BYTES_MAX = 4096 };
+struct pst_tls_identity {
+    uint8_t authority[32], key[32];
+    uint8_t certificate[PST_TLS_CERTIFICATE_BYTES_MAX]; /* DER */
+    size_t certificate_bytes;
+};
+int pst_tls_identity_read(const char *folder, struct pst_tls_identity *ret_identity, char ret_why[PST_TLS_WHY_BYTES]);
 
 #endif

@@ -406,3 +406,71 @@ int pst_world_uv_tls(struct pst_world *world, const char *folder, char ret_why[P
     uv->tls = tls;
     return PST_OK;
 }
+
+/* ---- the keys themselves, for whoever signs with them ---- */
+
+static int certificate_read(const char *folder, const char *name, struct pem *pem, X509 **ret_certificate)
+{
+    BIO *bio = NULL;
+    int rc = pem_open(pem, folder, name, false, &bio);
+    if (rc != PST_OK)
+        return rc;
+    *ret_certificate = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+    BIO_free(bio);
+    return *ret_certificate != NULL ? PST_OK : complain_openssl(pem, "is no certificate");
+}
+
+static int authority_key(const char *folder, struct pem *pem, uint8_t ret_key[32])
+{
+    X509 *certificate = NULL;
+    size_t bytes = 32;
+    int rc = certificate_read(folder, "ca.pem", pem, &certificate);
+    EVP_PKEY *key = certificate != NULL ? X509_get0_pubkey(certificate) : NULL;
+    if (rc == PST_OK && (key == NULL || EVP_PKEY_get_base_id(key) != EVP_PKEY_ED25519 ||
+                         EVP_PKEY_get_raw_public_key(key, ret_key, &bytes) != 1))
+        rc = complain(pem, PST_EINVAL, "is not of an Ed25519 key");
+    X509_free(certificate);
+    return rc;
+}
+
+static int certificate_der(const char *folder, struct pem *pem, struct pst_tls_identity *ret)
+{
+    X509 *certificate = NULL;
+    int rc = certificate_read(folder, "node.pem", pem, &certificate);
+    int bytes = certificate != NULL ? i2d_X509(certificate, NULL) : 0;
+    uint8_t *at = ret->certificate;
+    if (rc == PST_OK && (bytes <= 0 || bytes > PST_TLS_CERTIFICATE_BYTES_MAX))
+        rc = complain(pem, PST_EINVAL, "has more than %d bytes", (int)PST_TLS_CERTIFICATE_BYTES_MAX);
+    if (rc == PST_OK)
+        ret->certificate_bytes = (size_t)i2d_X509(certificate, &at);
+    X509_free(certificate);
+    return rc;
+}
+
+static int secret_key(const char *folder, struct pem *pem, uint8_t ret_key[32])
+{
+    BIO *bio = NULL;
+    size_t bytes = 32;
+    int rc = pem_open(pem, folder, "node.key", true, &bio);
+    if (rc != PST_OK)
+        return rc;
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+    if (key == NULL || EVP_PKEY_get_base_id(key) != EVP_PKEY_ED25519 ||
+        EVP_PKEY_get_raw_private_key(key, ret_key, &bytes) != 1)
+        rc = complain(pem, PST_EINVAL, "is no Ed25519 key");
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    return rc;
+}
+
+int pst_tls_identity_read(const char *folder, struct pst_tls_identity *ret_identity, char ret_why[PST_TLS_WHY_BYTES])
+{
+    struct pem pem = {.why = ret_why};
+    ERR_clear_error();
+    int rc = authority_key(folder, &pem, ret_identity->authority);
+    if (rc == PST_OK)
+        rc = certificate_der(folder, &pem, ret_identity);
+    if (rc == PST_OK)
+        rc = secret_key(folder, &pem, ret_identity->key);
+    return rc;
+}

@@ -21,12 +21,20 @@
 
 enum { SPIN_PAUSES = 400, STEPS_A_TURN = 16, TICK_MS = 100 };
 
-/* A pipe or terminal is watched by the loops of the workers that found it empty; its handles outlive no run. */
+/* A pipe or terminal is watched by the loops of the workers that found it empty, each with a handle of its own. Whoever closes the file
+ * may be another one: each loop closes its handle itself, and the last of them the descriptor, which is nobody else's before that. */
+struct file_poll {
+    uv_poll_t handle;
+    struct worker *worker;
+    struct pst_file *file;
+    struct file_poll *next; /* among those that are to be closed */
+};
 struct pst_file {
     int fd;
     bool regular, standard, flags_changed;
     int flags_before;
-    uv_poll_t *polls[WORKERS_MAX];
+    struct file_poll *polls[WORKERS_MAX];
+    atomic_uint holders; /* once it is closed: handles that are still open, and whoever closes it */
 };
 
 static uint64_t world_now_ns(void *self)
@@ -173,14 +181,54 @@ static int world_file_cut(void *self, struct pst_file *file, uint64_t byte_count
     return ftruncate(file->fd, (off_t)byte_count) == 0 ? PST_OK : pst_uv_failed(errno);
 }
 
-static int world_file_close(void *self, struct pst_file *file)
+static int file_release(struct pst_file *file)
 {
-    (void)self;
-    if (file->flags_changed)
-        (void)fcntl(file->fd, F_SETFL, file->flags_before);
+    if (atomic_fetch_sub_explicit(&file->holders, 1, memory_order_acq_rel) != 1)
+        return PST_OK;
     int rc = file->standard || close(file->fd) == 0 ? PST_OK : pst_uv_failed(errno);
     pst_free(file);
     return rc;
+}
+
+static void on_poll_closed(uv_handle_t *handle) { pst_free(handle); /* the first in its struct file_poll */ }
+
+/* The worker's: what others have closed. */
+static void polls_close(struct worker *worker)
+{
+    struct file_poll *poll = atomic_exchange_explicit(&worker->closing, NULL, memory_order_acquire);
+    for (struct file_poll *next; poll != NULL; poll = next) {
+        struct pst_file *file = poll->file;
+        next = poll->next;
+        uv_close((uv_handle_t *)&poll->handle, on_poll_closed);
+        (void)file_release(file); /* it is not looked at any more */
+    }
+}
+
+static void poll_leave(struct file_poll *poll)
+{
+    struct worker *worker = poll->worker;
+    struct file_poll *first = atomic_load_explicit(&worker->closing, memory_order_relaxed);
+    do
+        poll->next = first;
+    while (!atomic_compare_exchange_weak_explicit(&worker->closing, &first, poll, memory_order_release,
+                                                  memory_order_relaxed));
+    (void)uv_async_send(&worker->async);
+}
+
+/* Where the loops are no more, their handles are not either. */
+static int world_file_close(void *self, struct pst_file *file)
+{
+    const struct uv_world *world = self;
+    if (file->flags_changed)
+        (void)fcntl(file->fd, F_SETFL, file->flags_before);
+    uint32_t poll_count = 0;
+    for (uint32_t i = 0; i < WORKERS_MAX; i++)
+        poll_count += world->workers != NULL && file->polls[i] != NULL;
+    atomic_store_explicit(&file->holders, poll_count + 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < WORKERS_MAX && poll_count != 0; i++)
+        if (file->polls[i] != NULL)
+            poll_leave(file->polls[i]);
+    return file_release(file);
 }
 
 static int world_file_size(void *self, struct pst_file *file, uint64_t *ret_bytes)
@@ -419,11 +467,10 @@ static void on_tick(uv_timer_t *timer) { pst_uv_awake(timer->data); }
 
 static void on_async(uv_async_t *async)
 {
+    polls_close(async->data);
     pst_net_arrive(async->data);
     pst_uv_awake(async->data);
 }
-
-static void on_poll_closed(uv_handle_t *handle) { pst_free(handle); }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -439,18 +486,19 @@ static int world_file_watch(void *self, struct pst_file *file, uint32_t worker_i
     struct worker *worker = &world->workers[worker_index];
     PST_ASSERT(worker_index < world->worker_count);
     if (file->polls[worker_index] == NULL) {
-        uv_poll_t *poll = pst_calloc(1, sizeof *poll);
+        struct file_poll *poll = pst_calloc(1, sizeof *poll);
         if (poll == NULL)
             return PST_ENOMEM;
-        int rc = uv_poll_init(&worker->loop, poll, file->fd);
+        int rc = uv_poll_init(&worker->loop, &poll->handle, file->fd);
         if (rc != 0) {
             pst_free(poll);
             return pst_uv_failed(-rc);
         }
-        poll->data = worker;
+        poll->handle.data = poll->worker = worker;
+        poll->file = file;
         file->polls[worker_index] = poll;
     }
-    int rc = uv_poll_start(file->polls[worker_index], UV_READABLE | UV_DISCONNECT, on_readable);
+    int rc = uv_poll_start(&file->polls[worker_index]->handle, UV_READABLE | UV_DISCONNECT, on_readable);
     return rc == 0 ? PST_OK : pst_uv_failed(-rc);
 }
 
@@ -531,6 +579,7 @@ static void worker_drain(struct worker *worker)
     if (!worker->loop_ready)
         return;
     pst_net_worker_drain(worker);
+    polls_close(worker);
     uv_walk(&worker->loop, close_any, NULL);
     while (uv_run(&worker->loop, UV_RUN_DEFAULT) != 0)
         continue;

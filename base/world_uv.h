@@ -39,6 +39,7 @@ struct worker {
     struct net_worker net;
     _Alignas(64) atomic_bool sleeping;
     atomic_bool notified;
+    _Atomic(struct file_poll *) closing; /* of files that somebody has closed meanwhile */
 };
 
 struct uv_world {

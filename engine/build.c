@@ -135,7 +135,7 @@ static struct pst_ctx *instance_new(struct run *run, uint32_t node_index, uint32
     ctx->partition = partition;
     ctx->worker = worker;
     ctx->timer_min = ctx->timer_limit = ctx->cut = INT64_MAX;
-    ctx->cut_done = INT64_MIN;
+    ctx->cut_done = ctx->cut_seen = INT64_MIN;
     ctx->watermark_out = INT64_MIN;
     atomic_init(&ctx->gauge.watermark, INT64_MIN);
     pst_arena_init(&ctx->arena);
@@ -156,12 +156,12 @@ static int instance_buckets(struct run *run, struct pst_ctx *ctx)
     if (ctx->buckets == NULL || ctx->due == NULL || ctx->marked == NULL || ctx->timers == NULL || ctx->numbers == NULL)
         return PST_ENOMEM;
     uint32_t twin = pst_twin(run, ctx->node_index, ctx->partition);
-    ctx->copy = twin < ctx->partition;
-    uint32_t owner = ctx->copy ? twin : ctx->partition;
+    const uint16_t *of = run->partition_of_bucket[ctx->node_index];
     for (uint32_t b = 0; b < bucket_count; b++) {
         ctx->timers[b] = INT64_MAX;
-        if (run->partition_of_bucket[ctx->node_index][b] == owner)
+        if (of[b] == ctx->partition || of[b] == twin)
             ctx->buckets[ctx->owned_count++] = b;
+        ctx->copy |= of[b] == twin;
     }
     return PST_OK;
 }
@@ -243,17 +243,35 @@ bool pst_is_here(const struct run *run, uint32_t node_index, uint32_t partition)
     return site == NULL || site->node_of_partition[node_index][partition] == site->this_node;
 }
 
-bool pst_node_has_place(const struct run *run, uint32_t node)
+static bool has_partition(const struct run *run, uint32_t node)
 {
     const struct site *site = run->site;
-    bool writes = site->reads[node];
-    for (uint32_t n = 0; n < run->graph->node_count && !writes; n++)
-        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->partition_count[n] && !writes; p++)
-            writes = site->node_of_partition[n][p] == node;
-    return writes;
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        for (uint32_t p = 0; site->node_of_partition[n] != NULL && p < run->partition_count[n]; p++)
+            if (site->node_of_partition[n][p] == node)
+                return true;
+    return false;
+}
+
+bool pst_node_has_place(const struct run *run, uint32_t node)
+{
+    return run->site->reads[node] || has_partition(run, node);
 }
 
 bool pst_reads(const struct run *run) { return run->site == NULL || run->site->reads[run->site->this_node]; }
+
+bool pst_several_read(const struct run *run)
+{
+    uint32_t count = 0;
+    for (uint32_t k = 0; run->site != NULL && k < run->site->node_count; k++)
+        count += run->site->reads[k];
+    return count > 1;
+}
+
+bool pst_only_reads(const struct run *run)
+{
+    return run->site != NULL && run->site->reads[run->site->this_node] && !has_partition(run, run->site->this_node);
+}
 
 /* Partitions are dealt to workers in turn, on from one node to the next, so that single ones spread. */
 int pst_instances_build(struct run *run)
@@ -380,8 +398,7 @@ static int twin_find(struct pst_ctx *consumer, struct channel *channel)
         other->twin = channel;
         channel->twin = other;
     }
-    bool counts = consumer->filter != NULL && consumer->filter->taken != NULL;
-    return counts ? PST_OK : pst_taken_begin(run, consumer);
+    return pst_taken_always(run, consumer, channel->edge->input);
 }
 
 int pst_channel_into(struct pst_ctx *consumer, struct channel *channel)
@@ -652,15 +669,17 @@ void pst_instance_free(struct pst_ctx *ctx)
     pst_ctx_disclose(ctx);
     if (ctx->opened && ctx->node->op->close != NULL)
         ctx->node->op->close(ctx);
-    for (uint32_t o = 0; ctx->outputs != NULL && o < ctx->node->output_count; o++)
+    for (uint32_t o = 0; ctx->outputs != NULL && o < ctx->node->output_count; o++) {
         pst_batch_fini(&ctx->outputs[o].batch, &ctx->node->outputs[o].schema);
+        pst_ordering_fini(&ctx->outputs[o].ordering);
+    }
     for (uint32_t i = 0; ctx->gathered != NULL && i <= ctx->node->inputs[0].used_count; i++)
         pst_free(ctx->gathered[i]);
     pst_free(ctx->composed);
     if (ctx->lane != NULL)
-        pst_way_empty(&ctx->lane->way);
+        pst_way_empty(ctx->run, &ctx->lane->way);
     if (ctx->giving != NULL)
-        pst_way_empty(&ctx->giving->own_way);
+        pst_way_empty(ctx->run, &ctx->giving->own_way);
     if (!ctx->borrows) {
         pst_state_free(ctx->state);
         pst_paging_detach(ctx);
@@ -707,6 +726,13 @@ void pst_instance_retire(struct run *run, struct pst_ctx *ctx)
                             .retired = true};
     pst_arena_init(&ctx->arena);
     pst_arena_init(&ctx->user_arena);
+}
+
+void pst_channel_orphan(struct run *run, struct channel *channel)
+{
+    list_drop(channel->producer->channels_out, &channel->producer->channel_out_count, channel);
+    run->edges[channel->edge->node][channel->edge->input].rows_gone += channel->sequence;
+    channel->producer = NULL;
 }
 
 void pst_channel_drop(struct run *run, struct channel *channel)

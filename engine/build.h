@@ -14,6 +14,8 @@ int pst_instances_build(struct run *run);
 int pst_channels_build(struct run *run);
 bool pst_is_here(const struct run *run, uint32_t node_index, uint32_t partition);
 bool pst_reads(const struct run *run); /* this node has a part of the input */
+bool pst_several_read(const struct run *run);
+bool pst_only_reads(const struct run *run); /* this node has a part of the input, and nothing else */
 /* A node reads, or has a partition: of one that has not nobody waits for a part of a checkpoint, and it reads none. */
 bool pst_node_has_place(const struct run *run, uint32_t node);
 
@@ -39,7 +41,9 @@ int pst_channel_into(struct pst_ctx *consumer, struct channel *channel);
 typedef int (*pst_route_visit)(void *argument, uint32_t consumer, uint32_t input, uint64_t number);
 int pst_routes_visit(const struct run *run, uint32_t node_index, uint32_t slot, pst_route_visit visit, void *argument);
 void pst_channel_drop(struct run *run, struct channel *channel); /* out of its instances' lists, and freed */
-void pst_instance_free(struct pst_ctx *ctx);                     /* all but the struct */
+/* Its producer is no more; what has come to its consumer stays there. */
+void pst_channel_orphan(struct run *run, struct channel *channel);
+void pst_instance_free(struct pst_ctx *ctx); /* all but the struct */
 /* It is no partition any more, and has no channel. What numbers instances (checkpoints) goes on doing so. */
 void pst_instance_retire(struct run *run, struct pst_ctx *ctx);
 

@@ -2,6 +2,7 @@
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/disk.h"
+#include "engine/enclave.h"
 #include "engine/spill.h"
 
 #include <string.h>
@@ -59,6 +60,14 @@ int pst_checkpoint_init(struct run *run)
     checkpoint->every_rows = options->every_rows;
     checkpoint->every_ns = options->every_ns;
     checkpoint->epoch = common_epoch(run->graph);
+    checkpoint->several = pst_several_read(run);
+    checkpoint->past_kept = PAST_BLOCKS;
+    atomic_flag_clear(&checkpoint->turn_lock);
+    if (checkpoint->several && pst_reads(run)) {
+        checkpoint->past = pst_calloc(PAST_BLOCKS, sizeof *checkpoint->past);
+        if (checkpoint->past == NULL)
+            return PST_ENOMEM;
+    }
     checkpoint->cut = CUT_NONE;
     atomic_init(&checkpoint->phase, CHECKPOINT_IDLE);
     atomic_flag_clear(&checkpoint->lock);
@@ -99,6 +108,7 @@ void pst_checkpoint_forget(struct pst_ctx *ctx)
     struct part *part = &checkpoint->parts[ctx->index];
     pst_free(part->timers);
     pst_free(part->numbers);
+    pst_sealed_drop(&part->sealed);
     *part = (struct part){0};
 }
 
@@ -107,7 +117,8 @@ static void parts_drop(struct checkpoint *checkpoint)
     for (uint32_t i = 0; checkpoint->parts != NULL && i < checkpoint->part_count; i++) {
         if (checkpoint->parts[i].imaged)
             pst_image_fini(&checkpoint->parts[i].image);
-        checkpoint->parts[i].imaged = false;
+        pst_sealed_drop(&checkpoint->parts[i].sealed);
+        checkpoint->parts[i].imaged = checkpoint->parts[i].is_sealed = false;
     }
 }
 
@@ -134,6 +145,7 @@ void pst_checkpoint_fini(struct run *run)
     for (uint32_t i = 0; i < checkpoint->found_count; i++)
         pst_manifest_fini(&checkpoint->found[i].manifest);
     pst_free(checkpoint->found);
+    pst_free(checkpoint->past);
     pst_free(checkpoint->parts);
     pst_free(checkpoint);
     run->checkpoint = NULL;
@@ -165,14 +177,14 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
     checkpoint->id = id;
     checkpoint->cut = cut;
     checkpoint->takeover = atomic_load_explicit(&run->takeover, memory_order_acquire);
-    checkpoint->positioned = !pst_reads(run);
+    atomic_store_explicit(&checkpoint->positioned, !pst_reads(run), memory_order_relaxed);
     checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next || rewrites(checkpoint);
     uint32_t missing = pst_reads(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
         missing += brings_image(run->instances[i]);
     atomic_store_explicit(&checkpoint->missing, missing, memory_order_relaxed);
-    atomic_store_explicit(&checkpoint->dropped, false, memory_order_relaxed);
-    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->dropped, PST_OK, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_release);
     atomic_store_explicit(&run->cut, cut, memory_order_release); /* C1 */
     atomic_store_explicit(&checkpoint->announced, id, memory_order_release);
 }
@@ -195,18 +207,23 @@ static void settle(struct checkpoint *checkpoint, bool complete)
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_relaxed);
 }
 
-/* The turn's: nothing is under way any more. */
-static bool is_idle(struct checkpoint *checkpoint)
+bool pst_checkpoint_is_idle(struct checkpoint *checkpoint)
+{
+    if (atomic_load_explicit(&checkpoint->phase, memory_order_acquire) == CHECKPOINT_WRITTEN &&
+        atomic_load_explicit(&checkpoint->settled, memory_order_acquire) == checkpoint->id)
+        settle(checkpoint, atomic_load_explicit(&checkpoint->settled_complete, memory_order_relaxed));
+    return atomic_load_explicit(&checkpoint->phase, memory_order_acquire) == CHECKPOINT_IDLE;
+}
+
+static bool turn_is_idle(struct checkpoint *checkpoint)
 {
     int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
-    if (phase == CHECKPOINT_WRITTEN &&
-        atomic_load_explicit(&checkpoint->settled, memory_order_acquire) == checkpoint->id) {
-        pst_lock_take(&checkpoint->lock);
-        settle(checkpoint, atomic_load_explicit(&checkpoint->settled_complete, memory_order_relaxed));
-        pst_lock_give(&checkpoint->lock);
-        return true;
-    }
-    return phase == CHECKPOINT_IDLE;
+    if (phase != CHECKPOINT_WRITTEN)
+        return phase == CHECKPOINT_IDLE;
+    pst_lock_take(&checkpoint->lock);
+    bool idle = pst_checkpoint_is_idle(checkpoint);
+    pst_lock_give(&checkpoint->lock);
+    return idle;
 }
 
 void pst_checkpoint_turn(struct worker *worker)
@@ -214,8 +231,8 @@ void pst_checkpoint_turn(struct worker *worker)
     struct run *run = worker->run;
     struct checkpoint *checkpoint = run->checkpoint;
     const struct input *input = &run->input;
-    if (checkpoint == NULL || (checkpoint->every_rows == 0 && checkpoint->every_ns == 0) ||
-        input->newest == INT64_MIN || !is_idle(checkpoint))
+    if (checkpoint == NULL || checkpoint->several || (checkpoint->every_rows == 0 && checkpoint->every_ns == 0) ||
+        input->newest == INT64_MIN || !turn_is_idle(checkpoint))
         return;
     uint64_t now_ns = run->world->now_ns(run->world->self);
     if (!is_due(checkpoint, input, now_ns) || atomic_load_explicit(&checkpoint->rests, memory_order_relaxed))
@@ -246,8 +263,9 @@ bool pst_checkpoint_rest(struct run *run)
     atomic_store_explicit(&checkpoint->rests, true, memory_order_relaxed);
     int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
     bool settled = atomic_load_explicit(&checkpoint->settled, memory_order_acquire) == checkpoint->id;
+    bool told = atomic_load_explicit(&checkpoint->told, memory_order_relaxed); /* of one, which is about to begin */
     pst_lock_give(&checkpoint->lock);
-    return phase == CHECKPOINT_IDLE || (phase == CHECKPOINT_WRITTEN && (!pst_reads(run) || settled));
+    return !told && (phase == CHECKPOINT_IDLE || (phase == CHECKPOINT_WRITTEN && (!pst_reads(run) || settled)));
 }
 
 void pst_checkpoint_go_on(struct run *run, bool changed)
@@ -278,19 +296,21 @@ struct cut pst_checkpoint_said(const struct run *run)
     return cut;
 }
 
-/* Whoever reads chose it when all nodes had told their part of the one before: here, too, nothing is under way. */
+/* It was chosen when all nodes had told their part of the one before: here, too, nothing is under way. */
 static bool may_follow(const struct checkpoint *checkpoint, const struct cut *cut)
 {
     int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
-    return !pst_reads(checkpoint->run) && (phase == CHECKPOINT_IDLE || phase == CHECKPOINT_WRITTEN) &&
+    return (checkpoint->several || !pst_reads(checkpoint->run)) &&
+           (phase == CHECKPOINT_IDLE || phase == CHECKPOINT_WRITTEN) &&
            pst_checkpoint_incarnation(cut->id) == checkpoint->run->site->incarnation &&
            (checkpoint->cut == CUT_NONE || cut->time > checkpoint->cut) && cut->time % checkpoint->epoch == 0;
 }
 
-int pst_checkpoint_heard(struct run *run, const struct cut *cut)
+int pst_checkpoint_heard(struct run *run, const struct cut *cut, uint32_t worker)
 {
     struct checkpoint *checkpoint = run->checkpoint;
     int rc = PST_OK;
+    bool begun = false;
     if (checkpoint == NULL)
         return PST_EDATA;
     pst_lock_take(&checkpoint->lock);
@@ -301,9 +321,12 @@ int pst_checkpoint_heard(struct run *run, const struct cut *cut)
             if (cut->complete > checkpoint->complete) /* it had no part of that one, and hands the news on */
                 checkpoint->complete = cut->complete;
             begin(checkpoint, cut->id, cut->time);
+            begun = true;
         }
     }
     pst_lock_give(&checkpoint->lock);
+    if (begun && checkpoint->several && pst_reads(run))
+        pst_checkpoint_input_goes_on(&run->workers[worker]);
     return rc;
 }
 
@@ -372,8 +395,8 @@ static void brought(struct run *run, uint32_t worker)
         return;
     atomic_store_explicit(&run->cut, CUT_NONE, memory_order_relaxed); /* everybody has been there */
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITING, memory_order_relaxed);
-    int rc = PST_ENOMEM;
-    if (!atomic_load_explicit(&checkpoint->dropped, memory_order_relaxed)) {
+    int rc = atomic_load_explicit(&checkpoint->dropped, memory_order_relaxed);
+    if (rc == PST_OK) {
         rc = run->world->work(run->world->self, run->worker_base + worker, job, checkpoint);
         if (rc == PST_OK)
             return;
@@ -384,13 +407,28 @@ static void brought(struct run *run, uint32_t worker)
     all_done(checkpoint, rc);
 }
 
+/* The first part that cannot be had says why. Until the last one has been brought, nobody else writes to the report. */
+static void lost(struct checkpoint *checkpoint, int error, const char *what, const char *why)
+{
+    int none = PST_OK;
+    if (atomic_compare_exchange_strong(&checkpoint->dropped, &none, error))
+        why_dropped(checkpoint, what, why);
+}
+
+static const char passed[] = "it had passed the cut when it heard of it";
+
 void pst_checkpoint_position(struct worker *worker, const struct pst_manifest_source *source,
                              uint64_t dead_letter_bytes)
 {
     struct checkpoint *checkpoint = worker->run->checkpoint;
-    checkpoint->source = *source;
-    checkpoint->dead_letter_bytes = dead_letter_bytes;
-    checkpoint->positioned = true;
+    if (atomic_exchange_explicit(&checkpoint->positioned, true, memory_order_acq_rel))
+        return; /* at the input's end two may have it */
+    if (source != NULL) {
+        checkpoint->source = *source;
+        checkpoint->dead_letter_bytes = dead_letter_bytes;
+    } else {
+        lost(checkpoint, PST_EAGAIN, worker->run->input.name, passed);
+    }
     brought(worker->run, worker->index);
 }
 
@@ -406,13 +444,9 @@ static int timers_copy(const struct pst_ctx *ctx, struct part *part)
     return PST_OK;
 }
 
-/* The first part that cannot be had says why. Until the last one has been brought, nobody else writes to the report. */
 static void part_lost(const struct pst_ctx *ctx, const char *why)
 {
-    struct checkpoint *checkpoint = ctx->run->checkpoint;
-    bool none = false;
-    if (atomic_compare_exchange_strong(&checkpoint->dropped, &none, true))
-        why_dropped(checkpoint, ctx->node->id, why);
+    lost(ctx->run->checkpoint, PST_ENOMEM, ctx->node->id, why);
 }
 
 static void sink_bring(struct pst_ctx *ctx, struct part *part)
@@ -442,6 +476,17 @@ static void state_bring(struct pst_ctx *ctx, struct part *part)
     part_lost(ctx, error != PST_OK && ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(rc));
 }
 
+/* Its worker has sealed it. */
+static void sealed_bring(struct pst_ctx *ctx, struct part *part)
+{
+    part->brought = !ctx->copy;
+    int rc = timers_copy(ctx, part);
+    if (rc == PST_OK)
+        rc = pst_ctx_enclave_imaged(ctx, part);
+    if (rc != PST_OK)
+        part_lost(ctx, pst_error_sentence(rc));
+}
+
 void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut)
 {
     struct checkpoint *checkpoint = ctx->run->checkpoint;
@@ -449,7 +494,17 @@ void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut)
     PST_ASSERT(cut == checkpoint->cut);
     if (ctx->sink != NULL)
         sink_bring(ctx, part);
+    else if (ctx->enclave != NULL)
+        sealed_bring(ctx, part);
     else
         state_bring(ctx, part);
+    brought(ctx->run, ctx->worker);
+}
+
+void pst_checkpoint_image_late(struct pst_ctx *ctx)
+{
+    struct part *part = &ctx->run->checkpoint->parts[ctx->index];
+    part->brought = false;
+    lost(ctx->run->checkpoint, PST_EAGAIN, ctx->node->id, passed);
     brought(ctx->run, ctx->worker);
 }

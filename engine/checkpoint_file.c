@@ -167,6 +167,7 @@ static int node_describe(struct run *run, uint32_t n, struct pst_manifest *manif
     *out = (struct pst_manifest_node){.id = (char *)node->id,
                                       .type = (char *)node->op->name,
                                       .params = (char *)node->params,
+                                      .inside = node->enclave,
                                       .bucket_count = node->bucket_count};
     if (state == NULL)
         return PST_OK;
@@ -208,6 +209,7 @@ static int manifest_begin(struct writer *writer)
     uint64_t pages = 0, logs = 0, buckets = 0;
     for (uint32_t i = 0; i < run->instance_count; i++) {
         pages += checkpoint->parts[i].imaged ? checkpoint->parts[i].image.page_count : 0;
+        pages += checkpoint->parts[i].is_sealed ? checkpoint->parts[i].sealed.count : 0;
         logs += checkpoint->parts[i].imaged ? checkpoint->parts[i].image.log_count : 0;
         buckets += plain(run->instances[i]->node) ? run->instances[i]->owned_count : 0; /* of one that is no more: 0 */
     }
@@ -219,7 +221,7 @@ static int manifest_begin(struct writer *writer)
     manifest->hash_key[1] = run->graph->hash_key.k1;
     manifest->source = checkpoint->source;
     manifest->nodes = pst_arena_alloc(&manifest->arena, (run->graph->node_count + 1) * sizeof *manifest->nodes);
-    manifest->files = pst_arena_alloc(&manifest->arena, (before + 2) * sizeof *manifest->files);
+    manifest->files = pst_arena_alloc(&manifest->arena, (before + run->instance_count + 2) * sizeof *manifest->files);
     manifest->buckets = pst_arena_alloc(&manifest->arena, (buckets + 1) * sizeof *manifest->buckets);
     manifest->logs = pst_arena_alloc(&manifest->arena, (logs + 1) * sizeof *manifest->logs);
     manifest->pages = pst_arena_alloc(&manifest->arena, (pages + 1) * sizeof *manifest->pages);
@@ -313,7 +315,9 @@ static int page_keep(struct writer *writer, struct pst_manifest_page *out)
         return PST_EINTERNAL;
     const struct pst_manifest_file *file = &previous->files[before->file];
     uint32_t f = 1;
-    while (f < manifest->file_count && manifest->files[f].id != file->id)
+    while (f < manifest->file_count &&
+           (manifest->files[f].id != file->id ||
+            memcmp(manifest->files[f].incarnation, file->incarnation, sizeof file->incarnation) != 0))
         f++;
     if (f == manifest->file_count)
         manifest->files[manifest->file_count++] = *file;
@@ -322,6 +326,45 @@ static int page_keep(struct writer *writer, struct pst_manifest_page *out)
     out->sealed_bytes = before->sealed_bytes;
     memcpy(out->digest, before->digest, sizeof out->digest);
     return PST_OK;
+}
+
+static int piece_write(struct writer *writer, const struct sealed_image *sealed, const struct sealed_piece *piece,
+                       struct pst_manifest_page *out)
+{
+    int rc = WRITE_BYTES - writer->used < piece->sealed_bytes ? writer_flush(writer) : PST_OK;
+    if (rc == PST_OK)
+        rc = pst_manifest_digest(sealed->bytes + piece->at, piece->sealed_bytes, out->digest);
+    if (rc != PST_OK)
+        return rc;
+    memcpy(writer->buffer + writer->used, sealed->bytes + piece->at, piece->sealed_bytes);
+    out->offset = writer->offset + writer->used;
+    out->sealed_bytes = piece->sealed_bytes;
+    writer->used += piece->sealed_bytes;
+    writer->checkpoint->report.pages_written++;
+    return PST_OK;
+}
+
+/* What an enclave's worker has sealed goes into the same file, as what another sealer has put there. */
+static int sealed_write(struct writer *writer, const struct sealed_image *sealed, uint32_t node)
+{
+    struct pst_manifest *manifest = &writer->manifest;
+    uint32_t f = manifest->file_count++;
+    int rc = PST_OK;
+    manifest->files[f].id = writer->checkpoint->id;
+    memcpy(manifest->files[f].incarnation, sealed->incarnation, sizeof sealed->incarnation);
+    for (uint32_t i = 0; i < sealed->count && rc == PST_OK; i++) {
+        const struct sealed_piece *piece = &sealed->pieces[i];
+        struct pst_manifest_page *out = &manifest->pages[manifest->page_count++];
+        *out = (struct pst_manifest_page){.node = node,
+                                          .bucket = piece->bucket,
+                                          .structure = piece->structure,
+                                          .kind = piece->kind,
+                                          .number = piece->number,
+                                          .changed = piece->changed,
+                                          .file = f};
+        rc = piece->sealed_bytes != 0 ? piece_write(writer, sealed, piece, out) : page_keep(writer, out);
+    }
+    return rc;
 }
 
 static int part_write(struct writer *writer, const struct pst_ctx *ctx)
@@ -341,6 +384,8 @@ static int part_write(struct writer *writer, const struct pst_ctx *ctx)
     struct pst_manifest_node *described = &manifest->nodes[node];
     if (part->image.generation > described->generation)
         described->generation = part->image.generation;
+    if (part->is_sealed)
+        return sealed_write(writer, &part->sealed, node);
     for (uint32_t i = 0; i < part->image.log_count; i++)
         manifest->logs[manifest->log_count++] = (struct pst_manifest_log){node, part->image.logs[i]};
     for (uint32_t i = 0; i < part->image.page_count && rc == PST_OK; i++) {
@@ -371,7 +416,9 @@ static int pages_write(struct writer *writer)
         rc = writer_flush(writer);
     if (rc == PST_OK)
         rc = writer->world->file_sync(writer->world->self, writer->file);
-    writer->manifest.files[0].bytes = writer->offset;
+    for (uint32_t f = 0; f < manifest->file_count; f++)
+        if (manifest->files[f].id == manifest->id)
+            manifest->files[f].bytes = writer->offset;
     int closed = writer->world->file_close(writer->world->self, writer->file);
     writer->file = NULL;
     return rc == PST_OK ? closed : rc;
@@ -551,9 +598,10 @@ static void disk_tell(const struct writer *writer, uint64_t own)
     }
     uint64_t bytes = own + (previous != NULL ? manifest_bytes(writer, previous) : 0);
     for (uint32_t f = 0; previous != NULL && f < previous->file_count; f++)
-        bytes += previous->files[f].bytes;
+        bytes += pst_manifest_is_first(previous, f) ? previous->files[f].bytes : 0;
     for (uint32_t f = 1; f < manifest->file_count; f++) /* 0: its own */
-        bytes += names_file(previous, manifest->files[f].id) ? 0 : manifest->files[f].bytes;
+        if (pst_manifest_is_first(manifest, f))
+            bytes += names_file(previous, manifest->files[f].id) ? 0 : manifest->files[f].bytes;
     pst_disk_set(run->options.disk, writer->checkpoint->directory, bytes);
 }
 
@@ -590,7 +638,7 @@ static void sweep(struct writer *writer)
         return;
     for (uint32_t i = 0; i < run->sink_count; i++)
         pst_sink_clear(run, run->sinks[i]);
-    if (pst_reads(run) && run->site->saved == NULL)
+    if (pst_reads(run) && run->site->input_index == 0 && run->site->saved == NULL) /* one does so */
         sweep_left(writer);
 }
 
@@ -599,7 +647,7 @@ void pst_checkpoint_count(struct checkpoint *checkpoint)
     const struct pst_manifest *manifest = checkpoint->previous;
     checkpoint->bytes_live = checkpoint->bytes_files = 0;
     for (uint32_t f = 0; f < manifest->file_count; f++)
-        checkpoint->bytes_files += manifest->files[f].bytes;
+        checkpoint->bytes_files += pst_manifest_is_first(manifest, f) ? manifest->files[f].bytes : 0;
     for (uint32_t p = 0; p < manifest->page_count; p++)
         checkpoint->bytes_live += manifest->pages[p].sealed_bytes;
     checkpoint->report.pages_live = manifest->page_count;
@@ -820,6 +868,14 @@ static int page_read(struct pages_reader *pages, const struct pst_manifest_page 
     return PST_OK;
 }
 
+/* Of what an enclave's worker has sealed: what it is nobody here can tell, but whether it is what was written. */
+static int piece_look(const struct pages_reader *pages, const struct pst_manifest_page *page)
+{
+    uint8_t digest[PST_PAGE_DIGEST_BYTES];
+    int rc = pst_manifest_digest(pages->sealed, page->sealed_bytes, digest);
+    return rc != PST_OK ? rc : memcmp(digest, page->digest, sizeof digest) == 0 ? PST_OK : PST_EREFUSED;
+}
+
 /* With the key that opened the file's pages before; the first time, with each. */
 static int page_open(struct pages_reader *pages, const struct pst_manifest_page *page, uint32_t *ret_bytes)
 {
@@ -851,9 +907,15 @@ static int page_open(struct pages_reader *pages, const struct pst_manifest_page 
 static int page_why(const struct checkpoint_reader *reader, const struct pst_manifest *manifest,
                     const struct pst_manifest_page *page, int rc)
 {
+    const struct pst_manifest_node *node = &manifest->nodes[page->node];
     char what[120];
-    (void)snprintf(what, sizeof what, "page %" PRIu64 " of bucket %u of `%s.%s`", page->number, page->bucket,
-                   manifest->nodes[page->node].id, manifest->nodes[page->node].structures[page->structure].name);
+    if (node->inside)
+        (void)snprintf(what, sizeof what, "%s %" PRIu64 " of bucket %u of `%s`",
+                       page->structure == PST_MANIFEST_INDEX_STRUCTURE ? "index" : "page", page->number, page->bucket,
+                       node->id);
+    else
+        (void)snprintf(what, sizeof what, "page %" PRIu64 " of bucket %u of `%s.%s`", page->number, page->bucket,
+                       node->id, node->structures[page->structure].name);
     return why_set(reader, rc, what,
                    rc == PST_EREFUSED || rc == PST_EDATA ? "is not what was sealed there" : manifest_sentence(rc));
 }
@@ -872,12 +934,13 @@ int pst_checkpoint_pages(const struct checkpoint_reader *reader, const struct ps
     }
     for (uint32_t i = 0; i < manifest->page_count && rc == PST_OK; i++) {
         const struct pst_manifest_page *page = &manifest->pages[i];
-        uint32_t byte_count = 0;
+        bool inside = manifest->nodes[page->node].inside;
+        uint32_t byte_count = page->sealed_bytes;
         rc = page_read(pages, page);
         if (rc == PST_OK)
-            rc = page_open(pages, page, &byte_count);
+            rc = inside ? piece_look(pages, page) : page_open(pages, page, &byte_count);
         if (rc == PST_OK && visit != NULL)
-            rc = visit(argument, page, (const struct pst_page_header *)(const void *)pages->clear, byte_count);
+            rc = visit(argument, page, inside ? pages->sealed : pages->clear, byte_count);
         if (rc != PST_OK)
             (void)page_why(reader, manifest, page, rc);
     }

@@ -30,10 +30,11 @@ int pst_checkpoint_set_aside(const struct pst_world *world, const char *director
 /* PST_EREFUSED, PST_EABI, PST_EDATA: as pst_manifest_read(); PST_ENOENT, PST_EIO, PST_ENOMEM. */
 int pst_checkpoint_read(struct checkpoint_reader *reader, uint64_t id, struct pst_manifest *ret_manifest);
 
-/* Opens every page of a manifest in its order, and calls visit() (NULL: not) with its header and used bytes. PST_EREFUSED: one
- * does not open; visit()'s errors. */
-typedef int (*pst_checkpoint_visit)(void *argument, const struct pst_manifest_page *page,
-                                    const struct pst_page_header *bytes, uint32_t byte_count);
+/* Opens every page of a manifest in its order, and calls visit() (NULL: not) with its header and used bytes, 8-byte aligned. Of an operator
+ * in enclaves nothing is opened: visit() gets the sealed piece, when it is what was written. PST_EREFUSED: one does not open, or
+ * is not; visit()'s errors. */
+typedef int (*pst_checkpoint_visit)(void *argument, const struct pst_manifest_page *page, const void *bytes,
+                                    uint32_t byte_count);
 int pst_checkpoint_pages(const struct checkpoint_reader *reader, const struct pst_manifest *manifest,
                          pst_checkpoint_visit visit, void *argument);
 

@@ -1,6 +1,8 @@
 /* checkpoint_resume.c - the way back: the newest checkpoint that opens wholly, and the run that goes on from it. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
+#include "engine/enclave.h"
+#include "engine/planted.h"
 #include "engine/spill.h"
 #include "engine/checkpoint_file.h"
 
@@ -153,10 +155,12 @@ static int parts_find(struct run *run)
     int rc = PST_OK;
     checkpoint->id = site->incarnation << 32; /* C5 */
     checkpoint->complete = site->checkpoint;
-    if (site->incarnation > UINT32_MAX || pst_checkpoint_incarnation(site->checkpoint) >= site->incarnation)
+    if (site->incarnation > UINT32_MAX)
         return PST_EINVAL;
     if (!pst_node_has_place(run, site->this_node))
-        return PST_OK; /* it may be told late, when others have cleared what they went on from */
+        return PST_OK; /* it may be told late, when others have cleared what they went on from, by one who knows the last one alone */
+    if (pst_checkpoint_incarnation(site->checkpoint) >= site->incarnation)
+        return PST_EINVAL;
     for (uint32_t i = 0; site->checkpoint != 0 && i < site->folder_count && rc == PST_OK; i++)
         rc = part_find(run, site->folders[i]);
     return rc;
@@ -239,6 +243,11 @@ static const char *misfit(const struct run *run, const struct pst_manifest_node 
         return "it had another number of buckets";
     if (strcmp(old->params, node->params) != 0)
         return "it had other parameters";
+    if (old->inside != node->enclave)
+        return old->inside ? "it ran in an enclave, and nobody else can open it"
+                           : "it did not run in an enclave, and an enclave takes nothing that it has not sealed itself";
+    if (old->inside)
+        return NULL; /* its workers look at the rest */
     const struct pst_state *state = pst_checkpoint_state(run, (uint32_t)(node - run->graph->nodes));
     if (run->site != NULL && (state == NULL || old->structure_count == 0))
         return NULL; /* no partition of it was there, or is here */
@@ -334,6 +343,21 @@ static int graph_match(struct run *run, const struct pst_manifest *from)
     return PST_OK;
 }
 
+uint64_t pst_checkpoint_least(const struct run *run, const struct pst_graph_node *node)
+{
+    const struct checkpoint *checkpoint = run->checkpoint;
+    for (uint32_t f = 0; checkpoint != NULL && f < checkpoint->found_count; f++) {
+        const struct found *found = &checkpoint->found[f];
+        for (uint32_t i = 0; i < found->manifest.node_count; i++) {
+            const struct pst_manifest_node *old = &found->manifest.nodes[i];
+            if (!old->inside || strcmp(old->id, node->id) != 0)
+                continue;
+            return may_drop(run, node->id) ? 0 : found->manifest.id;
+        }
+    }
+    return 0;
+}
+
 /* ---- back ---- */
 
 /* Says so first where it is the spill file and not the checkpoint that is at fault. */
@@ -349,8 +373,7 @@ static int log_back(struct pst_ctx *ctx, const struct pst_image_log *log)
     return spill_told(ctx, pst_state_restore_log(ctx->state, log));
 }
 
-static int page_back(void *argument, const struct pst_manifest_page *page, const struct pst_page_header *bytes,
-                     uint32_t byte_count)
+static int page_back(void *argument, const struct pst_manifest_page *page, const void *bytes, uint32_t byte_count)
 {
     struct load *load = argument;
     load->state_bytes += byte_count;
@@ -359,6 +382,8 @@ static int page_back(void *argument, const struct pst_manifest_page *page, const
     if (node < 0)
         return PST_OK;
     struct pst_ctx *ctx = owner_of(load->run, (uint32_t)node, page->bucket);
+    if (ctx->enclave != NULL)
+        return pst_ctx_enclave_piece_back(ctx, load->found->manifest.files[page->file].incarnation, page, bytes);
     return spill_told(ctx, ctx->state != NULL ? pst_state_restore_page(ctx->state, bytes, byte_count) : PST_EDATA);
 }
 
@@ -426,6 +451,7 @@ static void generations_back(struct load *load)
                 continue;
             struct part *part = &run->checkpoint->parts[ctx->index];
             part->since = from->nodes[m].generation > part->since ? from->nodes[m].generation : part->since;
+            part->since = ctx->enclave == NULL ? part->since : 0; /* another worker seals under another incarnation */
             if (ctx->state != NULL)
                 pst_state_restore_end(ctx->state, part->since + 1);
         }
@@ -471,10 +497,17 @@ static int outputs_back(struct run *run)
     return rc;
 }
 
-/* A part of a node that reads no input has no position; one that has is behind a row at least. */
+/* A part of a node that reads no input has no position; one that has is behind a row at least, where it is the only one. NULL: of
+ * several, that of this node's input is not there. */
 static const struct pst_manifest_source *position_of(const struct checkpoint *checkpoint)
 {
+    const struct site *site = checkpoint->run->site;
     uint32_t f = 0;
+    if (site != NULL && site->position != NULL) {
+        while (f < checkpoint->found_count && strcmp(checkpoint->found[f].directory, site->position) != 0)
+            f++;
+        return f < checkpoint->found_count ? &checkpoint->found[f].manifest.source : NULL;
+    }
     while (f + 1 < checkpoint->found_count && checkpoint->found[f].manifest.source.rows == 0)
         f++;
     return &checkpoint->found[f].manifest.source;
@@ -486,8 +519,11 @@ static int input_back(struct run *run, const struct pst_manifest_source *at)
     int rc = pst_input_skip(run, at->offset);
     if (rc != PST_OK)
         return rc;
-    input->begun = true;
+    input->begun = at->offset != 0;
     input->newest = at->newest;
+    /* It may be where a block begins, below the cut. Nobody has dead letters there. */
+    if (pst_checkpoint_several(run) && !PST_PLANTED(ROWS_AGAIN))
+        input->done_below = run->checkpoint->found[0].manifest.cut;
     input->lines = at->lines;
     atomic_store_explicit(&input->max, at->newest, memory_order_relaxed);
     atomic_store_explicit(&input->rows, at->rows, memory_order_relaxed);
@@ -547,9 +583,13 @@ int pst_checkpoint_load(struct run *run)
     struct load load = {.run = run, .found = checkpoint->found};
     const struct pst_manifest_source *at = position_of(checkpoint);
     const struct pst_manifest *from = &checkpoint->found[0].manifest;
-    int rc = PST_OK;
+    int rc = at != NULL ? PST_OK : PST_EREFUSED;
+    if (at == NULL)
+        pst_run_fail(run, rc, "the checkpoint has no part in %s, where this node's input goes on", run->site->position);
     for (; load.found != checkpoint->found + checkpoint->found_count && rc == PST_OK; load.found++)
         rc = part_load(&load);
+    if (rc == PST_OK)
+        rc = pst_enclaves_restored(run);
     if (rc == PST_OK && pst_reads(run))
         rc = input_back(run, at);
     if (rc == PST_OK)

@@ -147,6 +147,7 @@ void pst_checkpoint_folder_view(const struct pst_checkpoint_folder *folder, uint
     for (uint32_t p = 0; p < manifest->page_count; p++) {
         const struct pst_manifest_page *page = &manifest->pages[p];
         ret_view->bytes_live += page->sealed_bytes;
+        ret_view->sealed_count += manifest->nodes[page->node].inside;
         ret_view->bytes_new += manifest->files[page->file].id == manifest->id ? page->sealed_bytes : 0;
     }
 }
@@ -211,8 +212,7 @@ static int structures_open(struct rebuilt *rebuilt, uint32_t wanted)
     return PST_OK;
 }
 
-static int page_restore(void *argument, const struct pst_manifest_page *page, const struct pst_page_header *bytes,
-                        uint32_t byte_count)
+static int page_restore(void *argument, const struct pst_manifest_page *page, const void *bytes, uint32_t byte_count)
 {
     (void)page;
     return pst_state_restore_page(((const struct rebuilt *)argument)->state, bytes, byte_count);

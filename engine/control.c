@@ -216,6 +216,9 @@ static int start_holds(const Pst__Start *start)
     good = good && start->n_source_nodes <= PST_CONTROL_NODES_MAX && start->n_source_inputs == start->n_source_nodes;
     for (size_t i = 0; good && i < start->n_source_nodes; i++)
         good = is_name(start->source_nodes[i]) && is_sentence(start->source_inputs[i]);
+    good = good && start->n_saved_sources <= PST_CONTROL_NODES_MAX;
+    for (size_t i = 0; good && i < start->n_saved_sources; i++)
+        good = is_name(start->saved_sources[i]);
     good = good && start->n_layouts <= PST_CONTROL_PLACES_MAX;
     for (size_t i = 0; good && i < start->n_layouts; i++)
         good = layout_holds(start->layouts[i]);
@@ -232,6 +235,13 @@ static int start_holds(const Pst__Start *start)
     return good_if(good);
 }
 
+/* One that is to be chosen has no number yet. */
+static int cut_holds(const Pst__Cut *cut)
+{
+    int rc = enum_holds(&pst__cut_kind__descriptor, (int)cut->kind);
+    return rc == PST_OK && cut->kind != PST__CUT_KIND__ASK && cut->checkpoint == 0 ? PST_EDATA : rc;
+}
+
 static int image_holds(const Pst__Image *image)
 {
     return good_if(is_name(image->operator_id) && image->partition < PST_BUCKETS_MAX &&
@@ -244,7 +254,9 @@ static int move_step_holds(const Pst__MoveStep *step)
                 is_sentence(step->why) && step->n_buckets <= PST_BUCKETS_MAX && step->n_digests <= PST_BUCKETS_MAX &&
                 step->from_partition <= PST_BUCKETS_MAX && step->to_partition <= PST_BUCKETS_MAX &&
                 step->into_partition <= PST_BUCKETS_MAX && step->n_numbers <= PST_BUCKETS_MAX &&
-                is_short(step->address) && step->workers <= PST_WORKERS_MAX;
+                is_short(step->address) && step->workers <= PST_WORKERS_MAX &&
+                step->giver_words.len <= PST_CONTROL_WORDS_BYTES_MAX &&
+                step->taker_words.len <= PST_CONTROL_WORDS_BYTES_MAX;
     for (size_t i = 0; good && i < step->n_buckets; i++)
         good = step->buckets[i] < PST_BUCKETS_MAX;
     for (size_t i = 0; good && i < step->n_digests; i++)
@@ -307,7 +319,9 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_ENDED:
         return good_if(is_sentence(message->ended->sentence) && is_short(message->ended->node));
     case PST__CONTROL__BODY_CUT:
-        return enum_holds(&pst__cut_kind__descriptor, (int)message->cut->kind);
+        return cut_holds(message->cut);
+    case PST__CONTROL__BODY_CUT_ANSWER:
+        return good_if(message->cut_answer->checkpoint != 0);
     case PST__CONTROL__BODY_CHECKPOINTED:
         return good_if(message->checkpointed->checkpoint != 0 && is_sentence(message->checkpointed->sentence));
     case PST__CONTROL__BODY_TERM_OF:
@@ -342,7 +356,6 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_BEAT_ACK:
     case PST__CONTROL__BODY_STARTED:
     case PST__CONTROL__BODY_STOP:
-    case PST__CONTROL__BODY_CUT_ANSWER:
     case PST__CONTROL__BODY_ADMIN_REPLY:
     case PST__CONTROL__BODY_LEAVE:
         return PST_OK;

@@ -9,7 +9,8 @@
 
 enum {
     SETTINGS_MAX = 64,
-    TAKEOVER_PART = 8 /* of the time after which a node is taken for dead: its replicas take over */
+    TAKEOVER_PART = 8, /* of the time after which a node is taken for dead: its replicas take over */
+    LOST_MAX = 3,      /* workers of enclaves, from one checkpoint */
 };
 #define COMMAND_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
@@ -293,13 +294,20 @@ static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, Pst__
     return PST_OK;
 }
 
-/* Of several inputs: the node of one that is not there, or else of any. */
+/* It lives, and can do what a graph wants of a node that reads. */
+static bool may_read(struct coordinator *duty, const struct graph_record *record, const char *name)
+{
+    const struct member *member = pst_coordinator_member(duty, name);
+    return member != NULL && member->alive && (member->waits || !pst_cuts_wanted(record));
+}
+
+/* Of several inputs: the node of one that cannot be read, or else of any. */
 static const char *source_of(struct coordinator *duty, const struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
     const char *id = record->graph->nodes[record->graph->source].id;
     for (size_t i = 0; i < start->n_source_nodes; i++)
-        if (i + 1 == start->n_source_nodes || !is_alive(duty, start->source_nodes[i]))
+        if (i + 1 == start->n_source_nodes || !may_read(duty, record, start->source_nodes[i]))
             return start->source_nodes[i];
     for (size_t i = 0; i < start->n_places; i++)
         if (strcmp(start->places[i]->operator_id, id) == 0)
@@ -767,9 +775,11 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     pst_moves_over(node, record, "the graph is started again");
     record->part = record->settling = 0;
     record->begins = false;
-    if (!is_alive(duty, source)) {
+    if (!may_read(duty, record, source)) {
         char why[sizeof record->why];
-        (void)snprintf(why, sizeof why, "waits for node %s, which reads the input", source);
+        (void)snprintf(
+            why, sizeof why, "waits for node %s, which reads the input%s", source,
+            is_alive(duty, source) ? ", and is of an earlier version that has no checkpoints of several inputs" : "");
         record_move(node, record, GRAPH_WAITING, why);
         tell_stop(node, control->graph, control->incarnation, NULL);
         return;
@@ -874,6 +884,19 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, &record->places_arena, start) : rc;
 }
 
+/* What the nodes of a cluster cannot do with an operator in enclaves. */
+static int inside_good(const struct pst_graph *graph, struct pst_text *why)
+{
+    for (uint32_t n = 0; n < graph->node_count && why->count == 0; n++) {
+        const struct pst_graph_node *op = &graph->nodes[n];
+        const char *word = op->replicas > 1 ? "replicas" : op->autoscale.mode == PST_AUTOSCALE_ON ? "autoscale" : NULL;
+        if (op->enclave && word != NULL)
+            (void)pst_text_printf(why, "operator `%s`: with `enclave` it can have no `%s` yet: take one of the two out",
+                                  op->id, word);
+    }
+    return why->count == 0 ? PST_OK : PST_EGRAPH;
+}
+
 static int graph_parse(struct pst_node *node, const struct submission *submission, struct graph_record *record,
                        struct pst_text *why)
 {
@@ -884,16 +907,7 @@ static int graph_parse(struct pst_node *node, const struct submission *submissio
     if (rc == PST_EGRAPH)
         (void)pst_diagnostics_print(&d, false, why);
     pst_diagnostics_fini(&d);
-    const struct pst_graph_node *inside = rc == PST_OK ? pst_graph_first_inside(record->graph) : NULL;
-    if (inside != NULL) {
-        (void)pst_text_printf(
-            why,
-            "operator `%s`: on a cluster an operator cannot run in an enclave yet: take `enclave` out, "
-            "or run the graph by `penstock run`",
-            inside->id);
-        rc = PST_EGRAPH;
-    }
-    return rc;
+    return rc == PST_OK ? inside_good(record->graph, why) : rc;
 }
 
 /* The record of a graph of this name that has ended makes room, and leaves its version and incarnation. */
@@ -945,10 +959,6 @@ static int sources_good(const struct pst_node *node, const struct submission *su
 {
     if (submission->source_count != 0 && (submission->source != NULL || submission->input != NULL))
         (void)pst_text_printf(why, "--source NODE=FILE says what is read: no --input, and no --source without a file");
-    else if (submission->source_count > 1 && node->options.checkpoints != NULL)
-        (void)pst_text_printf(why,
-                              "graphs of this cluster have checkpoints, and with several inputs they have none yet: "
-                              "read one input, or start the nodes without --checkpoints");
     else if (submission->fed && (submission->source_count != 0 || submission->input != NULL))
         (void)pst_text_printf(
             why,
@@ -956,6 +966,12 @@ static int sources_good(const struct pst_node *node, const struct submission *su
     for (uint32_t i = 0; i < submission->source_count && why->count == 0; i++) {
         const struct pst_setting *source = &submission->sources[i];
         source_good(node, source->name, why);
+        if (why->count == 0 && submission->source_count > 1 && node->options.checkpoints != NULL &&
+            !pst_coordinator_member(node->duty, source->name)->waits)
+            (void)pst_text_printf(why,
+                                  "node `%s` is of an earlier version, which has no checkpoints where several nodes "
+                                  "read: start it as this one's",
+                                  source->name);
         for (uint32_t k = 0; k < i && why->count == 0; k++)
             if (strcmp(source->name, submission->sources[k].name) == 0)
                 (void)pst_text_printf(why, "--source names node `%s` twice: a node reads one input", source->name);
@@ -976,6 +992,17 @@ static int savepoint_take(struct pst_node *node, const char *name, struct graph_
                               record->start->graph);
         return PST_EREFUSED;
     }
+    size_t inputs = start->n_source_nodes > 1 ? start->n_source_nodes : 1;
+    size_t saved_inputs = saved->start->n_source_nodes > 1 ? saved->start->n_source_nodes : 1;
+    if (inputs != saved_inputs) {
+        (void)pst_text_printf(why,
+                              "the graph of the savepoint read %zu inputs, and this one reads %zu: give --source as "
+                              "often, in the same order",
+                              saved_inputs, inputs);
+        return PST_EREFUSED;
+    }
+    start->saved_sources = saved->start->source_nodes;
+    start->n_saved_sources = saved->start->n_source_nodes;
     start->savepoint = pst_arena_strdup(&record->arena, name);
     start->checkpoint = record->complete = record->settled = saved->start->checkpoint;
     start->checkpoint_nodes = record->complete_nodes = saved->start->checkpoint_nodes;
@@ -1199,12 +1226,29 @@ static void on_started(struct pst_node *node, struct graph_record *record, uint3
         answer(node, record, PST_OK, "");
 }
 
+/* A worker of an enclave is gone. It is started again where there are checkpoints, and there is one more of them from time to time. */
+static bool may_go_back(struct graph_record *record)
+{
+    if (record->start->start->checkpoint_every_ns == 0)
+        return false;
+    record->lost_in_row = record->lost_in_row != 0 && record->lost_at == record->complete ? record->lost_in_row + 1 : 1;
+    record->lost_at = record->complete;
+    return record->lost_in_row <= LOST_MAX;
+}
+
 static void on_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Control *message)
 {
     const Pst__Ended *ended = message->ended;
     const Pst__Start *start = record->start->start;
     if (!goes_on(record) || record->ended[index])
         return;
+    if (ended->error != PST_OK && ended->lost && may_go_back(record)) {
+        pst_node_log(node, "graph %s: node %s: %s: it goes back to its last checkpoint", record->start->graph,
+                     start->nodes[index], ended->sentence);
+        record->restored = false;
+        record_restart(node, record);
+        return;
+    }
     if (ended->error != PST_OK) { /* the same would happen again */
         char why[sizeof record->why];
         (void)snprintf(why, sizeof why, "node %.60s: %.300s", start->nodes[index], ended->sentence);
@@ -1317,6 +1361,8 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
         on_ended(node, record, index, message);
     else if (message->body_case == PST__CONTROL__BODY_CHECKPOINTED)
         on_checkpointed(node, record, index, message->checkpointed);
+    else if (message->body_case == PST__CONTROL__BODY_CUT_ANSWER)
+        pst_cuts_on(node, record, name, message->cut_answer);
     else if (message->body_case == PST__CONTROL__BODY_MOVE_STEP)
         pst_moves_on(node, record, name, message);
 }
@@ -1434,7 +1480,9 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
 {
     const struct member *before = pst_coordinator_member(node->duty, peer->name);
     bool back = before != NULL && before->alive;
-    (void)member_add(node->duty, peer->name, hello->address, hello->workers); /* there is room: it was admitted */
+    struct member *member =
+        member_add(node->duty, peer->name, hello->address, hello->workers); /* there is room: it was admitted */
+    member->waits = hello->waits;
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
                  hello->address, hello->workers, hello->n_running);
     reconcile(node, peer->name, hello);
@@ -1558,8 +1606,11 @@ void pst_coordinator_step(struct pst_node *node)
     for (uint32_t i = 0; i < duty->graph_count; i++)
         if (duty->graphs[i]->restored && !silent)
             restored_step(node, duty->graphs[i]);
-    if (!silent)
+    pst_cuts_step(node);
+    if (!silent) {
+        pst_replicas_step(node);
         pst_autoscale_step(node);
+    }
     commands_answer(node);
     (void)world->alarm(world->self, 0, now_ns + node->options.dead_ns / 8);
 }
@@ -1786,10 +1837,11 @@ void pst_coordinator_opens(struct pst_node *node)
         }
     }
     struct tidings_hello hello;
-    const struct member *own = member_add(duty, node->options.name, node->address, node->worker_count);
+    struct member *own = member_add(duty, node->options.name, node->address, node->worker_count);
     pst_tidings_hello(node, &hello);
     if (own == NULL) /* the store has named too many others */
         return;
+    own->waits = hello.body.waits;
     reconcile(node, own->name, &hello.body); /* K4 */
     tell_endings(node, own->name);
 }

@@ -179,11 +179,11 @@ void pst_drain_resign(struct pst_node *node, const char *why)
 /* ---- members that leave ---- */
 
 /* What ends with its process, and cannot be elsewhere before. */
-static bool is_fixed(const struct graph_record *record, uint32_t index)
+static bool is_fixed(const struct pst_node *node, const struct graph_record *record, uint32_t index)
 {
     const Pst__Start *start = record->start->start;
     for (size_t i = 0; i < start->n_places; i++)
-        if (start->places[i]->node == index && pst_order_stays(record, start->places[i]))
+        if (start->places[i]->node == index && pst_order_stays(node, record, start->places[i]))
             return true;
     return false;
 }
@@ -203,7 +203,7 @@ static bool graph_leaves(struct pst_node *node, struct graph_record *record, con
         return own && record->state == GRAPH_RUNNING;
     if (record->begins || record->restored || record->state == GRAPH_STARTING)
         return true; /* soon it is known what is where */
-    if (record->state != GRAPH_RUNNING || is_fixed(record, index))
+    if (record->state != GRAPH_RUNNING || is_fixed(node, record, index))
         return false;
     if (pst_order_under_way(record) || pst_coordinator_release(node, record, index))
         return true;

@@ -3,6 +3,7 @@
 
 #include "enclave_shim/enclave_shim.h"
 #include "engine/graph_build.h"
+#include "engine/lane.h"
 
 #include <string.h>
 
@@ -14,19 +15,13 @@ enum {
     WAIT_US = 200, /* and so long at most: another one may answer first, or rows come from elsewhere */
 };
 
-int pst_enclaves_check(struct run *run)
-{
-    const struct pst_graph_node *node = pst_graph_first_inside(run->graph);
-    if (node == NULL ||
-        (run->site == NULL && run->checkpoint == NULL)) /* a cluster's coordinator has refused it before */
-        return PST_OK;
-    pst_run_fail(
-        run, PST_EGRAPH,
-        "operator %s (%s): a checkpoint of an operator in an enclave cannot be made yet: leave --checkpoint out, "
-        "or the enclave",
-        node->id, node->op->name);
-    return PST_EGRAPH;
-}
+/* In the order in which they were asked for, a ring. */
+struct enclave_asks {
+    int64_t emit_time[PST_ENCLAVE_ASKED_MAX];
+    uint32_t first, count;
+    bool open; /* the time of the open epoch, or the end, is among what was asked for */
+    bool ends; /* the end is */
+};
 
 /* ---- what a worker is told ---- */
 
@@ -45,8 +40,8 @@ static void params_fill(const struct pst_graph_node *node, struct pst_enclave_pa
     }
 }
 
-static void operator_fill(const struct pst_graph *graph, const struct pst_graph_node *node,
-                          struct pst_enclave_operator *ret, struct pst_enclave_param *params)
+void pst_enclave_operator_fill(const struct pst_graph *graph, const struct pst_graph_node *node,
+                               struct pst_enclave_operator *ret, struct pst_enclave_param *params)
 {
     *ret = (struct pst_enclave_operator){.type = node->op->name,
                                          .id = node->id,
@@ -75,71 +70,148 @@ static void operator_fill(const struct pst_graph *graph, const struct pst_graph_
 
 /* ---- what comes back ---- */
 
-static int take(void *taker, uint32_t output, uint32_t row_count, const uint32_t *bucket, const void *const *columns)
+/* Columns from row `from` on. */
+static void columns_from(const struct pst_schema *schema, const void *const *columns, uint32_t from, const void **ret)
 {
-    struct pst_ctx *ctx = taker;
+    for (uint32_t f = 0; f < schema->field_count; f++)
+        ret[f] = columns[f] == NULL ? NULL : (const char *)columns[f] + from * pst_type_bytes(schema->fields[f].type);
+}
+
+static int put(struct pst_ctx *ctx, uint32_t output, uint32_t n, const uint32_t *bucket, const void *const *columns)
+{
     const struct pst_schema *schema = &ctx->node->outputs[output].schema;
-    for (uint32_t from = 0; from < row_count;) {
-        uint32_t n = row_count - from < PST_OUT_ROWS_MAX ? row_count - from : PST_OUT_ROWS_MAX;
-        struct pst_out *out = pst_batch_reserve(ctx, output, n);
-        if (out == NULL)
-            return PST_ENOMEM;
-        memcpy(out->bucket + out->row_count, bucket + from, n * sizeof *bucket);
-        for (uint32_t f = 0; f < schema->field_count; f++) {
-            size_t bytes = pst_type_bytes(schema->fields[f].type);
-            if (columns[f] != NULL)
-                memcpy((char *)out->columns[f] + out->row_count * bytes, (const char *)columns[f] + from * bytes,
-                       n * bytes);
-        }
-        out->row_count += n;
-        from += n;
+    struct pst_out *out = pst_batch_reserve(ctx, output, n);
+    if (out == NULL)
+        return PST_ENOMEM;
+    memcpy(out->bucket + out->row_count, bucket, n * sizeof *bucket);
+    for (uint32_t f = 0; f < schema->field_count; f++) {
+        size_t bytes = pst_type_bytes(schema->fields[f].type);
+        if (columns[f] != NULL)
+            memcpy((char *)out->columns[f] + out->row_count * bytes, columns[f], n * bytes);
     }
+    out->row_count += n;
     return PST_OK;
 }
 
-static int failed(struct pst_ctx *ctx, int rc)
+static int take(void *taker, uint32_t output, uint32_t row_count, const uint32_t *bucket, const void *const *columns)
 {
-    if (rc == PST_ESTOPPED)
+    struct pst_ctx *ctx = taker;
+    const void *some[PST_FIELDS_MAX];
+    int rc = PST_OK;
+    ctx->emit_time = pst_ctx_enclave_time_min(ctx);
+    for (uint32_t from = 0, n; from < row_count && rc == PST_OK; from += n) {
+        n = row_count - from < PST_OUT_ROWS_MAX ? row_count - from : PST_OUT_ROWS_MAX;
+        columns_from(&ctx->node->outputs[output].schema, columns, from, some);
+        rc = (pst_batch_may_pass(ctx, output) ? pst_batch_pass : put)(ctx, output, n, bucket + from, some);
+    }
+    return rc;
+}
+
+static int answered(void *taker)
+{
+    struct pst_ctx *ctx = taker;
+    struct enclave_asks *asks = ctx->enclave_asks;
+    if (asks->count == 0) /* it has what was given back to it */
+        return PST_OK;
+    ctx->emit_time = pst_ctx_enclave_time_min(ctx);
+    ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
+    asks->first = (asks->first + 1) % PST_ENCLAVE_ASKED_MAX;
+    asks->count--;
+    return pst_batches_flush(ctx);
+}
+
+int pst_ctx_enclave_said(struct pst_ctx *ctx, int rc)
+{
+    if (rc == PST_OK || rc == PST_ESTOPPED)
         return rc;
-    pst_run_fail(ctx->run, rc, "operator %s (%s), partition %u, in its enclave: %s", ctx->node->id, ctx->node->op->name,
-                 ctx->partition, pst_enclave_why(ctx->enclave));
+    if (ctx->lane != NULL && pst_lane_waits(ctx)) { /* nobody needs it yet: the move is given up */
+        ctx->enclave_asks->count = 0;               /* nothing is waited for */
+        pst_lane_fail(ctx, rc, pst_enclave_why(ctx->enclave));
+        return rc;
+    }
+    bool lost = pst_enclave_is_lost(ctx->enclave);
+    (lost ? pst_run_lose : pst_run_fail)(ctx->run, rc, "operator %s (%s), partition %u, in its enclave: %s",
+                                         ctx->node->id, ctx->node->op->name, ctx->partition,
+                                         pst_enclave_why(ctx->enclave));
     return rc;
 }
 
 int pst_ctx_enclave_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
 {
-    int rc = pst_enclave_frame(ctx->enclave, rows);
-    return rc == PST_OK ? PST_OK : failed(ctx, rc);
+    return pst_ctx_enclave_said(ctx, pst_enclave_frame(ctx->enclave, rows));
 }
 
-/* Of what has been asked for, in this step or an earlier one. */
-static int answered(struct pst_ctx *ctx, int asked)
+/* It is asked for first, for the answer may come in the same call. */
+static void asks_add(struct pst_ctx *ctx)
 {
-    int rc = asked == PST_OK ? pst_enclave_answered(ctx->enclave) : asked;
-    ctx->enclave_asked = rc == PST_EAGAIN;
-    if (rc != PST_EAGAIN)
-        ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
-    return rc == PST_OK || rc == PST_EAGAIN ? rc : failed(ctx, rc);
+    struct enclave_asks *asks = ctx->enclave_asks;
+    asks->emit_time[(asks->first + asks->count++) % PST_ENCLAVE_ASKED_MAX] = ctx->emit_time;
+    asks->open = true;
 }
 
-int pst_ctx_enclave_time(struct pst_ctx *ctx, int64_t t)
+int pst_ctx_enclave_time(struct pst_ctx *ctx, int64_t t, bool runs_ahead)
 {
-    int64_t due = t < ctx->timer_limit ? t : ctx->timer_limit;
-    return answered(ctx, ctx->enclave_asked ? PST_OK : pst_enclave_ask_time(ctx->enclave, t, due));
+    struct enclave_asks *asks = ctx->enclave_asks;
+    if (!asks->open) {
+        asks_add(ctx);
+        int rc = pst_enclave_ask_time(ctx->enclave, t, t < ctx->timer_limit ? t : ctx->timer_limit);
+        if (rc != PST_OK)
+            return pst_ctx_enclave_said(ctx, rc);
+    }
+    if (asks->count != 0 && (!runs_ahead || asks->count == PST_ENCLAVE_ASKED_MAX))
+        return PST_EAGAIN;
+    asks->open = false;
+    return PST_OK;
 }
 
 int pst_ctx_enclave_end(struct pst_ctx *ctx, int64_t t)
 {
-    return answered(ctx, ctx->enclave_asked ? PST_OK : pst_enclave_ask_end(ctx->enclave, t));
+    struct enclave_asks *asks = ctx->enclave_asks;
+    if (!asks->open && asks->count == 0) {
+        asks->ends = true;
+        asks_add(ctx);
+        int rc = pst_enclave_ask_end(ctx->enclave, t);
+        if (rc != PST_OK)
+            return pst_ctx_enclave_said(ctx, rc);
+    }
+    return asks->count != 0 ? PST_EAGAIN : PST_OK;
+}
+
+int pst_ctx_enclave_collect(struct pst_ctx *ctx, bool *ret_any)
+{
+    while (ctx->enclave_asks->count != 0 && (!pst_any_pending(ctx) || pst_flush_channels(ctx))) {
+        int rc = pst_enclave_answered(ctx->enclave);
+        if (rc == PST_EAGAIN)
+            return PST_OK;
+        if (rc != PST_OK)
+            return pst_ctx_enclave_said(ctx, rc);
+        *ret_any = true;
+    }
+    return PST_OK;
+}
+
+uint32_t pst_ctx_enclave_asked(const struct pst_ctx *ctx)
+{
+    return ctx->enclave_asks != NULL ? ctx->enclave_asks->count : 0;
+}
+
+bool pst_ctx_enclave_ends(const struct pst_ctx *ctx) { return ctx->enclave_asks != NULL && ctx->enclave_asks->ends; }
+
+int64_t pst_ctx_enclave_time_min(const struct pst_ctx *ctx)
+{
+    return pst_ctx_enclave_asked(ctx) != 0 ? ctx->enclave_asks->emit_time[ctx->enclave_asks->first] : INT64_MAX;
 }
 
 bool pst_enclaves_wait(const struct worker *worker)
 {
     struct pst_ctx *waiting = NULL;
+    for (uint32_t p = 0; p < worker->partition_count; p++)
+        if (worker->partitions[p]->enclave != NULL)
+            pst_enclave_kick(worker->partitions[p]->enclave);
     for (int turn = 0; turn < TURNS; turn++) {
         for (uint32_t p = 0; p < worker->partition_count; p++) {
             struct pst_ctx *ctx = worker->partitions[p];
-            if (!ctx->enclave_asked)
+            if (pst_ctx_enclave_asked(ctx) == 0 && !ctx->enclave_seals && !pst_moving_busy(ctx))
                 continue;
             if (pst_enclave_has_news(ctx->enclave))
                 return true;
@@ -148,9 +220,7 @@ bool pst_enclaves_wait(const struct worker *worker)
         if (waiting == NULL)
             return false;
     }
-    int rc = pst_enclave_wait(waiting->enclave, WAIT_US);
-    if (rc != PST_OK)
-        (void)failed(waiting, rc);
+    (void)pst_ctx_enclave_said(waiting, pst_enclave_wait(waiting->enclave, WAIT_US));
     return true;
 }
 
@@ -161,17 +231,16 @@ uint64_t pst_ctx_enclave_bytes(const struct pst_ctx *ctx)
 
 /* ---- life ---- */
 
-/* Of a worker that does not have all that its backend protects by. */
-static void warn(const struct pst_ctx *ctx)
+void pst_enclave_warn(const struct pst_run_options *options, const struct pst_graph_node *node,
+                      const struct pst_enclave *enclave)
 {
-    const struct pst_run_options *options = &ctx->run->options;
     struct pst_enclave_report report;
     struct pst_text text = {0};
-    pst_enclave_report(ctx->enclave, &report);
+    pst_enclave_report(enclave, &report);
     if (options->note == NULL || report.guards == pst_enclave_process.guards)
         return;
     (void)pst_text_printf(&text, "operator %s runs in an enclave that protects from nobody for certain: without",
-                          ctx->node->id);
+                          node->id);
     for (uint32_t bit = 0, count = 0; pst_enclave_fact_word(bit) != NULL; bit++)
         if ((report.facts >> bit & 1) == 0)
             (void)pst_text_printf(&text, "%s %s", count++ == 0 ? "" : ",", pst_enclave_fact_word(bit));
@@ -181,78 +250,139 @@ static void warn(const struct pst_ctx *ctx)
     pst_text_fini(&text);
 }
 
-int pst_ctx_enclose(struct pst_ctx *ctx)
+/* A processor for each thread of this process and each worker. */
+static bool has_spare_processors(const struct run *run)
 {
-    struct run *run = ctx->run;
-    const struct pst_graph_node *node = ctx->node;
+    uint64_t wanted = run->worker_count;
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        wanted += run->graph->nodes[n].enclave ? run->partition_count[n] : 0;
+    return wanted <= run->world->cores(run->world->self);
+}
+
+/* Of an instance, or of a lane that there will be one of: its buckets come later, and so does whoever takes what comes out. */
+static int start(struct run *run, const struct pst_graph_node *node, const uint32_t *buckets, uint32_t bucket_count,
+                 bool lane, struct pst_ctx *taker, struct pst_enclave **ret_enclave, bool *ret_lost, char *ret_why)
+{
     struct pst_enclave_operator operator;
-    char why[PST_ENCLAVE_WHY_BYTES];
     struct pst_enclave_param *params = pst_calloc(node->op->param_count + 1, sizeof *params);
-    int rc = PST_ENOMEM;
-    if (params == NULL)
-        return pst_ctx_failed(ctx, rc, "its enclave");
-    operator_fill(run->graph, node, &operator, params);
-    struct pst_enclave_settings settings = {
+    struct pst_enclave_keys keys = {0};
+    int rc = params != NULL ? pst_enclave_keys_init(&keys, run, node) : PST_ENOMEM;
+    (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", pst_error_sentence(rc));
+    if (rc == PST_OK)
+        pst_enclave_operator_fill(run->graph, node, &operator, params);
+    if (rc == PST_OK && run->options.identity != NULL)
+        operator.authority = run->options.identity->authority;
+    const struct pst_enclave_settings settings = {
         .operator= & operator,
-        .buckets = ctx->buckets,
-        .bucket_count = ctx->owned_count,
+        .buckets = buckets,
+        .bucket_count = bucket_count,
+        .lane = lane,
         .epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD,
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
         .random = run->world->random,
         .argument = run->world->self,
         .take = take,
-        .taker = ctx,
+        .answered = answered,
+        .taker = taker,
+        .image_key = keys.seals != NULL ? pst_secret_bytes(keys.seals) : NULL,
+        .restore_keys = keys.open_bytes,
+        .restore_key_count = keys.open_count,
+        .graph = keys.graph,
+        .restore_least = lane ? 0 : keys.least, /* what a lane has comes from its giver */
+        .take_piece = pst_ctx_enclave_take_piece,
+        .quiet_seconds_max = run->options.enclave_patience_s,
+        .ret_lost = ret_lost,
         .stopped = &run->stopped,
+        .spare_processors = has_spare_processors(run),
     };
-    rc = pst_enclave_start(&pst_enclave_process, &settings, &ctx->enclave, why);
+    if (rc == PST_OK)
+        rc = pst_enclave_start(&pst_enclave_process, &settings, ret_enclave, ret_why);
+    pst_enclave_keys_fini(&keys);
     pst_free(params);
+    return rc;
+}
+
+int pst_ctx_enclose(struct pst_ctx *ctx)
+{
+    struct run *run = ctx->run;
+    const struct pst_graph_node *node = ctx->node;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    bool lost = false;
+    ctx->enclave_asks = pst_arena_alloc(&ctx->arena, sizeof *ctx->enclave_asks); /* zeroed */
+    if (ctx->enclave_asks == NULL)
+        return pst_ctx_failed(ctx, PST_ENOMEM, "its enclave");
+    int rc = start(run, node, ctx->buckets, ctx->owned_count, false, ctx, &ctx->enclave, &lost, why);
     if (rc != PST_OK) {
-        pst_run_fail(run, rc, "operator %s (%s), partition %u: cannot start its enclave: %s", node->id, node->op->name,
-                     ctx->partition, why);
+        (lost ? pst_run_lose : pst_run_fail)(run, rc, "operator %s (%s), partition %u: cannot start its enclave: %s",
+                                             node->id, node->op->name, ctx->partition, why);
         return rc;
     }
     ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
     if (ctx->partition == 0)
-        warn(ctx);
+        pst_enclave_warn(&run->options, node, ctx->enclave);
     return PST_OK;
+}
+
+int pst_lane_enclave(struct run *run, const struct move *move, struct pst_enclave **ret_enclave, char *ret_why)
+{
+    bool lost;
+    return start(run, &run->graph->nodes[move->operator_index], move->buckets, move->bucket_count, true, NULL,
+                 ret_enclave, &lost, ret_why);
+}
+
+int pst_lane_enclose(struct pst_ctx *ctx, struct pst_enclave *enclave)
+{
+    ctx->enclave_asks = pst_arena_alloc(&ctx->arena, sizeof *ctx->enclave_asks); /* zeroed */
+    ctx->enclave = enclave;
+    pst_enclave_take_for(enclave, ctx);
+    ctx->timer_min = INT64_MAX;
+    return ctx->enclave_asks != NULL ? PST_OK : PST_ENOMEM;
 }
 
 void pst_ctx_disclose(struct pst_ctx *ctx)
 {
+    pst_moving_free(ctx);
     pst_enclave_free(ctx->enclave);
     ctx->enclave = NULL;
 }
 
+int pst_enclave_count_in(struct pst_enclave_run_report *report, const struct pst_graph_node *node,
+                         const struct pst_enclave *enclave)
+{
+    struct pst_enclave_report one;
+    struct pst_enclave_counts counts;
+    pst_enclave_report(enclave, &one);
+    pst_enclave_counts(enclave, &counts);
+    if (report->operator_id == NULL) {
+        report->operator_id = pst_strdup(node->id);
+        report->backend = one.backend;
+        report->facts = one.facts;
+        report->guards = one.guards;
+        memcpy(report->measurement, one.measurement, sizeof report->measurement);
+        report->epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD;
+    }
+    report->facts &= one.facts; /* what holds of all of them */
+    report->guards &= one.guards;
+    report->workers++;
+    report->epc_used_max = counts.epc_used_max > report->epc_used_max ? counts.epc_used_max : report->epc_used_max;
+    report->page_ins += counts.page_ins;
+    report->page_outs += counts.page_outs;
+    report->page_outs_clean += counts.page_outs_clean;
+    report->leaves += counts.leaves;
+    report->messages += counts.messages;
+    return report->operator_id != NULL ? PST_OK : PST_ENOMEM;
+}
+
 static int report_operator(struct run *run, uint32_t n, struct pst_enclave_run_report *report)
 {
-    for (uint32_t p = 0; p < run->partition_count[n]; p++) {
+    int rc = PST_OK;
+    for (uint32_t p = 0; p < run->partition_count[n] && rc == PST_OK; p++) {
         const struct pst_ctx *ctx = run->partitions[n][p];
-        if (ctx == NULL || ctx->enclave == NULL)
-            continue;
-        struct pst_enclave_report one;
-        struct pst_enclave_counts counts;
-        pst_enclave_report(ctx->enclave, &one);
-        pst_enclave_counts(ctx->enclave, &counts);
-        if (report->operator_id == NULL) {
-            report->operator_id = pst_strdup(ctx->node->id);
-            report->backend = one.backend;
-            report->facts = one.facts;
-            report->guards = one.guards;
-            memcpy(report->measurement, one.measurement, sizeof report->measurement);
-            report->epc_bytes = ctx->node->epc_bytes != 0 ? ctx->node->epc_bytes : PST_EPC_BYTES_STANDARD;
-        }
-        report->facts &= one.facts; /* what holds of all of them */
-        report->guards &= one.guards;
-        report->workers++;
-        report->epc_used_max = counts.epc_used_max > report->epc_used_max ? counts.epc_used_max : report->epc_used_max;
-        report->page_ins += counts.page_ins;
-        report->page_outs += counts.page_outs;
-        report->page_outs_clean += counts.page_outs_clean;
-        if (report->operator_id == NULL)
-            return PST_ENOMEM;
+        if (ctx != NULL && ctx->enclave != NULL)
+            rc = pst_enclave_count_in(report, ctx->node, ctx->enclave);
     }
-    return PST_OK;
+    return rc;
 }
 
 int pst_enclaves_report(struct run *run, struct pst_run_report *report)

@@ -118,6 +118,7 @@ struct pst_checkpoint_view { /* borrowed from the folder */
     int64_t cut;           /* event time */
     uint64_t rows, offset; /* of the input */
     uint32_t page_count, operator_count;
+    uint32_t sealed_count;          /* of page_count, what enclaves have sealed: compared, and not opened */
     uint64_t bytes_live, bytes_new; /* of sealed pages: all that it names, and those that were written with it */
 };
 struct pst_checkpoint_structure { /* a table or log of an operator; borrowed from the folder */
@@ -163,6 +164,12 @@ int pst_checkpoint_folder_entries(struct pst_checkpoint_folder *folder, uint32_t
 /* ---- run ---- */
 struct pst_run_report;
 struct pst_disk;
+/* A node's certificate, and what it signs with: Ed25519. With it buckets of operators in enclaves can go to nodes of the same authority. */
+struct pst_identity {               /* all of it borrowed */
+    const uint8_t *authority, *key; /* the authority's public key; the node's secret one; 32 bytes each */
+    const uint8_t *certificate;     /* DER, 4096 bytes at most */
+    size_t certificate_bytes;
+};
 struct pst_run_options {
     bool fed;                /* of a node: the source reads what a connection brings, and no file */
     const char *input;       /* the source's file instead of the graph's; NULL: the graph's; "-": standard input */
@@ -184,10 +191,12 @@ struct pst_run_options {
         state_budget; /* bytes of state in clear, of all operators; beyond, it lies sealed in a file. 0: no bound */
     uint32_t evict;   /* which page leaves: an index of pst_run_evict_names */
     bool no_prefetch; /* pages come back when they are wanted, and not before */
-    const char *spill_dir;  /* where that file is made, without a name; NULL: output_dir */
-    atomic_int *interrupts; /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
-    bool stop_and_copy;     /* of a node: for comparison, what is moved away stands still while it is copied */
-    struct pst_disk *disk;  /* of a node: what all of its runs keep there; NULL: it is not counted */
+    const char *spill_dir;       /* where that file is made, without a name; NULL: output_dir */
+    atomic_int *interrupts;      /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
+    uint32_t enclave_patience_s; /* a worker that has not moved for so long is taken for hung; 0: 60 */
+    bool stop_and_copy;          /* of a node: for comparison, what is moved away stands still while it is copied */
+    struct pst_disk *disk;       /* of a node: what all of its runs keep there; NULL: it is not counted */
+    const struct pst_identity *identity; /* of a node; NULL: buckets of operators in enclaves stay where they are */
 };
 extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
 struct pst_paging_report {                           /* of one operator, all its partitions; pages are of 16 KiB */
@@ -209,6 +218,7 @@ struct pst_enclave_run_report { /* of one operator, all its workers */
     uint8_t measurement[32];
     uint64_t epc_bytes, epc_used_max;              /* of one */
     uint64_t page_ins, page_outs, page_outs_clean; /* to memory outside and back */
+    uint64_t leaves, messages;                     /* system calls of the workers; across their borders */
 };
 enum { PST_BAD_LINES_KEPT = 10 };
 struct pst_run_report {
@@ -226,6 +236,9 @@ struct pst_run_report {
     uint32_t paging_count; /* 0: there was no budget */
     struct pst_enclave_run_report *enclaves;
     uint32_t enclave_count;
+    bool enclave_lost; /* the error is that a worker has died or hung: another one may go on from a checkpoint */
+    uint32_t enclave_restarts; /* after a worker that died or hung, from the last checkpoint */
+    bool sealed;               /* no row was in the clear here */
     uint32_t worker_count;
     uint32_t output_count;
     char **outputs; /* the names of the files written, as they stand now; freed by pst_run_report_fini() */
@@ -239,6 +252,59 @@ const char *pst_reject_sentence(uint32_t reason);
  * A graph runs once. `world` NULL: the real one. */
 int pst_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
             struct pst_run_report *ret_report);
+
+/* ---- rows that are sealed from the user's side to the user's side (docs/sealing.md) ---- */
+struct pst_seal_options {
+    const uint8_t *key;  /* the user's, 32 bytes */
+    const char *output;  /* NAME.part until it is whole */
+    bool resume;         /* goes on with NAME.part; the input is the same one */
+    uint8_t *ret_stream; /* 16 bytes, drawn for this stream: results that come of it say so */
+};
+/* Runs the source and the stateless operators behind it, and seals what they put out: the stream that the operators in enclaves take. As
+ * pst_run(); of the options what concerns a source counts. PST_EGRAPH: the graph cannot be sealed, report->error names the operator. */
+int pst_seal_run(const struct pst_graph *graph, const struct pst_run_options *options,
+                 const struct pst_seal_options *seal, struct pst_run_report *ret_report);
+struct pst_open_report {  /* freed by pst_free(report->error) */
+    uint64_t rows, bytes; /* bytes: of the lines */
+    uint8_t stream[16];   /* that they come of */
+    char *error;
+};
+/* Opens what a sink was given, checks that nothing is missing, and writes what the sink would: to `output`, NAME.part until it is whole.
+ * sink: its id or its file; NULL: the only one. stream: which one
+ * they have to come of; NULL: any. PST_EREFUSED: it is not what was sealed. */
+int pst_open_sealed(const struct pst_graph *graph, const char *sink, const uint8_t key[32], const uint8_t *stream,
+                    const char *input, const char *output, struct pst_open_report *ret_report);
+struct pst_sealed_options {
+    const char *keys;        /* HOST:PORT or unix:PATH, where `penstock key serve` answers */
+    const uint8_t *node_key; /* 32 bytes: what the node signs software evidence with */
+    uint64_t patience_ns;    /* for an answer */
+};
+/* Runs a graph on a sealed stream: options->input. Its sinks' files are NAME.sealed. As pst_run(). */
+int pst_sealed_run(const struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+                   const struct pst_sealed_options *sealed, struct pst_run_report *ret_report);
+/* Calls take() for each operator in enclaves with what its workers will be measured as (SHA-256). As pst_sealed_run(); `ret_why` is a
+ * sentence on an error. */
+int pst_sealed_measure(const struct pst_graph *graph,
+                       void (*take)(void *argument, const char *id, const uint8_t measurement[32]), void *argument,
+                       char ret_why[640]);
+
+struct pst_evidence_request;    /* enclave_shim/attestation/evidence.h */
+struct pst_key_server_options { /* borrowed until it is freed */
+    const char *listen;         /* HOST:PORT or unix:PATH */
+    const uint8_t *key;         /* the user's, 32 bytes: nobody is sent it */
+    const struct pst_evidence_request
+        *request;   /* policy, certificates, what is allowed; evidence, nonce and time come later */
+    uint64_t count; /* it ends after so many releases; 0: when it is told to */
+    atomic_int *interrupts;
+    void (*log)(void *argument, const char *line); /* a line for each thing that happens; no secret is in it */
+    void *argument;
+};
+struct pst_key_server;
+/* Releases what the user's key is for a graph to workers whose evidence is what the policy wants, and to nobody else. PST_ENOMEM. */
+int pst_key_server_new(struct pst_world *world, const struct pst_key_server_options *options,
+                       struct pst_key_server **ret_server);
+pst_step pst_key_server_step(void *argument, uint32_t worker);             /* for world->run() with one worker */
+int pst_key_server_free(struct pst_key_server *server, char ret_why[240]); /* why it could not be reached */
 
 /* ---- nodes ---- */
 struct pst_store; /* migration/store.h */
@@ -261,9 +327,11 @@ struct pst_node_options {    /* borrowed until the node is freed */
     uint64_t dead_ns;      /* a node that is silent for so long is taken for dead; 0: two seconds */
     uint64_t tell_ns;      /* how often it tells how busy it is; 0: once a second */
     uint64_t drain_ns;     /* told to end, it stays so long at most for its partitions to move; 0: it ends at once */
-    uint64_t join_ns;      /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
-    bool insecure;         /* its connections are not protected: `status` says so */
-    bool stop_and_copy;    /* as of a run */
+    uint32_t enclave_patience_s;         /* as of a run */
+    const struct pst_identity *identity; /* NULL: it has none, or one of another kind */
+    uint64_t join_ns;   /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
+    bool insecure;      /* its connections are not protected: `status` says so */
+    bool stop_and_copy; /* as of a run */
     uint64_t
         portion_bytes; /* of a coordinator: what moves at once is at most this much state, or a bucket; 0: 64 MiB */
     struct pst_registry registry;

@@ -580,14 +580,6 @@ void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct ps
 /* ---- enclaves ---- */
 bool pst_epc_fits(uint64_t bytes) { return bytes >= PST_EPC_BYTES_MIN && bytes <= PST_EPC_BYTES_MAX; }
 
-const struct pst_graph_node *pst_graph_first_inside(const struct pst_graph *graph)
-{
-    for (uint32_t n = 0; n < graph->node_count; n++)
-        if (graph->nodes[n].enclave)
-            return &graph->nodes[n];
-    return NULL;
-}
-
 const char *pst_enclave_fault(const struct pst_graph_node *node)
 {
     switch (node->op->role) {

@@ -95,8 +95,6 @@ struct pst_graph {
  * source has filled. In and out by the same pointers. */
 void pst_graph_field_origin(const struct pst_graph *graph, uint32_t *node, uint32_t *output, uint32_t *field);
 
-/* The first operator that runs in enclaves, or NULL. */
-const struct pst_graph_node *pst_graph_first_inside(const struct pst_graph *graph);
 /* Why an operator cannot run in an enclave, as the end of a sentence; NULL: it can. */
 const char *pst_enclave_fault(const struct pst_graph_node *node);
 

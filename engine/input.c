@@ -47,6 +47,7 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
     const struct pst_world *world = run->world;
     *input =
         (struct input){.name = strcmp(path, "-") == 0 ? "standard input" : path, .path = path, .newest = INT64_MIN};
+    input->done_below = INT64_MIN;
     input->block_bytes = run->options.block_bytes;
     input->number_base = run->site != NULL ? (uint64_t)run->site->input_index << INPUT_NUMBER_BITS : 0;
     atomic_flag_clear(&input->lock);
@@ -110,6 +111,25 @@ static int64_t read_more(struct run *run, char *to, size_t room)
     return count;
 }
 
+bool pst_input_rereads(const struct run *run)
+{
+    const struct input *input = &run->input;
+    uint64_t size;
+    if (input->feed != NULL || input->file == NULL || strcmp(input->path, "-") == 0)
+        return false;
+    return input->gunzip != NULL || run->world->file_size(run->world->self, input->file, &size) == PST_OK;
+}
+
+/* Where a line begins, or there is none any more: of an input that has ended the last one may lack its newline. */
+static bool is_at_end(struct run *run)
+{
+    int64_t count;
+    do
+        count = read_more(run, run->input.carry, 1);
+    while (count == PST_EAGAIN);
+    return count == 0;
+}
+
 int pst_input_skip(struct run *run, uint64_t offset)
 {
     struct input *input = &run->input;
@@ -151,7 +171,7 @@ int pst_input_skip(struct run *run, uint64_t offset)
         last = input->carry[count - 1];
         at += (uint64_t)count;
     }
-    if (offset != 0 && last != '\n') {
+    if (offset != 0 && last != '\n' && !is_at_end(run)) {
         pst_run_fail(run, PST_EDATA, "%s is not what it was when the checkpoint was made: no line begins at byte %llu",
                      input->name, (unsigned long long)offset);
         return PST_EDATA;
@@ -177,6 +197,7 @@ void pst_source_fini(struct source *source)
     pst_free(source->batches);
     pst_free(source->late);
     pst_free(source->late_count);
+    pst_free(source->done_count);
     pst_free(source->number_first);
     pst_free(source->rejects);
     pst_free(source->memory);
@@ -332,6 +353,10 @@ static int batches_grow(struct source *source)
     if (late_count == NULL)
         return PST_ENOMEM;
     source->late_count = late_count;
+    uint32_t *done_count = pst_realloc(source->done_count, capacity * sizeof *done_count);
+    if (done_count == NULL)
+        return PST_ENOMEM;
+    source->done_count = done_count;
     uint64_t *number_first = pst_realloc(source->number_first, capacity * sizeof *number_first);
     if (number_first == NULL)
         return PST_ENOMEM;
@@ -416,8 +441,8 @@ static bool in_order(const int64_t *time, uint32_t rows, int64_t floor)
     return !falling;
 }
 
-/* Lists the rows of a batch that are in time; the others are late. */
-static int find_late(struct source *source, uint32_t b, int64_t *newest)
+/* Lists the rows of a batch that are taken; the others are late, or were worked off before. */
+static int find_late(struct source *source, uint32_t b, struct input *input)
 {
     struct batch *batch = &source->batches[b];
     if (source->late[b] == NULL)
@@ -426,10 +451,12 @@ static int find_late(struct source *source, uint32_t b, int64_t *newest)
         return PST_ENOMEM;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < batch->out.row_count; i++) {
-        if (batch->time[i] < *newest)
+        if (batch->time[i] < input->newest)
             continue;
-        *newest = batch->time[i];
-        source->late[b][kept++] = i;
+        input->newest = batch->time[i];
+        source->done_count[b] += input->newest < input->done_below;
+        if (input->newest >= input->done_below)
+            source->late[b][kept++] = i;
     }
     source->late_count[b] = batch->out.row_count - kept;
     return PST_OK;
@@ -441,18 +468,19 @@ static int decide_lateness(struct source *source, struct input *input)
     for (uint32_t b = 0; b < source->batch_count; b++) {
         struct batch *batch = &source->batches[b];
         uint32_t count = batch->out.row_count;
-        source->late_count[b] = 0;
+        int64_t floor = input->newest > input->done_below ? input->newest : input->done_below;
+        source->late_count[b] = source->done_count[b] = 0;
         source->number_first[b] = rows;
         rows += count;
-        if (in_order(batch->time, count, input->newest)) {
+        if (in_order(batch->time, count, floor)) {
             if (count != 0)
                 input->newest = batch->time[count - 1];
             continue;
         }
-        int rc = find_late(source, b, &input->newest);
+        int rc = find_late(source, b, input);
         if (rc != PST_OK)
             return rc;
-        late += source->late_count[b];
+        late += source->late_count[b] - source->done_count[b];
     }
     atomic_store_explicit(&input->rows, rows, memory_order_relaxed);
     atomic_fetch_add_explicit(&input->rows_late, late, memory_order_relaxed);
@@ -533,10 +561,10 @@ static bool cut_find(const struct source *source, int64_t cut, uint32_t *ret_b, 
                 continue;
             *ret_b = b;
             *ret_row = row;
-            *ret_late += row - i;
+            *ret_late += row - i - source->done_count[b];
             return true;
         }
-        *ret_late += source->late_count[b];
+        *ret_late += source->late_count[b] - source->done_count[b];
     }
     return false;
 }
@@ -611,12 +639,37 @@ static struct pst_manifest_source counts_now(const struct input *input)
 {
     uint64_t malformed = atomic_load_explicit(&input->lines_malformed, memory_order_relaxed);
     struct pst_manifest_source at = {.lines = input->lines,
+                                     .rows = atomic_load_explicit(&input->rows, memory_order_relaxed),
                                      .rows_late = atomic_load_explicit(&input->rows_late, memory_order_relaxed),
                                      .lines_malformed = malformed,
                                      .newest = input->newest,
                                      .bad_line_count =
                                          malformed < PST_BAD_LINES_KEPT ? (uint32_t)malformed : PST_BAD_LINES_KEPT};
     return at;
+}
+
+void pst_input_end_position(const struct input *input, struct pst_manifest_source *ret_at)
+{
+    *ret_at = counts_now(input);
+    ret_at->offset = atomic_load_explicit(&input->bytes_sequenced, memory_order_relaxed);
+}
+
+void pst_input_bad_lines(const struct input *input, struct pst_manifest_source *at)
+{
+    for (uint32_t i = 0; i < at->bad_line_count; i++) {
+        at->bad_line[i] = input->malformed_line[i];
+        at->bad_reason[i] = input->malformed_reason[i];
+    }
+}
+
+/* Of a cut that this block reaches: where its first row at or above it begins. NULL: it is not the block that does. `at`: what had been
+ * counted when its turn came. */
+static const char *cut_reached(const struct worker *worker, struct pst_manifest_source *at)
+{
+    const struct run *run = worker->run;
+    bool reached = pst_checkpoint_wants_position(run) && at->newest < run->checkpoint->cut &&
+                   run->input.newest >= run->checkpoint->cut;
+    return reached ? cut_position(&worker->source, run->checkpoint->cut, at) : NULL;
 }
 
 /* The dead letters, and on the way the position of a cut that this block reaches. */
@@ -626,15 +679,10 @@ static int letters_and_cut(struct worker *worker, struct pst_manifest_source *at
     struct input *input = &run->input;
     struct source *source = &worker->source;
     struct letters letters = {0};
-    const char *line = pst_checkpoint_wants_position(run) && input->newest >= run->checkpoint->cut
-                           ? cut_position(source, run->checkpoint->cut, at)
-                           : NULL;
+    const char *line = cut_reached(worker, at);
     int rc = PST_OK;
     if (line != NULL) {
-        for (uint32_t i = 0; i < at->bad_line_count; i++) {
-            at->bad_line[i] = input->malformed_line[i];
-            at->bad_reason[i] = input->malformed_reason[i];
-        }
+        pst_input_bad_lines(input, at);
         if (input->dead_letter != NULL)
             rc = write_dead_letters(source, run, &letters, line);
         if (rc == PST_OK && input->dead_letter != NULL)
@@ -654,7 +702,10 @@ static int take_turn(struct worker *worker)
     struct source *source = &worker->source;
     int64_t before = input->newest;
     struct pst_manifest_source at = counts_now(input);
+    at.offset = source->offset;
     pst_checkpoint_turn(worker);
+    if (!source->block.overlong || source->block.overlong_begins)
+        pst_checkpoint_block(worker, &at);
     count_rejects(source, run);
     int rc = decide_lateness(source, input);
     if (rc == PST_OK)
@@ -748,9 +799,11 @@ static bool step_idle(struct worker *worker, bool may_read)
 static bool step_parsed(struct worker *worker)
 {
     struct source *source = &worker->source;
-    if (atomic_load_explicit(&worker->run->input.turn, memory_order_acquire) != source->index)
+    if (atomic_load_explicit(&worker->run->input.turn, memory_order_acquire) != source->index ||
+        !pst_checkpoint_may_turn(worker))
         return false;
     int rc = take_turn(worker);
+    pst_checkpoint_turned(worker);
     if (rc != PST_OK) {
         pst_run_fail(worker->run, rc, "%s: %s", source->ctx->node->id, pst_error_sentence(rc));
         return false;

@@ -1,5 +1,6 @@
 /* join.c - see lane.h: a lane becomes a part of another partition of its worker, and partitions that own nothing any more are forgotten. */
 #include "engine/build.h"
+#include "engine/enclave.h"
 #include "engine/lane.h"
 
 #include <stdlib.h>
@@ -110,7 +111,8 @@ static int join_now(struct join *join)
     buckets_take(into, lane);
     lane->state = NULL;
     lane->spill = NULL;
-    rc = open_again(into);
+    if (into->enclave == NULL) /* else its worker has done so */
+        rc = open_again(into);
     join->joined = true;
     join_done(join);
     return rc;
@@ -135,9 +137,17 @@ int pst_join_turn(struct pst_ctx *ctx)
         join->at = next_end(join->lane, next_end(join->into, join->at));
         join->agreed = true;
     }
-    if (!pst_stands(ctx))
+    if (!pst_stands(ctx) || !pst_stands(join->lane) || !pst_stands(join->into))
         return PST_OK;
-    return pst_stands(join->lane) && pst_stands(join->into) ? join_now(join) : PST_OK;
+    if (join->into->enclave == NULL)
+        return join_now(join);
+    if (pst_ctx_enclave_asked(join->lane) != 0 || pst_ctx_enclave_asked(join->into) != 0 ||
+        pst_ctx_enclave_ends(join->lane) || pst_ctx_enclave_ends(join->into))
+        return PST_OK;
+    enum join_phase phase = (enum join_phase)join->phase;
+    int rc = pst_moving_join(join->lane, join->into, &phase);
+    join->phase = (int)phase;
+    return rc == PST_OK ? join_now(join) : rc == PST_EAGAIN ? PST_OK : rc;
 }
 
 /* ---- by themselves ---- */
@@ -192,7 +202,7 @@ static void forget(struct run *run, const struct move *move, uint32_t partition)
 {
     uint32_t n = move->operator_index;
     struct pst_ctx *ctx = run->partitions[n][partition];
-    if (owns_any(run, n, partition))
+    if (owns_any(run, n, partition) || pst_twin(run, n, partition) != NO_TWIN)
         return;
     pst_upstreams_visit(run, move, target_forget, &partition);
     for (uint32_t i = 0; i < run->channel_count; i++) {
@@ -216,6 +226,7 @@ void pst_lane_retire(struct run *run, const struct move *move)
         into->join = NULL;
     forget(run, move, move->from);
     forget(run, move, move->to);
+    pst_dead_channels_drop(run);
     pst_arena_fini(&run->move_arena);
     for (uint32_t w = 0; w < run->worker_count; w++)
         atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);

@@ -2,8 +2,10 @@
 #include "engine/lane.h"
 
 #include "engine/build.h"
+#include "engine/enclave.h"
 #include "engine/planted.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---- who has to do with it ---- */
@@ -90,6 +92,9 @@ static int branch_make(struct walk *walk, struct route *route, uint64_t number)
         return rc;
     branch->channel->branch = true;
     route->branch = branch;
+    /* Rows of a block that has had its turn are still to come, and go there, too: until then it promises nothing. */
+    bool sends = branch->channel->from_source && run->workers[walk->producer->worker].source.state == SOURCE_SENDING;
+    atomic_store_explicit(&branch->channel->busy, sends, memory_order_release);
     return PST_OK;
 }
 
@@ -116,13 +121,9 @@ static int upstream_open(void *argument, struct walk *walk, uint32_t node_index,
 
 int pst_taken_begin(struct run *run, struct pst_ctx *consumer)
 {
-    struct filter *filter = consumer->filter;
-    if (filter == NULL) {
-        filter = consumer->filter = pst_arena_alloc(&consumer->arena, sizeof *filter);
-        if (filter == NULL)
-            return PST_ENOMEM;
-        filter->from = INT64_MIN;
-    }
+    struct filter *filter = pst_filter_of(consumer);
+    if (filter == NULL)
+        return PST_ENOMEM;
     if (filter->taken == NULL) {
         struct taken **taken = filter->taken_room;
         if (taken == NULL)
@@ -141,6 +142,19 @@ int pst_taken_begin(struct run *run, struct pst_ctx *consumer)
     }
     filter->open_moves++;
     return filter->taken != NULL ? PST_OK : PST_ENOMEM;
+}
+
+static_assert(PST_INPUTS_MAX <= 8, "filter.replicas has a bit for each");
+
+int pst_taken_always(struct run *run, struct pst_ctx *consumer, uint32_t input)
+{
+    bool counts = consumer->filter != NULL && consumer->filter->replicas != 0;
+    int rc = counts ? PST_OK : pst_taken_begin(run, consumer);
+    if (rc != PST_OK)
+        return rc;
+    consumer->filter->open_moves -= !counts;
+    consumer->filter->replicas |= (uint8_t)(1u << input);
+    return PST_OK;
 }
 
 static int downstream_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
@@ -185,10 +199,11 @@ static int partition_into(struct run *run, struct pst_ctx *ctx)
 /* With the stages inside it. */
 static int opened(struct pst_ctx *ctx)
 {
-    int rc = ctx->node->op->open != NULL ? ctx->node->op->open(ctx) : PST_OK;
+    bool inside = ctx->enclave != NULL;
+    int rc = !inside && ctx->node->op->open != NULL ? ctx->node->op->open(ctx) : PST_OK;
     if (rc != PST_OK)
         return pst_ctx_failed(ctx, rc, "open");
-    ctx->opened = true;
+    ctx->opened = !inside;
     for (uint32_t o = 0; o < ctx->node->output_count; o++)
         for (uint32_t s = 0; s < ctx->outputs[o].stage_count && rc == PST_OK; s++)
             rc = opened(ctx->outputs[o].stages[s]);
@@ -218,8 +233,7 @@ static int lane_init(struct run *run, const struct move *move, struct pst_ctx *c
     bool far = from_node != run->site->this_node;
     struct pst_arena *arena = &ctx->arena;
     struct lane *lane = ctx->lane = pst_arena_alloc(arena, sizeof *ctx->lane);
-    ctx->filter = pst_arena_alloc(arena, sizeof *ctx->filter);
-    if (ctx->lane == NULL || ctx->filter == NULL)
+    if (ctx->lane == NULL || pst_filter_of(ctx) == NULL)
         return PST_ENOMEM;
     uint32_t giver_worker =
         far ? pst_link_worker(run, from_node) : run->partitions[move->operator_index][move->from]->worker;
@@ -228,27 +242,34 @@ static int lane_init(struct run *run, const struct move *move, struct pst_ctx *c
     lane->joining = pst_arena_alloc(arena, move->bucket_count * sizeof *lane->joining);
     lane->digests = pst_arena_alloc(arena, move->bucket_count * sizeof *lane->digests);
     lane->first = pst_arena_alloc(arena, ctx->node->bucket_count * sizeof *lane->first);
-    ctx->sums = pst_sums_new(arena, ctx->node);
-    if (lane->of == NULL || lane->joining == NULL || lane->digests == NULL || lane->first == NULL || ctx->sums == NULL)
+    bool inside = ctx->node->enclave; /* then its worker sums up */
+    ctx->sums = inside ? NULL : pst_sums_new(arena, ctx->node);
+    if (lane->of == NULL || lane->joining == NULL || lane->digests == NULL || lane->first == NULL ||
+        (ctx->sums == NULL && !inside))
         return PST_ENOMEM;
     for (uint32_t i = 0; i < move->bucket_count; i++)
         lane->of[move->buckets[i]] = LANE_WANTS;
     lane->wanted_count = move->bucket_count;
     lane->from = INT64_MIN;
     lane->cut = INT64_MAX;
-    ctx->filter->from = INT64_MIN;
     atomic_init(&lane->state, LANE_WAITING);
     if (far)
         pst_link_way(run, from_node, &lane->way, PST_LINK_IN);
     return PST_OK;
 }
 
-static int lane_make(struct run *run, const struct move *move)
+static int lane_make(struct run *run, const struct move *move, struct pst_enclave *enclave)
 {
     struct pst_ctx *ctx = NULL;
     struct pst_ctx *into = move->into != NO_PARTITION ? run->partitions[move->operator_index][move->into] : NULL;
     uint32_t worker = into != NULL ? into->worker : least_busy(run, move->operator_index);
     int rc = pst_instance_later(run, move->operator_index, move->to, worker, &ctx);
+    if (rc != PST_OK) {
+        pst_enclave_free(enclave);
+        return rc;
+    }
+    if (enclave != NULL)
+        rc = pst_lane_enclose(ctx, enclave);
     if (rc == PST_OK)
         rc = lane_init(run, move, ctx);
     if (rc != PST_OK)
@@ -257,8 +278,8 @@ static int lane_make(struct run *run, const struct move *move)
            move->bucket_count * sizeof *ctx->buckets); /* operators look at them when opened */
     ctx->owned_count = move->bucket_count;
     while (into != NULL && into->wipes)
-        (void)pst_partition_wipe(into); /* what it has given away before may come back */
-    if (into != NULL) {
+        (void)pst_partition_wipe(into);          /* what it has given away before may come back */
+    if (into != NULL && into->enclave == NULL) { /* else it hands over what it has when they join */
         ctx->borrows = true;
         ctx->state = into->state;
         ctx->spill = into->spill;
@@ -292,7 +313,7 @@ static void workers_unfinished(struct run *run)
         atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
 }
 
-int pst_lane_open(struct run *run, const struct move *move)
+int pst_lane_open(struct run *run, const struct move *move, struct pst_enclave *enclave)
 {
     const struct site *site = run->site;
     uint32_t from_node = site->node_of_partition[move->operator_index][move->from];
@@ -304,7 +325,9 @@ int pst_lane_open(struct run *run, const struct move *move)
     if (run->partition_count[move->operator_index] <= move->to)
         run->partition_count[move->operator_index] = move->to + 1;
     if (rc == PST_OK && move->to_node == site->this_node)
-        rc = lane_make(run, move);
+        rc = lane_make(run, move, enclave);
+    else
+        pst_enclave_free(enclave);
     for (uint32_t n = 0; n < move->operator_index && rc == PST_OK; n++)
         if (!is_stage(&run->graph->nodes[n]) && pst_leads_to(run->graph, n, move->operator_index))
             rc = instances_visit(run, move, n, upstream_open, NULL);
@@ -342,8 +365,8 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     struct giving *giving = pst_arena_alloc(&run->move_arena, sizeof *giving);
     int64_t *taken_at = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *taken_at);
     uint64_t *numbers = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *numbers);
-    ctx->sums = pst_sums_new(&run->move_arena, ctx->node);
-    if (giving == NULL || taken_at == NULL || numbers == NULL || ctx->sums == NULL)
+    ctx->sums = ctx->enclave == NULL ? pst_sums_new(&run->move_arena, ctx->node) : NULL;
+    if (giving == NULL || taken_at == NULL || numbers == NULL || (ctx->sums == NULL && ctx->enclave == NULL))
         return PST_ENOMEM;
     giving->taken_at = taken_at;
     giving->numbers = numbers;
@@ -357,6 +380,7 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     giving->move = move;
     giving->after = after;
     giving->cut = INT64_MAX;
+    atomic_init(&giving->ended, ctx->ended); /* then it comes to no end of an epoch any more */
     ctx->giving = giving;
     return PST_OK;
 }
@@ -562,7 +586,15 @@ static void release_route(void *argument, struct pst_ctx *producer, struct route
 /* All routes to an operator on a node look into one table. */
 void pst_lane_release_upstream(struct run *run, const struct move *move)
 {
+    struct pst_ctx *lane = lane_here(run, move);
     pst_upstreams_visit(run, move, release_route, (void *)(uintptr_t)move);
+    if (move->copies) {
+        run->twin[move->operator_index][move->from] = (uint16_t)move->to;
+        run->twin[move->operator_index][move->to] = (uint16_t)move->from;
+        if (lane != NULL)
+            lane->copy = true;
+        return;
+    }
     for (uint32_t i = 0; i < move->bucket_count; i++)
         run->partition_of_bucket[move->operator_index][move->buckets[i]] = (uint16_t)move->to;
 }
@@ -581,28 +613,62 @@ static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t
             (void)pst_channel_hold(target->channels[c]);
         for (uint32_t i = 0; i < walk->move->bucket_count; i++)
             filter->taken[input][walk->move->buckets[i]].cut = INT64_MIN;
-        if (--filter->open_moves == 0)
+        filter->open_moves -= filter->open_moves != 0; /* else it was given up before it came here */
+        if (filter->open_moves == 0 && filter->replicas == 0)
             filter->taken = NULL;
         pst_filter_tidy(target);
     }
     return PST_OK;
 }
 
+/* Either is as good as the other from now on. */
+static void replicas_pair(struct pst_ctx *consumer, const struct move *move)
+{
+    for (uint32_t c = 0; c < consumer->channel_count; c++) {
+        struct channel *of_from = consumer->channels[c];
+        if (of_from->producer_index != move->operator_index || of_from->from != move->from || of_from->standby)
+            continue;
+        for (uint32_t k = 0; k < consumer->channel_count; k++) {
+            struct channel *of_to = consumer->channels[k];
+            if (of_to->edge != of_from->edge || of_to->from != move->to || of_to->standby)
+                continue;
+            of_from->twin = of_to;
+            of_to->twin = of_from;
+        }
+    }
+}
+
+/* What comes is looked at as it was, and from now on as it is to be. */
+static int settle_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
+{
+    struct walk *walk = argument;
+    for (uint32_t t = 0; t < walk->run->partition_count[consumer] && walk->move->copies; t++) {
+        struct pst_ctx *target = walk->run->partitions[consumer][t];
+        if (target == NULL || target->filter == NULL)
+            continue;
+        target->filter->replicas |= (uint8_t)(1u << input);
+        replicas_pair(target, walk->move);
+    }
+    return taken_end(walk, consumer, input, number);
+}
+
 static void giving_end(struct pst_ctx *giver)
 {
     if (giver == NULL || giver->giving == NULL)
         return;
-    pst_way_empty(&giver->giving->own_way);
+    pst_way_empty(giver->run, &giver->giving->own_way);
     giver->giving = NULL;
     giver->sums = NULL;
+    pst_moving_over(giver);
 }
 
 void pst_lane_release_downstream(struct run *run, const struct move *move)
 {
     struct walk walk = {.run = run, .move = move};
     struct pst_ctx *giver = run->partitions[move->operator_index][move->from];
-    (void)pst_routes_visit(run, move->operator_index, move->to, taken_end, &walk);
+    (void)pst_routes_visit(run, move->operator_index, move->to, settle_route, &walk);
     pst_link_way_end(run, move->id);
+    pst_blobs_forget(run);
     giving_end(giver);
 }
 
@@ -680,7 +746,8 @@ static void lane_drop(struct run *run, const struct move *move, struct pst_ctx *
         pst_channel_drop(run, ctx->channels[0]);
     while (ctx->channel_out_count != 0)
         pst_channel_drop(run, ctx->channels_out[0]);
-    pst_way_empty(&ctx->lane->way);
+    if (ctx->lane != NULL) /* there was memory for it */
+        pst_way_empty(run, &ctx->lane->way);
     for (uint32_t i = 0; i < move->bucket_count && ctx->borrows && ctx->state != NULL; i++)
         pst_state_drop(ctx->state, move->buckets[i]);
     pst_instance_retire(run, ctx);
@@ -693,6 +760,7 @@ void pst_lane_drop(struct run *run, const struct move *move)
     pst_upstreams_visit(run, move, drop_route, (void *)(uintptr_t)move);
     (void)pst_routes_visit(run, move->operator_index, move->to, drop_standby, &walk);
     pst_link_way_end(run, move->id);
+    pst_blobs_forget(run);
     giving_end(giver);
     if (lane != NULL)
         lane_drop(run, move, lane);

@@ -22,7 +22,7 @@
 
 #define LANE_BYTES_MAX (UINT64_C(256) << 20)
 /* What the giver does in one step: some milliseconds' work. */
-#define TURN_BYTES_MAX (UINT64_C(4) << 20)
+#define TURN_BYTES_MAX (UINT64_C(2) << 20)
 /* A parcel ends where it has passed this; so it is longer by one bucket at most. */
 #define PARCEL_BYTES_MAX (UINT64_C(1) << 20)
 /* Images that are taken and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
@@ -31,8 +31,10 @@ enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
 /* Joining may cost the operator a look at all of it (scratch that is made again) in one call at the next end of an epoch. So many buckets
  * join at one time that this takes no longer; at first so many bytes as a turn gives. */
 #define JOIN_NS_MAX (UINT64_C(10) * 1000 * 1000)
-/* So much longer than a turn, or than what joins at one time takes, the giver leaves its worker to others. */
+/* So much longer than what joins at one time takes, the giver leaves the lane's worker to others. */
 enum { REST_TIMES = 4 };
+/* Both sides work for the move when their worker has nothing else to do; where that does not come, after so much longer than they last did. */
+enum { BUSY_TIMES = 8 };
 /* While the giver stays at the end of an epoch to hand more over: rows of the next one that may wait, some milliseconds' work. */
 #define STAND_ROWS_MAX UINT64_C(16384)
 /* When all images are taken: how long digests wait for the next end of an epoch. Then the move goes on without. */
@@ -56,6 +58,7 @@ struct move {
     /* A partition of that node of which the lane will be a part, in the end; NO_PARTITION: it stays one by itself. Its state is there
      * from the beginning: a join copies nothing. */
     uint32_t into;
+    bool copies; /* the lane becomes a replica of `from`, which goes on as it is: no bucket has another owner */
 };
 #define NO_PARTITION UINT32_MAX
 
@@ -87,8 +90,12 @@ void pst_way_init(struct way *way, uint64_t move, uint32_t giver_worker, uint32_
 bool pst_way_put(struct run *run, struct way *way, struct blob *blob);
 struct blob *pst_way_take(struct way *way); /* the caller's; NULL: none */
 void pst_way_arrived(struct run *run, struct way *way, const struct blob *blob);
-void pst_way_empty(struct way *way); /* frees what is in it. NULL is nothing */
-void pst_blob_free(struct blob *blob);
+void pst_way_empty(struct run *run, struct way *way); /* frees what is in it. NULL is nothing */
+/* With room for so many bytes; NULL: no memory. Some that are freed are kept for the next ones while the move lasts: fresh memory is
+ * cleared page by page, which takes longer than what is copied into it. By any thread. */
+struct blob *pst_blob_new(struct run *run, size_t byte_count);
+void pst_blob_free(struct run *run, struct blob *blob); /* NULL is nothing */
+void pst_blobs_forget(struct run *run);
 
 enum lane_state { LANE_WAITING = 1, LANE_FAILED, LANE_INSTALLED, LANE_SERVING };
 enum lane_has {
@@ -98,6 +105,11 @@ enum lane_has {
     LANE_JOINED
 }; /* HAS: its state is of a time that the lane has not reached */
 enum lane_mistake { LANE_CORRECT, LANE_TAKES_TWICE, LANE_LOSES_ONE, LANE_LOST_ONE }; /* planted by tests: M2 */
+
+struct pace {         /* of what a side does for the move */
+    uint32_t rests;   /* of its worker, as it was done */
+    uint64_t rest_ns; /* until when it has to be there, at most */
+};
 
 struct lane_digest {
     uint32_t bucket;
@@ -117,12 +129,13 @@ struct
     struct lane_digest *digests; /* of the giver, at `t` */
     uint32_t digest_count, compared_count;
     uint64_t joined_bytes; /* since the last on_time() */
-    int64_t from;          /* INSTALLED: from here on it has all that its buckets put out */
-    int64_t cut;           /* SERVING: what is below it the giver puts out */
-    uint64_t *first;       /* by bucket, from INSTALLED on: rows of a lower number it has not put out */
-    atomic_bool overflow;  /* M5 */
-    int error;             /* FAILED: why */
-    char why[100];
+    struct pace pace;
+    int64_t from;         /* INSTALLED: from here on it has all that its buckets put out */
+    int64_t cut;          /* SERVING: what is below it the giver puts out */
+    uint64_t *first;      /* by bucket, from INSTALLED on: rows of a lower number it has not put out */
+    atomic_bool overflow; /* M5 */
+    int error;            /* FAILED: why */
+    char why[200];
     enum lane_mistake mistake;
 };
 
@@ -134,11 +147,14 @@ struct giving { /* the giver's */
     uint32_t imaged_count; /* of the move's buckets, in their order */
     int64_t at;            /* when it handed over last */
     uint64_t at_bytes;     /* at that time */
-    uint64_t rest_ns;      /* not before that again: others of its worker, and of the lane's, have their turn */
+    struct pace pace;
+    uint64_t rest_ns; /* not before that again: others of the lane's worker have their turn */
     uint32_t parcel_count;
     uint64_t bytes_put, late_ns;              /* late: when digests are not waited for any more */
     _Atomic uint64_t bytes_done, bytes_total; /* of images. For whoever wants to know */
     _Atomic uint64_t pause_ns_max;            /* of a step, for images and digests */
+    struct parcel parcel; /* that its enclave's worker seals, since then: so many bytes of images are in it */
+    uint64_t parcel_bytes, parcel_ns;
     bool stop; /* it is an owner no more from the first end of an epoch at or above `cut` on */
     int64_t cut, stopped_at;
     uint64_t
@@ -146,6 +162,7 @@ struct giving { /* the giver's */
     atomic_bool given, stopped,
         ended; /* given: all of it is on the way. ended: before it has come to the one or the other */
     int error;
+    char why[200]; /* of it; "": its own sentence */
     bool compared; /* once given: digests of all buckets went with the last parcel */
 };
 
@@ -157,6 +174,7 @@ struct join {
     int64_t at;       /* an end of an epoch; while it is not `agreed`: not before */
     bool agreed;      /* `at` is ahead of both */
     bool joined;      /* false when done: one of them has come to its end before */
+    int phase;        /* of workers in enclaves: enum join_phase */
     atomic_bool done; /* the keeper is told */
 };
 
@@ -176,18 +194,26 @@ struct taken {     /* of a producer's bucket */
     uint32_t lane; /* its partition */
 };
 
-struct filter {                /* of what comes to an instance */
-    int64_t from;              /* nothing below it */
+struct filter { /* of what comes to an instance */
+    /* Nothing below it. Of two replicas only one may be past it: the other one may have sent to a lane from an earlier time on. */
+    int64_t from;
     uint8_t *gone;             /* by bucket of the row: not its own any more; NULL: all are */
     struct taken **taken;      /* by input, then by producer's bucket; NULL: not looked at */
     struct taken **taken_room; /* kept for the next time; NULL: there was none */
     uint32_t open_moves;       /* `taken` is kept while there is one */
+    uint8_t replicas; /* a bit for each input on which two replicas of a producer send, or have sent: there, too */
+    int64_t level;    /* of these one has gone: what of its rows was delivered before is below it */
 };
+/* The instance's, made where there was none; NULL: no memory. */
+struct filter *pst_filter_of(struct pst_ctx *ctx);
 
 /* From now on downstream counts what it takes of every bucket, so that a row that comes twice is known: M4. PST_ENOMEM. */
 int pst_taken_begin(struct run *run, struct pst_ctx *consumer);
-/* Makes what this node has of the move: branches of upstreams, the lane, channels that are on standby downstream. */
-int pst_lane_open(struct run *run, const struct move *move);
+int pst_taken_always(struct run *run, struct pst_ctx *consumer,
+                     uint32_t input); /* the same on this input, for two replicas */
+/* Makes what this node has of the move: branches of upstreams, the lane, channels that are on standby downstream. `enclave`: the lane's
+ * worker, of an operator in enclaves, whatever becomes of it; else NULL. */
+int pst_lane_open(struct run *run, const struct move *move, struct pst_enclave *enclave);
 /* All of it goes again: the move was given up. */
 void pst_lane_drop(struct run *run, const struct move *move);
 /* From which event time on all rows of the buckets go both ways, as far as this node's producers are concerned. */
@@ -233,6 +259,11 @@ void pst_lane_keeps_back(struct pst_ctx *ctx, const struct view *view); /* rows 
 bool pst_giver_copy(struct pst_ctx *ctx);
 /* It has more to hand over here, where the open epoch has had no row; `closed`: it will have none beyond those that are here. */
 bool pst_giver_stands(const struct pst_ctx *ctx, bool closed);
+/* Of instances with workers in enclaves (enclave.h): what was asked for is answered. The blob is the giver's from now on. */
+void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const char *why);
+void pst_giver_fail(struct pst_ctx *ctx, int error, const char *why);
+void pst_lane_arrived(struct pst_ctx *ctx, int error, const char *why);
+void pst_lane_fail(struct pst_ctx *ctx, int error, const char *why);
 /* What a parcel is made of, as bytes. PST_ENOMEM. */
 int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, struct pst_text *bytes);
 /* Fuzzed: the bytes come from another node. PST_EDATA, PST_EABI, PST_ENOMEM: the lane is of no use. */
@@ -296,7 +327,9 @@ static inline bool pst_is_joined(const struct pst_ctx *ctx)
 /* Rows of the one operator come to the other, through operators without state or not. */
 bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index);
 
-/* ---- between lane.c and join.c ---- */
+/* ---- between lane.c, join.c and takeover.c ---- */
+/* Channels from a partition that is no more, when all that had come in them is worked off. */
+void pst_dead_channels_drop(struct run *run);
 typedef void (*pst_upstream_visit)(void *argument, struct pst_ctx *producer, struct route *route);
 void pst_upstreams_visit(const struct run *run, const struct move *move, pst_upstream_visit visit, void *argument);
 

@@ -10,6 +10,7 @@
  *      buckets: 0 u32 bucket    4 u32 page_count    8 u32 log_count    12 u32 zero    16 i64 timer    24 u64 number; then
  *        pages: 0 u32 byte_count    4 u32 zero    8 header and used bytes, zeros to a multiple of 8
  *        logs:  0 u32 structure    4 u32 zero    8 u64 tail    16 u64 head */
+#include "engine/enclave.h"
 #include "engine/lane.h"
 #include "engine/planted.h"
 #include "state/image.h"
@@ -20,11 +21,71 @@ enum { PARCEL_MAGIC = 0x42545350, PARCEL_VERSION = 2, PARCEL_HEAD_BYTES = 24, BU
 
 /* ---- the way ---- */
 
-void pst_blob_free(struct blob *blob)
+/* Of those that are kept one that is large enough, and not much too large. */
+static struct blob *blob_kept(struct blobs *blobs, size_t byte_count)
 {
-    if (blob != NULL)
-        pst_text_fini(&blob->bytes);
+    struct blob *blob = NULL;
+    pst_lock_take(&blobs->lock);
+    for (uint32_t i = 0; i < blobs->count && blob == NULL; i++) {
+        size_t capacity = blobs->kept[i]->bytes.capacity;
+        if (capacity < byte_count || capacity / 4 > byte_count)
+            continue;
+        blob = blobs->kept[i];
+        blobs->kept[i] = blobs->kept[--blobs->count];
+    }
+    pst_lock_give(&blobs->lock);
+    return blob;
+}
+
+static void blob_end(struct blob *blob)
+{
+    pst_text_fini(&blob->bytes);
     pst_free(blob);
+}
+
+struct blob *pst_blob_new(struct run *run, size_t byte_count)
+{
+    struct blob *blob = blob_kept(&run->blobs, byte_count + 1);
+    if (blob != NULL)
+        return blob;
+    blob = pst_calloc(1, sizeof *blob);
+    if (blob == NULL)
+        return NULL;
+    blob->bytes.bytes = pst_malloc(byte_count + 1); /* as texts end */
+    blob->bytes.capacity = byte_count + 1;
+    if (blob->bytes.bytes != NULL)
+        return blob;
+    pst_free(blob);
+    return NULL;
+}
+
+void pst_blob_free(struct run *run, struct blob *blob)
+{
+    struct blobs *blobs = &run->blobs;
+    if (blob == NULL)
+        return;
+    blob->bytes.count = 0;
+    bool keeps = blob->bytes.capacity <= WAY_BYTES_MAX * 2 && !blob->bytes.failed;
+    pst_lock_take(&blobs->lock);
+    keeps = keeps && blobs->count < BLOBS_KEPT;
+    if (keeps)
+        blobs->kept[blobs->count++] = blob;
+    pst_lock_give(&blobs->lock);
+    if (!keeps)
+        blob_end(blob);
+}
+
+void pst_blobs_forget(struct run *run)
+{
+    struct blobs *blobs = &run->blobs;
+    struct blob *kept[BLOBS_KEPT];
+    pst_lock_take(&blobs->lock);
+    uint32_t count = blobs->count;
+    memcpy(kept, blobs->kept, count * sizeof(struct blob *));
+    blobs->count = 0;
+    pst_lock_give(&blobs->lock);
+    for (uint32_t i = 0; i < count; i++) /* the system takes its time to have them back */
+        blob_end(kept[i]);
 }
 
 void pst_way_init(struct way *way, uint64_t move, uint32_t giver_worker, uint32_t taker_worker)
@@ -61,10 +122,10 @@ void pst_way_arrived(struct run *run, struct way *way, const struct blob *blob)
     pst_run_wake(run, way->giver_worker);
 }
 
-void pst_way_empty(struct way *way)
+void pst_way_empty(struct run *run, struct way *way)
 {
     for (struct blob *blob; way != NULL && (blob = pst_way_take(way)) != NULL;)
-        pst_blob_free(blob);
+        pst_blob_free(run, blob);
 }
 
 /* ---- a parcel is made ---- */
@@ -251,11 +312,36 @@ int pst_parcel_read(struct pst_ctx *ctx, const struct blob *blob)
     return rc;
 }
 
+/* ---- when ---- */
+
+static uint64_t now_ns(const struct run *run) { return run->world->now_ns(run->world->self); }
+
+/* While rows wait, it is not the move's turn. */
+static bool may_work(struct pst_ctx *ctx, const struct pace *pace)
+{
+    struct worker *worker = &ctx->run->workers[ctx->worker];
+    if (worker->rests != pace->rests || ctx->run->options.stop_and_copy || now_ns(ctx->run) >= pace->rest_ns)
+        return true;
+    worker->rest_is_used = true;
+    return false;
+}
+
+/* It has worked since begun_ns. */
+static void pace_on(const struct pst_ctx *ctx, struct pace *pace, uint64_t begun_ns)
+{
+    uint64_t ended_ns = now_ns(ctx->run);
+    pace->rests = ctx->run->workers[ctx->worker].rests;
+    pace->rest_ns = ended_ns + BUSY_TIMES * (ended_ns - begun_ns);
+}
+
 /* ---- the lane ---- */
 
-static void lane_failed(struct pst_ctx *ctx, int error, const char *why)
+void pst_lane_fail(struct pst_ctx *ctx, int error, const char *why)
 {
     struct lane *lane = ctx->lane;
+    if (lane->state == LANE_FAILED)
+        return;
+    lane->stops = false;
     lane->error = error;
     (void)snprintf(lane->why, sizeof lane->why, "%s", why);
     atomic_store_explicit(&lane->state, LANE_FAILED, memory_order_release);
@@ -270,25 +356,18 @@ static void join(struct pst_ctx *ctx, uint32_t bucket)
         ctx->buckets[at] = ctx->buckets[at - 1];
     ctx->buckets[at] = bucket;
     ctx->lane->of[bucket] = LANE_JOINED;
-    pst_sums_join(ctx->sums, bucket);
+    if (ctx->sums != NULL)
+        pst_sums_join(ctx->sums, bucket);
     if (ctx->timers[bucket] < ctx->timer_min)
         ctx->timer_min = ctx->timers[bucket];
 }
 
-/* It stands at the time of the parcel that is in. */
-static void arrive(struct pst_ctx *ctx)
+void pst_lane_arrived(struct pst_ctx *ctx, int error, const char *why)
 {
     struct lane *lane = ctx->lane;
     lane->stops = false;
-    for (uint32_t i = 0; i < lane->digest_count; i++) {
-        char why[100];
-        uint32_t bucket = lane->digests[i].bucket;
-        lane->compared_count++;
-        if (pst_bucket_digest(ctx, bucket) == lane->digests[i].digest)
-            continue;
-        (void)snprintf(why, sizeof why, "bucket %u is not the same on both sides at event time %lld", bucket,
-                       (long long)ctx->now);
-        lane_failed(ctx, PST_EINTERNAL, why);
+    if (error != PST_OK) {
+        pst_lane_fail(ctx, error, why);
         return;
     }
     for (uint32_t i = 0; i < lane->joining_count; i++)
@@ -296,7 +375,7 @@ static void arrive(struct pst_ctx *ctx)
     if (!lane->last)
         return;
     if (ctx->owned_count != lane->wanted_count) {
-        lane_failed(ctx, PST_EDATA, pst_error_sentence(PST_EDATA));
+        pst_lane_fail(ctx, PST_EDATA, pst_error_sentence(PST_EDATA));
         return;
     }
     lane->from = ctx->now;
@@ -306,21 +385,47 @@ static void arrive(struct pst_ctx *ctx)
     ctx->run->world->wake(ctx->run->world->self, 0);
 }
 
+/* It stands at the time of the parcel that is in. What only its enclave's worker can compare that does. */
+static void arrive(struct pst_ctx *ctx)
+{
+    struct lane *lane = ctx->lane;
+    for (uint32_t i = 0; i < lane->digest_count; i++) {
+        char why[100];
+        uint32_t bucket = lane->digests[i].bucket;
+        lane->compared_count++;
+        uint64_t here = ctx->enclave == NULL ? pst_bucket_digest(ctx, bucket) : ctx->numbers[bucket];
+        if (here == lane->digests[i].digest)
+            continue;
+        (void)snprintf(why, sizeof why, "bucket %u is not the same on both sides at event time %lld", bucket,
+                       (long long)ctx->now);
+        pst_lane_fail(ctx, PST_EINTERNAL, why);
+        return;
+    }
+    if (ctx->enclave == NULL)
+        pst_lane_arrived(ctx, PST_OK, "");
+    else
+        (void)pst_moving_arrive(ctx);
+}
+
 bool pst_lane_take(struct pst_ctx *ctx)
 {
     struct lane *lane = ctx->lane;
-    struct blob *blob = lane->state == LANE_WAITING && !lane->stops ? pst_way_take(&lane->way) : NULL;
+    bool knows = lane->state == LANE_WAITING && !lane->stops && (ctx->enclave == NULL || pst_moving_meets(ctx));
+    bool wants = knows && ck_ring_size(&lane->way.ring) != 0;
+    struct blob *blob = wants && may_work(ctx, &lane->pace) ? pst_way_take(&lane->way) : NULL;
     if (blob == NULL)
         return false;
+    uint64_t begun_ns = now_ns(ctx->run);
     int64_t t = blob->t;
-    int rc = pst_parcel_read(ctx, blob);
+    int rc = ctx->enclave == NULL ? pst_parcel_read(ctx, blob) : pst_moving_take(ctx, blob);
     if (rc == PST_OK && (t != pst_floor_to(t, ctx->node->epoch) || (ctx->now_known && t < ctx->now)))
         rc = PST_EDATA;
     lane->joined_bytes += blob->bytes.count;
     pst_way_arrived(ctx->run, &lane->way, blob);
-    pst_blob_free(blob);
+    pst_blob_free(ctx->run, blob);
+    pace_on(ctx, &lane->pace, begun_ns);
     if (rc != PST_OK) {
-        lane_failed(ctx, rc, pst_error_sentence(rc));
+        pst_lane_fail(ctx, rc, pst_error_sentence(rc));
         return true;
     }
     if (!ctx->now_known)
@@ -335,7 +440,7 @@ bool pst_lane_take(struct pst_ctx *ctx)
 bool pst_lane_turn(struct pst_ctx *ctx)
 {
     struct lane *lane = ctx->lane;
-    if (!lane->stops || ctx->now != lane->t)
+    if (!lane->stops || ctx->now != lane->t || pst_moving_busy(ctx))
         return false;
     arrive(ctx);
     return true;
@@ -370,8 +475,6 @@ bool pst_lane_wants_row(struct pst_ctx *ctx, const struct edge *edge, const stru
 
 /* ---- the giver ---- */
 
-static uint64_t now_ns(const struct run *run) { return run->world->now_ns(run->world->self); }
-
 static bool way_has_room(const struct run *run, const struct giving *giving)
 {
     const struct way *way = giving->way;
@@ -391,11 +494,14 @@ static uint64_t join_ns_of(const struct giving *giving)
 static bool may_join(const struct run *run, const struct giving *giving)
 {
     bool known = atomic_load_explicit(&giving->way->cost, memory_order_relaxed) != 0;
-    return giving->at_bytes == 0 || (known ? join_ns_of(giving) < JOIN_NS_MAX : giving->at_bytes < run->turn_bytes_max);
+    return giving->at_bytes == 0 || run->options.stop_and_copy ||
+           (known ? join_ns_of(giving) < JOIN_NS_MAX : giving->at_bytes < run->turn_bytes_max);
 }
 
 static uint64_t bucket_bytes(struct pst_ctx *ctx, uint32_t bucket)
 {
+    if (ctx->enclave != NULL) /* as much as each, as far as is known outside */
+        return 1 + (ctx->owned_count != 0 ? pst_ctx_enclave_bytes(ctx) / ctx->owned_count : 0);
     return 1 + (ctx->state != NULL ? pst_state_bucket_bytes(ctx->state, bucket) : 0);
 }
 
@@ -424,12 +530,19 @@ static void given(struct pst_ctx *ctx, int error)
     ctx->run->world->wake(ctx->run->world->self, 0);
 }
 
+void pst_giver_fail(struct pst_ctx *ctx, int error, const char *why)
+{
+    (void)snprintf(ctx->giving->why, sizeof ctx->giving->why, "%s", why);
+    given(ctx, error);
+}
+
 static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, uint64_t bytes)
 {
     struct run *run = ctx->run;
     for (uint32_t i = 0; i < parcel->bucket_count; i++) {
         giving->taken_at[giving->imaged_count + i] = ctx->now;
-        pst_sums_begin(ctx->sums, parcel->buckets[i]);
+        if (ctx->sums != NULL)
+            pst_sums_begin(ctx->sums, parcel->buckets[i]);
     }
     giving->imaged_count += parcel->bucket_count;
     atomic_fetch_add_explicit(&giving->bytes_done, bytes, memory_order_relaxed);
@@ -444,32 +557,68 @@ static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct
         run->world->wake(run->world->self, 0); /* it tells how far it is */
 }
 
-/* PST_EAGAIN: there is nothing to be put in at this time. */
+static void parcel_put(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, struct blob *blob,
+                       uint64_t bytes)
+{
+    giving->parcel_count++;
+    giving->bytes_put += blob->bytes.count;
+    giving->at_bytes += blob->bytes.count;
+    parcel_done(ctx, giving, parcel, bytes);
+    bool put = pst_way_put(ctx->run, giving->way, blob);
+    PST_ASSERT(put); /* way_has_room() */
+}
+
+static void paused(struct giving *giving, uint64_t pause_ns)
+{
+    if (pause_ns > atomic_load_explicit(&giving->pause_ns_max, memory_order_relaxed))
+        atomic_store_explicit(&giving->pause_ns_max, pause_ns, memory_order_relaxed);
+}
+
+/* Something was handed over: others have their turn. */
+static void rest(const struct pst_ctx *ctx, struct giving *giving, uint64_t begun_ns)
+{
+    pace_on(ctx, &giving->pace, begun_ns);
+    giving->rest_ns = now_ns(ctx->run) + REST_TIMES * join_ns_of(giving);
+}
+
+void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const char *why)
+{
+    struct giving *giving = ctx->giving;
+    if (error != PST_OK) {
+        pst_blob_free(ctx->run, blob);
+        pst_giver_fail(ctx, error, why);
+        return;
+    }
+    parcel_put(ctx, giving, &giving->parcel, blob, giving->parcel_bytes);
+    rest(ctx, giving, giving->parcel_ns);
+    paused(giving, now_ns(ctx->run) - giving->parcel_ns);
+}
+
+/* PST_EAGAIN: there is nothing to be put in at this time, or it is being sealed. */
 static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *work_bytes)
 {
     uint64_t bytes;
     struct parcel parcel = parcel_choose(ctx, giving, &bytes);
     if (parcel.bucket_count == 0 && !parcel.last)
         return PST_EAGAIN;
-    struct blob *blob = pst_calloc(1, sizeof *blob);
+    uint64_t enough = bytes + (uint64_t)parcel.bucket_count * 1024 + 128 * 1024; /* mostly */
+    struct blob *blob = pst_blob_new(ctx->run, enough);
     if (blob == NULL)
         return PST_ENOMEM;
     blob->t = ctx->now;
     blob->number = giving->parcel_count + 1;
-    blob->bytes.capacity = bytes + (uint64_t)parcel.bucket_count * 1024 + 128 * 1024; /* mostly enough */
-    blob->bytes.bytes = pst_malloc(blob->bytes.capacity);
-    int rc = blob->bytes.bytes != NULL ? pst_parcel_write(ctx, &parcel, &blob->bytes) : PST_ENOMEM;
+    giving->parcel = parcel;
+    giving->parcel_bytes = bytes;
+    giving->parcel_ns = now_ns(ctx->run);
+    int rc = ctx->enclave == NULL ? pst_parcel_write(ctx, &parcel, &blob->bytes) : pst_moving_hand(ctx, &parcel, blob);
+    if (rc == PST_EAGAIN) /* its enclave's worker seals it */
+        return rc;
     if (rc != PST_OK) {
-        pst_blob_free(blob);
+        pst_blob_free(ctx->run, blob);
         return rc;
     }
-    giving->parcel_count++;
-    giving->bytes_put += blob->bytes.count;
-    giving->at_bytes += blob->bytes.count;
     *work_bytes += bytes;
-    parcel_done(ctx, giving, &parcel, bytes);
-    bool put = pst_way_put(ctx->run, giving->way, blob);
-    PST_ASSERT(put); /* way_has_room() */
+    parcel_put(ctx, giving, &parcel, blob, bytes);
     return PST_OK;
 }
 
@@ -490,13 +639,15 @@ bool pst_giver_copy(struct pst_ctx *ctx)
     bool late = giving->imaged_count == giving->move->bucket_count && begun_ns >= giving->late_ns;
     if (giving->given || ctx->now < giving->after || (ctx->had_rows && !late))
         return false;
+    if (ctx->enclave != NULL && !pst_moving_meets(ctx))
+        return false;
     if (giving->parcel_count == 0 || ctx->now > giving->at) {
-        if (begun_ns < giving->rest_ns)
+        if (begun_ns < giving->rest_ns || !may_work(ctx, &giving->pace))
             return false;
         giving->at = ctx->now;
         giving->at_bytes = 0;
-    } else if (run->stand_rows_max == 0) {
-        return false; /* once, then */
+    } else if (run->stand_rows_max == 0 || !may_work(ctx, &giving->pace)) {
+        return false; /* the former: once, then */
     }
     if (giving->parcel_count == 0)
         count_total(ctx, giving);
@@ -506,10 +657,9 @@ bool pst_giver_copy(struct pst_ctx *ctx)
         rc = parcel_give(ctx, giving, &work_bytes);
     if (rc != PST_OK && rc != PST_EAGAIN)
         given(ctx, rc);
-    uint64_t ended_ns = now_ns(run), pause_ns = ended_ns - begun_ns, join_ns = join_ns_of(giving);
-    giving->rest_ns = ended_ns + REST_TIMES * (pause_ns > join_ns ? pause_ns : join_ns);
-    if (pause_ns > atomic_load_explicit(&giving->pause_ns_max, memory_order_relaxed))
-        atomic_store_explicit(&giving->pause_ns_max, pause_ns, memory_order_relaxed);
+    if (giving->parcel_count != before)
+        rest(ctx, giving, begun_ns);
+    paused(giving, now_ns(run) - begun_ns);
     return giving->parcel_count != before;
 }
 

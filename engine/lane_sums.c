@@ -30,30 +30,13 @@ void pst_sums_begin(struct sums *sums, uint32_t bucket)
 
 void pst_sums_join(struct sums *sums, uint32_t bucket) { sums->broadcast_before[bucket] = sums->broadcast; }
 
-/* Not against an enemy: both sides are ours. */
-static uint64_t mixed(uint64_t sum, uint64_t value)
-{
-    sum = (sum ^ value) * 0x9E3779B97F4A7C15u;
-    return sum ^ (sum >> 29);
-}
-
-static uint64_t cell_mixed(uint64_t sum, const char *cell, uint32_t bytes)
-{
-    for (uint32_t at = 0; at < bytes; at += 8) { /* a cell is of 4 bytes, of 8, or a text of 32 */
-        uint64_t word = 0;
-        memcpy(&word, cell + at, bytes - at < 8 ? bytes - at : 8);
-        sum = mixed(sum, word);
-    }
-    return sum;
-}
-
 void pst_sums_in(struct sums *sums, const struct edge *edge, const struct pst_rows *rows)
 {
     for (uint32_t i = 0; i < rows->row_count; i++) {
-        uint64_t sum = mixed(edge->input + 1, (uint64_t)rows->time[i]);
+        uint64_t sum = pst_mixed(edge->input + 1, (uint64_t)rows->time[i]);
         for (uint32_t c = 0; c < edge->column_count; c++)
-            sum = cell_mixed(sum, (const char *)rows->columns[c] + (size_t)i * edge->column_bytes[c],
-                             edge->column_bytes[c]);
+            sum = pst_mixed_cell(sum, (const char *)rows->columns[c] + (size_t)i * edge->column_bytes[c],
+                                 edge->column_bytes[c]);
         if (edge->broadcast)
             sums->broadcast += sum;
         else
@@ -65,11 +48,11 @@ void pst_sums_out(struct sums *sums, uint32_t output_index, const struct output 
 {
     const struct pst_schema *schema = &output->plan->schema;
     for (uint32_t i = 0; i < row_count; i++) {
-        uint64_t sum = mixed(~(uint64_t)output_index, (uint64_t)output->batch.time[i]);
+        uint64_t sum = pst_mixed(~(uint64_t)output_index, (uint64_t)output->batch.time[i]);
         for (uint32_t f = 0; f < schema->field_count; f++) {
             uint32_t bytes = pst_type_bytes(schema->fields[f].type);
             if (output->plan->wanted[f])
-                sum = cell_mixed(sum, (const char *)output->batch.columns[f] + (size_t)i * bytes, bytes);
+                sum = pst_mixed_cell(sum, (const char *)output->batch.columns[f] + (size_t)i * bytes, bytes);
         }
         sums->rows[output->batch.out.bucket[i]] += sum;
     }
@@ -78,6 +61,6 @@ void pst_sums_out(struct sums *sums, uint32_t output_index, const struct output 
 uint64_t pst_bucket_digest(const struct pst_ctx *ctx, uint32_t bucket)
 {
     const struct sums *sums = ctx->sums;
-    uint64_t digest = mixed(sums->rows[bucket], sums->broadcast - sums->broadcast_before[bucket]);
-    return mixed(mixed(digest, (uint64_t)ctx->timers[bucket]), ctx->numbers[bucket]);
+    uint64_t digest = pst_mixed(sums->rows[bucket], sums->broadcast - sums->broadcast_before[bucket]);
+    return pst_mixed(pst_mixed(digest, (uint64_t)ctx->timers[bucket]), ctx->numbers[bucket]);
 }

@@ -1,8 +1,16 @@
 /* lane_turn.c - see lane.h: what a partition does for a move at the end of an epoch, and what it does not want of what comes. */
+#include "engine/enclave.h"
 #include "engine/lane.h"
 #include "engine/planted.h"
 
 #include <string.h>
+
+struct filter *pst_filter_of(struct pst_ctx *ctx)
+{
+    if (ctx->filter == NULL && (ctx->filter = pst_arena_alloc(&ctx->arena, sizeof *ctx->filter)) != NULL)
+        ctx->filter->from = ctx->filter->level = INT64_MIN;
+    return ctx->filter;
+}
 
 /* ---- the lane ---- */
 
@@ -51,13 +59,9 @@ void pst_giver_done(struct pst_ctx *ctx)
 static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
 {
     const struct move *move = giving->move;
-    struct filter *filter = ctx->filter;
-    if (filter == NULL) {
-        filter = ctx->filter = pst_arena_alloc(&ctx->arena, sizeof *filter);
-        if (filter == NULL)
-            return PST_ENOMEM;
-        filter->from = INT64_MIN;
-    }
+    struct filter *filter = pst_filter_of(ctx);
+    if (filter == NULL)
+        return PST_ENOMEM;
     if (filter->gone == NULL)
         filter->gone = pst_arena_alloc(&ctx->arena, ctx->node->bucket_count);
     if (filter->gone == NULL)
@@ -71,12 +75,12 @@ static int giver_stop(struct pst_ctx *ctx, struct giving *giving)
         if (ctx->timers[ctx->buckets[i]] < ctx->timer_min)
             ctx->timer_min = ctx->timers[ctx->buckets[i]];
     held_filter(ctx);
-    ctx->wipes = true;
+    ctx->wipes = ctx->enclave == NULL;
     ctx->wipe_next = 0;
     pst_giver_done(ctx);
     giving->stopped_at = ctx->now;
     atomic_store_explicit(&giving->stopped, true, memory_order_release);
-    return PST_OK;
+    return ctx->enclave != NULL ? pst_moving_forget(ctx, move) : PST_OK;
 }
 
 bool pst_partition_wipe(struct pst_ctx *ctx)
@@ -108,6 +112,8 @@ static int giver_turn(struct pst_ctx *ctx, bool *ret_any)
     struct giving *giving = ctx->giving;
     int rc = PST_OK;
     *ret_any |= pst_giver_copy(ctx);
+    if (pst_moving_busy(ctx))
+        return PST_OK;
     if (giving->stop && !giving->stopped && !ctx->had_rows && ctx->now >= giving->cut) {
         rc = giver_stop(ctx, giving);
         ctx->run->world->wake(ctx->run->world->self, 0);
@@ -120,7 +126,8 @@ int pst_partition_turn(struct pst_ctx *ctx, bool *ret_any)
     int rc = ctx->join != NULL ? pst_join_turn(ctx) : PST_OK;
     if (rc != PST_OK)
         return rc;
-    if (ctx->filter != NULL && ctx->now > ctx->filter->from) { /* every producer is past it */
+    if (ctx->filter != NULL && ctx->filter->replicas == 0 &&
+        ctx->now > ctx->filter->from) { /* every producer is past it */
         ctx->filter->from = INT64_MIN;
         pst_filter_tidy(ctx);
     }
@@ -157,7 +164,8 @@ static bool wanted(struct filter *filter, const struct channel *channel, const s
         return false;
     if (filter->gone != NULL && !edge->broadcast && filter->gone[edge->keyed ? frame->bucket[row] : 0] != 0)
         return false;
-    if (filter->taken == NULL || !edge->total || frame->producer[row] == 0)
+    if (filter->taken == NULL || !edge->total || frame->producer[row] == 0 ||
+        (filter->open_moves == 0 && (filter->replicas >> edge->input & 1) == 0))
         return true;
     struct taken *taken = &filter->taken[edge->input][frame->producer[row] - 1];
     if (frame->time[row] < taken->cut)

@@ -38,7 +38,7 @@ int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, st
         if (place->partition >= pst_partition_numbers(op) || place->node >= start->n_nodes)
             return PST_EINVAL;
         ret_layout->node_of[place->partition] = (uint16_t)place->node;
-        if (place->copy_of > place->partition)
+        if (place->copy_of > pst_partition_numbers(op) || place->copy_of == place->partition + 1)
             return PST_EINVAL;
         if (place->copy_of != 0) {
             ret_layout->twin[place->partition] = (uint16_t)(place->copy_of - 1);
@@ -56,6 +56,11 @@ uint32_t pst_layout_owned(const struct layout *layout, uint32_t bucket_count, ui
     for (uint32_t b = 0; b < bucket_count; b++)
         count += layout->of[b] == partition;
     return count;
+}
+
+bool pst_layout_is_copy(const struct layout *layout, uint32_t bucket_count, uint32_t partition)
+{
+    return layout->twin[partition] != UINT16_MAX && pst_layout_owned(layout, bucket_count, partition) == 0;
 }
 
 uint32_t pst_layout_serving(const struct layout *layout, uint32_t bucket_count)
@@ -118,7 +123,7 @@ static int places_write(const struct layout *layout, const struct pst_graph_node
                         Pst__Start *start)
 {
     for (uint32_t p = 0; p < layout->partition_count; p++) {
-        bool copy = pst_layout_is_copy(layout, p);
+        bool copy = pst_layout_is_copy(layout, op->bucket_count, p);
         if (layout->node_of[p] == UINT16_MAX || (!copy && pst_layout_owned(layout, op->bucket_count, p) == 0))
             continue;
         Pst__Place *place = pst_arena_alloc(arena, sizeof *place);

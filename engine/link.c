@@ -508,18 +508,18 @@ static bool conn_bring_up(struct link *link)
 
 /* ---- parcels ---- */
 
-enum { CHUNK_BYTES = 256 * 1024, CHUNKS_MAX = 64 * 1024 };
+enum { CHUNK_BYTES = 256 * 1024, CHUNKS_MAX = 64 * 1024, RESERVED_MAX = 64 /* chunks, at the first one */ };
 
 static void sending_end(struct link *link)
 {
     for (uint32_t i = 0; i < link->sending.kept_count; i++)
-        pst_blob_free(link->sending.kept[i]);
+        pst_blob_free(link->run, link->sending.kept[i]);
     link->sending = (struct sending){0};
 }
 
 static void receiving_end(struct link *link)
 {
-    pst_blob_free(link->receiving.blob);
+    pst_blob_free(link->run, link->receiving.blob);
     link->receiving = (struct receiving){0};
 }
 
@@ -564,9 +564,10 @@ static int on_chunk(struct link *link, const struct pst_wire_head *head, const v
     if (in->way == NULL || in->way->move != head->move || chunk.parcel <= in->whole_count)
         return PST_OK; /* of a move that was given up, or sent again */
     if (chunk.index == 0) {
-        pst_blob_free(in->blob);
+        size_t room = (size_t)(chunk.count < RESERVED_MAX ? chunk.count : RESERVED_MAX) * CHUNK_BYTES;
+        pst_blob_free(link->run, in->blob);
         in->chunk_count = 0;
-        in->blob = pst_calloc(1, sizeof *in->blob);
+        in->blob = pst_blob_new(link->run, room);
         if (in->blob == NULL)
             return PST_ENOMEM;
         in->blob->t = chunk.t;
@@ -604,7 +605,7 @@ static int on_chunk_ack(struct link *link, const struct pst_wire_head *head, con
         else
             out->chunk_count = 0; /* it was being sent again, and had come */
         pst_way_arrived(link->run, out->way, blob);
-        pst_blob_free(blob);
+        pst_blob_free(link->run, blob);
     }
     return PST_OK;
 }
@@ -791,11 +792,11 @@ static int on_cut(struct link *link, const void *bytes, size_t byte_count)
     int rc = pst_wire_cut_read(bytes, byte_count, &cut);
     if (rc != PST_OK || cut.checkpoint <= link->cut_heard)
         return rc;
-    for (uint32_t i = 0; i < link->far_count; i++)
+    for (uint32_t i = 0; i < link->far_count && !pst_checkpoint_several(link->run); i++)
         if (!link->fars[i]->out && link->fars[i]->watermark >= cut.time)
             return PST_EDATA; /* C1: it comes too late */
     link->cut_heard = cut.checkpoint;
-    return pst_checkpoint_heard(link->run, &(struct cut){cut.checkpoint, cut.complete, cut.time});
+    return pst_checkpoint_heard(link->run, &(struct cut){cut.checkpoint, cut.complete, cut.time}, link->worker);
 }
 
 static int on_message(struct link *link, const void *bytes, size_t byte_count)
@@ -889,9 +890,10 @@ bool pst_link_receive(struct link *link)
     bool any = false;
     int rc = PST_OK;
     if (conn_bring_up(link)) {
-        for (uint32_t i = 0; i < LINK_MESSAGES_A_STEP && rc == PST_OK; i++) {
+        size_t taken = 0;
+        for (uint32_t i = 0; i < LINK_MESSAGES_A_STEP && taken < LINK_BYTES_A_STEP && rc == PST_OK; i++) {
             const void *bytes;
-            size_t byte_count;
+            size_t byte_count = 0;
             rc = world->net_receive(world->self, link->conn, &bytes, &byte_count);
             if (rc == PST_OK) {
                 pst_count(&link->received_bytes, byte_count);
@@ -899,6 +901,7 @@ bool pst_link_receive(struct link *link)
                 rc = on_message(link, bytes, byte_count);
             }
             any |= rc == PST_OK;
+            taken += byte_count;
         }
     }
     rc = rc == PST_EAGAIN ? PST_OK : rc;

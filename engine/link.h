@@ -12,7 +12,12 @@
 
 #include "engine/runtime.h"
 
-enum { LINK_FRAMES = 2 * CHANNEL_FRAMES, LINK_MESSAGES_A_STEP = 64 };
+enum {
+    LINK_FRAMES = 2 * CHANNEL_FRAMES,
+    LINK_MESSAGES_A_STEP = 64,
+    /* A millisecond's work, or two: what is for partitions of this worker does not wait for all of a move's. */
+    LINK_BYTES_A_STEP = 1 << 20,
+};
 
 int pst_links_init(struct run *run);
 void pst_links_fini(struct run *run);

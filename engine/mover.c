@@ -17,8 +17,10 @@ static void know_forget(struct mover *mover)
 
 void pst_mover_free(struct mover *mover)
 {
-    if (mover != NULL)
+    if (mover != NULL) {
         know_forget(mover);
+        pst_enclave_free(mover->enclave);
+    }
     pst_free(mover);
 }
 
@@ -54,6 +56,54 @@ static void answer(struct pst_node *node, struct hosted *hosted, Pst__Step step,
     tell(node, hosted, &body);
 }
 
+enum { GIVES, TAKES };
+
+/* PREPARE and ATTEST, of an operator in enclaves: what its workers here have to say. PST_EREFUSED: nothing that would count. */
+static int answer_words(struct pst_node *node, struct hosted *hosted, Pst__Step step, int64_t time)
+{
+    struct mover *mover = hosted->mover;
+    Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    uint8_t words[2][ENCLAVE_WORDS_BYTES_MAX];
+    size_t bytes[2];
+    for (int side = GIVES; side <= TAKES; side++) {
+        int other = GIVES + TAKES - side;
+        int rc = step == PST__STEP__PREPARE
+                     ? pst_moving_offer(&hosted->run, &mover->move, side == GIVES, words[side], &bytes[side])
+                     : pst_moving_attest(&hosted->run, &mover->move, side == GIVES, mover->words[other],
+                                         mover->word_bytes[other], words[side], &bytes[side]);
+        if (rc != PST_OK)
+            return rc;
+    }
+    body.step = step;
+    body.time = time;
+    body.giver_words = (ProtobufCBinaryData){bytes[GIVES], words[GIVES]};
+    body.taker_words = (ProtobufCBinaryData){bytes[TAKES], words[TAKES]};
+    tell(node, hosted, &body);
+    return PST_OK;
+}
+
+static void words_keep(struct mover *mover, const Pst__MoveStep *body)
+{
+    const ProtobufCBinaryData *said[2] = {&body->giver_words, &body->taker_words};
+    for (int side = GIVES; side <= TAKES; side++) {
+        bool fits = said[side]->len <= sizeof mover->words[side];
+        mover->word_bytes[side] = fits ? said[side]->len : 0;
+        if (fits && said[side]->len != 0)
+            memcpy(mover->words[side], said[side]->data, said[side]->len);
+    }
+}
+
+static int words_show(struct hosted *hosted)
+{
+    const struct mover *mover = hosted->mover;
+    if (!hosted->graph->nodes[mover->move.operator_index].enclave)
+        return PST_OK;
+    int rc = pst_moving_show(&hosted->run, &mover->move, true, mover->words[TAKES], mover->word_bytes[TAKES]);
+    if (rc != PST_OK)
+        return rc;
+    return pst_moving_show(&hosted->run, &mover->move, false, mover->words[GIVES], mover->word_bytes[GIVES]);
+}
+
 static void refuse(struct pst_node *node, struct hosted *hosted, const char *why)
 {
     if (!hosted->mover->refused)
@@ -75,7 +125,8 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
         body->to_partition >= pst_partition_numbers(&graph->nodes[n]) ||
         body->from_partition >= hosted->run.partition_count[n] ||
         body->into_partition > hosted->run.partition_count[n] || body->n_buckets == 0 ||
-        body->n_buckets > graph->nodes[n].bucket_count)
+        body->n_buckets > graph->nodes[n].bucket_count ||
+        (body->copies && (body->into_partition != 0 || hosted->run.twin[n] == NULL)))
         return false;
     for (size_t i = 0; i < body->n_buckets; i++) {
         mover->buckets[i] = body->buckets[i];
@@ -88,6 +139,7 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
                                 .to = body->to_partition,
                                 .to_node = to_node,
                                 .into = body->into_partition - 1, /* 0: none */
+                                .copies = body->copies,
                                 .buckets = mover->buckets,
                                 .bucket_count = (uint32_t)body->n_buckets};
     return true;
@@ -97,7 +149,18 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
 static void open_up(struct mover *mover, const Pst__Control *message)
 {
     know_forget(mover);
+    pst_enclave_free(mover->enclave);
     *mover = (struct mover){.open = true, .move = {.id = message->move}};
+}
+
+/* The lane's worker is started while the others go on. */
+static void prepare_inside(struct pst_node *node, struct hosted *hosted)
+{
+    struct mover *mover = hosted->mover;
+    char why[PST_ENCLAVE_WHY_BYTES] = "";
+    mover->prepared = pst_lane_enclave(&hosted->run, &mover->move, &mover->enclave, why) == PST_OK;
+    if (!mover->prepared)
+        refuse(node, hosted, why);
 }
 
 static void prepare(struct pst_node *node, struct hosted *hosted, const Pst__Control *message)
@@ -106,6 +169,8 @@ static void prepare(struct pst_node *node, struct hosted *hosted, const Pst__Con
     mover->prepared = move_read(hosted, message, mover);
     if (!mover->prepared)
         refuse(node, hosted, "it is not of the graph that runs here");
+    else if (mover->move.to_node == hosted->site.this_node && hosted->graph->nodes[mover->move.operator_index].enclave)
+        prepare_inside(node, hosted);
 }
 
 /* Of a move that has not begun here, and does not any more: nothing is to be done for it. */
@@ -119,6 +184,17 @@ static void pass_over(struct pst_node *node, struct hosted *hosted, const Pst__C
     else
         answer(node, hosted, step, 0, "");
     mover->move.id = own;
+}
+
+static bool alone(struct pst_node *node, struct hosted *hosted, const Pst__MoveStep *body)
+{
+    uint32_t n = 0;
+    while (n < hosted->graph->node_count && strcmp(hosted->graph->nodes[n].id, body->operator_id) != 0)
+        n++;
+    hosted->mover->move.operator_index = n;
+    if (n == hosted->graph->node_count)
+        refuse(node, hosted, "it is not of the graph that runs here");
+    return n != hosted->graph->node_count;
 }
 
 static void admit(struct mover *mover, const Pst__MoveStep *body)
@@ -139,8 +215,8 @@ static struct hosted *taker_of(struct pst_node *node, const Pst__Control *messag
     struct mover *mover = hosted->mover;
     if (mover == NULL)
         return NULL; /* its deadline ends the move */
-    bool first =
-        step == PST__STEP__KNOW || step == PST__STEP__ADMIT || step == PST__STEP__REST || step == PST__STEP__PREPARE;
+    bool first = step == PST__STEP__KNOW || step == PST__STEP__ADMIT || step == PST__STEP__REST ||
+                 step == PST__STEP__ALONE || step == PST__STEP__PREPARE;
     bool over = atomic_load_explicit(&hosted->run.finish, memory_order_relaxed); /* nobody would stand still */
     if (first && !mover->open && !over)
         open_up(mover, message);
@@ -181,8 +257,13 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
         prepare(node, hosted, message);
     if (body->step == PST__STEP__ADMIT)
         admit(mover, body);
+    if (body->step == PST__STEP__ALONE && !alone(node, hosted, body))
+        return;
+    mover->alone = mover->told == PST__STEP__ALONE; /* it was not acted on yet */
     if (body->step == PST__STEP__PREPARE && !mover->prepared)
         return; /* refused */
+    if (body->step == PST__STEP__ATTEST || body->step == PST__STEP__COPY)
+        words_keep(mover, body);
     mover->numbered = body->step == PST__STEP__SETTLE && body->n_numbers == mover->move.bucket_count;
     if (mover->numbered)
         memcpy(mover->numbers, body->numbers, body->n_numbers * sizeof *mover->numbers);
@@ -277,13 +358,22 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
     case PST__STEP__ADMIT:
         rc = site_add(hosted, mover->name, mover->address, mover->workers);
         break;
+    case PST__STEP__ALONE:
+        pst_copies_end(run, mover->move.operator_index);
+        break;
+    case PST__STEP__LEVEL:
+        pst_copies_forget(run, mover->move.operator_index);
+        break;
     case PST__STEP__PREPARE:
         pst_checkpoint_over(run);
-        rc = pst_lane_open(run, &mover->move);
+        rc = pst_lane_open(run, &mover->move, mover->enclave);
+        mover->enclave = NULL;
         *time = pst_lane_branched(run, &mover->move);
         break;
     case PST__STEP__COPY:
-        rc = pst_lane_copy(run, &mover->move, *time);
+        rc = words_show(hosted);
+        if (rc == PST_OK)
+            rc = pst_lane_copy(run, &mover->move, *time);
         rc = rc == PST_OK ? PST_EAGAIN : rc;
         break;
     case PST__STEP__LISTEN:
@@ -301,7 +391,8 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
         pst_lane_release_upstream(run, &mover->move);
         break;
     case PST__STEP__SETTLE:
-        count_lost(mover, run);
+        if (!mover->move.copies) /* else nothing was handed over */
+            count_lost(mover, run);
         pst_lane_release_downstream(run, &mover->move);
         break;
     case PST__STEP__JOIN:
@@ -318,6 +409,10 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
         mover->open = false;
         break;
     case PST__STEP__DROP:
+        if (mover->alone) /* others have done it */
+            pst_copies_end(run, mover->move.operator_index);
+        pst_enclave_free(mover->enclave);
+        mover->enclave = NULL;
         if (mover->prepared)
             pst_lane_drop(run, &mover->move);
         pst_checkpoint_go_on(run, false);
@@ -329,6 +424,13 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
     return rc;
 }
 
+static const char *fault_of(bool words, int rc)
+{
+    return words && rc == PST_EREFUSED
+               ? "there is no evidence of its worker for the other one: the node has no certificate for an Ed25519 key"
+               : pst_error_sentence(rc);
+}
+
 /* While workers stand still. */
 static void act(struct pst_node *node, struct hosted *hosted)
 {
@@ -338,12 +440,17 @@ static void act(struct pst_node *node, struct hosted *hosted)
     int64_t time = mover->time;
     mover->told = PST__STEP__STEP_UNSAID;
     int rc = act_on(hosted, step, &time);
-    bool decided =
-        step != PST__STEP__KNOW && step != PST__STEP__ADMIT && step != PST__STEP__PREPARE && step != PST__STEP__COPY;
+    bool words = (step == PST__STEP__PREPARE || step == PST__STEP__ATTEST) &&
+                 run->graph->nodes[mover->move.operator_index].enclave;
+    if (rc == PST_OK && words && (rc = answer_words(node, hosted, step, time)) == PST_OK)
+        return;
+    bool decided = step != PST__STEP__KNOW && step != PST__STEP__ADMIT && step != PST__STEP__ALONE &&
+                   step != PST__STEP__LEVEL && step != PST__STEP__PREPARE && step != PST__STEP__ATTEST &&
+                   step != PST__STEP__COPY;
     if (rc == PST_OK)
         answer(node, hosted, step, time, "");
     else if (rc != PST_EAGAIN && !decided) /* what was begun of it goes when it is dropped */
-        refuse(node, hosted, pst_error_sentence(rc));
+        refuse(node, hosted, fault_of(words, rc));
     else if (rc != PST_EAGAIN)
         pst_run_fail(run, rc, "a move of operator %s cannot go on: %s",
                      run->graph->nodes[mover->move.operator_index].id, pst_error_sentence(rc));
@@ -377,7 +484,7 @@ static void look_at_giver(struct pst_node *node, struct hosted *hosted)
                      "graph %s, move %llu: its owners have not compared what they have come to: rows came all the time",
                      hosted->graph_name, (unsigned long long)mover->move.id);
     if (mover->handed && giving->error != PST_OK)
-        refuse(node, hosted, pst_error_sentence(giving->error));
+        refuse(node, hosted, giving->why[0] != '\0' ? giving->why : pst_error_sentence(giving->error));
     else if (!mover->handed && atomic_load_explicit(&giving->ended, memory_order_acquire))
         refuse(node, hosted, "the input has ended");
 }
@@ -434,6 +541,7 @@ static bool is_ready(const struct run *run, const struct mover *mover)
 {
     return mover->told == PST__STEP__SETTLE  ? pst_lane_settled(run, &mover->move, mover->time)
            : mover->told == PST__STEP__DRAIN ? pst_lane_drained(run, &mover->move, mover->time)
+           : mover->told == PST__STEP__LEVEL ? pst_copies_level(run, mover->move.operator_index)
                                              : true;
 }
 
@@ -443,7 +551,14 @@ static bool rests(struct pst_node *node, struct hosted *hosted)
     struct mover *mover = hosted->mover;
     if (mover->told != PST__STEP__REST)
         return true;
-    if (!pst_checkpoint_rest(&hosted->run)) {
+    bool rest = pst_checkpoint_rest(&hosted->run);
+    bool over = pst_run_finished(&hosted->run) && !pst_checkpoint_stays(&hosted->run);
+    if (!rest && over) { /* the cut is one that nothing comes to any more */
+        mover->told = PST__STEP__STEP_UNSAID;
+        refuse(node, hosted, "the input has ended");
+        return false;
+    }
+    if (!rest) {
         (void)node->world->alarm(node->world->self, 0, node->world->now_ns(node->world->self) + SETTLE_NS);
         return false;
     }

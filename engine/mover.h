@@ -8,12 +8,16 @@
  *   KNOW      of whoever has had no part in what moved before: who owns what by now, and which nodes there are
  *   ADMIT     a node that the graph did not run on is known; then it is started, with nothing
  *   REST      no checkpoint is under way, and none begins
+ *   ALONE     copies that would be in its way are no more: on all nodes
+ *   LEVEL     what they had brought has come from their originals, too
  *   PREPARE   branches, lane, channels on standby are made      DUPLICATED: from which time on rows go both ways
+ *   ATTEST    of operators in enclaves: workers of giver and lane are shown to each other, and look (docs/enclaves.md)
  *   COPY      the giver hands buckets over, one by one           PROGRESS: of the giver, now and then. CAUGHT_UP: of the taker alone,
  *                                                               when all are in, worked off, and compared
  *   LISTEN    downstreams hear the lane from the cut on         } decided: the store has it; from here it only goes forward
  *   SPEAK     the lane puts out from the cut on                 }
- *   LEAVE     the giver stops at the cut                        STOPPED: where it did, and up to which numbers it has put out
+ *   LEAVE     the giver stops at the cut                        STOPPED: where it did, and up to which numbers it has put out. Not where the
+ *                                                               lane becomes a replica: both go on
  *   RELEASE   upstreams send one way
  *   SETTLE    what comes twice has come; it is forgotten        how many rows were lost: none, or something is wrong
  *   JOIN      the lane becomes a part of another partition      } where it is to
@@ -29,6 +33,7 @@
  *   portions.c   a large one of these as several moves
  *   moves.c      one move, from step to step, and its record in the store
  *   mover.c      a node's part of it
+ *   replicas.c   a partition that is to have a replica, and has none: a move in which nothing is handed over
  *   autoscale.c  orders that nobody gave: figures in, what scaler.h decides out
  *
  * Thread:   the keeper.
@@ -36,6 +41,7 @@
 #ifndef PST_MOVER_H
 #define PST_MOVER_H
 
+#include "engine/enclave.h"
 #include "engine/lane.h"
 #include "engine/node.h"
 #include "engine/scaler.h"
@@ -44,18 +50,22 @@
 struct mover { /* of a hosted run: the move that it takes part in */
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
-    bool open, prepared;
-    Pst__Step told;       /* and still to be done; 0: nothing is */
-    int64_t time;         /* of it */
-    uint64_t waits_ns;    /* SETTLE, DRAIN: when it is looked at again */
-    uint64_t progress_ns; /* COPY: when it was told last */
+    bool open, prepared, alone; /* alone: ALONE was told, and then DROP before it was done */
+    Pst__Step told;             /* and still to be done; 0: nothing is */
+    int64_t time;               /* of it */
+    uint64_t waits_ns;          /* SETTLE, DRAIN: when it is looked at again */
+    uint64_t progress_ns;       /* COPY: when it was told last */
     bool handed, caught_up, left, joins, refused;
     uint64_t numbers[PST_BUCKETS_MAX]; /* SETTLE: of the giver */
     bool numbered;                     /* they were said */
     uint64_t rows_lost;                /* 1 + so many; 0: not counted */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1]; /* ADMIT */
     uint32_t workers;
-    Pst__Control *know; /* KNOW: in the arena. NULL: there is none */
+    /* ATTEST and COPY, of operators in enclaves: what the giver's side says, and the taker's */
+    uint8_t words[2][ENCLAVE_WORDS_BYTES_MAX];
+    size_t word_bytes[2];
+    struct pst_enclave *enclave; /* the lane's, until there is a lane */
+    Pst__Control *know;          /* KNOW: in the arena. NULL: there is none */
     struct pst_arena know_arena;
 };
 
@@ -76,16 +86,20 @@ struct wish {
     uint32_t operator_index, from, count, into; /* into: NO_PARTITION: none */
     const char *to_node;
     const uint8_t *marked; /* by bucket: those that go. NULL: from the partition's last on */
+    bool copies;           /* nothing goes: a replica of the whole partition is made there */
 };
 
 /* What is wanted at once, in moves of so much state that none of them lasts long (portions.c). */
 #define PORTION_BYTES (UINT64_C(64) << 20)
+/* Of operators in enclaves: a join copies a portion once more, and both partitions stand still for as long. */
+#define PORTION_BYTES_INSIDE (UINT64_C(16) << 20)
 struct portions {
     struct wish rest; /* count 0: nothing more is to move */
     char node[PST_CONTROL_NAME_BYTES_MAX + 1];
-    uint32_t origin; /* the node that had it, of the graph's */
-    uint64_t deadline_ns;
-    uint8_t gone[PST_BUCKETS_MAX]; /* by bucket: has moved */
+    uint32_t origin;                  /* the node that had it, of the graph's */
+    uint64_t deadline_ns, each_bytes; /* each: of state, of a bucket; 0: not known */
+    uint64_t standard_bytes;          /* of one, where nobody has said another */
+    uint8_t gone[PST_BUCKETS_MAX];    /* by bucket: has moved */
     uint32_t gone_count;
     bool back; /* that goes back where it was */
     int error; /* why */
@@ -106,6 +120,8 @@ struct moving { /* of a graph that runs */
     uint32_t operator_index, from, to, to_node, into, stage;
     char admitted[PST_CONTROL_NAME_BYTES_MAX + 1];                 /* the node that is new to the graph; "": none is */
     bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
+    bool copies_end;                                               /* for it: ALONE */
+    bool waits_cut;         /* the next step is REST, and a checkpoint is cut first */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */
     int64_t time, taken_at; /* time: of the step */
     uint64_t begun_ns, deadline_ns;
@@ -114,6 +130,9 @@ struct moving { /* of a graph that runs */
     size_t number_count;
     uint64_t rows_lost;
     uint32_t counted_on; /* nodes that have said how many */
+    /* of an operator in enclaves: what the giver's side and the taker's have said last */
+    uint8_t words[2][ENCLAVE_WORDS_BYTES_MAX];
+    size_t word_bytes[2];
     char why[240];
     pst_move_cause refusal; /* what `refused` stands for */
     struct order *order;    /* the command that it is of; NULL: of none any more */
@@ -124,6 +143,8 @@ struct moving { /* of a graph that runs */
 };
 /* PST_ENOMEM; PST_EFULL: no number is free, or no room for one more node. Then nothing has begun. */
 int pst_moves_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, uint64_t deadline_ns);
+/* What moves is a replica that is being made: whoever wants anything else to move may have that given up. */
+bool pst_moves_copies(const struct moving *moving);
 /* As it is at the beginning of the incarnation, and as moves have changed it. NULL: no memory. */
 struct moving *pst_moves_of(struct graph_record *record);
 int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_t id, struct pst_text *why);
@@ -132,6 +153,7 @@ void pst_moves_on(struct pst_node *node, struct graph_record *record, const char
 void pst_moves_started(struct pst_node *node, struct graph_record *record, const char *member);
 void pst_moves_step(struct pst_node *node);
 bool pst_moves_under_way(const struct graph_record *record);
+bool pst_moves_rest(const struct graph_record *record); /* one is, and no checkpoint may be begun for it any more */
 bool pst_moves_open(const struct graph_record *record); /* the same, by the records in the store alone */
 /* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why);
@@ -170,11 +192,13 @@ bool pst_order_may_drain(struct pst_node *node, struct pst_text *why);
 /* What this graph has on a node that leaves goes elsewhere. False: not now; how it ends, `undrained` says. */
 bool pst_order_leave(struct pst_node *node, struct graph_record *record, const char *name);
 bool pst_order_under_way(const struct graph_record *record); /* something moves, or is about to */
-bool pst_order_stays(const struct graph_record *record,
+bool pst_order_stays(const struct pst_node *node, const struct graph_record *record,
                      const Pst__Place *place); /* it cannot move: an input, or a sink, whose files are there */
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
 /* What was wanted last has been done, or given up. PST_OK: done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
+/* What it has waited for has ended. */
+void pst_order_resume(struct pst_node *node, struct graph_record *record);
 /* Whoever waits is told how far it is. */
 void pst_orders_step(struct pst_node *node);
 /* A move of what was wanted last; `more` than one will be needed for it, as is known by now. */
@@ -193,6 +217,12 @@ int pst_order_cancel(struct pst_node *node, const char *what, struct pst_text *w
 void pst_autoscale_step(struct pst_node *node);
 void pst_autoscale_free(struct autoscale *autoscale);
 
+/* ---- replicas.c: of all graphs ---- */
+void pst_replicas_step(struct pst_node *node);
+/* Operator `n` has replicas, and is the one that is to move or sends to it: what a consumer gets of two cannot be told apart where that is
+ * joined to another one. */
+bool pst_replicas_matter(const struct pst_graph *graph, uint32_t n, uint32_t moved);
+
 /* The move that runs; false: none does. */
 struct move_view {
     uint64_t id;
@@ -207,5 +237,10 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
 /* takeover.c: a node is gone, all others of the graph have what it had. step(): true: workers stand still for that, or are about to. */
 void pst_takeover_told(struct hosted *hosted, uint32_t index, uint32_t takeover);
 bool pst_takeover_step(struct pst_node *node, struct hosted *hosted);
+/* While workers stand still: copies of what matters to moves of an operator are no more. Checkpoints rest. */
+void pst_copies_end(struct run *run, uint32_t operator_index);
+/* Then what comes twice is waited for, and not looked for any more. */
+bool pst_copies_level(const struct run *run, uint32_t operator_index);
+void pst_copies_forget(struct run *run, uint32_t operator_index);
 
 #endif

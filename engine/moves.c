@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum when { ALWAYS, BEHIND, NEW_NODE, CHECKPOINTS, INTO };
+enum when { ALWAYS, BEHIND, NEW_NODE, CHECKPOINTS, REPLICAS, ENCLAVES, INTO, HANDED_OVER };
 static const struct stage {
     Pst__Step step;
     const char *name;
@@ -19,12 +19,15 @@ static const struct stage {
     {PST__STEP__ADMIT, "admit", NEW_NODE, false, false, 0},
     {PST__STEP__STEP_UNSAID, "start", NEW_NODE, false, false, 0}, /* a Start, to the new node */
     {PST__STEP__REST, "rest", CHECKPOINTS, false, false, 0},
+    {PST__STEP__ALONE, "alone", REPLICAS, false, false, 0},
+    {PST__STEP__LEVEL, "level", REPLICAS, false, false, 0},
     {PST__STEP__PREPARE, "prepare", ALWAYS, false, true,
      1u << PST_MOVE_BY_ACCEPTED | 1u << PST_MOVE_BY_BRANCHED | 1u << PST_MOVE_BY_BEGUN},
+    {PST__STEP__ATTEST, "attest", ENCLAVES, false, false, 0},
     {PST__STEP__COPY, "copy", ALWAYS, false, false, 1u << PST_MOVE_BY_CAUGHT_UP | 1u << PST_MOVE_BY_AGREED},
     {PST__STEP__LISTEN, "listen", ALWAYS, true, false, 0},
     {PST__STEP__SPEAK, "speak", ALWAYS, true, false, 0},
-    {PST__STEP__LEAVE, "leave", ALWAYS, true, true, 0},
+    {PST__STEP__LEAVE, "leave", HANDED_OVER, true, true, 0},
     {PST__STEP__RELEASE, "release", ALWAYS, true, false, 0},
     {PST__STEP__SETTLE, "settle", ALWAYS, true, false, 0},
     {PST__STEP__JOIN, "join", INTO, true, true, 0},
@@ -158,6 +161,39 @@ int pst_moves_take_over(struct graph_record *record, uint32_t index)
     return rc;
 }
 
+bool pst_moves_copies(const struct moving *moving)
+{
+    return moving->now != NULL && moving->now->message->move_record->copies;
+}
+
+/* Something that matters to a move of this operator has copies, or has had: consumers still know what they have taken of them. */
+static bool any_copies(const struct graph_record *record, uint32_t moved)
+{
+    bool any = false;
+    for (uint32_t n = 0; n < record->moving->layout_count; n++)
+        any |= pst_replicas_matter(record->graph, n, moved);
+    return any;
+}
+
+/* They are about to go. The store hears of it with the next commit: until the move has ended nobody takes over. */
+static int copies_forget(struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    for (uint32_t n = 0; n < moving->layout_count; n++) {
+        struct layout *layout = moving->layouts[n];
+        if (!pst_replicas_matter(record->graph, n, moving->operator_index))
+            continue;
+        for (uint32_t p = 0; p < layout->partition_count; p++)
+            if (pst_layout_is_copy(layout, record->graph->nodes[n].bucket_count, p))
+                layout->node_of[p] = UINT16_MAX;
+        memset(layout->twin, 0xff, sizeof layout->twin);
+    }
+    int rc = layouts_store(record);
+    if (rc != PST_OK)
+        (void)layouts_read(record, moving);
+    return rc;
+}
+
 /* ---- records ---- */
 
 static Pst__MoveRecord *record_of(const struct past *past) { return past->message->move_record; }
@@ -209,12 +245,14 @@ static int past_fill(struct past *past, const struct graph_record *record, const
         return PST_ENOMEM;
     body->from_partition = wish->from;
     body->into_partition = wish->into + 1; /* NO_PARTITION: 0 */
+    body->copies = wish->copies;
     uint32_t seen = 0, from = pst_layout_owned(layout, op->bucket_count, wish->from) - wish->count;
     for (uint32_t b = 0; b < op->bucket_count && body->n_buckets < wish->count; b++) {
         if (layout->of[b] != wish->from || (wish->marked != NULL ? wish->marked[b] == 0 : seen++ < from))
             continue;
         body->buckets[body->n_buckets++] = b;
-        body->owner_epoch = layout->epoch[b] >= body->owner_epoch ? layout->epoch[b] + 1 : body->owner_epoch;
+        uint32_t epoch = layout->epoch[b] + !wish->copies;
+        body->owner_epoch = epoch > body->owner_epoch ? epoch : body->owner_epoch;
     }
     return PST_OK;
 }
@@ -319,6 +357,9 @@ static void nodes_mark(struct graph_record *record, uint32_t n)
             record->moving->part[start->places[i]->node] = true;
     for (uint32_t b = 0; layout != NULL && b < record->graph->nodes[n].bucket_count; b++)
         record->moving->part[layout->node_of[layout->of[b]]] = true;
+    for (uint32_t p = 0; layout != NULL && p < layout->partition_count; p++)
+        if (layout->twin[p] != UINT16_MAX)
+            record->moving->part[layout->node_of[p]] = true;
 }
 
 /* The owners, who sends to the operator and who gets rows of it; who reads, for checkpoints rest there. */
@@ -400,9 +441,14 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     body.to_partition = moving->to;
     body.into_partition = moving->into + 1; /* NO_PARTITION: 0 */
     body.to_node = wanted->to_node;
+    body.copies = wanted->copies;
     if (stage->step == PST__STEP__PREPARE) {
         body.buckets = wanted->buckets;
         body.n_buckets = wanted->n_buckets;
+    }
+    if (stage->step == PST__STEP__ATTEST || stage->step == PST__STEP__COPY) {
+        body.giver_words = (ProtobufCBinaryData){moving->word_bytes[0], moving->words[0]};
+        body.taker_words = (ProtobufCBinaryData){moving->word_bytes[1], moving->words[1]};
     }
     if (stage->step == PST__STEP__ADMIT && admitted != NULL) {
         body.address = (char *)(uintptr_t)admitted->address;
@@ -444,10 +490,16 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
         if (moving->part[i])
             moving->known[i] = moving->now->message->move;
+    bool copies = pst_moves_copies(moving);
     pst_order_ends(node, record, error == PST_OK);
     moving->now = NULL;
     moving->stage = NO_STAGE;
-    pst_portions_on(node, record, error, why);
+    if (copies && error != PST_OK)
+        record->unmoved_ns = now_ns(node);
+    if (copies)
+        pst_order_resume(node, record);
+    else
+        pst_portions_on(node, record, error, why);
 }
 
 /* What happened goes into the record by the protocol's table; false: it changes nothing. */
@@ -500,7 +552,8 @@ static void drop(struct pst_node *node, struct graph_record *record, pst_move_ca
 static bool is_free(const struct graph_record *record, const struct layout *layout, uint32_t n, uint32_t partition)
 {
     return partition >= layout->partition_count ||
-           pst_layout_owned(layout, record->graph->nodes[n].bucket_count, partition) == 0;
+           (layout->twin[partition] == UINT16_MAX &&
+            pst_layout_owned(layout, record->graph->nodes[n].bucket_count, partition) == 0);
 }
 
 /* A node that the graph does not run on yet, at the end of the Start's lists. */
@@ -536,7 +589,10 @@ static bool applies(const struct graph_record *record, const struct stage *stage
     return stage->when == BEHIND        ? any_behind(record)
            : stage->when == NEW_NODE    ? moving->admitted[0] != '\0'
            : stage->when == CHECKPOINTS ? record->start->start->checkpoint_every_ns != 0
+           : stage->when == REPLICAS    ? moving->copies_end
+           : stage->when == ENCLAVES    ? record->graph->nodes[moving->operator_index].enclave
            : stage->when == INTO        ? moving->into != NO_PARTITION
+           : stage->when == HANDED_OVER ? !record_of(moving->now)->copies
                                         : true;
 }
 
@@ -580,15 +636,24 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->into = wish->into;
     (void)snprintf(moving->admitted, sizeof moving->admitted, "%s", admits ? wish->to_node : "");
     parts_find(record);
+    moving->copies_end = !wish->copies && any_copies(record, wish->operator_index);
+    for (uint32_t i = 0; i < start->n_nodes && moving->copies_end; i++)
+        moving->part[i] = !record->left[i];
     moving->stage = NO_STAGE; /* its record first */
     moving->time = moving->taken_at = INT64_MIN;
     moving->refused = false;
     moving->why[0] = '\0';
     moving->bytes = moving->bytes_total = moving->longest_pause_ns = moving->rows_lost = 0;
     moving->number_count = moving->counted_on = 0;
+    moving->word_bytes[0] = moving->word_bytes[1] = 0;
     moving->begun_ns = now_ns(node);
     moving->deadline_ns = moving->begun_ns + deadline_ns;
+    moving->waits_cut = false;
     moving->writes = true;
+    pst_node_log(node, "graph %s, move %llu: %u buckets of %s/%u on node %s %s %u on node %s", record->start->graph,
+                 (unsigned long long)id, wish->count, record_of(past)->operator_id, wish->from,
+                 record_of(past)->from_node, wish->copies ? "have a replica in" : "go to",
+                 wish->into != NO_PARTITION ? wish->into : to, wish->to_node);
     pst_coordinator_commit(node, record);
     return PST_OK;
 }
@@ -603,16 +668,20 @@ bool pst_moves_any_ended(const struct graph_record *record)
     return any;
 }
 
-/* The commit point: with this record goes the graph's, which says who owns the buckets now. */
+/* The commit point: with this record goes the graph's, which says who owns the buckets now, and who has a copy. */
 static int owners_change(struct graph_record *record)
 {
     struct moving *moving = record->moving;
     struct layout *layout = moving->layouts[moving->operator_index];
     Pst__MoveRecord *body = record_of(moving->now);
     uint32_t owner = moving->into != NO_PARTITION ? moving->into : moving->to;
-    for (size_t i = 0; i < body->n_buckets; i++) {
+    for (size_t i = 0; i < body->n_buckets && !body->copies; i++) {
         layout->of[body->buckets[i]] = (uint16_t)owner;
         layout->epoch[body->buckets[i]]++;
+    }
+    if (body->copies) {
+        layout->twin[moving->from] = (uint16_t)moving->to;
+        layout->twin[moving->to] = (uint16_t)moving->from;
     }
     if (owner == moving->to) {
         layout->node_of[owner] = (uint16_t)moving->to_node;
@@ -632,6 +701,13 @@ static void stage_next(struct pst_node *node, struct graph_record *record)
         next++;
     if (next == STAGE_DROP) { /* nothing is left to do */
         ended(node, record, PST_OK, "");
+        return;
+    }
+    moving->waits_cut = stages[next].step == PST__STEP__REST && pst_cuts_first(node, record);
+    if (moving->waits_cut)
+        return; /* pst_moves_step() goes on */
+    if (stages[next].step == PST__STEP__ALONE && copies_forget(record) != PST_OK) {
+        drop(node, record, PST_MOVE_BY_LOST, "no memory");
         return;
     }
     moving->stage = next;
@@ -736,11 +812,26 @@ static void refused(struct pst_node *node, struct graph_record *record, const ch
     (void)snprintf(why, sizeof why, "node %.60s: %.150s", member, body->why);
     if (step == PST__STEP__COPY) {
         drop(node, record, PST_MOVE_BY_REFUSED, why);
-    } else if (step == PST__STEP__PREPARE || step == PST__STEP__ADMIT ||
-               step == PST__STEP__KNOW) { /* the others are making theirs */
+    } else if (step == PST__STEP__PREPARE || step == PST__STEP__ATTEST || step == PST__STEP__ADMIT ||
+               step == PST__STEP__KNOW || step == PST__STEP__REST || step == PST__STEP__ALONE ||
+               step == PST__STEP__LEVEL) { /* the others are making theirs */
         moving->refused = moving->acked[index] = true;
         moving->refusal = PST_MOVE_BY_REFUSED;
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+    }
+}
+
+/* Of an operator in enclaves: what the workers of giver and lane have to say to each other is brought to them, and looked at by them. */
+static void words_take(struct moving *moving, uint32_t index, const Pst__MoveStep *body)
+{
+    const ProtobufCBinaryData *said[2] = {&body->giver_words, &body->taker_words};
+    uint32_t from_node = moving->layouts[moving->operator_index]->node_of[moving->from];
+    for (int side = 0; side < 2; side++) {
+        bool theirs = index == (side == 0 ? from_node : moving->to_node);
+        if (!theirs || said[side]->len == 0 || said[side]->len > sizeof moving->words[side])
+            continue;
+        memcpy(moving->words[side], said[side]->data, said[side]->len);
+        moving->word_bytes[side] = said[side]->len;
     }
 }
 
@@ -777,6 +868,7 @@ void pst_moves_on(struct pst_node *node, struct graph_record *record, const char
         }
         return;
     } else if (body->step == stage->step) {
+        words_take(moving, index, body);
         if (body->rows_lost != 0 && !moving->acked[index]) {
             moving->rows_lost += body->rows_lost - 1;
             moving->counted_on++;
@@ -835,6 +927,14 @@ bool pst_moves_under_way(const struct graph_record *record)
     return record->moving != NULL && record->moving->now != NULL;
 }
 
+bool pst_moves_rest(const struct graph_record *record)
+{
+    if (!pst_moves_under_way(record) || record->moving->stage == NO_STAGE)
+        return false;
+    Pst__Step step = stages[record->moving->stage].step;
+    return step != PST__STEP__KNOW && step != PST__STEP__ADMIT && step != PST__STEP__STEP_UNSAID;
+}
+
 /* The next incarnation has none of it: before the commit the old owners go on, after it the new ones. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why)
 {
@@ -858,6 +958,9 @@ void pst_moves_step(struct pst_node *node)
     for (uint32_t i = 0; i < node->duty->graph_count; i++) {
         struct graph_record *record = node->duty->graphs[i];
         struct moving *moving = record->moving;
+        if (moving != NULL && moving->now != NULL && moving->waits_cut && !moving->writes && !moving->written &&
+            moving->stage != STAGE_DROP)
+            stage_next(node, record);
         if (moving == NULL || moving->now == NULL || moving->stage == NO_STAGE || moving->writes || moving->written)
             continue;
         const struct stage *stage = &stages[moving->stage];
@@ -866,6 +969,8 @@ void pst_moves_step(struct pst_node *node)
             drop(node, record, PST_MOVE_BY_LATE, "its deadline passed");
         else if (open && pst_moves_any_ended(record))
             drop(node, record, PST_MOVE_BY_CANCEL, "the graph is at its end");
+        else if (open && pst_moves_copies(moving) && moving->order != NULL)
+            drop(node, record, PST_MOVE_BY_CANCEL, "something else is to move");
         else if (stage->step != PST__STEP__COPY && all_acked(record))
             stage_done(node, record); /* the last one that was waited for has ended */
     }

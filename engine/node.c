@@ -70,6 +70,7 @@ static void hosted_free(struct hosted *hosted)
     pst_mover_free(hosted->mover);
     pst_arena_fini(&hosted->start_arena);
     pst_text_fini(&hosted->begin_why);
+    pst_text_fini(&hosted->notes);
     pst_run_report_fini(&hosted->report);
     pst_arena_fini(&hosted->arena);
     pst_free(hosted);
@@ -99,6 +100,7 @@ static int ended_tell(struct pst_node *node, const char *graph_name, uint64_t in
         ending->rows = report->rows;
         ending->rows_out = report->rows_out;
         ending->watermark = report->watermark;
+        ending->lost = report->enclave_lost;
     }
     node->any = true;
     return rc;
@@ -236,6 +238,15 @@ static char *parts_folder(const struct pst_node *node, struct pst_arena *arena, 
     return pst_arena_printf(arena, "%s/%s/nodes/%s", node->options.checkpoints, graph_name, node->options.name);
 }
 
+/* Where several nodes read, the one whose part has the position of this node's input: it has read it, or read it before the savepoint.
+ * NULL: one node reads, or this one does not. */
+static const char *position_node(const struct hosted *hosted, const Pst__Start *start)
+{
+    if (start->n_source_nodes < 2 || !hosted->site.reads[start->this_node])
+        return NULL;
+    return (start->savepoint[0] != '\0' ? start->saved_sources : start->source_nodes)[hosted->site.input_index];
+}
+
 /* What this node writes, and what all have written of the checkpoint that is gone on from, in the folder that all of them reach. */
 static int checkpoint_options(struct pst_node *node, struct hosted *hosted, const Pst__Start *start,
                               struct pst_text *why)
@@ -260,10 +271,21 @@ static int checkpoint_options(struct pst_node *node, struct hosted *hosted, cons
     const char *from = pst_arena_printf(arena, "%s/%s/nodes", options->checkpoints, hosted->graph_name);
     if (start->savepoint[0] != '\0')
         from = pst_savepoint_folder(arena, options->checkpoints, start->savepoint, &hosted->site.saved);
+    if (start->n_source_nodes > 1 && start->savepoint[0] != '\0' && start->n_saved_sources != start->n_source_nodes) {
+        (void)pst_text_printf(why,
+                              "which input of the savepoint is whose was not said: the coordinator is of an earlier "
+                              "version");
+        return PST_EINVAL;
+    }
+    const char *reader = position_node(hosted, start);
     for (size_t i = 0; room && i < start->n_checkpoint_nodes; i++) {
         folders[i] = from != NULL ? pst_arena_printf(arena, "%s/%s", from, start->checkpoint_nodes[i]) : NULL;
         room = folders[i] != NULL;
         hosted->site.folder_count++;
+    }
+    if (room && reader != NULL) {
+        hosted->site.position = from != NULL ? pst_arena_printf(arena, "%s/%s", from, reader) : NULL;
+        room = hosted->site.position != NULL;
     }
     return room ? PST_OK : PST_ENOMEM;
 }
@@ -281,6 +303,9 @@ static int input_choose(struct hosted *hosted, const Pst__Start *start)
     hosted->options.input = input[0] != '\0' ? pst_arena_strdup(&hosted->arena, input) : NULL;
     return input[0] == '\0' || hosted->options.input != NULL ? PST_OK : PST_ENOMEM;
 }
+
+/* By the job; the keeper logs it. */
+static void note(void *argument, const char *sentence) { (void)pst_text_printf(argument, "%s\n", sentence); }
 
 static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst__Start *start, struct pst_text *why)
 {
@@ -300,6 +325,10 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .block_bytes = node->options.block_bytes,
         .stop_and_copy = node->options.stop_and_copy,
         .disk = &node->disk,
+        .enclave_patience_s = node->options.enclave_patience_s,
+        .identity = node->options.identity,
+        .note = note,
+        .note_argument = &hosted->notes,
         .interrupts = &hosted->interrupts};
     rc = input_choose(hosted, start);
     if (rc == PST_OK && start->checkpoint_every_ns != 0)
@@ -362,6 +391,11 @@ static void start_now(struct pst_node *node, const Pst__Control *message, struct
 static void started_tell(struct pst_node *node, struct hosted *hosted)
 {
     char from[40] = "";
+    for (char *at = hosted->notes.bytes, *end; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+        *end = '\0';
+        pst_node_log(node, "graph %s, incarnation %llu: warning: %s", hosted->graph_name,
+                     (unsigned long long)hosted->incarnation, at);
+    }
     if (hosted->site.checkpoint != 0)
         (void)snprintf(from, sizeof from, ", from checkpoint %016llx", (unsigned long long)hosted->site.checkpoint);
     pst_node_log(node, "graph %s, incarnation %llu: its run has begun here%s", hosted->graph_name,
@@ -385,7 +419,7 @@ static void begin_ended(struct pst_node *node, uint32_t index)
         const char *why =
             hosted->begin_why.bytes != NULL ? hosted->begin_why.bytes : pst_error_sentence(hosted->begin_rc);
         if (!hosted->superseded)
-            (void)ended_tell(node, hosted->graph_name, hosted->incarnation, hosted->begin_rc, why, NULL);
+            (void)ended_tell(node, hosted->graph_name, hosted->incarnation, hosted->begin_rc, why, &hosted->report);
         hosted_free(hosted);
         return;
     }
@@ -515,8 +549,46 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
 void pst_node_on_cut(struct pst_node *node, const Pst__Control *message)
 {
     struct hosted *hosted = hosted_find(node, message->graph);
-    if (hosted != NULL && hosted->incarnation == message->incarnation && message->cut->kind == PST__CUT_KIND__ASK)
+    const Pst__Cut *cut = message->cut;
+    if (hosted == NULL || hosted->incarnation != message->incarnation || hosted->superseded)
+        return;
+    node->any = true;
+    if (cut->kind == PST__CUT_KIND__ASK)
         pst_checkpoint_ask(&hosted->run);
+    else if (cut->kind == PST__CUT_KIND__WAIT)
+        pst_checkpoint_wait(&hosted->run, cut->checkpoint,
+                            node->world->now_ns(node->world->self) + pst_cut_wait_ns(node));
+    else if (cut->kind == PST__CUT_KIND__GO_ON)
+        pst_checkpoint_wait_no_more(&hosted->run, cut->checkpoint);
+    else
+        pst_checkpoint_tell(&hosted->run, &(struct cut){cut->checkpoint, cut->complete, cut->time});
+}
+
+/* How far its input is, of a node that waits for a cut. Who is not connected lets it be: it is asked again. */
+static void waiting_tell(struct pst_node *node, struct hosted *hosted)
+{
+    struct waiting waiting;
+    uint64_t now_ns = node->world->now_ns(node->world->self);
+    if (!hosted->begun || !pst_checkpoint_several(&hosted->run))
+        return;
+    bool asked = pst_checkpoint_waits(&hosted->run, now_ns, &waiting);
+    if (atomic_load(&hosted->run.checkpoint->waits) != 0)
+        (void)node->world->alarm(node->world->self, 0, hosted->run.checkpoint->waits_until_ns);
+    if (!asked)
+        return;
+    Pst__CutAnswer body = PST__CUT_ANSWER__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.checkpoint = waiting.id;
+    body.time = waiting.time;
+    body.low = waiting.low;
+    body.last = waiting.last;
+    body.under_way = waiting.under_way;
+    body.ended = waiting.ended;
+    message.graph = hosted->graph_name;
+    message.incarnation = hosted->incarnation;
+    message.body_case = PST__CONTROL__BODY_CUT_ANSWER;
+    message.cut_answer = &body;
+    pst_node_tell(node, &message);
 }
 
 /* Said once on each connection: what the coordinator has missed it is told again, and answers again. */
@@ -584,7 +656,7 @@ static bool may_finish(const struct hosted *hosted)
     const struct run *run = &hosted->run;
     if (pst_mover_busy(hosted->mover) || !pst_run_finished(run))
         return false;
-    bool may = pst_node_has_place(run, hosted->site.this_node);
+    bool may = pst_node_has_place(run, hosted->site.this_node) && !pst_checkpoint_stays(run);
     for (uint32_t k = 0; k < hosted->site.node_count && !may; k++)
         may = hosted->peer_ended[k];
     return may;
@@ -661,8 +733,10 @@ static void runs_step(struct pst_node *node)
     for (uint32_t i = 0; i < node->hosted_count; i++) {
         struct hosted *hosted = node->hosted[i];
         attach(node, hosted);
-        if (!hosted->superseded)
+        if (!hosted->superseded) {
             part_tell(node, hosted);
+            waiting_tell(node, hosted);
+        }
         if (!pst_takeover_step(node, hosted))
             pst_mover_step(node, hosted);
         if (may_finish(hosted))

@@ -8,6 +8,7 @@
  *   loads.c        how busy the runs are, told to the coordinator (loads.h); top.c shows it
  *   results.c      what is committed of a sink, read for a command
  *   savepoint.c    a graph that is stopped for good, with all that another one goes on from
+ *   cuts.c         when and where a checkpoint is cut of a graph that several nodes read
  *   metrics.c      what the node counts, for Prometheus (metrics.h)
  *   election.c     who coordinates, where every node reaches the store
  *   drain.c        nodes that are to have nothing: because a command says so, or because they were told to end
@@ -99,9 +100,9 @@ struct hosted { /* a graph's run, or one that is to be begun */
     struct pst_arena start_arena;
     const Pst__Start *start; /* in it */
     int begin_rc;
-    struct pst_text begin_why;
-    atomic_bool begin_done; /* the job's last touch */
-    uint64_t part;          /* the last checkpoint that this node has a part of, or failed to; 0: none */
+    struct pst_text begin_why, notes; /* notes: what it has to say before its first row, a line each */
+    atomic_bool begin_done;           /* the job's last touch */
+    uint64_t part;                    /* the last checkpoint that this node has a part of, or failed to; 0: none */
     int part_error;
     char part_why[300];
     uint32_t part_takeover;
@@ -112,6 +113,7 @@ struct ending { /* how a run has ended here */
     char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
     uint64_t incarnation;
     int error;
+    bool lost; /* Ended.lost */
     char sentence[400];
     uint64_t rows, rows_out;
     int64_t watermark;
@@ -242,17 +244,15 @@ struct layout {
     uint32_t epoch[PST_BUCKETS_MAX];       /* by bucket: its owner epoch */
     uint16_t node_of[PST_BUCKETS_MAX + 1]; /* by partition: index of Start.nodes; UINT16_MAX: there is none */
     uint32_t born[PST_BUCKETS_MAX + 1];    /* by partition: the move that it came with; 0: with the incarnation */
-    /* By partition: the one that it is the copy of, which has a lower number, or the one that is its copy; UINT16_MAX: neither. */
+    /* By partition: the other of two replicas, one of which owns what both have; UINT16_MAX: it is alone. */
     uint16_t twin[PST_BUCKETS_MAX + 1];
     uint32_t partition_count; /* one above the highest */
 };
 /* PST_EINVAL: what is said does not fit the operator. */
 int pst_layout_read(const Pst__Start *start, const struct pst_graph_node *op, struct layout *ret_layout);
 uint32_t pst_layout_owned(const struct layout *layout, uint32_t bucket_count, uint32_t partition);
-static inline bool pst_layout_is_copy(const struct layout *layout, uint32_t partition)
-{
-    return layout->twin[partition] < partition;
-}
+/* One of two replicas, and the other one is the owner. */
+bool pst_layout_is_copy(const struct layout *layout, uint32_t bucket_count, uint32_t partition);
 uint32_t pst_layout_serving(const struct layout *layout, uint32_t bucket_count);
 /* Partitions that own nothing go, copies too, the others are numbered anew. */
 void pst_layout_compact(struct layout *layout, uint32_t bucket_count);
@@ -289,6 +289,7 @@ struct member { /* a node that was seen */
     uint32_t workers;
     bool alive;
     bool draining; /* it gets nothing any more, as nodes/NAME says */
+    bool waits;    /* it knows cuts of inputs that several nodes read: Hello.waits */
     bool leaving; /* the same, but until it joins again: it was told to end, and stays until what it has is elsewhere */
     bool let_go;  /* it was told that it may */
     uint64_t lost_ns;           /* since when it has no connection; 0: it has one */
@@ -350,6 +351,8 @@ struct graph_record {
     int error;                   /* of one that has failed */
     /* Checkpoints. The store has the last complete one in the record's Start; `start` has the one that this incarnation goes on from. */
     uint64_t complete;
+    uint64_t lost_at; /* `complete` when an enclave's worker was lost last; how often so, in a row */
+    uint32_t lost_in_row;
     char **complete_nodes,
         **part_nodes; /* part_nodes: of this incarnation, those that have a place; NULL: not counted yet */
     size_t complete_node_count, part_node_count;
@@ -362,6 +365,15 @@ struct graph_record {
     bool saving;   /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
     uint64_t settling, settled; /* settling: it is complete when the store has it; settled: its nodes were told */
     int settled_error;
+    struct cutting { /* cuts.c; of one incarnation */
+        uint64_t incarnation;
+        uint64_t id;   /* that readers wait for; 0: none */
+        uint64_t last; /* the highest id that was told, or heard of */
+        int64_t low,
+            least; /* the highest that a reader can take; the least that is above what one has sequenced, which goes on */
+        bool answered[NODE_MEMBERS_MAX]; /* by index of start->source_nodes */
+        uint64_t due_ns, until_ns;
+    } cutting;
     /* The commit on its way: graphs/NAME, and of one that has ended the Ended that says how, ended/NAME. */
     struct pst_store_request commit;
     struct pst_store_change changes[4];
@@ -490,6 +502,16 @@ void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *recor
 bool pst_coordinator_goes_on(const struct graph_record *record);
 /* Whoever waits is told, once. */
 void pst_coordinator_answer(struct pst_node *node, struct graph_record *record, int error, const char *why);
+
+/* cuts.c: where several nodes read and there are checkpoints; elsewhere all of it does nothing */
+/* How long readers wait for a cut, at most: each of them, and whoever has asked them. */
+static inline uint64_t pst_cut_wait_ns(const struct pst_node *node) { return node->options.dead_ns / 2; }
+bool pst_cuts_wanted(const struct graph_record *record); /* the graph is such a one */
+void pst_cuts_step(struct pst_node *node);
+void pst_cuts_ask(struct graph_record *record); /* one is wanted now */
+/* Checkpoints are about to rest: true: not yet, one is being cut, or is due. */
+bool pst_cuts_first(struct pst_node *node, struct graph_record *record);
+void pst_cuts_on(struct pst_node *node, struct graph_record *record, const char *name, const Pst__CutAnswer *answer);
 
 /* savepoint.c */
 /* DIR/parts of a savepoint, as `checkpoints` and its name say, and in *ret_saved DIR/results. NULL: no memory. */

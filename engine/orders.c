@@ -35,16 +35,6 @@ static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns
 
 /* ---- what is where ---- */
 
-/* With replicas nothing moves, and nothing that reads of them: what comes to a consumer from both could not be told apart where it is joined. */
-static bool is_pinned(const struct pst_graph *graph, uint32_t n)
-{
-    const struct pst_graph_node *op = &graph->nodes[n];
-    bool pinned = op->replicas > 1;
-    for (uint32_t i = 0; i < op->input_count; i++)
-        pinned |= graph->nodes[graph->nodes[op->inputs[i].producer].host].replicas > 1;
-    return pinned;
-}
-
 /* By name: buckets that a node has, of one operator or of all. */
 struct shares {
     const char *name[NODE_MEMBERS_MAX];
@@ -110,6 +100,16 @@ static uint32_t extreme(const struct graph_record *record, uint32_t n, bool most
         }
     }
     return best;
+}
+
+/* One with buckets on this node that has no replica elsewhere: others need not move. */
+static uint32_t alone_on(const struct graph_record *record, uint32_t n, const char *on)
+{
+    const struct layout *layout = record->moving->layouts[n];
+    for (uint32_t p = 0; p < layout->partition_count; p++)
+        if (owned(record, n, p) != 0 && layout->twin[p] == UINT16_MAX && strcmp(on, node_of(record, n, p)) == 0)
+            return p;
+    return NO_PARTITION;
 }
 
 static bool takes(const struct pst_node *node, const char *name)
@@ -194,10 +194,16 @@ static bool next_by_load(const struct pst_node *node, const struct graph_record 
         }
         if (more)
             *wish = (struct wish){
-                n, from, wanted, into, into != NO_PARTITION ? node_of(record, n, into) : load.name[to], NULL};
+                n, from, wanted, into, into != NO_PARTITION ? node_of(record, n, into) : load.name[to], NULL, false};
     }
     pst_free(partitions);
     return more;
+}
+
+/* Workers in enclaves know each other's nodes by their certificates. */
+static bool can_move(const struct pst_node *node, const struct graph_record *record, uint32_t n)
+{
+    return !record->graph->nodes[n].enclave || node->options.identity != NULL;
 }
 
 static bool next_of_scale(const struct pst_node *node, const struct graph_record *record, const struct order *order,
@@ -213,14 +219,14 @@ static bool next_of_scale(const struct pst_node *node, const struct graph_record
         uint32_t from = extreme(record, n, true, NULL, NO_PARTITION), to = least(&load, NULL);
         if (from == NO_PARTITION || to == SCALER_NONE || owned(record, n, from) < 2)
             return false;
-        *wish = (struct wish){n, from, owned(record, n, from) / 2, NO_PARTITION, load.name[to], NULL};
+        *wish = (struct wish){n, from, owned(record, n, from) / 2, NO_PARTITION, load.name[to], NULL, false};
         return true;
     }
     /* the smallest goes into the smallest of the others */
     uint32_t from = smallest_from(node, record, n), into = smallest_into(node, record, n, from);
     if (from == NO_PARTITION || into == NO_PARTITION)
         return false;
-    *wish = (struct wish){n, from, owned(record, n, from), into, node_of(record, n, into), NULL};
+    *wish = (struct wish){n, from, owned(record, n, from), into, node_of(record, n, into), NULL, false};
     return true;
 }
 
@@ -228,17 +234,17 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
                           struct wish *wish)
 {
     for (uint32_t n = 0; n < record->moving->layout_count && !takes(node, order->node); n++) {
-        if (record->moving->layouts[n] == NULL || is_pinned(record->graph, n))
+        if (record->moving->layouts[n] == NULL || !can_move(node, record, n))
             continue;
         struct shares load;
-        uint32_t from = extreme(record, n, true, order->node, NO_PARTITION);
+        uint32_t from = alone_on(record, n, order->node);
         if (from == NO_PARTITION)
             continue;
         load_take(node, record, n, &load);
         uint32_t to = least(&load, order->node);
         if (to == SCALER_NONE)
             return false;
-        *wish = (struct wish){n, from, owned(record, n, from), NO_PARTITION, load.name[to], NULL};
+        *wish = (struct wish){n, from, owned(record, n, from), NO_PARTITION, load.name[to], NULL, false};
         return true;
     }
     return false;
@@ -251,7 +257,7 @@ static bool next_of_rebalance(const struct pst_node *node, const struct graph_re
         struct shares load;
         struct scaler_step step;
         uint32_t bucket_count = record->graph->nodes[n].bucket_count;
-        if (record->moving->layouts[n] == NULL || bucket_count == 1 || is_pinned(record->graph, n))
+        if (record->moving->layouts[n] == NULL || bucket_count == 1 || !can_move(node, record, n))
             continue;
         load_take(node, record, n, &load);
         uint32_t there = 0; /* what a node has that gets nothing stays out of it */
@@ -264,7 +270,7 @@ static bool next_of_rebalance(const struct pst_node *node, const struct graph_re
             continue;
         uint32_t count = step.count < owned(record, n, from) ? step.count : owned(record, n, from);
         *wish = (struct wish){
-            n, from, count, extreme(record, n, false, load.name[step.into], from), load.name[step.into], NULL};
+            n, from, count, extreme(record, n, false, load.name[step.into], from), load.name[step.into], NULL, false};
         return true;
     }
     return false;
@@ -290,12 +296,27 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
 
 /* ---- what a node has that was drained ---- */
 
-bool pst_order_stays(const struct graph_record *record, const Pst__Place *place)
+bool pst_order_stays(const struct pst_node *node, const struct graph_record *record, const Pst__Place *place)
 {
     for (uint32_t n = 0; n < record->graph->node_count; n++)
         if (strcmp(record->graph->nodes[n].id, place->operator_id) == 0)
-            return record->graph->nodes[n].op->role != PST_ROLE_PLAIN;
+            return record->graph->nodes[n].op->role != PST_ROLE_PLAIN || !can_move(node, record, n);
     return true;
+}
+
+static void stays_print(const struct graph_record *record, const Pst__Place *place, struct pst_text *text)
+{
+    const struct pst_graph *graph = record->graph;
+    bool plain = false;
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        plain |= graph->nodes[n].op->role == PST_ROLE_PLAIN && strcmp(graph->nodes[n].id, place->operator_id) == 0;
+    if (plain)
+        (void)pst_text_printf(text, "%s/%u of graph `%s` in its enclave", place->operator_id, place->partition,
+                              record->start->graph);
+    else
+        (void)pst_text_printf(text, "%s `%s` of graph `%s`",
+                              strcmp(graph->nodes[graph->source].id, place->operator_id) == 0 ? "the input" : "sink",
+                              place->operator_id, record->start->graph);
 }
 
 /* Of all graphs that run: what stays as long as they do, or what could have moved. How many there are. */
@@ -308,14 +329,11 @@ static uint32_t places_list(const struct pst_node *node, const char *name, bool 
         bool runs = record->state == GRAPH_RUNNING || record->state == GRAPH_STARTING;
         for (size_t p = 0; runs && p < start->n_places; p++) {
             const Pst__Place *place = start->places[p];
-            if (strcmp(start->nodes[place->node], name) != 0 || pst_order_stays(record, place) != stay)
+            if (strcmp(start->nodes[place->node], name) != 0 || pst_order_stays(node, record, place) != stay)
                 continue;
-            const char *source = record->graph->nodes[record->graph->source].id;
             (void)pst_text_printf(text, "%s", count++ != 0 ? ", " : "");
             if (stay)
-                (void)pst_text_printf(text, "%s `%s` of graph `%s`",
-                                      strcmp(source, place->operator_id) == 0 ? "the input" : "sink",
-                                      place->operator_id, record->start->graph);
+                stays_print(record, place, text);
             else
                 (void)pst_text_printf(text, "%s/%u of graph `%s`", place->operator_id, place->partition,
                                       record->start->graph);
@@ -448,7 +466,7 @@ static void progress_tell(struct pst_node *node, struct graph_record *record, co
     const struct order *order = moving->order;
     struct move_view view;
     struct pst_text text = {0};
-    if (order == NULL || !order->progress || !pst_moves_view(node, record, &view))
+    if (order == NULL || !order->progress || pst_moves_copies(moving) || !pst_moves_view(node, record, &view))
         return;
     phase = phase != NULL ? phase : view.phase;
     uint64_t due_ns = moving->said_ns + PROGRESS_NS, now = now_ns(node);
@@ -517,8 +535,7 @@ static bool falls_short_of(const struct graph_record *record, const struct order
         return pst_layout_serving(record->moving->layouts[order->operator_index],
                                   record->graph->nodes[order->operator_index].bucket_count) != order->count;
     for (uint32_t n = 0; order->kind == ORDER_DRAIN && n < record->moving->layout_count; n++)
-        any |=
-            record->moving->layouts[n] != NULL && extreme(record, n, true, order->node, NO_PARTITION) != NO_PARTITION;
+        any |= record->moving->layouts[n] != NULL && alone_on(record, n, order->node) != NO_PARTITION;
     return any;
 }
 
@@ -527,7 +544,12 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     struct order *order = record->moving->order;
     bool own_drain = order->kind == ORDER_DRAIN && order->asked_by == 0; /* it would end the same way again */
     struct wish wish;
+    if (record->moving->now != NULL)
+        return; /* a replica is being made: that is given up first */
     if (!next_wish(node, record, order, &wish)) {
+        uint32_t index = order->kind == ORDER_DRAIN ? pst_start_index(record->start->start, order->node) : 0;
+        if (order->kind == ORDER_DRAIN && index < record->start->start->n_nodes && !record->left[index])
+            (void)pst_coordinator_release(node, record, index); /* where replicas have all that is left there */
         bool falls_short = falls_short_of(record, order);
         record->undrained = falls_short && own_drain ? record->start->incarnation : record->undrained;
         leave(node, record, falls_short ? PST_EREFUSED : PST_OK,
@@ -579,6 +601,12 @@ void pst_order_on(struct pst_node *node, struct graph_record *record, int error,
     }
 }
 
+void pst_order_resume(struct pst_node *node, struct graph_record *record)
+{
+    if (record->moving->order != NULL)
+        go_on(node, record);
+}
+
 static struct order *order_new(const struct pst_node *node, const struct submission *asked, enum kind kind)
 {
     struct order *order = pst_calloc(1, sizeof *order);
@@ -602,19 +630,25 @@ static bool may_move(struct graph_record *record, struct pst_text *why)
         (void)pst_text_printf(why, "no memory");
     else if (pst_moves_any_ended(record))
         (void)pst_text_printf(why, "graph `%s` is at its end", record->start->graph);
-    else if (moving->now != NULL)
+    else if (moving->now != NULL && !pst_moves_copies(moving))
         (void)pst_text_printf(why, "move %s/%" PRIu64 " runs already", record->start->graph,
                               moving->now->message->move);
-    else if (moving->order != NULL || moving->writes || moving->written)
+    else if (moving->order != NULL || (moving->now == NULL && (moving->writes || moving->written)))
         (void)pst_text_printf(why, "partitions of graph `%s` are being moved already", record->start->graph);
     else
         return true;
     return false;
 }
 
-/* The graph that runs and has this operator, and may be moved. */
+/* Why there is none that may be moved: of an operator in enclaves how the cluster is set up is at fault. */
+static int refusal(const struct pst_node *node, const struct graph_record *record, uint32_t n)
+{
+    return record != NULL && !can_move(node, record, n) ? PST_EINVAL : PST_EREFUSED;
+}
+
+/* The graph that runs and has this operator, and may be moved; else NULL, and *ret_error. */
 static struct graph_record *graph_of(struct pst_node *node, const char *operator_id, uint32_t *ret_operator,
-                                     struct pst_text *why)
+                                     int *ret_error, struct pst_text *why)
 {
     struct graph_record *found = NULL;
     uint32_t count = 0;
@@ -629,6 +663,7 @@ static struct graph_record *graph_of(struct pst_node *node, const char *operator
         }
     }
     const struct pst_graph_node *op = count == 1 ? &found->graph->nodes[*ret_operator] : NULL;
+    *ret_error = refusal(node, count == 1 ? found : NULL, *ret_operator);
     if (count != 1)
         (void)pst_text_printf(why,
                               count == 0 ? "no graph that runs has an operator `%s`"
@@ -636,10 +671,11 @@ static struct graph_record *graph_of(struct pst_node *node, const char *operator
                               operator_id);
     else if (op->op->role != PST_ROLE_PLAIN)
         (void)pst_text_printf(why, "operator `%s` has no buckets that could move", operator_id);
-    else if (is_pinned(found->graph, *ret_operator))
-        (void)pst_text_printf(
-            why, "operator `%s` has `replicas`, or reads from one that has: its partitions stay where they are",
-            operator_id);
+    else if (!can_move(node, found, *ret_operator))
+        (void)pst_text_printf(why,
+                              "operator `%s` runs in enclaves, whose workers know each other's nodes by certificates "
+                              "with Ed25519 keys, and this cluster has none: start its nodes with --tls",
+                              operator_id);
     else if (may_move(found, why))
         return found;
     return NULL;
@@ -649,6 +685,7 @@ static void begin(struct pst_node *node, struct graph_record *record, struct ord
 {
     order->graphs = 1;
     record->moving->order = order;
+    record->moving->portions = (struct portions){0};
     go_on(node, record);
 }
 
@@ -677,9 +714,10 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
         return PST_EINVAL;
     }
     (void)snprintf(id, sizeof id, "%.*s", (int)(slash - what), what);
-    struct graph_record *record = graph_of(node, id, &n, why);
+    int error;
+    struct graph_record *record = graph_of(node, id, &n, &error, why);
     if (record == NULL)
-        return PST_EREFUSED;
+        return error;
     const struct layout *layout = record->moving->layouts[n];
     if (partition >= layout->partition_count || owned(record, n, (uint32_t)partition) == 0)
         (void)pst_text_printf(why, "operator `%s` has no partition %" PRIu64, id, partition);
@@ -691,8 +729,8 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
     if (order == NULL)
         return PST_ENOMEM;
     (void)snprintf(order->node, sizeof order->node, "%s", to);
-    order->wish =
-        (struct wish){n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node, NULL};
+    order->wish = (struct wish){
+        n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node, NULL, false};
     order->wanted = 1;
     begin(node, record, order);
     return PST_OK;
@@ -702,9 +740,10 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
                     struct pst_text *why)
 {
     uint32_t n = 0;
-    struct graph_record *record = graph_of(node, what, &n, why);
+    int error;
+    struct graph_record *record = graph_of(node, what, &n, &error, why);
     if (record == NULL)
-        return PST_EREFUSED;
+        return error;
     const struct pst_graph_node *op = &record->graph->nodes[n];
     uint32_t now = pst_layout_serving(record->moving->layouts[n], op->bucket_count);
     if (count == 0 || count > op->bucket_count)
@@ -729,7 +768,7 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
 {
     struct pst_text why = {0};
     const struct pst_graph_node *op = &record->graph->nodes[n];
-    bool may = !is_pinned(record->graph, n) && may_move(record, &why);
+    bool may = !op->enclave && may_move(record, &why);
     pst_text_fini(&why);
     if (!may)
         return PST_EREFUSED;
@@ -773,6 +812,7 @@ static void begin_working(struct pst_node *node, struct order *order, struct gra
     order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
     for (uint32_t i = 0; i < count; i++) {
         working[i]->moving->order = order;
+        working[i]->moving->portions = (struct portions){0};
         order->wanted += order->kind == ORDER_DRAIN ? partitions_on(working[i], order->node) : 0;
     }
     for (uint32_t i = 0; i < count; i++)
@@ -825,9 +865,6 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
     uint32_t count = 0;
     for (uint32_t i = 0; i < duty->graph_count; i++) { /* what others have of it, the answer says */
         struct pst_text why = {0};
-        uint32_t index = pst_start_index(duty->graphs[i]->start->start, name);
-        if (index < duty->graphs[i]->start->start->n_nodes && !duty->graphs[i]->left[index])
-            (void)pst_coordinator_release(node, duty->graphs[i], index); /* where replicas have all of it */
         if (duty->graphs[i]->state == GRAPH_RUNNING && may_move(duty->graphs[i], &why))
             working[count++] = duty->graphs[i];
         else if (why.bytes != NULL && order->why[0] == '\0')
@@ -871,19 +908,19 @@ static void past_line(const struct past *past, bool json, struct pst_text *out)
     const char *step = pst_move_step_name((pst_move_step)body->step);
     bool aborted = body->step == PST_MOVE_ABORTED;
     if (!json) {
-        (void)pst_text_printf(out, "%s/%" PRIu64 ": %s/%u on %s to %u on %s, %zu buckets, %s%s%s\n",
+        (void)pst_text_printf(out, "%s/%" PRIu64 ": %s/%u on %s %s %u on %s, %zu buckets, %s%s%s\n",
                               past->message->graph, past->message->move, body->operator_id, body->from_partition,
-                              body->from_node,
+                              body->from_node, body->copies ? "copied as" : "to",
                               body->into_partition != 0 ? body->into_partition - 1 : body->to_partition, body->to_node,
                               body->n_buckets, step, aborted ? ": " : "", aborted ? body->sentence : "");
         return;
     }
     (void)pst_text_printf(out,
                           "{\"id\":\"%s/%" PRIu64 "\",\"operator\":\"%s\",\"from_partition\":%u,\"from_node\":\"%s\","
-                          "\"to_partition\":%u,\"to_node\":\"%s\",\"step\":\"%s\",\"why\":",
+                          "\"to_partition\":%u,\"to_node\":\"%s\",\"copies\":%s,\"step\":\"%s\",\"why\":",
                           past->message->graph, past->message->move, body->operator_id, body->from_partition,
                           body->from_node, body->into_partition != 0 ? body->into_partition - 1 : body->to_partition,
-                          body->to_node, step);
+                          body->to_node, body->copies ? "true" : "false", step);
     (void)pst_text_json(out, aborted ? body->sentence : NULL);
     char lost[24];
     (void)pst_text_printf(out,

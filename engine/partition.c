@@ -298,13 +298,21 @@ static bool has_left(const struct pst_ctx *ctx)
     return ctx->owned_count == 0 && ctx->filter != NULL && ctx->filter->gone != NULL;
 }
 
+/* Nothing but the rows of the next epoch counts for what is to come: where an enclave owes answers, it may go on. */
+static bool may_run_ahead(const struct pst_ctx *ctx)
+{
+    return ctx->cut == CUT_NONE && ctx->giving == NULL && ctx->lane == NULL && ctx->join == NULL &&
+           !pst_moving_ends(ctx);
+}
+
 static int call_on_time(struct pst_ctx *ctx, int64_t t)
 {
     ctx->emit_time = t - 1;
     if (ctx->enclave != NULL) {
-        int rc = pst_ctx_enclave_time(ctx, t);
-        ctx->had_rows &= rc == PST_EAGAIN;
-        return rc == PST_OK ? pst_batches_flush(ctx) : rc;
+        bool followed = may_run_ahead(ctx) && first_waiting(ctx) < add_time(t, ctx->node->epoch);
+        int rc = pst_ctx_enclave_time(ctx, t, followed);
+        ctx->had_rows = rc == PST_EAGAIN; /* so that it is called again, though what was due is due no more */
+        return rc;
     }
     ctx->had_rows = false;
     find_due(ctx, t);
@@ -323,8 +331,7 @@ static int call_on_end(struct pst_ctx *ctx, int64_t t, int64_t end)
 {
     ctx->emit_time = end - 1;
     if (ctx->enclave != NULL) {
-        int rc = pst_ctx_enclave_end(ctx, t);
-        return rc == PST_OK ? pst_batches_flush(ctx) : rc;
+        return pst_ctx_enclave_end(ctx, t);
     }
     memcpy(ctx->due, ctx->buckets, ctx->owned_count * sizeof *ctx->due);
     ctx->due_count = ctx->owned_count;
@@ -376,6 +383,8 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
         rc = deliver_below(ctx, ctx->channels[c], end, ret_any);
     if (rc != PST_OK || watermark < end)
         return rc;
+    if (!ctx->had_rows && pst_ctx_enclave_asked(ctx) != 0) /* its first timer comes with the answer */
+        return PST_EAGAIN;
     if (ctx->had_rows || timer_due(ctx, end)) {
         rc = call_on_time(ctx, end);
         if (rc == PST_EAGAIN) /* in its enclave; it goes on from here */
@@ -387,15 +396,39 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
     return rc;
 }
 
+/* When the cut is seen for the first time: has it been passed? The rows of an open epoch have been delivered in part. */
+static bool cut_is_passed(struct pst_ctx *ctx)
+{
+    if (ctx->cut == CUT_NONE || ctx->cut == ctx->cut_seen)
+        return false;
+    ctx->cut_seen = ctx->cut;
+    return ctx->now_known && (ctx->now > ctx->cut || (ctx->now == ctx->cut && ctx->had_rows));
+}
+
+/* Where several nodes read: C6. */
+static bool cut_let_pass(struct pst_ctx *ctx)
+{
+    if (!cut_is_passed(ctx))
+        return false;
+    pst_checkpoint_image_late(ctx);
+    ctx->cut_done = ctx->cut;
+    ctx->cut = CUT_NONE;
+    return true;
+}
+
 /* At the cut, and not a row further: C2. */
-static void bring_image(struct pst_ctx *ctx, bool *ret_any)
+static int bring_image(struct pst_ctx *ctx, bool *ret_any)
 {
     while (pst_partition_wipe(ctx)) /* what has gone is in no image of this one */
         continue;
+    int rc = ctx->enclave != NULL ? pst_ctx_enclave_image(ctx, ctx->cut) : PST_OK;
+    if (rc != PST_OK) /* PST_EAGAIN: its enclave seals it */
+        return rc;
     pst_checkpoint_image(ctx, ctx->cut);
     ctx->cut_done = ctx->cut;
     ctx->cut = CUT_NONE;
     *ret_any = true;
+    return PST_OK;
 }
 
 static int step_any(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
@@ -413,7 +446,7 @@ static int step_any(struct pst_ctx *ctx, int64_t watermark, bool *ret_any)
     ctx->now = watermark;
     ctx->now_known = true;
     if (rc == PST_OK && watermark == ctx->cut)
-        bring_image(ctx, ret_any);
+        rc = bring_image(ctx, ret_any);
     return rc;
 }
 
@@ -524,25 +557,35 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, enum end end, boo
 {
     if (ctx->node->order == PST_ORDER_ANY)
         return step_any(ctx, watermark, ret_any);
+    if (pst_ctx_enclave_asked(ctx) != 0 && (!may_run_ahead(ctx) || pst_ctx_enclave_ends(ctx)))
+        return PST_EAGAIN;
+    if (pst_ctx_enclave_ends(ctx))
+        return PST_OK; /* it is asked for nothing more */
     for (bool more = true; more;) {
+        if (pst_moving_ends(ctx) && pst_moving_step(ctx))
+            return PST_EAGAIN;
         bool looks = ctx->giving != NULL || ctx->lane != NULL || ctx->join != NULL;
         if (looks && know_now(ctx, watermark, ctx->node->epoch)) {
             uint32_t inputs = ctx->channel_count;
             int rc = pst_partition_turn(ctx, ret_any);
             if (rc != PST_OK || pst_stands(ctx) || pst_is_joined(ctx) || (pst_lane_waits(ctx) && !ctx->lane->stops))
                 return rc;
+            if (pst_moving_busy(ctx))
+                return PST_EAGAIN;
             if (ctx->channel_count != inputs) { /* it has some more since the watermark was read */
                 *ret_any = true;
                 return PST_EAGAIN;
             }
         }
-        if (watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut)
-            bring_image(ctx, ret_any);
+        bool at_cut = watermark >= ctx->cut && know_now(ctx, watermark, ctx->node->epoch) && ctx->now >= ctx->cut;
+        int rc = at_cut ? bring_image(ctx, ret_any) : PST_OK;
+        if (rc != PST_OK)
+            return rc;
         bool closed = watermark >= add_time(ctx->now, ctx->node->epoch) && !ctx->run->options.stop_and_copy;
         if (pst_giver_stands(ctx, end != END_NOT || closed))
             return PST_OK;
-        int rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
-                                                     : step_epoch(ctx, watermark, ret_any, &more);
+        rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
+                                                 : step_epoch(ctx, watermark, ret_any, &more);
         if (rc != PST_OK)
             return rc;
         if (pst_any_pending(ctx) && !pst_flush_channels(ctx))
@@ -615,6 +658,13 @@ bool pst_partition_step(struct pst_ctx *ctx)
     enum end end;
     bool any = pst_partition_wipe(ctx);
     ctx->held_up = false;
+    if (ctx->enclave_moving != NULL) {
+        any |= pst_moving_step(ctx);
+        if (pst_moving_busy(ctx)) { /* it is given nothing meanwhile */
+            (void)pst_flush_channels(ctx);
+            return any;
+        }
+    }
     if (lane_stands(ctx, &any))
         return any;
     if (pst_is_joined(ctx))
@@ -624,6 +674,8 @@ bool pst_partition_step(struct pst_ctx *ctx)
         (void)publish(ctx, ctx->watermark_out, END_NOT);
         return false;
     }
+    if (ctx->enclave != NULL && pst_ctx_enclave_collect(ctx, &any) != PST_OK)
+        return false;
     int64_t watermark = watermark_in(ctx, &end); /* before the rings are looked at (E2) */
     if (ctx->ended) {
         discard(ctx);
@@ -638,16 +690,19 @@ bool pst_partition_step(struct pst_ctx *ctx)
         end = END_NOT;
     }
     ctx->cut = pst_checkpoint_cut(ctx);
+    any |= cut_let_pass(ctx);
     int rc = watermark == INT64_MIN && end == END_NOT ? PST_OK : step_inputs(ctx, watermark, end, &any);
     if (rc == PST_OK && pst_is_joined(ctx))
         return true;
     bool blocked = rc == PST_EAGAIN;
-    if (rc == PST_OK && end != END_NOT && !pst_stands(ctx)) {
+    if (rc == PST_OK && end != END_NOT && (!pst_stands(ctx) || pst_ctx_enclave_ends(ctx))) {
         rc = step_end(ctx, watermark, end);
         blocked = rc == PST_EAGAIN;
     } else if (rc == PST_OK) {
         rc = hold_back(ctx, &any);
     }
+    if (rc != PST_OK && !blocked && pst_is_muted(ctx) && ctx->lane->state == LANE_FAILED)
+        return true; /* the move is given up; nobody needs it yet */
     if (rc != PST_OK && !blocked) {
         pst_run_fail(ctx->run, rc, "%s: %s", ctx->node->id, pst_error_sentence(rc));
         return false;
@@ -655,9 +710,10 @@ bool pst_partition_step(struct pst_ctx *ctx)
     bool flushed = pst_flush_channels(ctx);
     ctx->held_up = !flushed;
     /* nothing comes out before the open epoch's end, at the time just below it */
-    if (!ctx->ended && ctx->now_known && ctx->node->order == PST_ORDER_EPOCH)
-        ctx->watermark_out = add_time(ctx->now, ctx->node->epoch - 1);
-    else if (!ctx->ended && ctx->now_known)
+    if (!ctx->ended && ctx->now_known && ctx->node->order == PST_ORDER_EPOCH) {
+        int64_t owed = pst_ctx_enclave_time_min(ctx), below = add_time(ctx->now, ctx->node->epoch - 1);
+        ctx->watermark_out = owed < below ? owed : below;
+    } else if (!ctx->ended && ctx->now_known)
         ctx->watermark_out = ctx->now > ctx->watermark_out ? ctx->now : ctx->watermark_out;
     any |= publish(ctx, ctx->watermark_out, ctx->ended && flushed ? end : END_NOT);
     return any || ctx->ended;

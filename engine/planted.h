@@ -3,12 +3,13 @@
 #ifndef PST_PLANTED_H
 #define PST_PLANTED_H
 
-#define PST_MISTAKES(X)                                                                      \
-    X(NO_VECTOR, "a lane takes rows of a bucket that are below its image")                   \
-    X(NO_EPOCH, "a link takes what is of another incarnation, or of another move's channel") \
-    X(EARLY_TRIM, "a link forgets what it has sent before it is acknowledged")               \
-    X(NO_REPLAY, "a new owner does not put out what it has kept from the cut on")            \
-    X(NO_COMPARE, "a commit does not look at the versions that it expects; the simulated store's")
+#define PST_MISTAKES(X)                                                                            \
+    X(NO_VECTOR, "a lane takes rows of a bucket that are below its image")                         \
+    X(NO_EPOCH, "a link takes what is of another incarnation, or of another move's channel")       \
+    X(EARLY_TRIM, "a link forgets what it has sent before it is acknowledged")                     \
+    X(NO_REPLAY, "a new owner does not put out what it has kept from the cut on")                  \
+    X(NO_COMPARE, "a commit does not look at the versions that it expects; the simulated store's") \
+    X(ROWS_AGAIN, "an input that goes on below the cut does not drop the rows that were worked off")
 
 #ifdef PST_PLANT
 #define PST_PLANTED_X(name, sentence) PST_MISTAKE_##name,

@@ -6,20 +6,26 @@
 
 #include <string.h>
 
-/* Buckets that have so much state together, as far as the coordinator was told; one at least. */
-static uint32_t portion_count(const struct pst_node *node, const struct graph_record *record, const struct wish *rest)
+/* What a bucket has, as far as the coordinator was told before any of them went: what it is told later lags behind that. */
+static uint64_t bytes_of_each(const struct graph_record *record, const struct wish *rest)
 {
     const struct layout *layout = record->moving->layouts[rest->operator_index];
     uint32_t owned = pst_layout_owned(layout, record->graph->nodes[rest->operator_index].bucket_count, rest->from);
-    uint64_t most = node->options.stop_and_copy        ? UINT64_MAX
-                    : node->options.portion_bytes != 0 ? node->options.portion_bytes
-                                                       : PORTION_BYTES;
     const struct load *load =
         record->loads.incarnation == record->start->incarnation
             ? pst_load_find(&record->loads, false, layout->node_of[rest->from], rest->operator_index, rest->from)
             : NULL;
-    uint64_t each = load != NULL && owned != 0 ? load->now.state_bytes / owned : 0;
-    uint64_t fit = each != 0 ? most / each : rest->count;
+    return load != NULL && owned != 0 ? load->now.state_bytes / owned : 0;
+}
+
+/* Buckets that have so much state together; one at least. */
+static uint32_t portion_count(const struct pst_node *node, const struct portions *portions)
+{
+    const struct wish *rest = &portions->rest;
+    uint64_t most = node->options.stop_and_copy        ? UINT64_MAX
+                    : node->options.portion_bytes != 0 ? node->options.portion_bytes
+                                                       : portions->standard_bytes;
+    uint64_t fit = portions->each_bytes != 0 ? most / portions->each_bytes : rest->count;
     return fit == 0 ? 1 : fit < rest->count ? (uint32_t)fit : rest->count;
 }
 
@@ -27,7 +33,7 @@ static int next(struct pst_node *node, struct graph_record *record)
 {
     struct portions *portions = &record->moving->portions;
     struct wish portion = portions->rest;
-    portion.count = portion_count(node, record, &portions->rest);
+    portion.count = portion_count(node, portions);
     bool first = portions->gone_count == 0 && !portions->back;
     pst_order_begins(record, first ? (portions->rest.count - 1) / portion.count : portions->back);
     int rc = pst_moves_begin(node, record, &portion, portions->deadline_ns);
@@ -51,6 +57,9 @@ int pst_portions_begin(struct pst_node *node, struct graph_record *record, const
     portions->rest.to_node = portions->node;
     portions->origin = record->moving->layouts[wish->operator_index]->node_of[wish->from];
     portions->deadline_ns = deadline_ns;
+    portions->each_bytes = bytes_of_each(record, wish);
+    portions->standard_bytes =
+        record->graph->nodes[wish->operator_index].enclave ? PORTION_BYTES_INSIDE : PORTION_BYTES;
     return next(node, record);
 }
 
@@ -79,8 +88,8 @@ static int turn_back(struct pst_node *node, struct graph_record *record, int err
     portions->error = error;
     (void)snprintf(portions->why, sizeof portions->why, "%s", why);
     (void)snprintf(portions->node, sizeof portions->node, "%s", record->start->start->nodes[portions->origin]);
-    portions->rest = (struct wish){there.operator_index, there.into,     portions->gone_count,
-                                   there.from,           portions->node, portions->gone};
+    portions->rest = (struct wish){there.operator_index, there.into, portions->gone_count, there.from, portions->node,
+                                   portions->gone,       false};
     return next(node, record);
 }
 

@@ -70,6 +70,23 @@ static int batch_flush(struct pst_ctx *ctx, uint32_t output)
     return pst_deliver(ctx, output, &view);
 }
 
+bool pst_batch_may_pass(const struct pst_ctx *ctx, uint32_t output)
+{
+    const struct output *out = &ctx->outputs[output];
+    return !out->total && out->batch.out.row_count == 0 && ctx->sums == NULL;
+}
+
+int pst_batch_pass(struct pst_ctx *ctx, uint32_t output, uint32_t row_count, const uint32_t *bucket,
+                   const void *const *columns)
+{
+    struct output *out = &ctx->outputs[output];
+    PST_ASSERT(pst_batch_may_pass(ctx, output) && row_count <= out->batch.out.row_capacity);
+    for (uint32_t i = 0; i < row_count; i++)
+        out->batch.time[i] = ctx->emit_time;
+    struct view view = {.columns = columns, .time = out->batch.time, .bucket = bucket, .row_count = row_count};
+    return pst_deliver(ctx, output, &view);
+}
+
 struct pst_out *pst_batch_reserve(struct pst_ctx *ctx, uint32_t output, uint32_t row_count)
 {
     struct output *out = &ctx->outputs[output];
@@ -89,12 +106,12 @@ struct sorting {
     const bool *wanted; /* fields that nobody reads may hold anything */
 };
 
-/* A row, and its first bytes that tell it from others: sixteen of those behind the fields in which all rows of the batch are alike, as
- * numbers in the order of bytes. Query 1 on a node, one worker, 20 million rows: 3.1 s with whole rows compared in place, 1.6 s so. */
-enum { HEAD_WORDS = 2 };
+/* A row, and its first bytes that tell it from others: those behind the fields in which all rows of the batch are alike, as numbers in the
+ * order of bytes. */
+enum { HEAD_WORDS = 3 };
 struct headed {
     uint64_t head[HEAD_WORDS];
-    uint32_t row;
+    uint32_t row, place; /* place: among those of its bucket, as they were put out */
 };
 
 static int compare_rows(const struct sorting *sorting, uint32_t x, uint32_t y)
@@ -190,25 +207,80 @@ static void heads_fill(struct headed *headed, uint32_t rows, const struct sortin
     }
 }
 
+static int ordering_room(struct ordering *ordering, uint32_t bucket_count, uint32_t rows)
+{
+    if (ordering->count == NULL)
+        ordering->count = pst_calloc(bucket_count, sizeof *ordering->count);
+    if (ordering->count == NULL)
+        return PST_ENOMEM;
+    if (rows <= ordering->capacity)
+        return PST_OK;
+    uint32_t *larger = pst_realloc(ordering->place, rows * sizeof *larger);
+    if (larger == NULL)
+        return PST_ENOMEM;
+    ordering->place = larger;
+    ordering->capacity = rows;
+    return PST_OK;
+}
+
+void pst_ordering_fini(struct ordering *ordering)
+{
+    pst_free(ordering->count);
+    pst_free(ordering->place);
+    *ordering = (struct ordering){0};
+}
+
+static bool is_sorted(const struct headed *headed, uint32_t rows, const struct sorting *sorting)
+{
+    for (uint32_t i = 1; i < rows; i++)
+        if (is_above(&headed[i - 1], &headed[i], sorting))
+            return false;
+    return true;
+}
+
+/* The rows bucket by bucket, those of each as they stood in order the last time: operators go through their state in the same order time
+ * after time, and what they put out first are names. Query 1 on a node, one worker: a sixth of its time without. `order`: the rows bucket
+ * by bucket, as they were put out; end[b]: where those of b end. */
+static void rows_guess(struct headed *headed, const uint32_t *order, const uint32_t *end, uint32_t bucket_count,
+                       const struct ordering *before)
+{
+    const uint32_t *place = before->place;
+    for (uint32_t b = 0, begin = 0; b < bucket_count; begin = end[b], b++) {
+        bool alike = before->count[b] == end[b] - begin;
+        for (uint32_t i = 0; i < end[b] - begin; i++) {
+            uint32_t at = alike ? place[i] : i;
+            headed[begin + i] = (struct headed){{0}, order[begin + at], at};
+        }
+        place += before->count[b];
+    }
+}
+
 /* `order` gets the rows bucket by bucket, and in the canonical order of their bytes in each. */
-static int rows_order(const struct sorting *sorting, uint32_t bucket_count, uint32_t rows, uint32_t *order)
+static int rows_order(const struct sorting *sorting, uint32_t bucket_count, uint32_t rows, struct ordering *ordering,
+                      uint32_t *order)
 {
     const uint32_t *bucket = sorting->batch->out.bucket;
     struct headed *headed = pst_malloc(2 * (size_t)rows * sizeof *headed); /* half of them for merging */
     uint32_t *end = pst_calloc(bucket_count + 1, sizeof *end);
-    int rc = headed != NULL && end != NULL ? PST_OK : PST_ENOMEM;
+    int rc = headed != NULL && end != NULL ? ordering_room(ordering, bucket_count, rows) : PST_ENOMEM;
     if (rc == PST_OK) {
         for (uint32_t i = 0; i < rows; i++)
             end[bucket[i] + 1]++;
         for (uint32_t b = 0; b < bucket_count; b++)
             end[b + 1] += end[b];
         for (uint32_t i = 0; i < rows; i++) /* then end[b] is where bucket b ends */
-            headed[end[bucket[i]]++] = (struct headed){{0}, i};
+            order[end[bucket[i]]++] = i;
+        rows_guess(headed, order, end, bucket_count, ordering);
         heads_fill(headed, rows, sorting);
-        for (uint32_t b = 0, begin = 0; b < bucket_count; begin = end[b], b++)
-            rows_sort(headed + begin, headed + rows, end[b] - begin, sorting);
-        for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t b = 0, begin = 0; b < bucket_count; begin = end[b], b++) {
+            if (!is_sorted(headed + begin, end[b] - begin, sorting))
+                rows_sort(headed + begin, headed + rows, end[b] - begin, sorting);
+            ordering->count[b] = end[b] - begin;
+        }
+        for (uint32_t i = 0; i < rows; i++) {
             order[i] = headed[i].row;
+            ordering->place[i] = headed[i].place;
+        }
     }
     pst_free(headed);
     pst_free(end);
@@ -233,7 +305,7 @@ static int batch_number_and_flush(struct pst_ctx *ctx, uint32_t output)
         }
         if (ctx->node->order !=
             PST_ORDER_TOTAL) /* total order in: the rows already came out in an order of their own */
-            rc = rows_order(&sorting, ctx->node->bucket_count, rows, order);
+            rc = rows_order(&sorting, ctx->node->bucket_count, rows, &out->ordering, order);
     }
     if (rc == PST_OK) {
         for (uint32_t i = 0; i < rows; i++)

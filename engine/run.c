@@ -10,27 +10,45 @@
 
 #include <string.h>
 
-enum { PROGRESS_NS = 250 * 1000 * 1000 };
+enum {
+    PROGRESS_NS = 250 * 1000 * 1000,
+    ENCLAVE_RESTARTS_MAX = 3, /* from one checkpoint */
+};
 
 const char *const *const pst_run_evict_names = pst_evict_names;
 
 /* ---- errors ---- */
-void pst_run_fail(struct run *run, int error, const char *format, ...)
+__attribute__((format(printf, 4, 0))) static void fail(struct run *run, int error, bool lost, const char *format,
+                                                       va_list arguments)
 {
-    va_list arguments;
     struct pst_text text = {0};
     pst_lock_take(&run->error_lock);
     if (run->error == PST_OK) { /* the first one counts */
-        va_start(arguments, format);
         (void)pst_text_vprintf(&text, format, arguments);
-        va_end(arguments);
         run->error = error;
         run->error_text = text.bytes;
+        run->lost = lost;
     }
     pst_lock_give(&run->error_lock);
     atomic_store(&run->stopped, true);
     for (uint32_t i = 0; i < run->worker_count && run->begun_ns != 0; i++)
         pst_run_wake(run, i);
+}
+
+void pst_run_fail(struct run *run, int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fail(run, error, false, format, arguments);
+    va_end(arguments);
+}
+
+void pst_run_lose(struct run *run, int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fail(run, error, true, format, arguments);
+    va_end(arguments);
 }
 
 int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback)
@@ -243,12 +261,15 @@ pst_step pst_run_step(void *argument, uint32_t index)
     struct run *run = argument;
     struct worker *worker = &run->workers[index];
     bool any = false;
+    worker->rest_is_used = false;
     if (index == 0)
         look_around(worker);
     if (atomic_load_explicit(&run->stopped, memory_order_relaxed))
         return worker_done(worker);
     if (run->site != NULL && stands_still(worker))
         return PST_STEP_IDLE;
+    if (index == 0)
+        pst_checkpoint_take_told(worker);
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_receive(worker->links[l]);
     uint64_t then_ns = run->world->now_ns(run->world->self);
@@ -265,7 +286,8 @@ pst_step pst_run_step(void *argument, uint32_t index)
     if (!any)
         any = source_step(worker, true, &then_ns);
     any |= wake_named(worker);
-    if (any || pst_enclaves_wait(worker))
+    worker->rests += !any;
+    if (any || worker->rest_is_used || pst_enclaves_wait(worker))
         return PST_STEP_MORE;
     for (uint32_t p = 0; p < worker->partition_count; p++) /* the stream pauses: what is written becomes visible */
         if (worker->partitions[p]->sink != NULL && pst_sink_flush(run, worker->partitions[p]->sink) != PST_OK)
@@ -349,6 +371,7 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
         run->worker_count = run->site->worker_count[run->site->this_node];
     run->lane_bytes_max =
         options->stop_and_copy ? 64 * LANE_BYTES_MAX : LANE_BYTES_MAX; /* there more waits, not less */
+    atomic_flag_clear(&run->blobs.lock);
     run->turn_bytes_max = TURN_BYTES_MAX;
     run->way_bytes_max = WAY_BYTES_MAX;
     run->stand_rows_max = STAND_ROWS_MAX;
@@ -363,8 +386,6 @@ static int build(struct run *run)
     const char *file = run->graph->nodes[run->graph->source].file;
     const char *input = run->options.fed ? "" : run->options.input != NULL ? run->options.input : file;
     int rc = pst_checkpoint_init(run);
-    if (rc == PST_OK)
-        rc = pst_enclaves_check(run);
     atomic_init(&run->input_end, INT64_MIN);
     if (rc == PST_OK && pst_reads(run))
         rc = pst_input_init(&run->input, run, input);
@@ -409,6 +430,7 @@ static void run_fini(struct run *run)
             pst_instance_free(run->instances[i]);
     pst_paging_fini(run);
     pst_links_fini(run);
+    pst_blobs_forget(run);
     for (uint32_t i = 0; i < run->channel_count; i++)
         pst_channel_free(run->channels[i]);
     for (uint32_t w = 0; run->workers != NULL && w < run->worker_count; w++) {
@@ -451,7 +473,7 @@ static void report_end(struct run *run, int outcome)
         (run->begun_ns == 0 && !resumed) || run->discard; /* it never began, or might as well not have */
     for (uint32_t i = 0; i < run->sink_count && nothing_left && !pst_checkpoint_shared(run); i++)
         (void)run->world->unlink(run->world->self, run->sinks[i]->path_part);
-    for (uint32_t i = 0; i < run->sink_count && run->begun_ns != 0 && !nothing_left; i++) {
+    for (uint32_t i = 0; i < run->sink_count && run->begun_ns != 0 && !nothing_left && !run->rewinds; i++) {
         struct sink *sink = run->sinks[i];
         report->rows_out += sink->rows;
         pst_sink_name(run, sink, run->error != PST_OK ? run->error : outcome);
@@ -498,15 +520,46 @@ int pst_run_end(struct run *run)
     struct pst_run_report *report = run->report;
     bool cut = atomic_load(&run->input.end) == END_CUT || (run->site != NULL && pst_links_cut(run));
     int outcome = run->error == PST_OK && cut ? PST_ESTOPPED : run->error;
+    run->rewinds |= run->lost && pst_checkpoint_shared(run); /* another incarnation will go on with what is there */
     report_end(run, outcome);
     int rc = run->error != PST_OK ? run->error : outcome;
     report->error = run->error_text;
+    report->enclave_lost = run->lost;
     run_fini(run);
     return rc;
 }
 
-int pst_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
-            struct pst_run_report *ret_report)
+/* ---- a worker of an enclave is gone: back to the last checkpoint, as after a kill, but in this process ---- */
+
+struct rewind {
+    bool again;
+    uint32_t count, in_row; /* in_row: without a checkpoint in between */
+    uint64_t checkpoint;    /* that was the last one then */
+    uint64_t written;
+};
+
+static uint64_t last_checkpoint(const struct run *run)
+{
+    const struct pst_manifest *previous = run->checkpoint->previous;
+    return previous != NULL                    ? previous->id
+           : run->checkpoint->found_count != 0 ? run->checkpoint->found[0].manifest.id
+                                               : 0;
+}
+
+/* The input must be one that can be read again, and there must be some progress from time to time. */
+static bool may_rewind(struct run *run, struct rewind *rewind)
+{
+    if (!run->lost || run->checkpoint == NULL || !pst_input_rereads(run) ||
+        (run->options.interrupts != NULL && atomic_load(run->options.interrupts) >= 2))
+        return false;
+    uint64_t last = last_checkpoint(run);
+    rewind->in_row = rewind->count != 0 && last == rewind->checkpoint ? rewind->in_row + 1 : 1;
+    rewind->checkpoint = last;
+    return rewind->in_row <= ENCLAVE_RESTARTS_MAX;
+}
+
+static int run_once(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+                    struct rewind *rewind, struct pst_run_report *ret_report)
 {
     struct run run;
     struct pst_world *own = world == NULL ? world = pst_world_uv() : NULL;
@@ -519,7 +572,33 @@ int pst_run(struct pst_graph *graph, const struct pst_run_options *options, stru
         if (rc != PST_OK)
             pst_run_fail(&run, rc, "cannot start the workers: %s", pst_system_error());
     }
+    rewind->again = may_rewind(&run, rewind);
+    run.rewinds = rewind->again;
     rc = pst_run_end(&run);
     pst_world_uv_free(own);
+    return rc;
+}
+
+int pst_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+            struct pst_run_report *ret_report)
+{
+    struct rewind rewind = {0};
+    struct pst_run_options again = *options;
+    int rc = run_once(graph, options, world, &rewind, ret_report);
+    while (rewind.again) {
+        struct pst_text text = {0};
+        (void)pst_text_printf(&text, "%s; it is started again, and the run goes on from its last checkpoint",
+                              ret_report->error != NULL ? ret_report->error : pst_error_sentence(rc));
+        if (options->note != NULL && !text.failed)
+            options->note(options->note_argument, text.bytes);
+        pst_text_fini(&text);
+        rewind.count++;
+        rewind.written += ret_report->checkpoint.written;
+        pst_run_report_fini(ret_report);
+        again.checkpoint.resume = true;
+        rc = run_once(graph, &again, world, &rewind, ret_report);
+    }
+    ret_report->enclave_restarts = rewind.count;
+    ret_report->checkpoint.written += rewind.written;
     return rc;
 }

@@ -72,6 +72,7 @@ struct site {
     uint64_t checkpoint; /* to go on from; 0: from the beginning */
     const char *const *folders; /* where its parts are */
     uint32_t folder_count;
+    const char *position; /* the one of them with the position of this node's input; NULL: the only one that has one */
     const char *
         saved; /* of a savepoint: where its sinks' files are, and nothing there is ever changed. NULL: where this run writes */
 };
@@ -170,6 +171,14 @@ struct batch {
     int64_t *time;
 };
 
+/* In which order the rows of the last call were: mostly the next one's are, too. place: bucket by bucket, from the lowest row on, which of
+ * the bucket's rows it was, as they were put out. */
+struct ordering {
+    uint32_t *count; /* by bucket */
+    uint32_t *place;
+    uint32_t capacity; /* of `place` */
+};
+
 struct output {
     const struct pst_graph_output *plan;
     struct pst_ctx **stages;
@@ -177,6 +186,7 @@ struct output {
     struct route *routes;
     uint32_t route_count;
     struct batch batch;
+    struct ordering ordering;
     bool total; /* a route behind it is total: rows are kept, ordered and numbered at the end of the callback */
 };
 
@@ -206,12 +216,15 @@ struct pst_ctx {
     void *user;
     struct pst_arena arena, user_arena; /* user_arena: what the operator has allocated */
     struct pst_state *state;
-    bool borrows;                /* the state is that of the partition that this lane will be a part of */
-    bool copy;                   /* of another partition, which is the owner: no image is wanted of it */
-    bool retired;                /* it is no more: but for this struct all of it is freed */
-    struct spill *spill;         /* where its pages lie outside; NULL: no budget */
-    bool enclave_asked;          /* it works up to a time, or the end */
-    struct pst_enclave *enclave; /* its operator and state are there (enclave.h); NULL: they are here */
+    bool borrows;                          /* the state is that of the partition that this lane will be a part of */
+    bool copy;                             /* of another partition, which is the owner: no image is wanted of it */
+    bool retired;                          /* it is no more: but for this struct all of it is freed */
+    struct spill *spill;                   /* where its pages lie outside; NULL: no budget */
+    struct pst_enclave *enclave;           /* its operator and state are there (enclave.h); NULL: they are here */
+    struct enclave_asks *enclave_asks;     /* what it has been asked for and has not answered */
+    bool enclave_seals;                    /* its state, for a checkpoint, and has not answered */
+    bool enclave_back;                     /* something of a checkpoint was given back to it */
+    struct enclave_moving *enclave_moving; /* buckets have gone from it, or come to it; NULL: none have */
     struct output *outputs;
     bool opened;
     char sentence[240]; /* what pst_fail() said */
@@ -238,6 +251,7 @@ struct pst_ctx {
     bool wipes;   /* buckets have gone, and those from wipe_next on are still to be forgotten */
     uint32_t wipe_next;
     int64_t cut, cut_done; /* of a checkpoint: to be stopped at, INT64_MAX: none; and brought last */
+    int64_t cut_seen;      /* the last one that it was to stop at */
     /* stages */
     const struct view *view;
     void **gathered;
@@ -282,8 +296,9 @@ struct source { /* the source on one worker: it reads, parses, takes its turn, a
     _Atomic uint64_t sending; /* index of the block that is not sent yet; UINT64_MAX: none. Read by all who claim */
     struct batch *batches;
     uint32_t batch_count, batch_capacity, sent_count;
-    uint32_t **late; /* by batch: the rows that are not late; NULL: all of them */
-    uint32_t *late_count;
+    uint32_t **late;      /* by batch: the rows that are taken; NULL: all of them */
+    uint32_t *late_count; /* of those that are not */
+    uint32_t *done_count; /* of these, the ones that are not late: below `done_below` */
     uint64_t *number_first;
     struct reject *rejects;
     uint32_t reject_count, reject_capacity, line_count;
@@ -307,6 +322,8 @@ struct input {
     _Atomic int64_t max; /* M: no row below it comes after the blocks sequenced so far; at the end, the last time + 1 */
     _Atomic int end;     /* enum end, set when the last block has been sequenced */
     int64_t newest;
+    int64_t
+        done_below; /* rows below were worked off by the run that this one goes on from; INT64_MIN: none are there */
     uint64_t number_base; /* of its rows: input_index << INPUT_NUMBER_BITS */
     uint64_t lines;
     _Atomic uint64_t rows, rows_late, lines_malformed, bytes_sequenced;
@@ -337,6 +354,16 @@ struct worker {
     uint64_t wake_mask;
     uint64_t progress_ns;
     bool interrupted;
+    uint32_t rests;    /* steps in which there was nothing to do */
+    bool rest_is_used; /* in this step: there is something that is done when there is nothing else */
+};
+
+struct blob;
+enum { BLOBS_KEPT = 4 };
+struct blobs { /* of moves: lane.h */
+    atomic_flag lock;
+    uint32_t count;
+    struct blob *kept[BLOBS_KEPT];
 };
 
 struct run {
@@ -345,6 +372,7 @@ struct run {
     struct pst_run_options options;
     struct pst_run_report *report;
     struct pst_arena arena;
+    struct blobs blobs;
     struct pst_arena move_arena; /* of the move that is under way: all of it goes with it */
     struct edge **edges;         /* [node][input] */
     uint32_t edge_count;
@@ -388,7 +416,9 @@ struct run {
     _Atomic int64_t cut; /* event time at which every partition hands over its image; INT64_MAX: none is wanted */
     uint64_t begun_ns;
     atomic_bool stopped; /* an error, or a second interrupt */
-    bool discard;        /* its outputs are nobody's: another run writes them anew */
+    bool lost;    /* the error is that an enclave's worker has died or hung: another one may go on from a checkpoint */
+    bool rewinds; /* this process does so now: outputs stay as they are */
+    bool discard; /* its outputs are nobody's: another run writes them anew */
     atomic_flag error_lock;
     int error;
     char *error_text;
@@ -431,6 +461,8 @@ static inline void pst_run_wake(struct run *run, uint32_t worker)
 }
 extern const struct pst_host *pst_engine_host(void);
 void pst_run_fail(struct run *run, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void pst_run_lose(struct run *run, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4))); /* the same, and run->lost where it is the first error */
 int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback); /* reports; returns error */
 /* At the end of its step `from_worker` wakes `worker`; itself by not going to sleep. */
 static inline void pst_wake_later(struct run *run, uint32_t from_worker, uint32_t worker)
@@ -469,9 +501,14 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view);
 int pst_forward_rows(struct pst_ctx *stage, uint32_t output, const struct pst_rows *rows, const uint32_t *indices,
                      uint32_t count);
 struct pst_out *pst_batch_reserve(struct pst_ctx *ctx, uint32_t output, uint32_t row_count);
+/* Rows that lie elsewhere go on their way from there, PST_OUT_ROWS_MAX at most; columns that nobody wants may be NULL. */
+bool pst_batch_may_pass(const struct pst_ctx *ctx, uint32_t output);
+int pst_batch_pass(struct pst_ctx *ctx, uint32_t output, uint32_t row_count, const uint32_t *bucket,
+                   const void *const *columns);
 int pst_batches_flush(struct pst_ctx *ctx);
 int pst_batch_init(struct batch *batch, const struct pst_schema *schema, uint32_t row_capacity);
 void pst_batch_fini(struct batch *batch, const struct pst_schema *schema);
+void pst_ordering_fini(struct ordering *ordering);
 bool pst_any_pending(const struct pst_ctx *ctx);
 bool pst_flush_channels(struct pst_ctx *ctx); /* false: something is still pending */
 
@@ -492,7 +529,8 @@ void pst_ctx_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t);
 
 /* input.c */
 int pst_input_init(struct input *input, struct run *run, const char *path);
-void pst_input_none(struct input *input); /* this node reads none */
+bool pst_input_rereads(const struct run *run); /* it can be read again */
+void pst_input_none(struct input *input);      /* this node reads none */
 void pst_input_fini(struct input *input, struct run *run);
 /* Goes on behind so many bytes of the (uncompressed) input, where a line must begin. Says why not. */
 int pst_input_skip(struct run *run, uint64_t offset);

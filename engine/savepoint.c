@@ -178,8 +178,10 @@ static int part_copy(struct pst_save *save, const char *from, const char *to)
     if (world->mkdir(world->self, to) != PST_OK)
         rc = failed(save, PST_EIO, "cannot make the folder", to);
     for (uint32_t f = 0; f < manifest.file_count && rc == PST_OK; f++)
-        rc = file_copy(save, pst_arena_printf(&save->arena, "%s/%016" PRIx64 ".pages", from, manifest.files[f].id),
-                       pst_arena_printf(&save->arena, "%s/%016" PRIx64 ".pages", to, manifest.files[f].id), UINT64_MAX);
+        if (pst_manifest_is_first(&manifest, f))
+            rc = file_copy(save, pst_arena_printf(&save->arena, "%s/%016" PRIx64 ".pages", from, manifest.files[f].id),
+                           pst_arena_printf(&save->arena, "%s/%016" PRIx64 ".pages", to, manifest.files[f].id),
+                           UINT64_MAX);
     for (uint32_t i = 0; i < manifest.sink_count && rc == PST_OK; i++)
         rc = output_copy(save, &manifest.sinks[i]);
     if (rc == PST_OK)
@@ -368,6 +370,11 @@ int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, co
 void pst_savepoint_ask(struct pst_node *node, struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
+    if (pst_cuts_wanted(record)) {
+        pst_cuts_ask(record);
+        node->any = true;
+        return;
+    }
     Pst__Cut cut = PST__CUT__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     cut.kind = PST__CUT_KIND__ASK;

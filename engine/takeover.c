@@ -1,10 +1,19 @@
-/* takeover.c - a node is gone, and what it had of a graph is elsewhere, too: copies become owners while the run goes on (docs/cluster.md). */
+/* takeover.c - one of two replicas goes while the run goes on (docs/cluster.md): with its node, and then a copy becomes the owner; or before
+ * something moves, and then it is the copy. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/lane.h"
 #include "engine/mover.h"
 
 /* ---- in the run, while its workers stand still ---- */
+
+static bool owns_any(const struct run *run, uint32_t n, uint32_t partition)
+{
+    for (uint32_t b = 0; b < run->graph->nodes[n].bucket_count; b++)
+        if (run->partition_of_bucket[n][b] == partition)
+            return true;
+    return false;
+}
 
 static void target_lost(void *argument, struct pst_ctx *producer, struct route *route)
 {
@@ -32,19 +41,30 @@ static void partition_lost(struct run *run, uint32_t n, uint32_t partition)
 }
 
 /* What has come from there is worked off, for it counts as taken; its time does not count any more, for the other one's does. */
-static void channel_lost(void *argument, struct channel *channel)
+static void consumer_goes_on(struct run *run, struct channel *channel)
 {
-    struct run *run = argument;
-    if (channel->producer != NULL) {
-        pst_channel_drop(run, channel);
-        return;
-    }
+    struct filter *filter = channel->consumer->filter;
+    int64_t watermark = atomic_load_explicit(&channel->watermark, memory_order_acquire);
     (void)pst_channel_hold(channel);
+    if (filter != NULL && watermark > filter->level)
+        filter->level = watermark;
     channel->standby = true;
     if (channel->twin != NULL)
         channel->twin->twin = NULL;
     channel->twin = NULL;
-    pst_link_remove(run, channel);
+    if (channel->far != NULL)
+        pst_link_remove(run, channel);
+    else
+        pst_channel_orphan(run, channel);
+}
+
+static void channel_lost(void *argument, struct channel *channel)
+{
+    struct run *run = argument;
+    if (channel->producer != NULL)
+        pst_channel_drop(run, channel);
+    else
+        consumer_goes_on(run, channel);
 }
 
 static void node_lost(struct run *run, uint32_t node, uint32_t takeover)
@@ -60,6 +80,118 @@ static void node_lost(struct run *run, uint32_t node, uint32_t takeover)
         atomic_store_explicit(&run->takeover, takeover, memory_order_release);
     for (uint32_t w = 0; w < run->worker_count; w++)
         atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
+}
+
+/* Its producer is no more. */
+static bool is_dead(const struct channel *channel)
+{
+    return channel->standby && channel->producer == NULL && channel->far == NULL;
+}
+
+void pst_dead_channels_drop(struct run *run)
+{
+    for (uint32_t i = 0; i < run->channel_count; i++) {
+        struct channel *channel = run->channels[i];
+        if (!is_dead(channel))
+            continue;
+        (void)pst_channel_hold(channel);
+        if (channel->held_first == NULL)
+            pst_channel_drop(run, run->channels[i--]);
+    }
+}
+
+/* A partition that owns nothing, though its node lives. */
+static void copy_ends(struct run *run, uint32_t n, uint32_t copy)
+{
+    struct pst_ctx *ctx = run->partitions[n][copy];
+    partition_lost(run, n, copy);
+    for (uint32_t i = 0; i < run->channel_count; i++) {
+        struct channel *channel = run->channels[i];
+        bool to = channel->edge->node == n && channel->to == copy;
+        bool from = channel->producer_index == n && channel->from == copy && channel->reader == 0;
+        if (from && channel->consumer != NULL && !channel->standby) {
+            consumer_goes_on(run, channel);
+        } else if (to || (from && channel->consumer == NULL)) {
+            pst_channel_drop(run, channel);
+            i--; /* the last one stands here now */
+        }
+    }
+    if (ctx != NULL)
+        pst_instance_retire(run, ctx);
+}
+
+void pst_copies_end(struct run *run, uint32_t operator_index)
+{
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        for (uint32_t p = 0; pst_replicas_matter(run->graph, n, operator_index) && p < run->partition_count[n]; p++) {
+            uint32_t twin = pst_twin(run, n, p);
+            if (twin != NO_TWIN)
+                copy_ends(run, n, owns_any(run, n, p) ? twin : p);
+        }
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
+}
+
+/* All that the one had brought before it went has been worked off, and the other one has come as far: nothing comes twice any more. */
+static bool is_level(struct filter *filter, struct channel *channel)
+{
+    if (is_dead(channel)) {
+        (void)pst_channel_hold(channel);
+        return channel->held_first == NULL;
+    }
+    return atomic_load_explicit(&channel->ended, memory_order_acquire) != END_NOT ||
+           atomic_load_explicit(&channel->watermark, memory_order_acquire) >= filter->level;
+}
+
+typedef bool (*copies_visit)(struct filter *filter, struct channel *channel);
+
+/* Channels that lead to a partition here from an operator whose copies go. True: all of them said so. */
+static bool copies_channels(const struct run *run, uint32_t operator_index, copies_visit visit)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        const struct pst_ctx *ctx = run->instances[i];
+        for (uint32_t c = 0; !ctx->retired && !ctx->ended && ctx->filter != NULL && c < ctx->channel_count; c++) {
+            struct channel *channel = ctx->channels[c];
+            if (channel->reader == 0 && pst_replicas_matter(run->graph, channel->producer_index, operator_index))
+                all &= visit(ctx->filter, channel);
+        }
+    }
+    return all;
+}
+
+static bool looked_at(struct filter *filter, struct channel *channel)
+{
+    (void)filter;
+    (void)pst_channel_hold(channel);
+    return true;
+}
+
+static bool forgotten(struct filter *filter, struct channel *channel)
+{
+    filter->replicas &= (uint8_t) ~(1u << channel->edge->input);
+    return true;
+}
+
+bool pst_copies_level(const struct run *run, uint32_t operator_index)
+{
+    return copies_channels(run, operator_index, is_level);
+}
+
+void pst_copies_forget(struct run *run, uint32_t operator_index)
+{
+    (void)copies_channels(run, operator_index,
+                          looked_at); /* all that is here as it was, before anything is forgotten */
+    (void)copies_channels(run, operator_index, forgotten);
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        const struct pst_ctx *ctx = run->instances[i];
+        if (ctx->retired || ctx->filter == NULL || ctx->filter->replicas != 0)
+            continue;
+        ctx->filter->level = INT64_MIN;
+        if (ctx->filter->open_moves == 0)
+            ctx->filter->taken = NULL;
+    }
+    pst_dead_channels_drop(run);
 }
 
 /* ---- the keeper ---- */

@@ -26,6 +26,7 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
     hello->body.address = node->address;
     hello->body.cluster = (ProtobufCBinaryData){strlen(node->cluster), (uint8_t *)node->cluster};
     hello->body.workers = node->worker_count;
+    hello->body.waits = true;
     hello->body.product = (char *)(uintptr_t) "penstock";
     hello->body.running = hello->running;
     hello->body.ended = hello->ended;
@@ -92,6 +93,7 @@ static void ending_tell(struct pst_node *node, const struct ending *ending)
     Pst__Ended body = PST__ENDED__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     body.error = ending->error;
+    body.lost = ending->lost;
     body.sentence = (char *)(uintptr_t)ending->sentence;
     body.node = (char *)(uintptr_t)node->options.name;
     body.rows = ending->rows;

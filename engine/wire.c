@@ -2,7 +2,7 @@
 #include "engine/wire.h"
 
 #include "engine/engine.h"
-#include "engine/narrow.h"
+#include "base/narrow.h"
 #include "state/seal.h"
 
 #include <assert.h>
@@ -61,20 +61,6 @@ static uint8_t *put(uint8_t *at, const void *bytes, size_t byte_count)
 static uint8_t *put_u32(uint8_t *at, uint32_t value) { return put(at, &value, sizeof value); }
 static uint8_t *put_u64(uint8_t *at, uint64_t value) { return put(at, &value, sizeof value); }
 static uint8_t *put_i64(uint8_t *at, int64_t value) { return put(at, &value, sizeof value); }
-
-static uint32_t get_u32(const uint8_t *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
-}
-
-static uint64_t get_u64(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
-}
 
 static int64_t get_i64(const uint8_t *at)
 {
@@ -171,9 +157,9 @@ int pst_wire_hello_read(const void *bytes, size_t byte_count, struct pst_wire_he
         return rc;
     size_t name_bytes = byte_count - PST_WIRE_HEAD_BYTES - HELLO_BYTES;
     const char *name = (const char *)body + HELLO_BYTES;
-    if (get_u32(body + 8) != name_bytes || !name_is_visible(name, name_bytes))
+    if (pst_get_u32(body + 8) != name_bytes || !name_is_visible(name, name_bytes))
         return PST_EDATA;
-    *ret_hello = (struct pst_wire_hello){.node = get_u32(body), .worker = get_u32(body + 4)};
+    *ret_hello = (struct pst_wire_hello){.node = pst_get_u32(body), .worker = pst_get_u32(body + 4)};
     memcpy(ret_hello->graph_name, name, name_bytes);
     return PST_OK;
 }
@@ -241,7 +227,7 @@ int pst_wire_grant_read(const void *bytes, size_t byte_count, struct pst_wire_gr
     const uint8_t *body;
     int rc = message_open(bytes, byte_count, PST_WIRE_GRANT, &head, &body);
     if (rc == PST_OK)
-        *ret_grant = (struct pst_wire_grant){get_u64(body), get_u32(body + 8)};
+        *ret_grant = (struct pst_wire_grant){pst_get_u64(body), pst_get_u32(body + 8)};
     return rc;
 }
 
@@ -261,7 +247,7 @@ int pst_wire_resume_read(const void *bytes, size_t byte_count, uint64_t *ret_num
     const uint8_t *body;
     int rc = message_open(bytes, byte_count, PST_WIRE_RESUME, &head, &body);
     if (rc == PST_OK)
-        *ret_number = get_u64(body);
+        *ret_number = pst_get_u64(body);
     return rc;
 }
 
@@ -297,9 +283,9 @@ int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_ch
     if (rc != PST_OK)
         return rc;
     struct pst_wire_chunk chunk = {.t = get_i64(body),
-                                   .parcel = get_u32(body + 8),
-                                   .index = get_u32(body + 12),
-                                   .count = get_u32(body + 16),
+                                   .parcel = pst_get_u32(body + 8),
+                                   .index = pst_get_u32(body + 12),
+                                   .count = pst_get_u32(body + 16),
                                    .byte_count = (uint32_t)(byte_count - PST_WIRE_HEAD_BYTES - CHUNK_BYTES),
                                    .bytes = body + CHUNK_BYTES};
     if (!chunk_holds(&chunk))
@@ -325,11 +311,11 @@ int pst_wire_chunk_ack_read(const void *bytes, size_t byte_count, uint32_t *ret_
     struct pst_wire_head head;
     const uint8_t *body;
     int rc = message_open(bytes, byte_count, PST_WIRE_CHUNK_ACK, &head, &body);
-    if (rc == PST_OK && get_u32(body) == 0)
+    if (rc == PST_OK && pst_get_u32(body) == 0)
         rc = PST_EDATA;
     if (rc == PST_OK) {
-        *ret_parcel = get_u32(body);
-        *ret_cost = get_u32(body + 4);
+        *ret_parcel = pst_get_u32(body);
+        *ret_cost = pst_get_u32(body + 4);
     }
     return rc;
 }
@@ -361,7 +347,8 @@ int pst_wire_cut_read(const void *bytes, size_t byte_count, struct pst_wire_cut 
     int rc = message_open(bytes, byte_count, PST_WIRE_CUT, &head, &body);
     if (rc != PST_OK)
         return rc;
-    struct pst_wire_cut cut = {.checkpoint = get_u64(body), .time = get_i64(body + 8), .complete = get_u64(body + 16)};
+    struct pst_wire_cut cut = {
+        .checkpoint = pst_get_u64(body), .time = get_i64(body + 8), .complete = pst_get_u64(body + 16)};
     if (!cut_is_right(&cut))
         return PST_EDATA;
     *ret_cut = cut;
@@ -526,11 +513,11 @@ static bool offsets_are_right(const struct pst_wire_shape *shape, uint32_t row_c
     size_t offset = 0;
     for (uint32_t i = 0, count = part_count(shape); i < count; i++, at += sizeof(uint32_t)) {
         struct part part = part_at(shape, NULL, i);
-        if (get_u32(at) != offset)
+        if (pst_get_u32(at) != offset)
             return false;
         offset += align8(part_bytes(&part, row_count));
     }
-    return get_u32(at) == offset;
+    return pst_get_u32(at) == offset;
 }
 
 /* The most that a packed block may have, so that it saves an eighth. */
@@ -580,13 +567,13 @@ int pst_wire_frame_write(const struct pst_wire_head *head, const struct pst_wire
 /* All of a frame but its columns. */
 static int frame_check(const uint8_t *body, size_t body_bytes, const struct pst_wire_shape *shape, uint32_t rows_max)
 {
-    uint32_t row_count = get_u32(body);
-    if (body_bytes < columns_offset(shape) || row_count == 0 || get_u32(body + 16) != part_count(shape))
+    uint32_t row_count = pst_get_u32(body);
+    if (body_bytes < columns_offset(shape) || row_count == 0 || pst_get_u32(body + 16) != part_count(shape))
         return PST_EDATA;
     if (row_count > rows_max)
         return PST_EFULL;
     size_t clear_bytes = pst_wire_frame_clear_bytes(shape, row_count);
-    if (get_u32(body + 4) != clear_bytes || !offsets_are_right(shape, row_count, body + FRAME_BYTES))
+    if (pst_get_u32(body + 4) != clear_bytes || !offsets_are_right(shape, row_count, body + FRAME_BYTES))
         return PST_EDATA;
     return clear_bound(shape, row_count) <= PST_WIRE_MESSAGE_BYTES_MAX ? PST_OK : PST_EFULL;
 }
@@ -615,10 +602,11 @@ static int clear_read(const struct pst_wire_head *head, const uint8_t *body, siz
     size_t offset = columns_offset(shape);
     int rc = frame_check(body, body_bytes, shape, rows_max);
     if (rc == PST_OK)
-        rc = columns_open(head, body + offset, body_bytes - offset, get_u32(body + 4), scratch, scratch_bytes, &clear);
+        rc = columns_open(head, body + offset, body_bytes - offset, pst_get_u32(body + 4), scratch, scratch_bytes,
+                          &clear);
     if (rc != PST_OK)
         return rc;
-    uint32_t row_count = get_u32(body);
+    uint32_t row_count = pst_get_u32(body);
     bool good = columns_scatter(shape, columns, row_count, clear) && rows_hold(shape, columns, row_count);
     return good ? PST_OK : PST_EDATA;
 }
@@ -683,15 +671,15 @@ static bool narrow_is_right(const struct pst_narrow *narrow, uint32_t cell_bytes
 static int narrow_check(const uint8_t *body, size_t body_bytes, const struct pst_wire_shape *shape,
                         const struct part *parts, uint32_t count, uint32_t rows_max, struct pst_narrow *ret_narrows)
 {
-    uint32_t row_count = get_u32(body);
+    uint32_t row_count = pst_get_u32(body);
     size_t bytes = NARROW_BYTES + (size_t)count * NARROW_COLUMN_BYTES;
-    if (row_count == 0 || get_u32(body + 4) != count || body_bytes < bytes)
+    if (row_count == 0 || pst_get_u32(body + 4) != count || body_bytes < bytes)
         return PST_EDATA;
     if (row_count > rows_max || narrow_bound(shape, row_count) > PST_WIRE_MESSAGE_BYTES_MAX)
         return PST_EFULL;
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *at = body + NARROW_BYTES + (size_t)i * NARROW_COLUMN_BYTES;
-        ret_narrows[i] = (struct pst_narrow){get_i64(at), get_u32(at + 8)};
+        ret_narrows[i] = (struct pst_narrow){get_i64(at), pst_get_u32(at + 8)};
         if (!narrow_is_right(&ret_narrows[i], parts[i].cell_bytes))
             return PST_EDATA;
         bytes += (size_t)ret_narrows[i].width * row_count;
@@ -735,7 +723,7 @@ static int narrow_read(const uint8_t *body, size_t body_bytes, const struct pst_
 {
     struct part parts[5 + PST_FIELDS_MAX];
     struct pst_narrow narrows[5 + PST_FIELDS_MAX];
-    uint32_t count = narrow_parts(shape, columns, parts), row_count = get_u32(body);
+    uint32_t count = narrow_parts(shape, columns, parts), row_count = pst_get_u32(body);
     int rc = narrow_check(body, body_bytes, shape, parts, count, rows_max, narrows);
     if (rc != PST_OK)
         return rc;
@@ -772,7 +760,7 @@ int pst_wire_frame_read(const void *bytes, size_t byte_count, const struct pst_w
         rc = narrow_read(body, body_bytes, shape, columns, rows_max);
     if (rc != PST_OK)
         return rc;
-    *ret_row_count = get_u32(body);
+    *ret_row_count = pst_get_u32(body);
     *ret_watermark = get_i64(body + 8);
     return PST_OK;
 }

@@ -127,6 +127,51 @@ int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *r
     return rc;
 }
 
+struct bucket_walk {
+    uint32_t since;
+    uint8_t *copy;
+    pst_image_visit visit;
+    void *argument;
+};
+
+static int bucket_visit(void *argument, struct pst_structure *structure, uint32_t bucket, uint64_t number,
+                        uint8_t *word)
+{
+    const struct bucket_walk *walk = argument;
+    struct pst_state *state = structure->state;
+    struct pst_image_page page = {
+        .bucket = bucket, .structure = structure->number, .kind = structure->kind, .number = number};
+    page.changed = state->pager != NULL ? pst_pager_changed(state, word) : pst_page_header(word)->changed;
+    page.changed_since = page.changed > walk->since;
+    if (page.changed_since && pst_is_outside(word))
+        word = pst_pager_in(structure, bucket, number, word);
+    if (word == NULL)
+        return pst_state_error(state, NULL);
+    if (page.changed_since) {
+        page.used_bytes = pst_page_header(word)->used_bytes;
+        memcpy(walk->copy, word, PST_PAGE_HEADER_BYTES + (size_t)page.used_bytes);
+        pst_page_header(walk->copy)->changed = page.changed;
+        page.bytes = pst_page_header(walk->copy);
+    }
+    pst_state_release(state);
+    return walk->visit(walk->argument, &page);
+}
+
+int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, uint32_t since, void *copy,
+                           pst_image_visit visit_page, void *argument)
+{
+    struct bucket_walk walk = {since, copy, visit_page, argument};
+    return pst_state_words(state, bucket, bucket_visit, &walk);
+}
+
+int pst_state_image_end(struct pst_state *state, uint32_t *ret_generation)
+{
+    if (state->generation == UINT32_MAX)
+        return PST_ERANGE;
+    *ret_generation = state->generation++;
+    return PST_OK;
+}
+
 int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *buffer,
                          const struct pst_page_header **ret_bytes)
 {

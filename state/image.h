@@ -60,6 +60,15 @@ int pst_state_image(struct pst_state *state, uint32_t since, struct pst_image *r
 uint32_t pst_state_logs(const struct pst_state *state, uint32_t bucket, struct pst_image_log ret[PST_STRUCTURES_MAX]);
 void pst_image_fini(struct pst_image *image);
 
+/* The same bucket by bucket, without lists or copies of more than a page: for a state that stands still until all of it was seen.
+ * visit() gets the pages in order, `bytes` of those that changed above `since`, in `copy` (PST_PAGE_BYTES, 8-byte aligned), until it
+ * returns; of others NULL. What is visited may leave right after. Errors: of the pager, and visit()'s. */
+typedef int (*pst_image_visit)(void *argument, const struct pst_image_page *page);
+int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, uint32_t since, void *copy, pst_image_visit visit,
+                           void *argument);
+/* All buckets were seen: *ret_generation is the image's own (I1). PST_ERANGE: there have been too many. */
+int pst_state_image_end(struct pst_state *state, uint32_t *ret_generation);
+
 /* Header and used bytes of a page that changed; in `buffer` (PST_PAGE_BYTES, 8-byte aligned) where it had to be opened. By whoever
  * has the image; before the state is freed. Errors: PST_EREFUSED it was changed outside, and those of outside. */
 int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *buffer,

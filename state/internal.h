@@ -61,7 +61,10 @@ struct pst_slabs { /* memory for pages */
     uint8_t *next; /* pages of the newest one that were never used */
     uint32_t left;
     struct pst_page_free *free; /* given back, all zero but for the link */
-    struct pst_page_free *cold; /* the same, most of their memory is the system's again: taken when there is no other */
+    /* Given back, all zero, and their memory is the system's again: taken when there are no others. Their slabs know which. */
+    uint64_t cold_count;
+    struct pst_slab **sorted; /* by address */
+    uint32_t slab_count, slab_capacity, cold_at;
 };
 
 struct pst_state {
@@ -154,7 +157,8 @@ void pst_pager_left(struct pst_log *log,
                     uint8_t *page); /* a reader, or the writer, goes on to the next one; in or outside */
 struct pst_image;
 struct pst_image_page;
-int pst_pager_flush(struct pst_state *state); /* all pages lie outside as they are, too */
+int pst_pager_flush(struct pst_state *state);                             /* all pages lie outside as they are, too */
+uint32_t pst_pager_changed(const struct pst_state *state, uint8_t *word); /* of a page, in or outside */
 /* Fills in where it lies outside. */
 void pst_pager_image_page(struct pst_state *state, uint8_t *word, struct pst_image_page *page);
 /* What the image's pages name stays there until the image is done with. PST_ENOMEM */

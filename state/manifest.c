@@ -8,7 +8,13 @@
 #include "state/internal.h"
 
 static const char manifest_operator[] = "manifest";
-enum { MANIFEST_MAGIC = 0x4d545350 /* "PSTM" */, MANIFEST_VERSION = 1, LIST_MAX = 1 << 28, TEXT_MAX = 1 << 20 };
+enum {
+    MANIFEST_MAGIC = 0x4d545350 /* "PSTM" */,
+    MANIFEST_VERSION = 1,
+    MANIFEST_VERSION_INSIDE = 2,
+    LIST_MAX = 1 << 28,
+    TEXT_MAX = 1 << 20
+};
 
 struct file_header {
     uint32_t magic;
@@ -123,6 +129,8 @@ static void code_source(struct codec *codec, struct pst_manifest_source *source)
 
 static void code_node(struct codec *codec, struct pst_manifest_node *node)
 {
+    if (codec->out == NULL)
+        node->inside = false; /* until its end says so */
     code_text(codec, &node->id);
     code_text(codec, &node->type);
     code_text(codec, &node->params);
@@ -159,6 +167,29 @@ static void code_page(struct codec *codec, struct pst_manifest_page *page)
     code_u64(codec, &page->offset);
     code_u32(codec, &page->sealed_bytes);
     code_bytes(codec, page->digest, sizeof page->digest);
+}
+
+static bool any_inside(const struct pst_manifest *manifest)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < manifest->node_count; i++)
+        any |= manifest->nodes[i].inside;
+    return any;
+}
+
+/* At the end, and only where there are any: a byte for each node, so that others are written as they always were. */
+static void code_inside(struct codec *codec, struct pst_manifest *manifest)
+{
+    bool there = codec->out != NULL ? any_inside(manifest) : codec->at != codec->end;
+    for (uint32_t i = 0; codec->rc == PST_OK && there && i < manifest->node_count; i++) {
+        uint8_t inside = manifest->nodes[i].inside;
+        code_bytes(codec, &inside, sizeof inside);
+        if (inside > 1)
+            codec->rc = PST_EDATA;
+        manifest->nodes[i].inside = inside == 1;
+    }
+    if (codec->rc == PST_OK && there && !any_inside(manifest))
+        codec->rc = PST_EDATA;
 }
 
 static void codec(struct codec *codec, struct pst_manifest *manifest)
@@ -198,6 +229,7 @@ static void codec(struct codec *codec, struct pst_manifest *manifest)
     count = code_list(codec, &manifest->page_count, &manifest->pages, sizeof *manifest->pages);
     for (uint32_t i = 0; i < count; i++)
         code_page(codec, &manifest->pages[i]);
+    code_inside(codec, manifest);
 }
 
 /* ---- what must hold ---- */
@@ -208,6 +240,23 @@ static const struct pst_manifest_structure *structure_of(const struct pst_manife
         structure >= manifest->nodes[node].structure_count)
         return NULL;
     return &manifest->nodes[node].structures[structure];
+}
+
+int pst_manifest_digest(const void *sealed, size_t byte_count, uint8_t ret_digest[PST_PAGE_DIGEST_BYTES])
+{
+    uint8_t digest[32];
+    if (EVP_Digest(sealed, byte_count, digest, NULL, EVP_sha256(), NULL) != 1)
+        return PST_ENOMEM;
+    memcpy(ret_digest, digest, PST_PAGE_DIGEST_BYTES);
+    return PST_OK;
+}
+
+bool pst_manifest_is_first(const struct pst_manifest *manifest, uint32_t file)
+{
+    for (uint32_t f = 0; f < file; f++)
+        if (manifest->files[f].id == manifest->files[file].id)
+            return false;
+    return true;
 }
 
 int pst_manifest_page_order(const struct pst_manifest_page *a, const struct pst_manifest_page *b)
@@ -221,11 +270,28 @@ int pst_manifest_page_order(const struct pst_manifest_page *a, const struct pst_
     return a->number < b->number ? -1 : a->number > b->number;
 }
 
+/* Of a page, or an index, that a worker has sealed. */
+static bool piece_fits(const struct pst_manifest *manifest, const struct pst_manifest_page *page)
+{
+    if (page->bucket >= manifest->nodes[page->node].bucket_count)
+        return false;
+    if (page->structure == PST_MANIFEST_INDEX_STRUCTURE)
+        return page->kind == PST_MANIFEST_INDEX_KIND && page->changed == 0;
+    return page->structure < PST_STRUCTURES_MAX && (page->kind == PST_PAGE_RECORDS || page->kind == PST_PAGE_LOG);
+}
+
+static bool page_fits(const struct pst_manifest *manifest, const struct pst_manifest_page *page)
+{
+    if (page->node < manifest->node_count && manifest->nodes[page->node].inside)
+        return piece_fits(manifest, page);
+    const struct pst_manifest_structure *structure = structure_of(manifest, page->node, page->bucket, page->structure);
+    return structure != NULL && structure->kind == page->kind;
+}
+
 static bool page_holds(const struct pst_manifest *manifest, uint32_t i)
 {
     const struct pst_manifest_page *page = &manifest->pages[i];
-    const struct pst_manifest_structure *structure = structure_of(manifest, page->node, page->bucket, page->structure);
-    if (structure == NULL || structure->kind != page->kind || page->file >= manifest->file_count)
+    if (!page_fits(manifest, page) || page->file >= manifest->file_count)
         return false;
     const struct pst_manifest_file *file = &manifest->files[page->file];
     if (page->sealed_bytes < PST_SEAL_HEADER_BYTES + PST_SEAL_TAG_BYTES || page->sealed_bytes > file->bytes ||
@@ -243,7 +309,7 @@ static bool holds(const struct pst_manifest *manifest)
         const struct pst_manifest_node *node = &manifest->nodes[i];
         whole = node->id[0] != '\0' && strlen(node->id) <= PST_SEAL_ID_BYTES_MAX && node->bucket_count >= 1 &&
                 node->bucket_count <= UINT16_MAX + 1u && node->structure_count <= PST_STRUCTURES_MAX &&
-                node->generation < UINT32_MAX - 1;
+                node->generation < UINT32_MAX - 1 && (!node->inside || node->structure_count == 0);
     }
     for (uint32_t i = 0; whole && i < manifest->bucket_count; i++)
         whole = manifest->buckets[i].node < manifest->node_count &&
@@ -301,7 +367,7 @@ static int write_sealed(const struct pst_manifest *manifest, const struct pst_te
         return rc;
     }
     struct file_header header = {.magic = MANIFEST_MAGIC,
-                                 .version = MANIFEST_VERSION,
+                                 .version = any_inside(manifest) ? MANIFEST_VERSION_INSIDE : MANIFEST_VERSION,
                                  .id = manifest->id,
                                  .sealed_bytes = (uint32_t)sealed_bytes};
     memcpy(header.graph, manifest->graph, sizeof header.graph);
@@ -337,8 +403,8 @@ int pst_manifest_read(const uint8_t *bytes, size_t byte_count, struct pst_secret
     memcpy(&header, bytes, sizeof header);
     if (header.magic != MANIFEST_MAGIC)
         return PST_EREFUSED;
-    if (header.version != MANIFEST_VERSION)
-        return header.version > MANIFEST_VERSION ? PST_EABI : PST_EREFUSED;
+    if (header.version != MANIFEST_VERSION && header.version != MANIFEST_VERSION_INSIDE)
+        return header.version > MANIFEST_VERSION_INSIDE ? PST_EABI : PST_EREFUSED;
     bytes += sizeof header;
     byte_count -= sizeof header;
     if (header.zero != 0 || header.zero2 != 0 || header.sealed_bytes != byte_count)
@@ -357,7 +423,8 @@ int pst_manifest_read(const uint8_t *bytes, size_t byte_count, struct pst_secret
         rc = pst_manifest_decode(clear, clear_bytes, ret_manifest);
     pst_free(clear);
     if (rc == PST_OK &&
-        (ret_manifest->id != header.id || memcmp(ret_manifest->graph, header.graph, sizeof header.graph) != 0)) {
+        (ret_manifest->id != header.id || memcmp(ret_manifest->graph, header.graph, sizeof header.graph) != 0 ||
+         any_inside(ret_manifest) != (header.version == MANIFEST_VERSION_INSIDE))) {
         pst_manifest_fini(ret_manifest);
         rc = PST_EDATA;
     }

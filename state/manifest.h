@@ -7,7 +7,10 @@
  *   M1  every index is in range; pages are in order of node, bucket, structure, number, each once
  *   M2  every page lies within the bytes of the file that it names
  *
- * File: u32 magic "PSTM", u16 version 1, u16 zero, u64 id, 32 bytes graph, 32 bytes incarnation, u32 sealed bytes, u32 zero; then
+ * Of an operator that runs in enclaves the pieces are its workers': pages, and an index of each bucket, sealed by keys that whoever writes
+ * or reads a manifest does not use. Of them a manifest knows the place, and a digest by which damage is told from what was written.
+ *
+ * File: u32 magic "PSTM", u16 version 1, of one with operators in enclaves 2, u16 zero, u64 id, 32 bytes graph, 32 bytes incarnation, u32 sealed bytes, u32 zero; then
  * a sealed piece (seal.h, purpose MANIFEST, operator "manifest", number and version the id) whose clear text is the fields
  * below in the order of codec() in manifest.c, little endian, texts and lists with a u32 length before them.
  */
@@ -26,12 +29,14 @@ struct pst_manifest_structure {
 
 struct pst_manifest_node {             /* an operator with state */
     char *id, *type, *params;          /* params: as the graph had them, "name=value;..." */
+    bool inside;                       /* it runs in enclaves; structures are not known then */
     uint32_t bucket_count, generation; /* generation: the highest of its pages */
     uint32_t structure_count;
     struct pst_manifest_structure *structures;
 };
 
-struct pst_manifest_file { /* ID.pages */
+/* What one sealer has put into ID.pages. Entries of one id are of one file, and have its bytes. */
+struct pst_manifest_file {
     uint64_t id, bytes;
     uint8_t incarnation[PST_INCARNATION_BYTES];
 };
@@ -68,8 +73,10 @@ struct pst_manifest_page {
     uint32_t file; /* index */
     uint64_t offset;
     uint32_t sealed_bytes;
-    uint8_t digest[PST_PAGE_DIGEST_BYTES]; /* the piece's tag */
+    uint8_t digest[PST_PAGE_DIGEST_BYTES]; /* the piece's tag; inside: the beginning of the piece's SHA-256 */
 };
+/* The piece of an enclave that is no page: part `number` of its bucket's index. */
+enum { PST_MANIFEST_INDEX_STRUCTURE = 0xffff, PST_MANIFEST_INDEX_KIND = 3 };
 
 struct pst_manifest {
     struct pst_arena arena; /* what is read lives here; a writer may use it, too */
@@ -88,6 +95,10 @@ struct pst_manifest {
     struct pst_manifest_page *pages;
 };
 
+/* Of a piece that a worker has sealed. PST_ENOMEM. */
+int pst_manifest_digest(const void *sealed, size_t byte_count, uint8_t ret_digest[PST_PAGE_DIGEST_BYTES]);
+/* The first entry of its file: of several one is counted, copied, synced. */
+bool pst_manifest_is_first(const struct pst_manifest *manifest, uint32_t file);
 /* The order of M1: below 0, 0, above 0. */
 int pst_manifest_page_order(const struct pst_manifest_page *a, const struct pst_manifest_page *b);
 

@@ -872,6 +872,14 @@ int pst_pager_flush(struct pst_state *state)
     return rc;
 }
 
+uint32_t pst_pager_changed(const struct pst_state *state, uint8_t *word)
+{
+    if (pst_is_outside(word))
+        return state->pager->slots[pst_slot_of(word)].changed;
+    uint32_t changed = pst_page_header(word)->changed, before = pst_frame_of(word)->changed;
+    return changed > before ? changed : before;
+}
+
 void pst_pager_image_page(struct pst_state *state, uint8_t *word, struct pst_image_page *page)
 {
     const struct pst_pager *pager = state->pager;

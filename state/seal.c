@@ -50,6 +50,7 @@ enum {
     COUNTER_OFFSET = 4, /* in the nonce */
     KEYS_MAX = 1 << 30,
     INFO_BYTES_MAX = 512,
+    DERIVE_LABEL_BYTES_MAX = 64,
     PAD_BYTES = 1024, /* a pad is written and read in pieces of so many */
 };
 
@@ -86,6 +87,40 @@ int pst_secret_id(const struct pst_secret *secret, uint8_t ret_id[PST_SECRET_ID_
     int rc = secret_digest(secret, KEY_ID_LABEL, digest);
     if (rc == PST_OK)
         memcpy(ret_id, digest, PST_SECRET_ID_BYTES);
+    return rc;
+}
+
+int pst_secret_derive(const struct pst_secret *from, const char *label, const uint8_t graph[PST_GRAPH_DIGEST_BYTES],
+                      const char *operator_id, struct pst_secret **ret_secret)
+{
+    uint8_t info[INFO_BYTES_MAX], *at = info;
+    size_t label_bytes = strlen(label), id_bytes = strlen(operator_id);
+    uint32_t id_word = (uint32_t)id_bytes;
+    if (id_bytes == 0 || id_bytes > PST_SEAL_ID_BYTES_MAX || label_bytes > DERIVE_LABEL_BYTES_MAX)
+        return PST_EINVAL;
+    memcpy(at, label, label_bytes);
+    memcpy(at += label_bytes, graph, PST_GRAPH_DIGEST_BYTES);
+    memcpy(at += PST_GRAPH_DIGEST_BYTES, &id_word, sizeof id_word);
+    memcpy(at += sizeof id_word, operator_id, id_bytes);
+    char digest[] = "SHA256";
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, pst_secret_bytes(from), PST_SECRET_BYTES),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, (size_t)(at + id_bytes - info)),
+        OSSL_PARAM_construct_end(),
+    };
+    struct pst_secret *secret = NULL;
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_HKDF, NULL);
+    EVP_KDF_CTX *context = kdf != NULL ? EVP_KDF_CTX_new(kdf) : NULL;
+    int rc = context != NULL ? pst_secret_new(&secret) : PST_ENOMEM;
+    if (rc == PST_OK && EVP_KDF_derive(context, pst_secret_bytes(secret), PST_SECRET_BYTES, params) != 1)
+        rc = PST_EINTERNAL;
+    EVP_KDF_CTX_free(context); /* wipes its copy */
+    EVP_KDF_free(kdf);
+    if (rc == PST_OK)
+        *ret_secret = secret;
+    else
+        pst_secret_free(secret);
     return rc;
 }
 
@@ -166,6 +201,8 @@ static int key_derive(struct pst_sealer *sealer, const struct seal_operator *of,
                 sealer->derived);
 }
 static_assert(INFO_BYTES_MAX >= sizeof SEAL_LABEL + PST_GRAPH_DIGEST_BYTES + PST_SEAL_ID_BYTES_MAX + 12, "info fits");
+static_assert(INFO_BYTES_MAX >= DERIVE_LABEL_BYTES_MAX + PST_GRAPH_DIGEST_BYTES + 4 + PST_SEAL_ID_BYTES_MAX,
+              "info fits");
 
 static void key_wipe(struct pst_sealer *sealer)
 {
@@ -298,12 +335,19 @@ int pst_sealer_new_to_open(const struct pst_secret *master, const uint8_t graph[
                       ret_sealer);
 }
 
+void pst_sealer_forget(struct pst_sealer *sealer)
+{
+    for (uint32_t i = 0; sealer->slots != NULL && i < sealer->slot_count; i++) {
+        EVP_CIPHER_CTX_free(sealer->slots[i].context); /* wipes the key's schedule */
+        sealer->slots[i] = (struct seal_slot){0};
+    }
+}
+
 void pst_sealer_free(struct pst_sealer *sealer)
 {
     if (sealer == NULL)
         return;
-    for (uint32_t i = 0; sealer->slots != NULL && i < sealer->slot_count; i++)
-        EVP_CIPHER_CTX_free(sealer->slots[i].context); /* wipes the key's schedule */
+    pst_sealer_forget(sealer);
     EVP_CIPHER_free(sealer->cipher);
     EVP_KDF_free(sealer->kdf);
     pst_secret_free(sealer->derived);

@@ -53,6 +53,10 @@ bool pst_secret_locked(const struct pst_secret *secret);
 bool pst_secret_is_ours(const struct pst_secret *secret); /* false: a child has inherited it, and its bytes are gone */
 /* Names a key and tells nothing about it: the first bytes of SHA-256("penstock key id 1" || key). PST_ENOMEM. */
 int pst_secret_id(const struct pst_secret *secret, uint8_t ret_id[PST_SECRET_ID_BYTES]);
+/* Another secret, of one operator of a graph for one use, by HKDF: whoever has it learns nothing of `from`. label: of the use.
+ * Errors: PST_EINVAL the id is empty or too long, PST_ENOMEM, PST_EINTERNAL. */
+int pst_secret_derive(const struct pst_secret *from, const char *label, const uint8_t graph[PST_GRAPH_DIGEST_BYTES],
+                      const char *operator_id, struct pst_secret **ret_secret);
 
 /* ---- sealers ---- */
 typedef enum pst_seal_purpose {
@@ -86,6 +90,8 @@ int pst_sealer_new_to_open(const struct pst_secret *master, const uint8_t graph[
                            uint32_t operator_count, const char *const *operator_ids, const uint32_t *bucket_counts,
                            struct pst_sealer **ret_sealer);
 void pst_sealer_free(struct pst_sealer *sealer);
+/* Gives back the memory of keys in use; they are derived again when they are wanted. Their counters stay (L1). */
+void pst_sealer_forget(struct pst_sealer *sealer);
 
 /* Bytes of cipher text that n bytes of packed text become: n rounded up to a quarter of the power of two at or below it. */
 uint32_t pst_seal_class(uint32_t packed_bytes);

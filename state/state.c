@@ -18,7 +18,9 @@ enum {
 
 struct pst_slab {
     struct pst_slab *next;
+    uint64_t cold; /* a bit for each page */
 };
+static_assert((int)SLAB_PAGES <= 64, "a bit for each");
 
 struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
 {
@@ -67,37 +69,84 @@ void pst_state_account(struct pst_state *state, int64_t index_bytes)
 
 /* ---- pages ---- */
 
+static uint8_t *slab_page(struct pst_slab *slab, uint32_t number)
+{
+    uintptr_t first = (uintptr_t)(slab + 1);
+    uintptr_t padding = -first & (PST_CACHE_LINE_BYTES - 1);
+    return (uint8_t *)(slab + 1) + padding + PST_FRAME_BYTES + (size_t)number * PAGE_STRIDE_BYTES;
+}
+
+/* How many of the sorted ones begin below this address. */
+static uint32_t slabs_below(const struct pst_slabs *slabs, uintptr_t address)
+{
+    uint32_t low = 0, high = slabs->slab_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if ((uintptr_t)slabs->sorted[middle] < address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int slabs_room(struct pst_slabs *slabs)
+{
+    uint32_t capacity = slabs->slab_capacity != 0 ? 2 * slabs->slab_capacity : 8;
+    if (slabs->slab_count < slabs->slab_capacity)
+        return PST_OK;
+    struct pst_slab **larger = pst_realloc(slabs->sorted, capacity * sizeof(struct pst_slab *));
+    if (larger == NULL)
+        return PST_ENOMEM;
+    slabs->sorted = larger;
+    slabs->slab_capacity = capacity;
+    return PST_OK;
+}
+
 static int slab_add(struct pst_slabs *slabs)
 {
     uint32_t pages = slabs->all == NULL ? SLAB_PAGES_FIRST : SLAB_PAGES;
     size_t bytes = sizeof(struct pst_slab) + PST_CACHE_LINE_BYTES + (size_t)pages * PAGE_STRIDE_BYTES;
-    struct pst_slab *slab = pst_calloc(1, bytes);
+    struct pst_slab *slab = slabs_room(slabs) == PST_OK ? pst_calloc(1, bytes) : NULL;
     if (slab == NULL)
         return PST_ENOMEM;
+    uint32_t at = slabs_below(slabs, (uintptr_t)slab);
+    memmove(&slabs->sorted[at + 1], &slabs->sorted[at], (slabs->slab_count++ - at) * sizeof(struct pst_slab *));
+    slabs->sorted[at] = slab;
     slab->next = slabs->all;
     slabs->all = slab;
-    uintptr_t first = (uintptr_t)(slab + 1);
-    uintptr_t padding = -first & (PST_CACHE_LINE_BYTES - 1);
-    slabs->next = (uint8_t *)(slab + 1) + padding + PST_FRAME_BYTES;
+    slabs->next = slab_page(slab, 0);
     slabs->left = pages;
     return PST_OK;
 }
 
+static uint8_t *cold_take(struct pst_slabs *slabs)
+{
+    while (slabs->sorted[slabs->cold_at % slabs->slab_count]->cold == 0)
+        slabs->cold_at++;
+    struct pst_slab *slab = slabs->sorted[slabs->cold_at % slabs->slab_count];
+    uint32_t number = (uint32_t)__builtin_ctzll(slab->cold);
+    slab->cold &= slab->cold - 1;
+    slabs->cold_count--;
+    return slab_page(slab, number);
+}
+
 uint8_t *pst_slabs_take(struct pst_slabs *slabs)
 {
-    struct pst_page_free **list = slabs->free == NULL && slabs->left == 0 ? &slabs->cold : &slabs->free;
-    if (*list != NULL) {
-        struct pst_page_free *page = *list;
-        *list = page->next;
+    struct pst_page_free *page = slabs->free;
+    if (page != NULL) {
+        slabs->free = page->next;
         page->next = NULL;
         return (uint8_t *)page;
     }
+    if (slabs->left == 0 && slabs->cold_count != 0)
+        return cold_take(slabs);
     if (slabs->left == 0 && slab_add(slabs) != PST_OK)
         return NULL;
-    uint8_t *page = slabs->next;
+    uint8_t *fresh = slabs->next;
     slabs->next += PAGE_STRIDE_BYTES;
     slabs->left--;
-    return page;
+    return fresh;
 }
 
 void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page)
@@ -115,6 +164,7 @@ void pst_slabs_free(struct pst_slabs *slabs)
         next = slab->next;
         pst_free(slab);
     }
+    pst_free(slabs->sorted);
     *slabs = (struct pst_slabs){0};
 }
 
@@ -246,6 +296,20 @@ static void free_pages_check(const struct pst_page_free *page)
     }
 }
 
+static void cold_pages_check(const struct pst_slabs *slabs)
+{
+    uint64_t count = 0;
+    for (uint32_t s = 0; s < slabs->slab_count; s++) {
+        PST_ASSERT(s == 0 || slabs->sorted[s - 1] < slabs->sorted[s]);
+        for (uint64_t cold = slabs->sorted[s]->cold; cold != 0; cold &= cold - 1, count++) {
+            const uint8_t *page = slab_page(slabs->sorted[s], (uint32_t)__builtin_ctzll(cold));
+            for (size_t i = 0; i < PST_PAGE_BYTES; i++)
+                PST_ASSERT(page[i] == 0);
+        }
+    }
+    PST_ASSERT(count == slabs->cold_count);
+}
+
 int pst_state_check(struct pst_state *state)
 {
     uint64_t page_count = 0;
@@ -264,7 +328,7 @@ int pst_state_check(struct pst_state *state)
     PST_ASSERT(page_count == state->page_count && state->bytes_live == page_count * PST_PAGE_BYTES);
     PST_ASSERT(state->bytes_live <= state->bytes_max && pst_state_bytes(state) <= state->bytes_max_seen);
     free_pages_check(state->slabs.free);
-    free_pages_check(state->slabs.cold);
+    cold_pages_check(&state->slabs);
     if (state->pager != NULL)
         pst_pager_check(state);
     return PST_OK;
@@ -295,13 +359,21 @@ void pst_state_drop(struct pst_state *state, uint32_t bucket)
     }
 }
 
-/* What lies wholly within it, behind the link, of the system's pages: it is zero before and after. */
-static void page_cool(struct pst_page_free *page, uintptr_t unit)
+/* What lies wholly within a page of the system's pages goes back to it, and what it shares with cold ones beside it, frames in between
+ * included: it is zero before and after. */
+static void page_cool(struct pst_slabs *slabs, uint8_t *page, uintptr_t unit)
 {
-    uintptr_t begin = ((uintptr_t)(page + 1) + unit - 1) & -unit, end = ((uintptr_t)page + PST_PAGE_BYTES) & -unit;
+    struct pst_slab *slab = slabs->sorted[slabs_below(slabs, (uintptr_t)page) - 1];
+    uint32_t number = (uint32_t)((size_t)(page - slab_page(slab, 0)) / PAGE_STRIDE_BYTES);
+    bool before = number != 0 && (slab->cold >> (number - 1) & 1) != 0;
+    bool behind = number != SLAB_PAGES - 1 && (slab->cold >> (number + 1) & 1) != 0;
+    slab->cold |= UINT64_C(1) << number;
+    slabs->cold_count++;
+    uintptr_t first = (uintptr_t)page, last = first + PST_PAGE_BYTES;
+    uintptr_t begin = before ? (first - PST_FRAME_BYTES) & -unit : (first + unit - 1) & -unit;
+    uintptr_t end = behind ? (last + PST_FRAME_BYTES + unit - 1) & -unit : last & -unit;
     if (begin < end)
-        (void)madvise((uint8_t *)page + (begin - (uintptr_t)page), end - begin,
-                      MADV_DONTNEED); /* else it stays as it is */
+        (void)madvise(page - (first - begin), end - begin, MADV_DONTNEED); /* else it stays as it is */
 }
 
 static bool pages_cool(struct pst_slabs *slabs, uint64_t bytes_max)
@@ -313,9 +385,8 @@ static bool pages_cool(struct pst_slabs *slabs, uint64_t bytes_max)
     for (uint64_t bytes = 0; *link != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES) {
         struct pst_page_free *page = *link;
         *link = page->next;
-        page_cool(page, unit);
-        page->next = slabs->cold;
-        slabs->cold = page;
+        page->next = NULL;
+        page_cool(slabs, (uint8_t *)page, unit);
     }
     return *link != NULL;
 }
@@ -327,9 +398,10 @@ bool pst_state_shrink(struct pst_state *state, uint64_t bytes_max)
         return false;
     if (state->page_count != 0)
         return pages_cool(slabs, bytes_max);
-    slabs->free = slabs->cold = NULL; /* pages of slabs that go; what is left of the newest one, too */
+    slabs->free = NULL; /* pages of slabs that go; what is left of the newest one, too */
     slabs->next = NULL;
-    slabs->left = 0;
+    slabs->left = slabs->slab_count = 0;
+    slabs->cold_count = 0;
     for (uint64_t bytes = 0; slabs->all != NULL && bytes < bytes_max; bytes += SLAB_PAGES * PAGE_STRIDE_BYTES) {
         struct pst_slab *slab = slabs->all;
         slabs->all = slab->next;

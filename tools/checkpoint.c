@@ -166,7 +166,12 @@ static int verify_one(struct look *look, uint32_t index, bool first, struct pst_
         pst_text_printf(text, "%s{\"id\":%llu,\"whole\":%s,\"why\":", first ? "" : ",", (unsigned long long)view.id,
                         rc == PST_OK ? "true" : "false");
         pst_text_json(text, why);
-        pst_text_printf(text, ",\"pages\":%u}", view.page_count);
+        pst_text_printf(text, ",\"pages\":%u,\"sealed_by_enclaves\":%u}", view.page_count, view.sealed_count);
+    } else if (rc == PST_OK && view.sealed_count != 0) {
+        pst_text_printf(text,
+                        "checkpoint %llu is whole: %u pages open, %u are as enclaves have sealed them, and open there "
+                        "alone\n",
+                        (unsigned long long)view.id, view.page_count - view.sealed_count, view.sealed_count);
     } else if (rc == PST_OK) {
         pst_text_printf(text, "checkpoint %llu is whole: all %u pages open\n", (unsigned long long)view.id,
                         view.page_count);

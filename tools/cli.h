@@ -81,7 +81,8 @@ extern const struct pst_verb *const pst_verbs[]; /* in the order of help, ended 
 extern const struct pst_verb pst_verb_run, pst_verb_check, pst_verb_gen, pst_verb_key, pst_verb_checkpoint,
     pst_verb_node, pst_verb_tls, pst_verb_attest, pst_verb_submit, pst_verb_ls, pst_verb_status, pst_verb_scale,
     pst_verb_move, pst_verb_drain, pst_verb_rebalance, pst_verb_migration, pst_verb_top, pst_verb_results,
-    pst_verb_cancel, pst_verb_stop, pst_verb_replay, pst_verb_doctor, pst_verb_version, pst_verb_help;
+    pst_verb_cancel, pst_verb_stop, pst_verb_seal, pst_verb_open, pst_verb_measure, pst_verb_replay, pst_verb_doctor,
+    pst_verb_bench, pst_verb_version, pst_verb_help;
 extern const struct pst_registry pst_registry_all; /* operators/ and debs14/ */
 
 #endif

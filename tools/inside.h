@@ -35,6 +35,8 @@ bool pst_fd_write(int fd, const char *bytes, size_t count);
 /* Prints `text` on stdout and frees it. PST_EXIT_OK, or PST_EXIT_FAILED where memory ran out while it was made. */
 int pst_text_show(const struct pst_call *call, struct pst_text *text);
 
+enum { PST_ENCLAVE_PATIENCE_MAX = 86400 }; /* seconds, of run and node */
+
 /* ---- help, man page, completion (help.c, manual.c) ---- */
 int pst_help_show(const struct pst_call *call, const struct pst_verb *verb); /* `penstock VERB --help` */
 void pst_manual_page(struct pst_text *roff);
@@ -50,6 +52,15 @@ void pst_policy_key_meaning(const struct pst_policy_key *key, struct pst_text *t
 void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text);           /* "-o, --output DIR" */
 const char *pst_param_kind_name(pst_param_kind kind);
 const char *pst_role_name(pst_role role);
+
+/* ---- what enclaves would cost elsewhere (epc_model.c) ---- */
+struct pst_epc_model; /* enclave_shim/enclave_shim.h */
+/* *ret_model NULL: nobody has asked for one. False: there is none of this name, and that was said. */
+bool pst_epc_model_read(const struct pst_call *call, const struct pst_epc_model **ret_model);
+void pst_epc_model_print(struct pst_text *text, const struct pst_epc_model *model,
+                         const struct pst_enclave_run_report *enclave);
+void pst_epc_model_json(struct pst_text *json, const struct pst_epc_model *model,
+                        const struct pst_enclave_run_report *enclave);
 
 /* ---- signals (signals.c) ---- */
 void pst_signals_take(void);
@@ -95,6 +106,11 @@ struct pst_loaded {
 int pst_loaded_init(struct pst_loaded *loaded, const struct pst_call *call);
 void pst_loaded_fini(struct pst_loaded *loaded);
 void pst_json_diagnostics(struct pst_text *json, const struct pst_diagnostics *diagnostics);
+
+/* run.c: --enclave and --epc. PST_EXIT_OK, or it has complained. */
+int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph);
+struct pst_keyring_keys;
+int pst_key_serve(const struct pst_call *call, const struct pst_keyring_keys *keys); /* key_serve.c */
 
 /* ---- the line that tells how far a run is (progress.c) ---- */
 struct pst_progress {

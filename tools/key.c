@@ -45,12 +45,13 @@ static int file_change(const struct pst_call *call, change_fn change, const char
 
 static int action_unknown(const struct pst_call *call, const char *action)
 {
-    static const char *const actions[] = {"init", "show", "rotate"};
-    const char *nearest = pst_nearest(action, actions, 3);
+    static const char *const actions[] = {"init", "show", "rotate", "serve"};
+    const char *nearest = pst_nearest(action, actions, 4);
     if (nearest != NULL)
         pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with keys: did you mean `%s`?", action, nearest);
     else
-        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with keys: there are init, show and rotate", action);
+        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with keys: there are init, show, rotate and serve",
+                     action);
     return PST_EXIT_USAGE;
 }
 
@@ -59,7 +60,7 @@ static int key_run(const struct pst_call *call)
     const char *action = call->operands[0], *path = call->operands[1];
     struct pst_keyring_keys keys = {0};
     int exit_code;
-    if (strcmp(action, "show") == 0)
+    if (strcmp(action, "show") == 0 || strcmp(action, "serve") == 0)
         exit_code = pst_keyfile_read(call, path, &keys);
     else if (strcmp(action, "init") == 0)
         exit_code = file_change(call, pst_keyfile_make, path, &keys);
@@ -69,7 +70,9 @@ static int key_run(const struct pst_call *call)
         return action_unknown(call, action);
     if (exit_code == PST_EXIT_OK && !keys.locked)
         pst_note(call, "note: keys could not be locked in memory, they may reach swap: `ulimit -l` is too low");
-    if (exit_code == PST_EXIT_OK && call->json)
+    if (exit_code == PST_EXIT_OK && strcmp(action, "serve") == 0)
+        exit_code = pst_key_serve(call, &keys);
+    else if (exit_code == PST_EXIT_OK && call->json)
         exit_code = keys_json(call, path, &keys);
     else if (exit_code == PST_EXIT_OK && strcmp(action, "show") == 0)
         exit_code = keys_show(call, &keys);
@@ -77,9 +80,18 @@ static int key_run(const struct pst_call *call)
     return exit_code;
 }
 
+static const struct pst_flag key_flags[] = {
+    {"listen", 0, "ADDRESS", false, "serve: unix:PATH, or HOST:PORT with --tls.", NULL},
+    {"policy", 0, "FILE", false, "serve: what a worker's evidence has to be; `penstock help policy`.", "file"},
+    {"allow-software", 0, NULL, false, "serve: evidence that no hardware stands behind will do, too.", NULL},
+    {"count", 0, "N", false, "serve: end after N workers have got it.", NULL},
+    PST_TLS_FLAG,
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
 const struct pst_verb pst_verb_key = {
     .name = "key",
-    .operands = "init|show|rotate FILE",
+    .operands = "init|show|rotate|serve FILE",
     .operand_count_min = 2,
     .operand_count_max = 2,
     .summary = "Make, show or renew the file of keys that state is sealed with.",
@@ -93,9 +105,18 @@ const struct pst_verb pst_verb_key = {
         "safe "
         "place, apart from what it seals. A file that others may read or write, that belongs to somebody else, or that "
         "is not a regular file is refused.\n\n"
+        "`serve` answers `penstock run --sealed`: a worker shows evidence with a nonce that is drawn for it, and where "
+        "that is what "
+        "the policy wants it gets what the newest key is for its graph, sealed for the worker alone. The key itself is "
+        "never "
+        "sent. The backend `process` has software evidence, which nobody's hardware stands behind: it is refused "
+        "without "
+        "--allow-software.\n\n"
         "A key file is text with a line `penstock-key 1` and 64 hexadecimal digits for each key.",
     .examples = "penstock key init penstock.key\n"
                 "penstock key show penstock.key --json\n"
-                "penstock key rotate penstock.key",
+                "penstock key rotate penstock.key\n"
+                "penstock key serve user.key --policy policy.yaml --allow-software --listen unix:keys.sock",
+    .flags = key_flags,
     .run = key_run,
 };

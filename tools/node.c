@@ -25,6 +25,9 @@ struct parts { /* what a node stands on */
     const char *zookeeper;                     /* its servers; NULL: the store is embedded, or another node's */
     struct pst_keyring_keys keys, shared_keys; /* shared: with all nodes */
     struct pst_text directory_store, key_path, admin, store_name;
+    struct pst_tls_identity tls;  /* its key is wiped: */
+    struct pst_secret *node_key;  /* here it is */
+    struct pst_identity identity; /* of these */
 };
 
 static void parts_fini(struct parts *parts)
@@ -37,6 +40,7 @@ static void parts_fini(struct parts *parts)
         parts->stored->close(parts->stored->self);
     pst_keyring_keys_fini(&parts->keys);
     pst_keyring_keys_fini(&parts->shared_keys);
+    pst_secret_free(parts->node_key);
     pst_text_fini(&parts->directory_store);
     pst_text_fini(&parts->key_path);
     pst_text_fini(&parts->admin);
@@ -100,8 +104,32 @@ static bool is_loopback(const char *address)
            strncmp(address, "[::1]:", 6) == 0 || strncmp(address, "localhost:", 10) == 0;
 }
 
+/* By which workers in enclaves know each other's nodes. Of another kind of certificate there is none, and their buckets stay. */
+static int identity_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options,
+                         const char *folder)
+{
+    struct pst_tls_identity *tls = &parts->tls;
+    char why[PST_TLS_WHY_BYTES] = "";
+    int rc = pst_secret_new(&parts->node_key);
+    if (rc == PST_OK)
+        rc = pst_tls_identity_read(folder, tls, why);
+    if (rc == PST_OK) {
+        memcpy(pst_secret_bytes(parts->node_key), tls->key, sizeof tls->key);
+        parts->identity = (struct pst_identity){.authority = tls->authority,
+                                                .key = pst_secret_bytes(parts->node_key),
+                                                .certificate = tls->certificate,
+                                                .certificate_bytes = tls->certificate_bytes};
+        options->identity = &parts->identity;
+    }
+    explicit_bzero(tls->key, sizeof tls->key);
+    if (rc == PST_OK || rc == PST_EINVAL)
+        return PST_EXIT_OK;
+    pst_complain(call, pst_exit_of_error(rc), "--tls %s: %s", folder, why[0] != '\0' ? why : pst_error_sentence(rc));
+    return pst_exit_of_error(rc);
+}
+
 /* TLS, or the one address where it may be left away, and that said aloud. */
-static int protection(const struct pst_call *call, struct parts *parts, const struct pst_node_options *options)
+static int protection(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
 {
     const char *listen = options->listen, *advertise = options->advertise;
     const char *folder = pst_call_flag(call, "tls");
@@ -133,7 +161,7 @@ static int protection(const struct pst_call *call, struct parts *parts, const st
                      why[0] != '\0' ? why : pst_error_sentence(rc));
         return pst_exit_of_error(rc);
     }
-    return PST_EXIT_OK;
+    return folder != NULL ? identity_read(call, parts, options, folder) : PST_EXIT_OK;
 }
 
 /* Of the first node: what the cluster decides is kept below its folder, under a key that is made with it. */
@@ -300,7 +328,7 @@ static bool name_is_good(const char *name)
 
 static int options_read(const struct pst_call *call, struct pst_node_options *options)
 {
-    uint64_t workers, patience, drain;
+    uint64_t workers, patience, drain, enclave_patience;
     const char *disk = pst_call_flag(call, "disk");
     options->name = pst_call_flag(call, "name");
     options->directory = pst_call_flag(call, "dir");
@@ -324,6 +352,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     }
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX - 1, 0, &workers) ||
         !pst_call_number(call, "patience", 0, PATIENCE_SECONDS_MAX, PATIENCE_SECONDS, &patience) ||
+        !pst_call_number(call, "enclave-patience", 1, PST_ENCLAVE_PATIENCE_MAX, 0, &enclave_patience) ||
         !pst_call_number(call, "drain-timeout", 0, DRAIN_SECONDS_MAX, DRAIN_SECONDS, &drain))
         return PST_EXIT_USAGE;
     if (disk != NULL && (pst_parse_bytes(disk, &options->disk_bytes_max) != PST_OK || options->disk_bytes_max == 0)) {
@@ -333,6 +362,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     options->worker_count = (uint32_t)workers;
     options->join_ns = patience * 1000 * 1000 * 1000;
     options->drain_ns = drain * 1000 * 1000 * 1000;
+    options->enclave_patience_s = (uint32_t)enclave_patience;
     options->registry = pst_registry_all;
     options->listens = listens;
     options->log = log_line;
@@ -402,6 +432,8 @@ static const struct pst_flag node_flags[] = {
      "Told to end, stay so long at most until the node's partitions are elsewhere; 30, and 0 is not at all.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them.", "dir"},
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
+    {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
+     NULL},
     {"stop-and-copy", 0, NULL, false,
      "For comparison alone: a partition that moves away from this node stands still while its state is copied.", NULL},
     {"checkpoints", 0, "DIR", false, "A folder that all nodes reach: their checkpoints and the results are there.",

@@ -134,8 +134,10 @@ static void protection_print(struct pst_text *text, const struct pst_enclave_run
     }
 }
 
-static void enclaves_print(struct pst_text *text, const struct pst_run_report *report)
+static void enclaves_print(struct pst_text *text, const struct pst_run_report *report, const struct pst_call *call)
 {
+    const struct pst_epc_model *model;
+    (void)pst_epc_model_read(call, &model);
     for (uint32_t i = 0; i < report->enclave_count; i++) {
         const struct pst_enclave_run_report *enclave = &report->enclaves[i];
         pst_text_printf(text, "  %s   %s: %u worker%s (%s), an EPC of ", i == 0 ? "enclaves" : "        ",
@@ -153,11 +155,19 @@ static void enclaves_print(struct pst_text *text, const struct pst_run_report *r
         for (size_t k = 0; k < sizeof enclave->measurement; k++)
             pst_text_printf(text, "%02x", enclave->measurement[k]);
         pst_text_printf(text, "\n");
+        if (model != NULL)
+            pst_epc_model_print(text, model, enclave);
     }
+    if (report->enclave_restarts != 0)
+        pst_text_printf(text,
+                        "             %u time%s a worker was lost, and the run went on from its last checkpoint\n",
+                        report->enclave_restarts, report->enclave_restarts == 1 ? "" : "s");
     if (report->enclave_count != 0)
         pst_text_printf(text,
                         "             not from root with these, nor from who runs the machine: no hardware vouches for "
-                        "them.\n             Before and behind them rows are in the clear in this process.\n");
+                        "them.\n             %s\n",
+                        report->sealed ? "Before and behind them rows are sealed: this process has no key for them."
+                                       : "Before and behind them rows are in the clear in this process.");
 }
 
 void pst_outcome_note(const struct pst_outcome *outcome)
@@ -169,7 +179,7 @@ void pst_outcome_note(const struct pst_outcome *outcome)
     rows_print(&text, report);
     effort_print(&text, report);
     paging_print(&text, report, outcome->error == NULL);
-    enclaves_print(&text, report);
+    enclaves_print(&text, report, outcome->call);
     pst_checkpoint_print(&text, &report->checkpoint);
     for (uint32_t i = 0; i < report->output_count; i++)
         pst_text_printf(&text, "  %s    %s\n", i == 0 ? "outputs" : "       ", report->outputs[i]);
@@ -236,9 +246,11 @@ static void paging_json(struct pst_text *json, const struct pst_run_report *repo
     pst_text_printf(json, "],");
 }
 
-static void enclaves_json(struct pst_text *json, const struct pst_run_report *report)
+static void enclaves_json(struct pst_text *json, const struct pst_run_report *report, const struct pst_call *call)
 {
-    pst_text_printf(json, "\"enclaves\":[");
+    const struct pst_epc_model *model;
+    (void)pst_epc_model_read(call, &model);
+    pst_text_printf(json, "\"sealed\":%s,\"enclaves\":[", report->sealed ? "true" : "false");
     for (uint32_t i = 0; i < report->enclave_count; i++) {
         const struct pst_enclave_run_report *enclave = &report->enclaves[i];
         pst_text_printf(json, "%s{\"operator\":", i == 0 ? "" : ",");
@@ -247,10 +259,12 @@ static void enclaves_json(struct pst_text *json, const struct pst_run_report *re
         pst_text_json(json, enclave->backend);
         pst_text_printf(json,
                         ",\"workers\":%u,\"epc_bytes\":%llu,\"epc_used_max\":%llu,\"misses\":%llu,"
-                        "\"evictions_sealed\":%llu,\"evictions_clean\":%llu,\"measurement\":\"",
+                        "\"evictions_sealed\":%llu,\"evictions_clean\":%llu,\"leaves\":%llu,\"messages\":%llu,"
+                        "\"measurement\":\"",
                         enclave->workers, (unsigned long long)enclave->epc_bytes,
                         (unsigned long long)enclave->epc_used_max, (unsigned long long)enclave->page_ins,
-                        (unsigned long long)enclave->page_outs, (unsigned long long)enclave->page_outs_clean);
+                        (unsigned long long)enclave->page_outs, (unsigned long long)enclave->page_outs_clean,
+                        (unsigned long long)enclave->leaves, (unsigned long long)enclave->messages);
         for (size_t k = 0; k < sizeof enclave->measurement; k++)
             pst_text_printf(json, "%02x", enclave->measurement[k]);
         pst_text_printf(json, "\",\"facts\":[");
@@ -259,13 +273,16 @@ static void enclaves_json(struct pst_text *json, const struct pst_run_report *re
                 pst_text_printf(json, "%s\"%s\"", count++ == 0 ? "" : ",", pst_enclave_fact_word(bit));
         pst_text_printf(json,
                         "],\"protects_from_users\":%s,\"protects_from_root\":%s,\"protects_from_hypervisor\":%s,"
-                        "\"hardware_attested\":%s}",
+                        "\"hardware_attested\":%s",
                         (enclave->guards & PST_GUARD_USERS) != 0 ? "true" : "false",
                         (enclave->guards & PST_GUARD_ROOT) != 0 ? "true" : "false",
                         (enclave->guards & PST_GUARD_HYPERVISOR) != 0 ? "true" : "false",
                         (enclave->guards & PST_GUARD_HARDWARE) != 0 ? "true" : "false");
+        if (model != NULL)
+            pst_epc_model_json(json, model, enclave);
+        pst_text_printf(json, "}");
     }
-    pst_text_printf(json, "],");
+    pst_text_printf(json, "],\"enclave_restarts\":%u,", report->enclave_restarts);
 }
 
 int pst_outcome_json(const struct pst_outcome *outcome)
@@ -286,7 +303,7 @@ int pst_outcome_json(const struct pst_outcome *outcome)
     pst_checkpoint_json(&json, &report->checkpoint);
     pst_text_printf(&json, ",");
     paging_json(&json, report);
-    enclaves_json(&json, report);
+    enclaves_json(&json, report, outcome->call);
     pst_text_printf(&json, "\"workers\":%u,\"input_bytes\":%llu,\"rows_out\":%llu,", report->worker_count,
                     (unsigned long long)report->input_bytes, (unsigned long long)report->rows_out);
     outputs_json(&json, report);

@@ -1,5 +1,6 @@
 /* tools/run.c - `penstock run`: one graph in this process, to the end of its input. */
 #include "tools/inside.h"
+#include "tools/keyfile.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -54,8 +55,13 @@ static bool budget_read(const struct pst_call *call, struct pst_run_options *opt
         pst_complain(call, PST_EXIT_USAGE, "--state-budget `%s`: a size is wanted, as 64MiB", size);
         return false;
     }
-    if (size == NULL && (pst_call_flag(call, "evict") != NULL || options->no_prefetch || options->spill_dir != NULL)) {
-        pst_complain(call, PST_EXIT_USAGE, "--evict, --spill and --no-prefetch mean something with --state-budget");
+    if (size == NULL && (options->no_prefetch || options->spill_dir != NULL)) {
+        pst_complain(call, PST_EXIT_USAGE, "--spill and --no-prefetch mean something with --state-budget");
+        return false;
+    }
+    if (size == NULL && pst_call_flag(call, "evict") != NULL && pst_call_flag(call, "epc") == NULL &&
+        pst_call_flag(call, "enclave") == NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--evict means something with --state-budget, --enclave or --epc");
         return false;
     }
     return evict_read(call, &options->evict);
@@ -63,17 +69,21 @@ static bool budget_read(const struct pst_call *call, struct pst_run_options *opt
 
 static bool options_read(const struct pst_call *call, struct pst_run_options *options)
 {
-    uint64_t worker_count = 0, frame_rows = 0, channel_frames = 0;
+    uint64_t worker_count = 0, frame_rows = 0, channel_frames = 0, patience = 0;
+    const struct pst_epc_model *model;
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX, 0, &worker_count) ||
+        !pst_call_number(call, "enclave-patience", 1, PST_ENCLAVE_PATIENCE_MAX, 0, &patience) ||
         !pst_call_number(call, "frame-rows", 1, FRAME_ROWS_MAX, 0, &frame_rows) ||
         !pst_call_number(call, "channel-frames", 1, CHANNEL_FRAMES_MAX, 0, &channel_frames) ||
-        !block_bytes_read(call, &options->block_bytes) || !budget_read(call, options))
+        !block_bytes_read(call, &options->block_bytes) || !budget_read(call, options) ||
+        !pst_epc_model_read(call, &model))
         return false;
     options->input = pst_call_flag(call, "input");
     options->output_dir = pst_call_flag(call, "output");
     options->dead_letter = pst_call_flag(call, "dead-letter");
     options->strict = pst_call_flag(call, "strict") != NULL;
     options->worker_count = (uint32_t)worker_count;
+    options->enclave_patience_s = (uint32_t)patience;
     options->frame_rows = (uint32_t)frame_rows;
     options->channel_frames = (uint32_t)channel_frames;
     options->interrupts = pst_interrupts();
@@ -105,6 +115,78 @@ static int outcome_show(const struct pst_call *call, const struct pst_loaded *lo
     return exit_code != PST_EXIT_OK ? exit_code : shown;
 }
 
+enum { KEYS_SECONDS = 30 };
+
+/* On a sealed stream. An error that has no sentence of its own has been put into the report. */
+static int sealed_run(const struct pst_call *call, const struct pst_loaded *loaded,
+                      const struct pst_run_options *options, struct pst_run_report *report)
+{
+    const char *tls = pst_call_flag(call, "tls");
+    char why[PST_TLS_WHY_BYTES] = "";
+    struct pst_keyring_keys node = {0};
+    struct pst_sealed_options sealed = {.keys = pst_call_flag(call, "keys"),
+                                        .patience_ns = (uint64_t)KEYS_SECONDS * 1000 * 1000 * 1000};
+    struct pst_world *world = pst_world_uv();
+    int rc = world != NULL ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK && pst_keyfile_read(call, pst_call_flag(call, "node-key"), &node) != PST_EXIT_OK) {
+        rc = PST_EREFUSED;
+        report->error = pst_strdup("the node's key cannot be used");
+    }
+    if (rc == PST_OK && tls != NULL) {
+        rc = pst_world_uv_tls(world, tls, why);
+        if (rc != PST_OK)
+            report->error = pst_strdup(why);
+    }
+    if (rc == PST_OK) {
+        sealed.node_key = pst_secret_bytes(node.secrets[0]);
+        rc = pst_sealed_run(loaded->graph, options, world, &sealed, report);
+    }
+    pst_keyring_keys_fini(&node);
+    pst_world_uv_free(world);
+    return rc;
+}
+
+/* PST_EXIT_OK, or it has complained. */
+static int sealed_check(const struct pst_call *call)
+{
+    static const char *const others[] = {"dead-letter", "strict",     "state-budget",
+                                         "workers",     "frame-rows", "channel-frames"};
+    static const char *const kept[] = {"checkpoint", "resume"};
+    bool sealed = pst_call_flag(call, "sealed") != NULL;
+    const char *keys = pst_call_flag(call, "keys"), *node_key = pst_call_flag(call, "node-key");
+    for (uint32_t i = 0; sealed && i < sizeof others / sizeof others[0]; i++) {
+        if (pst_call_flag(call, others[i]) == NULL)
+            continue;
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--%s means nothing with --sealed: the host only carries what it cannot read", others[i]);
+        return PST_EXIT_USAGE;
+    }
+    for (uint32_t i = 0; sealed && i < sizeof kept / sizeof kept[0]; i++) {
+        if (pst_call_flag(call, kept[i]) == NULL)
+            continue;
+        pst_complain(call, PST_EXIT_CONFIG,
+                     "--%s does not go with --sealed: this process would have the key of checkpoints, and must have "
+                     "none of what it carries; a run on sealed rows that ends early begins again",
+                     kept[i]);
+        return PST_EXIT_CONFIG;
+    }
+    if (!sealed && (keys != NULL || node_key != NULL)) {
+        pst_complain(call, PST_EXIT_USAGE, "--keys and --node-key mean something with --sealed");
+        return PST_EXIT_USAGE;
+    }
+    if (sealed && (keys == NULL || node_key == NULL || pst_call_flag(call, "input") == NULL)) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--sealed needs --input FILE, of `penstock seal`, --keys ADDRESS, of `penstock key serve`, and "
+                     "--node-key FILE");
+        return PST_EXIT_USAGE;
+    }
+    if (sealed && strncmp(keys, "unix:", 5) != 0 && pst_call_flag(call, "tls") == NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--keys %s needs --tls FOLDER; unix:PATH needs none", keys);
+        return PST_EXIT_USAGE;
+    }
+    return PST_EXIT_OK;
+}
+
 static void note(void *argument, const char *sentence) { pst_note(argument, "penstock: warning: %s", sentence); }
 
 static int graph_run(const struct pst_call *call, const struct pst_loaded *loaded, struct pst_run_options *options)
@@ -116,8 +198,10 @@ static int graph_run(const struct pst_call *call, const struct pst_loaded *loade
     options->note = note;
     options->note_argument = (void *)(uintptr_t)call;
     pst_signals_take();
-    const int rc = pst_run(loaded->graph, options, NULL, &report);
+    const int rc = pst_call_flag(call, "sealed") != NULL ? sealed_run(call, loaded, options, &report)
+                                                         : pst_run(loaded->graph, options, NULL, &report);
     pst_progress_clear(&progress);
+    options->progress_argument = NULL;
 
     struct pst_text error = {0};
     const int exit_code = pst_exit_of_error(rc);
@@ -135,7 +219,7 @@ static int graph_run(const struct pst_call *call, const struct pst_loaded *loade
 }
 
 /* What the command line says of enclaves, over what the graph says. PST_EXIT_OK, or it has complained. */
-static int enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
+int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
 {
     const char *size = pst_call_flag(call, "epc"), *why;
     uint64_t bytes = 0;
@@ -169,13 +253,16 @@ static int run_run(const struct pst_call *call)
     struct pst_run_checkpoint checkpoint;
     if (!options_read(call, &options))
         return PST_EXIT_USAGE;
-    int exit_code = pst_run_checkpoint_init(&checkpoint, call);
+    int exit_code = sealed_check(call);
+    if (exit_code != PST_EXIT_OK)
+        return exit_code;
+    exit_code = pst_run_checkpoint_init(&checkpoint, call);
     if (exit_code == PST_EXIT_OK) {
         struct pst_loaded loaded;
         options.checkpoint = checkpoint.options;
         exit_code = pst_loaded_init(&loaded, call);
         if (exit_code == PST_EXIT_OK) {
-            exit_code = enclaves_apply(call, loaded.graph);
+            exit_code = pst_enclaves_apply(call, loaded.graph);
             if (exit_code == PST_EXIT_OK)
                 exit_code = graph_run(call, &loaded, &options);
         } else {
@@ -212,6 +299,16 @@ static const struct pst_flag run_flags[] = {
     {"enclave", 0, "OPERATOR", true,
      "Run OPERATOR in enclaves, one for each partition; `all`: every operator that can.", NULL},
     {"epc", 0, "SIZE", false, "Memory of each enclave, locked; 93.5MiB unless said.", NULL},
+    {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
+     NULL},
+    {"epc-model", 0, "MODEL", false,
+     "Compute what enclaves would cost on sgx1, sgx2 or snp, and say so beside what was measured.", NULL},
+    {"sealed", 0, NULL, false, "The input is what `penstock seal` made; results are NAME.sealed, for `penstock open`.",
+     NULL},
+    {"keys", 0, "ADDRESS", false, "With --sealed: where `penstock key serve` answers, unix:PATH or HOST:PORT.", NULL},
+    {"node-key", 0, "FILE", false, "With --sealed: the key file by which this node signs its workers' evidence.",
+     "file"},
+    PST_TLS_FLAG,
     {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
     {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
     {"block-bytes", 0, "SIZE", false, "For tests and tuning: read the input in blocks of SIZE, as 64KiB.", NULL},
@@ -224,22 +321,31 @@ const struct pst_verb pst_verb_run = {
     .operand_count_min = 1,
     .operand_count_max = 1,
     .summary = "Run a graph to the end of its input.",
-    .text = "Results are written to NAME.part and get their NAME when they are complete: a file with its final name is "
-            "a whole "
-            "one. They are the same bytes for any number of workers and partitions.\n\n"
-            "Malformed and late lines are counted and told at the end; they end the run only with `--strict`.\n\n"
-            "The first SIGINT or SIGTERM ends the reading and finishes what is in flight: results so far are in "
-            "NAME.partial, and "
-            "the exit code is 1. A second one stops at once. After an error they are in NAME.failed.\n\n"
-            "With `--checkpoint` a run that was killed goes on with `--resume` as if nothing had happened: the same "
-            "bytes, none twice, none missing. Workers and partitions may be others. An input that cannot be read again "
-            "(standard input, a pipe) cannot be resumed.",
-    .examples = "penstock run debs14/load.yaml --input meters.csv --output results\n"
-                "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"
-                "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json\n"
-                "penstock run debs14/load.yaml -i meters.csv -o results --checkpoint points --key meters.key --resume\n"
-                "penstock run debs14/outliers.yaml -i meters.csv -o results --state-budget 64MiB\n"
-                "penstock run debs14/load.yaml -i meters.csv -o results --enclave all --epc 32MiB",
+    .text =
+        "Results are written to NAME.part and get their NAME when they are complete: a file with its final name is "
+        "a whole "
+        "one. They are the same bytes for any number of workers and partitions.\n\n"
+        "Malformed and late lines are counted and told at the end; they end the run only with `--strict`.\n\n"
+        "The first SIGINT or SIGTERM ends the reading and finishes what is in flight: results so far are in "
+        "NAME.partial, and "
+        "the exit code is 1. A second one stops at once. After an error they are in NAME.failed.\n\n"
+        "With `--sealed` this process never sees a row: it carries what `penstock seal` made to the operators, all of "
+        "which "
+        "are in enclaves, and their results to NAME.sealed. A worker gets its key from `penstock key serve`, once its "
+        "evidence has been checked there.\n\n"
+        "With `--checkpoint` a run that was killed goes on with `--resume` as if nothing had happened: the same "
+        "bytes, none twice, none missing. Workers and partitions may be others. An input that cannot be read again "
+        "(standard input, a pipe) cannot be resumed. An enclave that dies or hangs is started again from the last "
+        "checkpoint, three times at most from the same one; on sealed rows there are no checkpoints.",
+    .examples =
+        "penstock run debs14/load.yaml --input meters.csv --output results\n"
+        "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"
+        "penstock gen --rows 1000000 | penstock run debs14/load.yaml --input - --json\n"
+        "penstock run debs14/load.yaml -i meters.csv -o results --checkpoint points --key meters.key --resume\n"
+        "penstock run debs14/outliers.yaml -i meters.csv -o results --state-budget 64MiB\n"
+        "penstock run debs14/load.yaml -i meters.csv -o results --enclave all --epc 32MiB\n"
+        "penstock run debs14/load.yaml -i meters.sealed -o results --enclave all --sealed --keys unix:keys.sock "
+        "--node-key node.key",
     .flags = run_flags,
     .run = run_run,
 };

@@ -222,6 +222,7 @@ enum {
 #define X(name, bit, text, sentence) name = 1 << (bit),
     PST_CAPABILITY_MAP(X)
 #undef X
+        PST_CAPABILITIES_OF_SOFTWARE = PST_CONF_USER | PST_EXEC_MEASURED, /* at most */
 };
 struct pst_process_evidence {
     uint32_t capabilities, flags;
@@ -236,6 +237,8 @@ int pst_process_evidence_sign(const struct pst_process_evidence *evidence, const
 /* Takes the bytes apart; the signature is not looked at. PST_EDATA: *ret_why. */
 int pst_process_evidence_parse(const uint8_t *bytes, size_t byte_count, struct pst_process_evidence *ret_evidence,
                                const char **ret_why);
+/* By the node key that it names, over what it says; whose key that is is another question. */
+bool pst_process_evidence_signed(const uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES]);
 int pst_process_node_key(const uint8_t node_key[32], uint8_t ret_public[32]); /* PST_ENOMEM */
 
 #endif

@@ -1,4 +1,5 @@
-/* process.c - evidence of the backend `process` (evidence.h): made, taken apart, verified. It is software's word, and says so. */
+/* process.c - evidence of the backend `process` (evidence.h): made, taken apart, its signature looked at. It is software's word, and says
+ * so. A worker has this file in it, and none of the others: nothing of reports and policies is known here. */
 #include "enclave_shim/attestation/inside.h"
 
 #include <assert.h>
@@ -28,7 +29,6 @@ static const uint8_t magic[8] = "pstproc";
 enum {
     SIGNED_BYTES = 192,
     LABEL_BYTES = sizeof PST_PROCESS_LABEL - 1,
-    CAPABILITIES_OF_SOFTWARE = PST_CONF_USER | PST_EXEC_MEASURED,
 #define X(name, bit, text, sentence) | (name)
     CAPABILITIES_KNOWN = 0 PST_CAPABILITY_MAP(X),
 #undef X
@@ -92,7 +92,7 @@ int pst_process_evidence_sign(const struct pst_process_evidence *evidence, const
                               uint8_t ret_bytes[PST_PROCESS_EVIDENCE_BYTES])
 {
     uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES] = {0}, public[32];
-    if ((evidence->capabilities & ~(uint32_t)CAPABILITIES_OF_SOFTWARE) != 0 ||
+    if ((evidence->capabilities & ~(uint32_t)PST_CAPABILITIES_OF_SOFTWARE) != 0 ||
         (evidence->flags & ~(uint32_t)PST_PROCESS_DEBUG) != 0)
         return PST_EINVAL;
     int rc = pst_process_node_key(node_key, public);
@@ -141,8 +141,7 @@ int pst_process_evidence_parse(const uint8_t *bytes, size_t byte_count, struct p
     return PST_EDATA;
 }
 
-/* ---- verifying ---- */
-static bool signature_good(const uint8_t *bytes)
+bool pst_process_evidence_signed(const uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES])
 {
     uint8_t was_signed[LABEL_BYTES + SIGNED_BYTES];
     signed_bytes(bytes, was_signed);
@@ -156,45 +155,4 @@ static bool signature_good(const uint8_t *bytes)
     EVP_PKEY_free(key);
     ERR_clear_error();
     return good;
-}
-
-static const char *capabilities_shown(struct pst_checking *c, uint32_t capabilities)
-{
-    const char *text = "";
-#define X(name, bit, word, sentence)  \
-    if ((capabilities & (name)) != 0) \
-        text = pst_checking_printf(c, "%s%s%s", text, *text == '\0' ? "" : ", ", word);
-    PST_CAPABILITY_MAP(X)
-#undef X
-    return *text != '\0' ? text : "none";
-}
-
-void pst_process_verify(struct pst_checking *c, const uint8_t *bytes, const struct pst_process_evidence *evidence)
-{
-    const struct pst_attestation_policy *policy = c->policy;
-    bool good = signature_good(bytes);
-    pst_checking_that(c, "process.signature", good, "Ed25519 by the node's key",
-                      good ? "good" : "not by that key, or over other bytes");
-    c->signatures_good += good;
-    pst_checking_add(c, "process.node_key", PST_CHECK_OPEN, "-", pst_checking_hex(c, evidence->node_key, 32));
-    if (policy->node_keys.count != 0)
-        pst_checking_digests(c, "process.node_key", &policy->node_keys, evidence->node_key, 32);
-    else
-        pst_checking_expect(c, "process.node_key", false, "one of the policy's node_keys, which has none");
-    c->root_good = policy->node_keys.count != 0; /* that it is one of them is a row */
-    pst_checking_that(c, "process.capabilities", (evidence->capabilities & ~(uint32_t)CAPABILITIES_OF_SOFTWARE) == 0,
-                      pst_checking_printf(c, "%s at most", capabilities_shown(c, CAPABILITIES_OF_SOFTWARE)),
-                      capabilities_shown(c, evidence->capabilities));
-    pst_checking_debug(c, "process.debug", (evidence->flags & PST_PROCESS_DEBUG) != 0);
-    pst_checking_add(c, "process.epc_bytes", PST_CHECK_OPEN, "-",
-                     pst_checking_printf(c, "%llu", (unsigned long long)evidence->epc_bytes));
-    pst_checking_add(c, "process.measurement", PST_CHECK_OPEN, "-", pst_checking_hex(c, evidence->measurement, 32));
-    pst_checking_digests(c, "process.measurement", &policy->measurements, evidence->measurement, 32);
-    pst_checking_add(c, "process.nonce", PST_CHECK_OPEN, "-", pst_checking_hex(c, evidence->nonce, 64));
-    pst_checking_nonce(c, "process.nonce", evidence->nonce, 64);
-    pst_checking_add(c, "process.channel_key", PST_CHECK_OPEN, "-", pst_checking_hex(c, evidence->channel_key, 32));
-    c->report->measurement.byte_count = 32;
-    memcpy(c->report->measurement.bytes, evidence->measurement, 32);
-    memcpy(c->report->report_data, evidence->nonce, 64);
-    memcpy(c->report->channel_key, evidence->channel_key, 32);
 }

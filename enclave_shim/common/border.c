@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NONCE_BYTES = 12, SEQUENCE_OFFSET = 4, SPINS = 200 };
+enum { NONCE_BYTES = 12, SEQUENCE_OFFSET = 4 };
+enum { AWAKE, SLEEPS_FOR_NEWS, SLEEPS_FOR_ROOM }; /* what a side's word says */
 
 static int cipher_new(const uint8_t *key, bool seals, EVP_CIPHER_CTX **ret_context)
 {
@@ -28,7 +29,7 @@ int pst_border_init(struct pst_border *border, void *memory, bool inside, const 
 {
     struct pst_control *control = memory;
     uint8_t *slots_in = (uint8_t *)memory + PST_CONTROL_BYTES, *slots_out = slots_in + PST_SLOTS * PST_SLOT_BYTES;
-    *border = (struct pst_border){.control = control, .inside = inside};
+    *border = (struct pst_border){.control = control, .inside = inside, .spins = PST_BORDER_SPINS_FEW};
     border->own_word = inside ? &control->inside_sleeps : &control->host_sleeps;
     border->others_word = inside ? &control->host_sleeps : &control->inside_sleeps;
     struct pst_ring *into = inside ? &border->in : &border->out, *out_of = inside ? &border->out : &border->in;
@@ -73,14 +74,24 @@ static void futex(_Atomic uint32_t *word, int operation, uint32_t value, const s
     (void)syscall(SYS_futex, word, operation, value, timeout, NULL, 0); /* whoever wakes looks again */
 }
 
-/* A sleeper says so, then looks at the rings; whoever moves an index does so, then looks whether somebody sleeps. */
-static void wake_other(struct pst_border *border)
+/* A sleeper says so, then looks at the rings; whoever moves an index does so, then looks whether somebody sleeps. least: for room alone,
+ * or for news as well, which whoever waits for room takes too. */
+static void wake_other(struct pst_border *border, uint32_t least)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(border->others_word, memory_order_relaxed) == 0)
+    if (atomic_load_explicit(border->others_word, memory_order_relaxed) < least)
         return;
-    atomic_store_explicit(border->others_word, 0, memory_order_relaxed);
+    atomic_store_explicit(border->others_word, AWAKE, memory_order_relaxed);
+    border->calls++;
     futex(border->others_word, FUTEX_WAKE, 1, NULL);
+}
+
+void pst_border_kick(struct pst_border *border)
+{
+    if (!border->owes_wake)
+        return;
+    border->owes_wake = false;
+    wake_other(border, SLEEPS_FOR_NEWS);
 }
 
 static bool moved(const struct pst_border *border, bool for_room)
@@ -97,62 +108,48 @@ static void pause_briefly(void)
 #endif
 }
 
+bool pst_border_all_taken(const struct pst_border *border)
+{
+    return atomic_load_explicit(border->out.others, memory_order_relaxed) == border->out.mine;
+}
+
 bool pst_border_has_news(const struct pst_border *border) { return moved(border, false); }
 
 bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_us)
 {
-    for (uint32_t i = 0; i < SPINS; i++) {
+    const uint32_t sleeps = for_room ? SLEEPS_FOR_ROOM : SLEEPS_FOR_NEWS;
+    pst_border_kick(border);
+    for (uint32_t i = 0; i < border->spins; i++) {
         if (moved(border, for_room))
             return true;
         pause_briefly();
     }
-    atomic_store_explicit(border->own_word, 1, memory_order_relaxed);
+    atomic_store_explicit(border->own_word, sleeps, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     if (!moved(border, for_room)) {
+        border->calls++;
         struct timespec timeout = {timeout_us / 1000000, (long)(timeout_us % 1000000) * 1000};
-        futex(border->own_word, FUTEX_WAIT, 1, timeout_us != 0 ? &timeout : NULL);
+        futex(border->own_word, FUTEX_WAIT, sleeps, timeout_us != 0 ? &timeout : NULL);
     }
-    atomic_store_explicit(border->own_word, 0, memory_order_relaxed);
+    atomic_store_explicit(border->own_word, AWAKE, memory_order_relaxed);
     return moved(border, for_room);
 }
 
 /* ---- sending ---- */
 
-static bool piece_seal(EVP_CIPHER_CTX *context, const void *bytes, uint32_t byte_count, uint8_t **at)
+/* to: the sealed body and its tag; it may be `body`. Of capsules the header alone is sealed, and `to` is `body`: they are sealed by whoever
+ * sent them, and whoever opens them misses what is not there. */
+static bool body_seal(EVP_CIPHER_CTX *context, const struct pst_message *message, const uint8_t *body, uint8_t *to)
 {
-    int count = 0;
-    if (byte_count == 0)
-        return true;
-    bool good = EVP_EncryptUpdate(context, *at, &count, bytes, (int)byte_count) == 1;
-    *at += byte_count;
-    return good && (uint32_t)count == byte_count;
-}
-
-static bool body_seal(EVP_CIPHER_CTX *context, const struct pst_message *message, const struct pst_piece *pieces,
-                      uint32_t piece_count, uint8_t *body)
-{
-    static const uint8_t zeros[8];
-    uint8_t nonce[NONCE_BYTES], *at = body;
-    int count = 0;
+    uint8_t nonce[NONCE_BYTES];
+    int count = 0, bytes = (int)message->body_bytes;
     nonce_fill(nonce, message->sequence);
     bool good = EVP_EncryptInit_ex(context, NULL, NULL, NULL, nonce) == 1 &&
                 EVP_EncryptUpdate(context, NULL, &count, (const uint8_t *)message, sizeof *message) == 1;
-    for (uint32_t i = 0; i < piece_count && good; i++) {
-        good = piece_seal(context, pieces[i].bytes, pieces[i].byte_count, &at);
-        if (good && pieces[i].padded)
-            good = piece_seal(context, zeros, -pieces[i].byte_count & 7, &at);
-    }
-    return good && EVP_EncryptFinal_ex(context, at, &count) == 1 &&
-           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, PST_MESSAGE_TAG_BYTES, at) == 1;
-}
-
-static uint32_t body_bytes(const struct pst_piece *pieces, uint32_t piece_count)
-{
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < piece_count; i++)
-        bytes += pieces[i].byte_count + (pieces[i].padded ? -pieces[i].byte_count & 7 : 0);
-    PST_ASSERT(bytes <= PST_BODY_BYTES_MAX);
-    return (uint32_t)bytes;
+    if (good && bytes != 0 && !pst_message_has_capsules(message))
+        good = EVP_EncryptUpdate(context, to, &count, body, bytes) == 1;
+    return good && EVP_EncryptFinal_ex(context, to + bytes, &count) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, PST_MESSAGE_TAG_BYTES, to + bytes) == 1;
 }
 
 int pst_border_send(struct pst_border *border, struct pst_message *message, const struct pst_piece *pieces,
@@ -163,14 +160,21 @@ int pst_border_send(struct pst_border *border, struct pst_message *message, cons
         return border->out.poisoned ? PST_EREFUSED : PST_EAGAIN;
     if (border->sent == PST_BORDER_MESSAGES_MAX)
         return PST_ERANGE;
-    message->body_bytes = body_bytes(pieces, piece_count);
+    bool capsules =
+        pst_message_has_capsules(message); /* they are where they go at once: nothing of them is read again */
+    uint8_t *body = capsules ? slot + sizeof *message : room;
+    uint8_t *sealed = capsules || !border->inside ? slot + sizeof *message : room;
+    message->body_bytes = pst_pieces_write(pieces, piece_count, body);
     message->sequence = border->sent++;
-    memcpy(room, message, sizeof *message);
-    if (!body_seal(border->seals, message, pieces, piece_count, room + sizeof *message))
+    if (!body_seal(border->seals, message, body, sealed))
         return PST_EINTERNAL;
-    memcpy(slot, room, sizeof *message + message->body_bytes + PST_MESSAGE_TAG_BYTES);
+    memcpy(slot, message, sizeof *message);
+    if (sealed == room)
+        memcpy(slot + sizeof *message, sealed, message->body_bytes + PST_MESSAGE_TAG_BYTES);
     pst_ring_advance(&border->out);
-    wake_other(border);
+    border->owes_wake = true;
+    if (pst_ring_is_half_full(&border->out))
+        pst_border_kick(border);
     return PST_OK;
 }
 
@@ -185,7 +189,7 @@ static bool body_open(EVP_CIPHER_CTX *context, const struct pst_message *message
         EVP_DecryptInit_ex(context, NULL, NULL, NULL, nonce) == 1 &&
         EVP_DecryptUpdate(context, NULL, &count, (const uint8_t *)message, sizeof *message) == 1 &&
         EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, PST_MESSAGE_TAG_BYTES, body + message->body_bytes) == 1;
-    if (good && message->body_bytes != 0)
+    if (good && message->body_bytes != 0 && !pst_message_has_capsules(message))
         good = EVP_DecryptUpdate(context, body, &count, body, (int)message->body_bytes) == 1;
     return good && EVP_DecryptFinal_ex(context, body + message->body_bytes, &count) == 1;
 }
@@ -216,7 +220,8 @@ int pst_border_receive(struct pst_border *border, struct pst_message *ret_messag
     }
     border->taken++;
     pst_ring_advance(&border->in);
-    wake_other(border);
+    if (!pst_ring_is_half_full(&border->in)) /* and so on down to none, so that it is never missed */
+        wake_other(border, SLEEPS_FOR_ROOM);
     *ret_body = body;
     return PST_OK;
 }

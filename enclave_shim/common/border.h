@@ -1,9 +1,14 @@
 /* common/border.h - one side of the border: messages sealed into one ring and opened from the other.
  *
  * Sealing is AES-256-GCM under a key of the direction; the nonce is the message's sequence number, the associated data its header.
- * So a message that is changed, left out, sent twice or put elsewhere does not open. What comes is copied before it is checked and
- * checked before it is used: nothing in shared memory is read twice. What goes is sealed in memory of one's own and copied then.
- * Thread:   one. Sleeping is by futex on this side's word; whoever moves an index wakes the other side if it sleeps.
+ * So a message that is changed, left out, sent twice or put elsewhere does not open. Of capsules (sealed.h) the header alone is
+ * authenticated: they are sealed already, and their reader sees what is wrong with them. What comes is copied before it is checked and
+ * checked before it is used: nothing in shared memory is read twice. What goes out of a worker is sealed in memory of its own and copied
+ * then, for sealing reads again what it has written. A host seals into the shared memory: who could change it there can read its key.
+ * Waking:   by futex; a side that sleeps says in its word what for. Who has sent something wakes the other side when half of the ring
+ *           is full, when it has nothing to do itself, or by kick(): a wake-up costs as much as the sealing of a frame, so it is for several
+ *           messages; a host does so with each time that it asks for. Who makes room wakes a side that waits for room when half of the ring is free.
+ * Thread:   one.
  */
 #ifndef PST_ENCLAVE_BORDER_H
 #define PST_ENCLAVE_BORDER_H
@@ -11,7 +16,14 @@
 #include "enclave_shim/common/message.h"
 #include "enclave_shim/common/ring.h"
 
-enum { PST_BORDER_KEY_BYTES = 32 };
+enum {
+    PST_BORDER_KEY_BYTES = 32,
+    /* How often a side looks before it sleeps, with a pause of some 40 ns between: where processors are short, for another process could
+     * use this one meanwhile; and where there is one for everybody: longer than a wake-up takes, else two sides that have once slept
+     * wake each other for ever. A round trip takes 3 us then, and 17 us so (tools/bench/border.c, two processors). */
+    PST_BORDER_SPINS_FEW = 200,
+    PST_BORDER_SPINS_MAX = 2000,
+};
 #define PST_BORDER_MESSAGES_MAX (UINT64_C(1) << 40) /* under one key */
 
 struct pst_border { /* embedded; all of it private */
@@ -21,13 +33,9 @@ struct pst_border { /* embedded; all of it private */
     struct evp_cipher_ctx_st *opens, *seals;
     uint8_t *room; /* of one slot, for what comes, and one for what goes */
     uint64_t taken, sent;
-    bool inside;
-};
-
-struct pst_piece { /* of a body; padded with zeros to a multiple of 8 bytes if `padded` */
-    const void *bytes;
-    uint32_t byte_count;
-    bool padded;
+    uint64_t calls;         /* of the system */
+    uint32_t spins;         /* PST_BORDER_SPINS_FEW unless somebody says more */
+    bool inside, owes_wake; /* something was sent, and nobody was woken for it */
 };
 
 /* memory: PST_BORDER_BYTES of both, page-aligned; borrowed. key_in: of the way into the worker. Keys are copied.
@@ -36,17 +44,20 @@ int pst_border_init(struct pst_border *border, void *memory, bool inside, const 
                     const uint8_t key_out[PST_BORDER_KEY_BYTES]);
 void pst_border_fini(struct pst_border *border);
 
-/* Fills in the sequence number. Errors: PST_EAGAIN no room now, nothing was done; PST_EREFUSED the other side has written what it
+/* Fills in the sequence number. The other side may not know of it before kick(), or wait(). Errors: PST_EAGAIN no room now, nothing was done; PST_EREFUSED the other side has written what it
  * must not, and nothing goes any more; PST_ERANGE a key has sealed PST_BORDER_MESSAGES_MAX; PST_EINTERNAL. */
 int pst_border_send(struct pst_border *border, struct pst_message *message, const struct pst_piece *pieces,
                     uint32_t piece_count);
 /* The next message; its body, 8-byte aligned, is the caller's until the next call. The kind is not checked yet.
  * Errors: PST_EAGAIN there is none; PST_EREFUSED as above, or it does not open; PST_EINTERNAL. */
 int pst_border_receive(struct pst_border *border, struct pst_message *ret_message, uint8_t **ret_body);
-/* Waits for a message, or for room (a host: or for a message): spins, then sleeps. timeout_us 0: for as long as it takes; false: the
+/* Wakes the other side for what was sent, if it sleeps. Cost: nothing where nothing was. */
+void pst_border_kick(struct pst_border *border);
+/* Waits for a message, or for room (a host: or for a message): kicks, spins, then sleeps. timeout_us 0: for as long as it takes; false: the
  * time ran out. */
 bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_us);
 bool pst_border_has_news(
-    const struct pst_border *border); /* the other side has put something in since receive() found nothing */
+    const struct pst_border *border); /* there is a message, or the other side has written what it must not */
+bool pst_border_all_taken(const struct pst_border *border); /* the other side has taken all that was sent */
 
 #endif

@@ -1,10 +1,12 @@
 /* config.c - see config.h. The order of fields stands once, in the functions that end in `_walk`: one pass writes, the other reads. */
 #include "enclave_shim/common/config.h"
 
+#include "enclave_shim/sealed.h"
+
 #include <string.h>
 
 #define CONFIG_MAGIC UINT32_C(0x43545350) /* "PSTC" */
-enum { CONFIG_VERSION = 1, NAME_BYTES_MAX = 4096 };
+enum { CONFIG_VERSION = 2, NAME_BYTES_MAX = 4096 };
 
 struct walk {
     struct pst_text *text; /* writing; NULL: reading */
@@ -149,6 +151,65 @@ static void output_walk(struct walk *w, struct pst_enclave_output *output)
         bool_walk(w, &output->wanted[i]);
 }
 
+/* Who may vouch for a worker that buckets go to: a part of what is measured, for a host would name anybody. */
+static void authority_walk(struct walk *w, struct pst_enclave_operator *op)
+{
+    bool there = op->authority != NULL;
+    bool_walk(w, &there);
+    if (!there || w->rc != PST_OK)
+        return;
+    if (w->text == NULL)
+        op->authority = pst_arena_alloc(w->arena, PST_ENCLAVE_AUTHORITY_BYTES);
+    if (op->authority == NULL)
+        w->rc = PST_ENOMEM;
+    else
+        bytes_walk(w, (uint8_t *)(uintptr_t)op->authority, PST_ENCLAVE_AUTHORITY_BYTES);
+}
+
+/* ---- of rows that come and go sealed: a section of its own behind the others, there or not ---- */
+
+static void sealed_output_walk(struct walk *w, struct pst_enclave_sealed_output *edge,
+                               const struct pst_enclave_operator *op)
+{
+    if (op->output_count == 0)
+        w->rc = w->text != NULL ? PST_EGRAPH : PST_EDATA;
+    text_walk(w, &edge->name);
+    u32_walk(w, &edge->number, PST_SEALED_EDGES_MAX - 1);
+    u32_walk(w, &edge->output, op->output_count - 1);
+    u32_walk(w, &edge->bucket_count, PST_BOOT_BUCKETS_MAX);
+    u32_walk(w, &edge->key_count, PST_FIELDS_MAX);
+    u32_walk(w, &edge->used_count, PST_FIELDS_MAX);
+    uint32_t field_count = w->rc == PST_OK ? op->outputs[edge->output].schema.field_count : 0;
+    for (uint32_t i = 0; i < edge->key_count && w->rc == PST_OK; i++)
+        u32_walk(w, &edge->key[i], field_count - 1);
+    for (uint32_t i = 0; i < edge->used_count && w->rc == PST_OK; i++)
+        u32_walk(w, &edge->used[i], field_count - 1);
+    if (w->rc == PST_OK && field_count == 0 && edge->key_count + edge->used_count != 0)
+        w->rc = PST_EDATA;
+}
+
+static void sealing_walk(struct walk *w, struct pst_enclave_operator *op)
+{
+    struct pst_enclave_sealing *sealing = op->sealing;
+    if (w->text == NULL)
+        op->sealing = sealing = pst_arena_alloc(w->arena, sizeof *sealing);
+    if (sealing == NULL) {
+        w->rc = PST_ENOMEM;
+        return;
+    }
+    bytes_walk(w, sealing->graph, sizeof sealing->graph);
+    for (uint32_t i = 0; i < op->input_count && w->rc == PST_OK; i++) {
+        text_walk(w, &sealing->inputs[i].name);
+        u32_walk(w, &sealing->inputs[i].number, PST_SEALED_EDGES_MAX - 1);
+        u32_walk(w, &sealing->inputs[i].producer_bucket_count, PST_BOOT_BUCKETS_MAX);
+    }
+    u32_walk(w, &sealing->edge_count, PST_SEALED_EDGES_MAX);
+    if (w->text == NULL)
+        sealing->edges = list_room(w, sealing->edge_count, sizeof *sealing->edges);
+    for (uint32_t i = 0; i < sealing->edge_count && w->rc == PST_OK; i++)
+        sealed_output_walk(w, &sealing->edges[i], op);
+}
+
 static void operator_walk(struct walk *w, struct pst_enclave_operator *op)
 {
     uint32_t magic = CONFIG_MAGIC, version = CONFIG_VERSION;
@@ -171,6 +232,9 @@ static void operator_walk(struct walk *w, struct pst_enclave_operator *op)
         input_walk(w, &op->inputs[i]);
     for (uint32_t i = 0; i < op->output_count && w->rc == PST_OK; i++)
         output_walk(w, &op->outputs[i]);
+    authority_walk(w, op);
+    if (w->rc == PST_OK && (w->text != NULL ? op->sealing != NULL : w->at != w->end))
+        sealing_walk(w, op);
 }
 
 int pst_config_encode(const struct pst_enclave_operator *operator, struct pst_text * text)

@@ -1,7 +1,7 @@
 /* common/config.h - what a worker is told before it starts: the operator's configuration, and where this worker stands.
  *
- * Configuration, the bytes that are measured: "PSTC", u32 version 1, then type, id, buckets, epoch, parameters, inputs, outputs as
- * config.c writes them; integers little endian, a text as u32 bytes and bytes.
+ * Configuration, the bytes that are measured: "PSTC", u32 version 2, then type, id, buckets, epoch, parameters, inputs, outputs, whose
+ * certificates count where its buckets move, as config.c writes them; integers little endian, a text as u32 bytes and bytes.
  * Boot, by the backend's own way into the worker: struct pst_boot, then the configuration. */
 #ifndef PST_ENCLAVE_CONFIG_H
 #define PST_ENCLAVE_CONFIG_H
@@ -19,11 +19,19 @@ enum {
 struct pst_boot { /* nothing of it is kept by the host */
     uint32_t magic, version, config_bytes, evict;
     uint64_t epc_bytes, outside_bytes;
+    uint32_t spins, zero; /* PST_BORDER_SPINS_MAX at most: more are taken for so many */
     uint8_t key_in[PST_BORDER_KEY_BYTES], key_out[PST_BORDER_KEY_BYTES];
     uint8_t owned[PST_BOOT_BUCKETS_MAX / 8]; /* bit b: the partition owns bucket b */
+    /* Images: the keys that they are sealed and opened with, where there are any, and the checkpoint below which it opens none; 0: it
+     * may begin with an empty state. */
+    uint32_t has_images, restore_key_count;
+    uint64_t restore_least;
+    uint8_t image_key[32], graph[32], restore_keys[PST_IMAGE_KEYS_MAX][32];
+    uint32_t lane, zero2; /* lane: 1: it owns none of its buckets before they have come from another worker */
 };
-enum { PST_BOOT_VERSION = 1 };
-static_assert(sizeof(struct pst_boot) == 32 + 64 + PST_BOOT_BUCKETS_MAX / 8, "boot layout");
+enum { PST_BOOT_VERSION = 3 };
+static_assert(sizeof(struct pst_boot) == 40 + 64 + PST_BOOT_BUCKETS_MAX / 8 + 80 + PST_IMAGE_KEYS_MAX * 32 + 8,
+              "boot layout");
 
 struct pst_boot_answer { /* the worker's, before it locks itself in */
     uint32_t magic;

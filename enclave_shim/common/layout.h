@@ -19,8 +19,8 @@
 #include <stdint.h>
 
 enum {
-    PST_SLOTS = 8, /* a power of two */
-    PST_SLOT_BYTES = 128 * 1024,
+    PST_SLOTS = 32, /* a power of two */
+    PST_SLOT_BYTES = 64 * 1024,
     PST_MESSAGE_HEADER_BYTES = 64,
     PST_MESSAGE_TAG_BYTES = 16,
     PST_BODY_BYTES_MAX = PST_SLOT_BYTES - PST_MESSAGE_HEADER_BYTES - PST_MESSAGE_TAG_BYTES,

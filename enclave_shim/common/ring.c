@@ -21,11 +21,17 @@ static uint64_t slots_ready(const struct pst_ring *ring)
     return ring->produces ? PST_SLOTS - (ring->mine - ring->seen) : ring->seen - ring->mine;
 }
 
+bool pst_ring_is_half_full(const struct pst_ring *ring)
+{
+    uint64_t full = ring->produces ? ring->mine - ring->seen : ring->seen - ring->mine;
+    return full >= PST_SLOTS / 2;
+}
+
 uint8_t *pst_ring_slot(struct pst_ring *ring)
 {
     if (ring->poisoned)
         return NULL;
-    if (slots_ready(ring) == 0) {
+    if (slots_ready(ring) == 0 || (ring->produces && pst_ring_is_half_full(ring))) {
         uint64_t others = atomic_load_explicit(ring->others, memory_order_acquire);
         ring->poisoned = !index_fits(ring, others);
         if (ring->poisoned)
@@ -45,5 +51,6 @@ void pst_ring_advance(struct pst_ring *ring)
 
 bool pst_ring_moved(const struct pst_ring *ring)
 {
-    return ring->poisoned || atomic_load_explicit(ring->others, memory_order_acquire) != ring->seen;
+    return ring->poisoned || slots_ready(ring) != 0 ||
+           atomic_load_explicit(ring->others, memory_order_acquire) != ring->seen;
 }

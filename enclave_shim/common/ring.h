@@ -26,7 +26,9 @@ void pst_ring_init(struct pst_ring *ring, uint8_t *slots, _Atomic uint64_t *own,
 uint8_t *pst_ring_slot(struct pst_ring *ring);
 /* It has been filled, or emptied. */
 void pst_ring_advance(struct pst_ring *ring);
-/* The other side has moved since it was looked at, be it to where it must not. */
+/* There is a slot, or the other side has moved since it was looked at, be it to where it must not. */
 bool pst_ring_moved(const struct pst_ring *ring);
+/* Half of the slots or more are full, as far as is known without looking at the other side's index. */
+bool pst_ring_is_half_full(const struct pst_ring *ring);
 
 #endif

@@ -2,11 +2,16 @@
  *
  *    state      may move to                  while in it
  *    STARTING   READY, GONE                  the worker makes itself ready; nothing is sent
- *    READY      WAITING, GONE                frames are sent
- *    WAITING    READY, GONE                  it works up to a time, and rows come
+ *    READY      IMAGING, MOVING, ENDED, GONE frames and times are sent; rows come while a time is not answered; or what it had is given
+ *                                            back to it
+ *    IMAGING    READY, GONE                  it has answered all else, seals its state, and pieces come
+ *    MOVING     READY, GONE                  it has answered all else; buckets go from it, or come to it, and pieces may come
+ *    ENDED      GONE                         the end was sent; rows come until it is answered
  *    GONE       -                            every call answers the error that it went with
  */
 #include "enclave_shim/common/config.h"
+#include "enclave_shim/common/peer.h"
+#include "enclave_shim/sealed.h"
 
 #include <inttypes.h>
 #include <openssl/crypto.h>
@@ -19,7 +24,7 @@ enum {
     QUIET_SECONDS_STANDARD = 60,
 };
 
-enum state { STARTING, READY, WAITING, GONE };
+enum state { STARTING, READY, IMAGING, MOVING, ENDED, GONE };
 
 struct pst_enclave {
     const struct pst_enclave_backend *backend;
@@ -28,15 +33,27 @@ struct pst_enclave {
     struct pst_enclave_operator operator; /* texts and lists are the settings' */
     struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
     struct pst_border border;
+    uint8_t *room; /* for columns of what comes out */
     bool bordered;
     enum state state;
+    uint32_t asked;               /* times, and the end, that are not answered yet */
     int error;                    /* GONE */
     uint64_t quiet_us, looked_us; /* waited for without a sign of it; up to the last look */
     uint32_t facts;
     int64_t timer_min;
     uint64_t state_bytes;
     struct pst_border_counts counts;
+    bool lost;           /* see pst_enclave_is_lost() */
+    uint64_t checkpoint; /* IMAGING: of this one; else of the last image */
+    int image_error;
+    uint32_t generation;
+    uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES];
     uint8_t digest[PST_CONFIG_DIGEST_BYTES], measurement[PST_MEASUREMENT_BYTES];
+    uint8_t channel_key[PST_CHANNEL_KEY_BYTES]; /* where rows are sealed */
+    uint8_t offer[PST_OFFER_BYTES];             /* where buckets may move */
+    bool has_offer;
+    int move_error; /* of what was asked last about a move */
+    char move_why[PST_SENTENCE_BYTES_MAX + 1];
     char why[PST_ENCLAVE_WHY_BYTES];
 };
 
@@ -79,7 +96,9 @@ static int take_rows(struct pst_enclave *e, const struct pst_message *message, u
     void *parts[PST_FIELDS_MAX + 2];
     const void *columns[PST_FIELDS_MAX] = {0};
     uint32_t part = 0;
-    pst_shape_parts(&e->outputs[message->port], message->row_count, body, parts);
+    if (pst_shape_read(&e->outputs[message->port], message->row_count, body, message->body_bytes, e->room, parts) !=
+        PST_OK)
+        return PST_EREFUSED;
     const uint32_t *bucket = parts[part++];
     for (uint32_t i = 0; i < message->row_count; i++)
         if (bucket[i] >= e->operator.bucket_count)
@@ -89,13 +108,39 @@ static int take_rows(struct pst_enclave *e, const struct pst_message *message, u
     return e->settings.take(e->settings.taker, message->port, message->row_count, bucket, columns);
 }
 
+/* A worker may be anybody's operator: nothing for terminals comes from it, and nothing that is no text in a message to other nodes. */
+static int sentence_take(const struct pst_message *message, const uint8_t *body, char *ret_why, size_t why_bytes)
+{
+    (void)snprintf(ret_why, why_bytes, "%.*s", (int)message->body_bytes, (const char *)body);
+    for (char *at = ret_why; *at != '\0'; at++)
+        *at = (unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f ? '?' : *at;
+    return message->error >= PST_EINTERNAL ? message->error : PST_EINTERNAL;
+}
+
 static int take_failure(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
 {
-    (void)snprintf(e->why, sizeof e->why, "%.*s", (int)message->body_bytes, (const char *)body);
-    for (char *at = e->why; *at != '\0';
-         at++) /* a worker may be anybody's operator: nothing for terminals comes from it */
-        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at;
-    return message->error >= PST_EINTERNAL ? message->error : PST_EINTERNAL;
+    return sentence_take(message, body, e->why, sizeof e->why);
+}
+
+static int take_offer(struct pst_enclave *e, const uint8_t *body)
+{
+    if ((e->state != STARTING && e->state != MOVING) || e->operator.authority == NULL)
+        return PST_EREFUSED;
+    memcpy(e->offer, body, sizeof e->offer);
+    e->has_offer = true;
+    return PST_OK;
+}
+
+static int take_moved(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
+{
+    if (e->state != MOVING)
+        return PST_EREFUSED;
+    e->state = READY;
+    e->asked--;
+    e->timer_min = message->time;
+    if (message->error != PST_OK)
+        e->move_error = sentence_take(message, body, e->move_why, sizeof e->move_why);
+    return PST_OK;
 }
 
 static int take_ready(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
@@ -110,12 +155,44 @@ static int take_ready(struct pst_enclave *e, const struct pst_message *message, 
 
 static int take_done(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
 {
-    if (e->state != WAITING)
+    bool sealed = e->operator.sealing != NULL && e->state == READY; /* nobody asked: it goes by what it opens */
+    if (!sealed && (e->asked == 0 || e->state == IMAGING || e->state == MOVING))
         return PST_EREFUSED;
-    e->state = READY;
+    e->asked -= !sealed;
     e->timer_min = message->time;
     e->state_bytes = message->state_bytes;
     memcpy(&e->counts, body, sizeof e->counts);
+    return !sealed && e->settings.answered != NULL ? e->settings.answered(e->settings.taker) : PST_OK;
+}
+
+static int take_piece(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
+{
+    const struct pst_enclave_piece piece = {.bucket = message->port,
+                                            .structure = (uint16_t)message->row_count,
+                                            .kind = (uint16_t)(message->row_count >> 16),
+                                            .number = (uint64_t)message->limit,
+                                            .changed = message->facts,
+                                            .sealed_bytes = message->body_bytes,
+                                            .sealed = body};
+    if ((e->state != IMAGING && e->state != MOVING) || piece.bucket >= e->operator.bucket_count ||
+                                                                       e->settings.take_piece == NULL)
+        return PST_EREFUSED;
+    int *error = e->state == IMAGING ? &e->image_error : &e->move_error;
+    if (*error == PST_OK)
+        *error = e->settings.take_piece(e->settings.taker, &piece);
+    return PST_OK;
+}
+
+static int take_imaged(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
+{
+    if (e->state != IMAGING || (uint64_t)message->limit != e->checkpoint)
+        return PST_EREFUSED;
+    e->state = READY;
+    e->asked--;
+    if (message->error != PST_OK)
+        e->image_error = message->error >= PST_EINTERNAL ? message->error : PST_EINTERNAL;
+    e->generation = message->facts;
+    memcpy(e->incarnation, body, sizeof e->incarnation);
     return PST_OK;
 }
 
@@ -128,33 +205,53 @@ static int take(struct pst_enclave *e, const struct pst_message *message, uint8_
     case PST_MESSAGE_READY:
         return take_ready(e, message, body);
     case PST_MESSAGE_ROWS:
-        return e->state == WAITING ? take_rows(e, message, body) : PST_EREFUSED;
+        return e->asked != 0 && e->state != IMAGING && e->state != MOVING ? take_rows(e, message, body) : PST_EREFUSED;
     case PST_MESSAGE_DONE:
         return take_done(e, message, body);
+    case PST_MESSAGE_PIECE:
+        return take_piece(e, message, body);
+    case PST_MESSAGE_IMAGED:
+        return take_imaged(e, message, body);
+    case PST_MESSAGE_OFFER:
+        return take_offer(e, body);
+    case PST_MESSAGE_MOVED:
+        return take_moved(e, message, body);
+    case PST_MESSAGE_CHANNEL:
+        if (e->state != STARTING || e->operator.sealing == NULL)
+            return PST_EREFUSED;
+        memcpy(e->channel_key, body, sizeof e->channel_key);
+        return PST_OK;
+    case PST_MESSAGE_CAPSULES:
+        return e->state == READY && e->operator.sealing != NULL
+                   ? e->settings.take_capsules(e->settings.taker, body, message->body_bytes)
+                   : PST_EREFUSED;
     default:
         return take_failure(e, message, body);
     }
 }
 
-/* All that is in the ring, or up to an answer. PST_OK: the border is empty for now, or the answer came. */
+/* The next message, if there is one. Errors: PST_EAGAIN there is none. */
+static int take_next(struct pst_enclave *e)
+{
+    struct pst_message message;
+    uint8_t *body;
+    int rc = pst_border_receive(&e->border, &message, &body);
+    if (rc == PST_EAGAIN)
+        return rc;
+    if (rc == PST_OK)
+        rc = take(e, &message, body);
+    if (rc == PST_EREFUSED && e->why[0] == '\0')
+        (void)snprintf(e->why, sizeof e->why, "its worker put something into the border that is not valid");
+    return rc == PST_OK ? PST_OK : gone(e, rc);
+}
+
+/* All that is in the ring. */
 static int take_all(struct pst_enclave *e)
 {
-    enum state before = e->state;
-    for (;;) {
-        struct pst_message message;
-        uint8_t *body;
-        int rc = pst_border_receive(&e->border, &message, &body);
-        if (rc == PST_EAGAIN)
-            return PST_OK;
-        if (rc == PST_OK)
-            rc = take(e, &message, body);
-        if (rc == PST_EREFUSED && e->why[0] == '\0')
-            (void)snprintf(e->why, sizeof e->why, "its worker put something into the border that is not valid");
-        if (rc != PST_OK)
-            return gone(e, rc);
-        if (e->state != before)
-            return PST_OK;
-    }
+    int rc;
+    while ((rc = take_next(e)) == PST_OK)
+        continue;
+    return rc == PST_EAGAIN ? PST_OK : rc;
 }
 
 /* Whether it still runs. What a worker has said before it ended is still taken. */
@@ -162,7 +259,8 @@ static int look(struct pst_enclave *e)
 {
     if (e->settings.stopped != NULL && atomic_load_explicit(e->settings.stopped, memory_order_relaxed))
         return gone(e, PST_ESTOPPED);
-    if (e->backend->look(e->box, e->why) != PST_OK) {
+    int ended = e->backend->look(e->box, e->why);
+    if (ended != PST_OK) {
         char why[PST_ENCLAVE_WHY_BYTES];
         memcpy(why, e->why, sizeof why);
         e->why[0] = '\0';
@@ -170,11 +268,13 @@ static int look(struct pst_enclave *e)
         if (rc != PST_OK)
             return rc;
         memcpy(e->why, why, sizeof why);
+        e->lost = ended == PST_ESTOPPED;
         return gone(e, PST_EIO);
     }
     if (e->quiet_us < e->settings.quiet_seconds_max * UINT64_C(1000000))
         return PST_OK;
     (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %u s", e->settings.quiet_seconds_max);
+    e->lost = true;
     return gone(e, PST_ETIMEOUT);
 }
 
@@ -192,15 +292,16 @@ static int wait_once(struct pst_enclave *e, bool for_room, uint32_t timeout_us)
     return look(e);
 }
 
-static int wait_for(struct pst_enclave *e, enum state wanted)
+/* Until it is ready, and has answered all that it was asked. */
+static int wait_for_all(struct pst_enclave *e)
 {
-    for (;;) {
-        int rc = take_all(e);
-        if (rc == PST_OK && e->state != wanted)
+    int rc = PST_OK;
+    while (rc == PST_OK && (e->state == STARTING || e->asked != 0)) {
+        rc = take_next(e);
+        if (rc == PST_EAGAIN)
             rc = wait_once(e, false, LOOK_US);
-        if (rc != PST_OK || e->state == wanted)
-            return rc;
     }
+    return rc;
 }
 
 static int send(struct pst_enclave *e, struct pst_message *message, const struct pst_piece *pieces,
@@ -224,20 +325,20 @@ static int send(struct pst_enclave *e, struct pst_message *message, const struct
 int pst_enclave_frame(struct pst_enclave *e, const struct pst_rows *rows)
 {
     const struct pst_enclave_input *input = &e->operator.inputs[rows->input];
-    uint32_t rows_max = pst_shape_rows_max(&e->inputs[rows->input]);
+    uint32_t rows_each = pst_shape_rows_each(&e->inputs[rows->input], rows->row_count);
     if (e->state != READY)
         return gone(e, PST_EINTERNAL);
-    for (uint32_t from = 0; from < rows->row_count; from += rows_max) {
-        uint32_t n = rows->row_count - from < rows_max ? rows->row_count - from : rows_max, count = 0;
+    for (uint32_t from = 0; from < rows->row_count; from += rows_each) {
+        uint32_t n = rows->row_count - from < rows_each ? rows->row_count - from : rows_each, count = 0;
         struct pst_piece pieces[PST_FIELDS_MAX + 2];
         struct pst_message message = {.kind = PST_MESSAGE_FRAME, .port = rows->input, .row_count = n};
-        pieces[count++] = (struct pst_piece){rows->time + from, n * (uint32_t)sizeof *rows->time, true};
+        pieces[count++] = (struct pst_piece){rows->time + from, n * (uint32_t)sizeof *rows->time, 8, false};
         if (input->keyed)
-            pieces[count++] = (struct pst_piece){rows->hash + from, n * (uint32_t)sizeof *rows->hash, true};
+            pieces[count++] = (struct pst_piece){rows->hash + from, n * (uint32_t)sizeof *rows->hash, 8, true};
         for (uint32_t c = 0; c < input->used_count; c++) {
             uint32_t bytes = pst_type_bytes(input->schema.fields[input->used[c]].type);
             pieces[count++] =
-                (struct pst_piece){(const char *)rows->columns[c] + (size_t)from * bytes, n * bytes, true};
+                (struct pst_piece){(const char *)rows->columns[c] + (size_t)from * bytes, n * bytes, bytes, false};
         }
         int rc = send(e, &message, pieces, count);
         if (rc != PST_OK)
@@ -246,17 +347,21 @@ int pst_enclave_frame(struct pst_enclave *e, const struct pst_rows *rows)
     return PST_OK;
 }
 
-static int ask(struct pst_enclave *e, struct pst_message *message)
+static int ask_with(struct pst_enclave *e, struct pst_message *message, const struct pst_piece *pieces,
+                    uint32_t piece_count)
 {
-    if (e->state != READY)
+    if (e->state != READY || e->asked == PST_ENCLAVE_ASKED_MAX)
         return gone(e, PST_EINTERNAL);
-    int rc = take_all(e); /* nothing is due but why it has failed */
+    int rc = e->asked == 0 ? take_all(e) : PST_OK; /* nothing is due then but why it has failed */
     if (rc == PST_OK)
-        rc = send(e, message, NULL, 0);
+        rc = send(e, message, pieces, piece_count);
     if (rc == PST_OK)
-        e->state = WAITING;
+        pst_border_kick(&e->border);
+    e->asked += rc == PST_OK;
     return rc;
 }
+
+static int ask(struct pst_enclave *e, struct pst_message *message) { return ask_with(e, message, NULL, 0); }
 
 int pst_enclave_ask_time(struct pst_enclave *e, int64_t t, int64_t due)
 {
@@ -265,14 +370,148 @@ int pst_enclave_ask_time(struct pst_enclave *e, int64_t t, int64_t due)
 
 int pst_enclave_ask_end(struct pst_enclave *e, int64_t t)
 {
-    return ask(e, &(struct pst_message){.kind = PST_MESSAGE_END, .time = t});
+    int rc = ask(e, &(struct pst_message){.kind = PST_MESSAGE_END, .time = t});
+    if (rc == PST_OK)
+        e->state = ENDED;
+    return rc;
 }
+
+int pst_enclave_ask_image(struct pst_enclave *e, uint64_t checkpoint, int64_t cut, uint32_t since)
+{
+    e->checkpoint = checkpoint;
+    e->image_error = PST_OK;
+    if (e->asked != 0)
+        return gone(e, PST_EINTERNAL);
+    int rc = ask(
+        e, &(struct pst_message){.kind = PST_MESSAGE_IMAGE, .time = cut, .limit = (int64_t)checkpoint, .facts = since});
+    if (rc == PST_OK)
+        e->state = IMAGING;
+    return rc;
+}
+
+int pst_enclave_image_error(const struct pst_enclave *e) { return e->image_error; }
+uint32_t pst_enclave_image_generation(const struct pst_enclave *e) { return e->generation; }
+
+void pst_enclave_image_incarnation(const struct pst_enclave *e, uint8_t ret[PST_IMAGE_INCARNATION_BYTES])
+{
+    memcpy(ret, e->incarnation, PST_IMAGE_INCARNATION_BYTES);
+}
+
+int pst_enclave_restore(struct pst_enclave *e, const uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES],
+                        const struct pst_enclave_piece *piece)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_RESTORE,
+                                  .limit = (int64_t)piece->number,
+                                  .port = piece->bucket,
+                                  .row_count = piece->structure | (uint32_t)piece->kind << 16,
+                                  .facts = piece->changed};
+    struct pst_piece pieces[] = {{incarnation, PST_IMAGE_INCARNATION_BYTES, 0, false},
+                                 {piece->sealed, piece->sealed_bytes, 0, false}};
+    if (e->state != READY)
+        return gone(e, PST_EINTERNAL);
+    return send(e, &message, pieces, 2);
+}
+
+int pst_enclave_restored(struct pst_enclave *e, uint64_t checkpoint, int64_t cut)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_RESTORED, .time = cut, .limit = (int64_t)checkpoint};
+    int rc = ask(e, &message);
+    return rc == PST_OK ? wait_for_all(e) : rc;
+}
+
+/* ---- buckets that move ---- */
+
+const uint8_t *pst_enclave_offer(const struct pst_enclave *e) { return e->has_offer ? e->offer : NULL; }
+int pst_enclave_move_error(const struct pst_enclave *e) { return e->move_error; }
+const char *pst_enclave_move_why(const struct pst_enclave *e) { return e->move_why; }
+
+int pst_enclave_meeting_nonce(const struct pst_enclave *e, const struct pst_enclave_meeting *meeting,
+                              const uint8_t others_offer[PST_OFFER_BYTES], uint8_t ret_nonce[64])
+{
+    memcpy(ret_nonce, others_offer + PST_OFFER_BYTES / 2, PST_OFFER_BYTES / 2);
+    return pst_peer_meeting_digest(meeting, meeting->gives, e->digest, ret_nonce + PST_OFFER_BYTES / 2);
+}
+
+static int ask_move(struct pst_enclave *e, struct pst_message *message, const struct pst_piece *pieces,
+                    uint32_t piece_count)
+{
+    if (e->asked != 0)
+        return gone(e, PST_EINTERNAL);
+    e->move_error = PST_OK;
+    e->move_why[0] = '\0';
+    int rc = ask_with(e, message, pieces, piece_count);
+    if (rc == PST_OK)
+        e->state = MOVING;
+    return rc;
+}
+
+int pst_enclave_ask_meet(struct pst_enclave *e, const struct pst_enclave_meeting *meeting,
+                         const uint8_t own[PST_PEER_EVIDENCE_BYTES], const uint8_t others[PST_PEER_EVIDENCE_BYTES],
+                         const uint8_t *certificate, size_t certificate_bytes)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_PEER,
+                                  .time = (int64_t)meeting->incarnation,
+                                  .limit = (int64_t)meeting->move,
+                                  .port = meeting->gives};
+    const struct pst_piece pieces[] = {{own, PST_PEER_EVIDENCE_BYTES, 0, false},
+                                       {others, PST_PEER_EVIDENCE_BYTES, 0, false},
+                                       {certificate, (uint32_t)certificate_bytes, 0, false}};
+    PST_ASSERT(certificate_bytes <= PST_PEER_CERTIFICATE_BYTES_MAX);
+    return ask_move(e, &message, pieces, 3);
+}
+
+static struct pst_piece list_piece(const uint32_t *buckets, uint32_t bucket_count)
+{
+    return (struct pst_piece){buckets, bucket_count * (uint32_t)sizeof *buckets, 0, false};
+}
+
+int pst_enclave_ask_hand(struct pst_enclave *e, int64_t t, const uint32_t *buckets, uint32_t bucket_count, bool digests)
+{
+    struct pst_piece list = list_piece(buckets, bucket_count);
+    struct pst_message message = {
+        .kind = PST_MESSAGE_HAND, .time = t, .row_count = bucket_count, .facts = digests ? 1 : 0};
+    return ask_move(e, &message, &list, 1);
+}
+
+int pst_enclave_take(struct pst_enclave *e, const struct pst_enclave_piece *piece)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_TAKE,
+                                  .limit = (int64_t)piece->number,
+                                  .port = piece->bucket,
+                                  .row_count = piece->structure | (uint32_t)piece->kind << 16,
+                                  .facts = piece->changed};
+    struct pst_piece sealed = {piece->sealed, piece->sealed_bytes, 0, false};
+    return e->state == READY ? send(e, &message, &sealed, 1) : gone(e, PST_EINTERNAL);
+}
+
+int pst_enclave_ask_arrive(struct pst_enclave *e, int64_t t, const uint32_t *buckets, uint32_t bucket_count, bool last,
+                           bool opens_again)
+{
+    struct pst_piece list = list_piece(buckets, bucket_count);
+    struct pst_message message = {.kind = PST_MESSAGE_ARRIVE, .time = t, .row_count = bucket_count};
+    message.facts = (last ? PST_ARRIVE_LAST : 0u) | (opens_again ? PST_ARRIVE_OPENS_AGAIN : 0u);
+    return ask_move(e, &message, &list, bucket_count != 0);
+}
+
+int pst_enclave_ask_forget(struct pst_enclave *e, const uint32_t *buckets, uint32_t bucket_count, bool last)
+{
+    struct pst_piece list = list_piece(buckets, bucket_count);
+    struct pst_message message = {
+        .kind = PST_MESSAGE_FORGET, .row_count = bucket_count, .facts = last ? PST_ARRIVE_LAST : 0};
+    return ask_move(e, &message, &list, bucket_count != 0);
+}
+
+bool pst_enclave_is_lost(const struct pst_enclave *e) { return e->lost; }
 
 int pst_enclave_answered(struct pst_enclave *e)
 {
-    int rc = e->state == WAITING ? take_all(e) : e->state == READY ? PST_OK : gone(e, PST_EINTERNAL);
-    return rc == PST_OK && e->state == WAITING ? PST_EAGAIN : rc;
+    int rc = e->state == GONE ? e->error : PST_OK;
+    for (uint32_t before = e->asked; rc == PST_OK && before != 0 && e->asked == before;)
+        rc = take_next(e);
+    return rc;
 }
+
+void pst_enclave_kick(struct pst_enclave *e) { pst_border_kick(&e->border); }
 
 bool pst_enclave_has_news(const struct pst_enclave *e) { return pst_border_has_news(&e->border); }
 
@@ -281,14 +520,45 @@ int pst_enclave_wait(struct pst_enclave *e, uint32_t timeout_us) { return wait_o
 int pst_enclave_time(struct pst_enclave *e, int64_t t, int64_t due)
 {
     int rc = pst_enclave_ask_time(e, t, due);
-    return rc == PST_OK ? wait_for(e, READY) : rc;
+    return rc == PST_OK ? wait_for_all(e) : rc;
 }
 
 int pst_enclave_end(struct pst_enclave *e, int64_t t)
 {
     int rc = pst_enclave_ask_end(e, t);
-    return rc == PST_OK ? wait_for(e, READY) : rc;
+    return rc == PST_OK ? wait_for_all(e) : rc;
 }
+
+/* ---- where rows are sealed ---- */
+
+const uint8_t *pst_enclave_channel_key(const struct pst_enclave *e) { return e->channel_key; }
+
+int pst_enclave_release(struct pst_enclave *e, const void *release, size_t byte_count)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_RELEASE};
+    struct pst_piece piece = {release, (uint32_t)byte_count, 0, false};
+    PST_ASSERT(byte_count <= PST_BODY_BYTES_MAX);
+    return e->state == READY ? send(e, &message, &piece, 1) : gone(e, PST_EINTERNAL);
+}
+
+int pst_enclave_capsules(struct pst_enclave *e, const void *bytes, size_t byte_count)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_SEALED};
+    struct pst_piece piece = {bytes, (uint32_t)byte_count, 0, false};
+    PST_ASSERT(byte_count != 0 && byte_count <= PST_ENCLAVE_CAPSULES_BYTES_MAX);
+    if (e->state != READY)
+        return gone(e, PST_EINTERNAL);
+    int rc = pst_border_send(&e->border, &message, &piece, 1);
+    if (rc == PST_EREFUSED)
+        (void)snprintf(e->why, sizeof e->why, "its worker put something into the border that is not valid");
+    if (rc == PST_OK)
+        e->quiet_us = e->looked_us = 0;
+    return rc == PST_OK || rc == PST_EAGAIN ? rc : gone(e, rc);
+}
+
+int pst_enclave_poll(struct pst_enclave *e) { return e->state == READY ? take_all(e) : gone(e, PST_EINTERNAL); }
+
+bool pst_enclave_took_all(const struct pst_enclave *e) { return pst_border_all_taken(&e->border); }
 
 int64_t pst_enclave_timer_min(const struct pst_enclave *e) { return e->timer_min; }
 uint64_t pst_enclave_state_bytes(const struct pst_enclave *e) { return e->state_bytes; }
@@ -304,9 +574,17 @@ void pst_enclave_report(const struct pst_enclave *e, struct pst_enclave_report *
 void pst_enclave_counts(const struct pst_enclave *e, struct pst_enclave_counts *ret)
 {
     const struct pst_border_counts *c = &e->counts;
-    *ret = (struct pst_enclave_counts){c->lookups,         c->page_ins,     c->page_outs,
-                                       c->page_outs_clean, c->bytes_sealed, c->bytes_opened,
-                                       c->pages_in_max,    c->need_pages,   c->epc_used_max};
+    *ret = (struct pst_enclave_counts){c->lookups,
+                                       c->page_ins,
+                                       c->page_outs,
+                                       c->page_outs_clean,
+                                       c->bytes_sealed,
+                                       c->bytes_opened,
+                                       c->pages_in_max,
+                                       c->need_pages,
+                                       c->epc_used_max,
+                                       c->leaves,
+                                       e->border.sent + e->border.taken};
 }
 
 /* ---- life ---- */
@@ -331,15 +609,28 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
                               .config_bytes = (uint32_t)config->count,
                               .evict = s->evict,
                               .epc_bytes = s->epc_bytes,
-                              .outside_bytes = s->outside_bytes};
+                              .outside_bytes = s->outside_bytes,
+                              .spins = s->spare_processors ? PST_BORDER_SPINS_MAX : PST_BORDER_SPINS_FEW};
     for (uint32_t i = 0; i < s->bucket_count; i++)
         boot->owned[s->buckets[i] / 8] |= (uint8_t)(1 << s->buckets[i] % 8);
+    boot->lane = s->lane;
+    if (s->image_key != NULL) {
+        boot->has_images = 1;
+        boot->restore_least = s->restore_least;
+        memcpy(boot->image_key, s->image_key, sizeof boot->image_key);
+        PST_ASSERT(s->restore_key_count <= PST_IMAGE_KEYS_MAX);
+        boot->restore_key_count = s->restore_key_count;
+        for (uint32_t i = 0; i < s->restore_key_count; i++)
+            memcpy(boot->restore_keys[i], s->restore_keys[i], sizeof boot->restore_keys[i]);
+        memcpy(boot->graph, s->graph, sizeof boot->graph);
+    }
     int rc = s->random(s->argument, boot->key_in, sizeof boot->key_in);
     if (rc == PST_OK)
         rc = s->random(s->argument, boot->key_out, sizeof boot->key_out);
     if (rc == PST_OK)
         rc = pst_border_init(&e->border, e->backend->rings(e->box), false, boot->key_in, boot->key_out);
     e->bordered = rc == PST_OK;
+    e->border.spins = boot->spins;
     return rc;
 }
 
@@ -360,8 +651,12 @@ static int start(struct pst_enclave *e, struct pst_text *config, struct pst_text
         rc = pst_text_add(boot, config->bytes, config->count);
     if (rc == PST_OK)
         rc = e->backend->run(e->box, boot->bytes, boot->count, &e->facts, e->why);
+    if (rc == PST_ESTOPPED) {
+        e->lost = true;
+        rc = PST_EIO;
+    }
     if (rc == PST_OK)
-        rc = wait_for(e, READY);
+        rc = wait_for_all(e);
     if (rc == PST_OK && (e->facts & PST_FACT_SECCOMP) == 0) {
         (void)snprintf(e->why, sizeof e->why, "its worker could not give up system calls");
         rc = PST_EREFUSED;
@@ -385,7 +680,8 @@ int pst_enclave_start(const struct pst_enclave_backend *backend, const struct ps
     e->operator= * settings->operator;
     e->timer_min = INT64_MAX;
     pst_config_shapes(&e->operator, e->inputs, e->outputs);
-    int rc = start(e, &config, &boot);
+    e->room = pst_aligned(64, PST_BODY_BYTES_MAX);
+    int rc = e->room != NULL ? start(e, &config, &boot) : PST_ENOMEM;
     if (boot.bytes != NULL)
         OPENSSL_cleanse(boot.bytes, boot.count);
     pst_text_fini(&boot);
@@ -395,9 +691,34 @@ int pst_enclave_start(const struct pst_enclave_backend *backend, const struct ps
         return PST_OK;
     }
     (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", e->why[0] != '\0' ? e->why : pst_error_sentence(rc));
+    if (settings->ret_lost != NULL)
+        *settings->ret_lost = e->lost;
     pst_enclave_free(e);
     return rc;
 }
+
+int pst_enclave_measure(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
+                        uint8_t ret_measurement[PST_MEASUREMENT_BYTES], char ret_why[PST_ENCLAVE_WHY_BYTES])
+{
+    struct pst_text config = {0};
+    struct pst_enclave_box *box = NULL;
+    ret_why[0] = '\0';
+    struct pst_enclave_settings small = *settings;
+    small.outside_bytes = 4096;
+    int rc = pst_config_encode(settings->operator, & config);
+    if (rc == PST_OK)
+        rc = backend->create(&small, &box, ret_why);
+    if (rc == PST_OK)
+        rc = backend->measure(box, config.bytes, config.count, ret_measurement);
+    if (box != NULL)
+        backend->destroy(box);
+    pst_text_fini(&config);
+    if (rc != PST_OK && ret_why[0] == '\0')
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", pst_error_sentence(rc));
+    return rc;
+}
+
+void pst_enclave_take_for(struct pst_enclave *e, void *taker) { e->settings.taker = taker; }
 
 void pst_enclave_free(struct pst_enclave *e)
 {
@@ -412,5 +733,6 @@ void pst_enclave_free(struct pst_enclave *e)
     }
     if (e->bordered)
         pst_border_fini(&e->border);
+    pst_free(e->room);
     pst_free(e);
 }

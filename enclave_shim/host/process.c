@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ enum {
     PROGRAM_BYTES_MAX = 256 * 1024 * 1024,
     COPY_BYTES = 64 * 1024,
     ANSWER_SECONDS = 20,
+    END_MS = 1000,
     BOOT_FD = 3,
     FIRST_SPARE_FD = 6
 };
@@ -242,6 +244,16 @@ static bool receive_all(int fd, void *bytes, size_t byte_count)
 
 static int process_look(struct pst_enclave_box *box, char *ret_why);
 
+/* Its end of the socket is closed: then it is about to end, and how is known in a moment. */
+static void end_await(const struct pst_enclave_box *box)
+{
+    struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, box->child, 0), .events = POLLIN};
+    if (end.fd < 0)
+        return;
+    (void)poll(&end, 1, END_MS);
+    (void)close(end.fd);
+}
+
 /* A refusal may come before all of the boot was sent, so whatever it said is read first. */
 static int boot(struct pst_enclave_box *box, int fd, const void *bytes, size_t byte_count, uint32_t *ret_facts,
                 char *ret_why)
@@ -252,9 +264,11 @@ static int boot(struct pst_enclave_box *box, int fd, const void *bytes, size_t b
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     bool sent = send_all(fd, bytes, byte_count);
     if (!receive_all(fd, &answer, sizeof answer) || answer.magic != PST_BOOT_MAGIC) {
-        if (process_look(box, ret_why) == PST_OK)
+        end_await(box);
+        int ended = process_look(box, ret_why);
+        if (ended == PST_OK)
             (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker does not answer");
-        return PST_EIO;
+        return ended == PST_ESTOPPED ? ended : PST_EIO;
     }
     answer.sentence[sizeof answer.sentence - 1] = '\0';
     if (answer.error != PST_OK || !sent) {
@@ -305,7 +319,8 @@ static int process_look(struct pst_enclave_box *box, char *ret_why)
         box->child = 0;
     if (box->child != 0)
         return PST_OK;
-    if (WIFSIGNALED(box->status) && WTERMSIG(box->status) == SIGSYS)
+    bool call = WIFSIGNALED(box->status) && WTERMSIG(box->status) == SIGSYS;
+    if (call)
         (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES,
                        "its worker has been ended: it made a system call, which it may not (SIGSYS)");
     else if (WIFSIGNALED(box->status))
@@ -313,7 +328,7 @@ static int process_look(struct pst_enclave_box *box, char *ret_why)
                        WTERMSIG(box->status), strsignal(WTERMSIG(box->status)));
     else
         (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker has ended: %s", reason_of(WEXITSTATUS(box->status)));
-    return PST_EIO;
+    return WIFSIGNALED(box->status) && !call ? PST_ESTOPPED : PST_EIO;
 }
 
 static void process_attest(const struct pst_enclave_box *box, uint32_t facts, struct pst_enclave_report *ret_report)

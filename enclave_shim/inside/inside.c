@@ -1,7 +1,8 @@
 /* inside.c - see inside.h. */
-#include "enclave_shim/inside/inside.h"
+#include "enclave_shim/inside/move.h"
 
 #include <inttypes.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,9 +31,14 @@ struct pst_ctx {
     int64_t timer_min, time;
     bool ended;
     uint32_t *row_bucket; /* of the frame at hand */
+    uint8_t *room;        /* for its columns */
     struct pst_state *state;
     struct pst_pool *pool;
     struct pst_sealer *sealer, *opener;
+    struct pst_images *images;     /* NULL: none are made */
+    struct pst_transfer *transfer; /* NULL: its buckets stay */
+    uint8_t owns[PST_BOOT_BUCKETS_MAX / 8];
+    bool served;        /* something else than images has come */
     int error;          /* of emit, or of the state when it was made */
     char sentence[240]; /* what the operator said by pst_fail() */
     char why[PST_SENTENCE_BYTES_MAX];
@@ -141,18 +147,21 @@ static int batch_emit(struct pst_ctx *ctx, uint32_t output)
 {
     const struct pst_enclave_output *plan = &ctx->settings.config->outputs[output];
     struct pst_out *out = &ctx->batches[output].out;
-    uint32_t rows_max = pst_shape_rows_max(&ctx->outputs[output]), rows = out->row_count;
+    uint32_t rows = out->row_count, rows_each = pst_shape_rows_each(&ctx->outputs[output], rows);
     PST_ASSERT(rows <= out->row_capacity);
+    if (pst_transfer_count(ctx->transfer))
+        pst_transfer_rows_out(ctx->transfer, output, ctx->time, out);
     out->row_count = 0;
-    for (uint32_t from = 0; from < rows; from += rows_max) {
-        uint32_t n = rows - from < rows_max ? rows - from : rows_max, count = 0;
+    for (uint32_t from = 0; from < rows; from += rows_each) {
+        uint32_t n = rows - from < rows_each ? rows - from : rows_each, count = 0;
         struct pst_piece pieces[PST_FIELDS_MAX + 1];
         struct pst_message message = {.kind = PST_MESSAGE_ROWS, .port = output, .row_count = n};
-        pieces[count++] = (struct pst_piece){out->bucket + from, n * (uint32_t)sizeof *out->bucket, true};
+        pieces[count++] = (struct pst_piece){out->bucket + from, n * (uint32_t)sizeof *out->bucket, 4, false};
         for (uint32_t f = 0; f < plan->schema.field_count; f++) {
             uint32_t bytes = pst_type_bytes(plan->schema.fields[f].type);
             if (plan->wanted[f])
-                pieces[count++] = (struct pst_piece){(char *)out->columns[f] + (size_t)from * bytes, n * bytes, true};
+                pieces[count++] =
+                    (struct pst_piece){(char *)out->columns[f] + (size_t)from * bytes, n * bytes, bytes, false};
         }
         int rc = ctx->settings.emit(ctx->settings.emitter, &message, pieces, count);
         if (rc != PST_OK)
@@ -308,13 +317,12 @@ static void mark(struct pst_ctx *ctx, const struct pst_enclave_input *input, con
         ctx->marked[rows->bucket[i]] = 1;
 }
 
-static int take_frame(struct pst_ctx *ctx, const struct pst_message *message, uint8_t *body)
+int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count, void *const *parts)
 {
-    const struct pst_enclave_input *input = &ctx->settings.config->inputs[message->port];
-    void *parts[PST_FIELDS_MAX + 2];
-    pst_shape_parts(&ctx->inputs[message->port], message->row_count, body, parts);
-    struct pst_rows rows = {.row_count = message->row_count,
-                            .input = message->port,
+    struct pst_ctx *ctx = &inside->ctx;
+    const struct pst_enclave_input *input = &ctx->settings.config->inputs[port];
+    struct pst_rows rows = {.row_count = row_count,
+                            .input = port,
                             .time = parts[0],
                             .columns = (const void *const *)parts + (input->keyed ? 2 : 1)};
     if (input->keyed) {
@@ -324,8 +332,19 @@ static int take_frame(struct pst_ctx *ctx, const struct pst_message *message, ui
             ctx->row_bucket[i] = (uint32_t)rows.hash[i] & (ctx->settings.config->bucket_count - 1);
     }
     mark(ctx, input, &rows);
+    if (pst_transfer_count(ctx->transfer))
+        pst_transfer_row_in(ctx->transfer, port, &rows);
     begins(ctx, rows.time[0]);
     return ends(ctx, ctx->settings.op->on_frame(ctx, &rows), "on_frame");
+}
+
+static int take_frame(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
+{
+    void *parts[PST_FIELDS_MAX + 2];
+    struct pst_ctx *ctx = &inside->ctx;
+    int rc =
+        pst_shape_read(&ctx->inputs[message->port], message->row_count, body, message->body_bytes, ctx->room, parts);
+    return rc == PST_OK ? pst_inside_rows(inside, message->port, message->row_count, parts) : rc;
 }
 
 static void find_due(struct pst_ctx *ctx, int64_t t)
@@ -357,15 +376,22 @@ static int answer(struct pst_ctx *ctx)
     if (ctx->pool != NULL) {
         struct pst_paging_counts paging;
         pst_state_paging_counts(ctx->state, &paging);
-        counts = (struct pst_border_counts){paging.lookups,         paging.page_ins,     paging.page_outs,
-                                            paging.page_outs_clean, paging.bytes_sealed, paging.bytes_opened,
-                                            paging.pages_in_max,    paging.need_pages,   0};
+        counts = (struct pst_border_counts){paging.lookups,
+                                            paging.page_ins,
+                                            paging.page_outs,
+                                            paging.page_outs_clean,
+                                            paging.bytes_sealed,
+                                            paging.bytes_opened,
+                                            paging.pages_in_max,
+                                            paging.need_pages,
+                                            0,
+                                            0};
     }
     if (ctx->state != NULL)
         message.state_bytes = pst_state_bytes(ctx->state);
-    if (ctx->settings.memory_used_max != NULL)
-        counts.epc_used_max = ctx->settings.memory_used_max();
-    struct pst_piece piece = {&counts, sizeof counts, false};
+    if (ctx->settings.counts != NULL)
+        ctx->settings.counts(ctx->settings.counter, &counts);
+    struct pst_piece piece = {&counts, sizeof counts, 0, false};
     return ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1);
 }
 
@@ -402,17 +428,199 @@ static int take_end(struct pst_ctx *ctx, const struct pst_message *message)
     return rc;
 }
 
+/* ---- images ---- */
+
+static struct pst_images_of images_of(struct pst_ctx *ctx)
+{
+    return (struct pst_images_of){ctx->state, ctx->buckets, ctx->owned_count, ctx->timers, ctx->owns};
+}
+
+static bool has_marks(const struct pst_ctx *ctx)
+{
+    for (uint32_t i = 0; i < ctx->owned_count; i++)
+        if (ctx->marked[ctx->buckets[i]] != 0)
+            return true;
+    return false;
+}
+
+/* Between two epochs: rows that on_time() has not seen are in no image. */
+static int take_image(struct pst_ctx *ctx, const struct pst_message *message)
+{
+    struct pst_images_of of = images_of(ctx);
+    if (ctx->images == NULL || ctx->ended || message->time < ctx->time || has_marks(ctx))
+        return PST_EDATA;
+    begins(ctx, message->time);
+    int rc = pst_images_out(ctx->images, &of, message);
+    bool of_state = rc == PST_ERANGE || (ctx->pool != NULL && pst_state_error(ctx->state, NULL) != PST_OK);
+    return rc == PST_OK || of_state ? ends(ctx, rc, "a checkpoint") : rc; /* of the way out nothing is said */
+}
+
+static void timer_find(struct pst_ctx *ctx)
+{
+    ctx->timer_min = INT64_MAX;
+    for (uint32_t i = 0; i < ctx->owned_count; i++)
+        if (ctx->timers[ctx->buckets[i]] < ctx->timer_min)
+            ctx->timer_min = ctx->timers[ctx->buckets[i]];
+}
+
+static int take_restore(struct pst_ctx *ctx, const struct pst_message *message, const uint8_t *body)
+{
+    struct pst_images_of of = images_of(ctx);
+    if (ctx->images == NULL || ctx->served)
+        return PST_EDATA;
+    if (message->kind == PST_MESSAGE_RESTORE) {
+        int rc = pst_images_back(ctx->images, &of, message, body, ctx->why);
+        return rc == PST_OK || ctx->why[0] != '\0' ? rc : ends(ctx, rc, "a checkpoint");
+    }
+    int rc = pst_images_end(ctx->images, &of, message, ctx->why);
+    if (rc != PST_OK)
+        return rc;
+    ctx->time = message->time;
+    timer_find(ctx);
+    rc = ends(ctx, PST_OK, "a checkpoint");
+    return rc == PST_OK ? answer(ctx) : rc;
+}
+
+/* ---- buckets that move ---- */
+
+static bool owns(const struct pst_ctx *ctx, uint32_t bucket) { return (ctx->owns[bucket / 8] >> bucket % 8 & 1) != 0; }
+
+/* Whose bits are set: ascending. */
+static void buckets_of_bits(struct pst_ctx *ctx)
+{
+    ctx->owned_count = 0;
+    for (uint32_t b = 0; b < ctx->settings.config->bucket_count; b++)
+        if (owns(ctx, b))
+            ctx->buckets[ctx->owned_count++] = b;
+}
+
+/* Which buckets there are an operator may have looked at when it was opened. Between two epochs it keeps nothing but its state (P3). */
+static int open_again(struct pst_ctx *ctx)
+{
+    const struct pst_operator *op = ctx->settings.op;
+    if (op->close != NULL)
+        op->close(ctx);
+    pst_arena_fini(&ctx->user_arena);
+    pst_arena_init(&ctx->user_arena);
+    ctx->user = NULL;
+    int rc = op->open != NULL ? op->open(ctx) : PST_OK;
+    rc = ctx->error != PST_OK ? ctx->error : rc;
+    ctx->opened = rc == PST_OK;
+    return rc == PST_OK ? PST_OK : failed(ctx, rc, "open");
+}
+
+static int moved(struct pst_ctx *ctx, int error, const char *why)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_MOVED, .time = ctx->timer_min, .error = error};
+    struct pst_piece piece = {why, (uint32_t)strlen(why), 0, false};
+    return ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1);
+}
+
+static int take_hand(struct pst_ctx *ctx, const struct pst_message *message, const uint8_t *body)
+{
+    struct pst_images_of of = images_of(ctx);
+    if (ctx->ended || message->time < ctx->time || has_marks(ctx))
+        return PST_EDATA;
+    begins(ctx, message->time);
+    int rc = pst_transfer_hand(ctx->transfer, &of, message, body);
+    bool of_state = rc == PST_ERANGE || (ctx->pool != NULL && pst_state_error(ctx->state, NULL) != PST_OK);
+    if (rc == PST_OK || of_state)
+        rc = ends(ctx, rc, "a move");
+    else if (rc == PST_ENOMEM && ends(ctx, PST_OK, "a move") == PST_OK) /* then it is given up, and that is all */
+        return moved(ctx, rc, pst_error_sentence(rc));
+    return rc == PST_OK ? moved(ctx, PST_OK, "") : rc;
+}
+
+static int take_arrive(struct pst_ctx *ctx, const struct pst_message *message, const uint8_t *body)
+{
+    struct pst_images_of of = images_of(ctx);
+    if (ctx->ended || message->time < ctx->time || has_marks(ctx))
+        return PST_EDATA;
+    int rc = pst_transfer_arrive(ctx->transfer, &of, message, body, ctx->why);
+    if (rc != PST_OK)
+        return rc;
+    ctx->time = message->time;
+    for (uint32_t i = 0; i < message->row_count; i++) {
+        uint32_t bucket = pst_transfer_bucket(body, i);
+        ctx->owns[bucket / 8] |= (uint8_t)(1 << bucket % 8);
+    }
+    buckets_of_bits(ctx);
+    timer_find(ctx);
+    if ((message->facts & PST_ARRIVE_LAST) != 0)
+        pst_transfer_end(ctx->transfer);
+    if ((message->facts & PST_ARRIVE_OPENS_AGAIN) != 0)
+        rc = open_again(ctx);
+    return rc == PST_OK ? moved(ctx, PST_OK, "") : rc;
+}
+
+static int take_forget(struct pst_ctx *ctx, const struct pst_message *message, const uint8_t *body)
+{
+    if (has_marks(ctx))
+        return PST_EDATA;
+    for (uint32_t i = 0; i < message->row_count; i++) {
+        uint32_t bucket = pst_transfer_bucket(body, i);
+        if (bucket >= ctx->settings.config->bucket_count || !owns(ctx, bucket))
+            return PST_EDATA;
+        ctx->owns[bucket / 8] &= (uint8_t) ~(1 << bucket % 8);
+        ctx->timers[bucket] = INT64_MAX;
+        if (ctx->state != NULL)
+            pst_state_drop(ctx->state, bucket);
+    }
+    buckets_of_bits(ctx);
+    timer_find(ctx);
+    if ((message->facts & PST_ARRIVE_LAST) != 0)
+        pst_transfer_end(ctx->transfer);
+    return moved(ctx, PST_OK, "");
+}
+
+static int take_move(struct pst_ctx *ctx, const struct pst_message *message, const uint8_t *body)
+{
+    struct pst_images_of of = images_of(ctx);
+    char why[PST_SENTENCE_BYTES_MAX] = "";
+    int rc;
+    if (ctx->transfer == NULL)
+        return PST_EDATA;
+    switch (message->kind) {
+    case PST_MESSAGE_PEER:
+        rc = pst_transfer_meet(ctx->transfer, message, body, why);
+        return rc == PST_OK || why[0] != '\0' ? moved(ctx, rc, why) : rc;
+    case PST_MESSAGE_HAND:
+        return take_hand(ctx, message, body);
+    case PST_MESSAGE_TAKE:
+        rc = pst_transfer_take(ctx->transfer, &of, message, body, ctx->why);
+        return rc == PST_OK || ctx->why[0] != '\0' ? rc : ends(ctx, rc, "a move");
+    case PST_MESSAGE_ARRIVE:
+        return take_arrive(ctx, message, body);
+    default:
+        return take_forget(ctx, message, body);
+    }
+}
+
 int pst_inside_take(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
 {
     struct pst_ctx *ctx = &inside->ctx;
     int rc = pst_message_check_in(message, ctx->inputs, ctx->settings.config->input_count);
     if (rc != PST_OK)
         return rc;
+    if (message->kind == PST_MESSAGE_RESTORE || message->kind == PST_MESSAGE_RESTORED)
+        return take_restore(ctx, message, body);
+    if (message->kind == PST_MESSAGE_STOP)
+        return PST_ESTOPPED;
+    if (!pst_images_serve(ctx->images))
+        return PST_EDATA;
+    ctx->served = true;
+    if (message->kind == PST_MESSAGE_IMAGE)
+        return take_image(ctx, message);
+    if ((message->kind >= PST_MESSAGE_PEER && message->kind <= PST_MESSAGE_TAKE) ||
+        message->kind == PST_MESSAGE_ARRIVE || message->kind == PST_MESSAGE_FORGET)
+        return take_move(ctx, message, body);
     if (message->kind == PST_MESSAGE_FRAME)
-        return ctx->ended ? PST_EDATA : take_frame(ctx, message, body);
+        return ctx->ended ? PST_EDATA : take_frame(inside, message, body);
     if (message->kind == PST_MESSAGE_TIME)
         return take_time(ctx, message);
-    return message->kind == PST_MESSAGE_END ? take_end(ctx, message) : PST_ESTOPPED;
+    if (message->kind == PST_MESSAGE_END)
+        return take_end(ctx, message);
+    return PST_EDATA; /* sealed rows are for sealed.c */
 }
 
 /* ---- life ---- */
@@ -438,6 +646,8 @@ static int batches_init(struct pst_ctx *ctx)
     return PST_OK;
 }
 
+static_assert(PST_INSIDE_ROWS_MAX <= PST_BODY_BYTES_MAX / (2 * sizeof(uint64_t)), "row_bucket has room for them");
+
 static int buckets_init(struct pst_ctx *ctx)
 {
     uint32_t count = ctx->settings.config->bucket_count;
@@ -447,14 +657,17 @@ static int buckets_init(struct pst_ctx *ctx)
     ctx->marked = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->marked);
     ctx->timers = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->timers);
     ctx->row_bucket = pst_arena_alloc(&ctx->arena, rows_max * sizeof *ctx->row_bucket);
+    ctx->room = pst_arena_alloc(&ctx->arena, PST_BODY_BYTES_MAX);
     if (ctx->buckets == NULL || ctx->due == NULL || ctx->marked == NULL || ctx->timers == NULL ||
-        ctx->row_bucket == NULL)
+        ctx->row_bucket == NULL || ctx->room == NULL)
         return PST_ENOMEM;
     for (uint32_t b = 0; b < count; b++) {
         ctx->timers[b] = INT64_MAX;
         if ((ctx->settings.owned[b / 8] >> b % 8 & 1) != 0)
             ctx->buckets[ctx->owned_count++] = b;
     }
+    if (!ctx->settings.lane)
+        memcpy(ctx->owns, ctx->settings.owned, (count + 7) / 8);
     return PST_OK;
 }
 
@@ -473,6 +686,15 @@ static int open_operator(struct pst_ctx *ctx, char *ret_why)
     return rc;
 }
 
+/* Its host has the key of images, so it could read by them what it must not, or put back what was. */
+static int may_have_images(const struct pst_inside_settings *settings, char *ret_why)
+{
+    if (settings->image_key == NULL || settings->config->sealing == NULL)
+        return PST_OK;
+    (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX, "where rows are sealed from end to end there are no checkpoints");
+    return PST_EGRAPH;
+}
+
 int pst_inside_new(const struct pst_inside_settings *settings, struct pst_inside **ret_inside,
                    char ret_why[PST_SENTENCE_BYTES_MAX])
 {
@@ -488,13 +710,23 @@ int pst_inside_new(const struct pst_inside_settings *settings, struct pst_inside
     pst_arena_init(&ctx->arena);
     pst_arena_init(&ctx->user_arena);
     pst_config_shapes(settings->config, ctx->inputs, ctx->outputs);
-    int rc = pst_inside_plan(settings->op, settings->config, &ctx->arena, &ctx->planned, ret_why);
+    int rc = may_have_images(settings, ret_why);
+    if (rc == PST_OK)
+        rc = pst_inside_plan(settings->op, settings->config, &ctx->arena, &ctx->planned, ret_why);
     if (rc == PST_OK)
         rc = batches_init(ctx);
     if (rc == PST_OK)
         rc = buckets_init(ctx);
     if (rc == PST_OK)
         rc = open_operator(ctx, ret_why);
+    if (rc == PST_OK && settings->image_key != NULL)
+        rc = pst_images_new(&ctx->settings, &ctx->images);
+    if (rc == PST_OK && settings->config->authority != NULL && settings->config->sealing == NULL)
+        rc = pst_transfer_new(&ctx->settings, &ctx->transfer);
+    if (settings->offer_seed != NULL) /* of it all offers come: V1 */
+        OPENSSL_cleanse(settings->offer_seed, PST_OFFER_SEED_BYTES);
+    if (settings->lane) /* it has looked at those that will come */
+        ctx->owned_count = 0;
     return rc;
 }
 
@@ -505,6 +737,8 @@ void pst_inside_free(struct pst_inside *inside)
     struct pst_ctx *ctx = &inside->ctx;
     if (ctx->opened && ctx->settings.op->close != NULL)
         ctx->settings.op->close(ctx);
+    pst_images_free(ctx->images);
+    pst_transfer_free(ctx->transfer);
     pst_state_free(ctx->state);
     pst_pool_free(ctx->pool);
     pst_sealer_free(ctx->sealer);
@@ -518,8 +752,9 @@ int pst_inside_ready(struct pst_inside *inside, uint32_t facts, const uint8_t co
 {
     struct pst_ctx *ctx = &inside->ctx;
     struct pst_message message = {.kind = PST_MESSAGE_READY, .time = ctx->timer_min, .facts = facts};
-    struct pst_piece piece = {config_digest, PST_CONFIG_DIGEST_BYTES, false};
-    return ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1);
+    struct pst_piece piece = {config_digest, PST_CONFIG_DIGEST_BYTES, 0, false};
+    int rc = ctx->transfer != NULL ? pst_transfer_offer(ctx->transfer) : PST_OK;
+    return rc == PST_OK ? ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1) : rc;
 }
 
 const char *pst_inside_why(const struct pst_inside *inside) { return inside->ctx.why; }

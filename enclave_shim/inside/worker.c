@@ -3,9 +3,11 @@
  * 3 is a socket, by which it is told what it is (config.h) and says once how it went; 4 the border's memory, 5 the memory outside.
  * The pool is made first, and the stack is switched into it before the first secret is read. Then everything that could be opened is
  * closed and given up, and only then the operator's code runs. */
+#include "enclave_shim/attestation/evidence.h"
 #include "enclave_shim/inside/heap.h"
 #include "enclave_shim/inside/inside.h"
 #include "enclave_shim/inside/lock.h"
+#include "enclave_shim/sealed.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -29,6 +31,8 @@ enum {
     SLAB_BYTES = 1100 * 1024, /* pages are taken from the heap in pieces of about so many */
     PAGES_LEAST = 72,         /* what an operator of many buckets begins with at least */
     LEAST_STEP_BYTES = 64 * 1024,
+    HELD_BYTES_LEAST = 1024 * 1024,
+    SEALED_EDGE_BYTES = 512 * 1024, /* of rows that are kept until they are sealed, and scratch */
 };
 
 struct worker {
@@ -37,9 +41,11 @@ struct worker {
     struct pst_arena arena;
     struct pst_inside_settings settings;
     struct pst_inside *inside;
+    struct pst_inside_sealed_settings sealed_settings;
+    struct pst_inside_sealed *sealed; /* NULL: its host hands it rows */
     struct pst_border border;
     uint8_t *border_memory, *outside;
-    uint8_t digest[PST_CONFIG_DIGEST_BYTES];
+    uint8_t digest[PST_CONFIG_DIGEST_BYTES], offer_seed[PST_OFFER_SEED_BYTES];
     uint64_t left; /* of the pool, when all but the operator was there */
     uint32_t facts;
 };
@@ -133,6 +139,15 @@ static void told(struct worker *w)
 static uint64_t budget_of(uint64_t space) { return space > SLAB_BYTES ? (space - SLAB_BYTES) / 4 * 3 : 0; }
 static uint64_t space_for(uint64_t budget) { return budget / 3 * 4 + SLAB_BYTES + 4; }
 
+/* Of the pool: what rows that come sealed take while they wait, and those that are about to be sealed. */
+static uint64_t sealed_bytes(const struct worker *w)
+{
+    if (w->config.sealing == NULL)
+        return 0;
+    uint64_t held = w->sealed_settings.held_bytes_max * w->config.input_count;
+    return held + SEALED_EDGE_BYTES * (w->config.sealing->edge_count + (uint64_t)w->config.input_count);
+}
+
 /* An EPC that would have done so far: by its pages, or by what was asked for last. */
 static uint64_t epc_least(const struct worker *w)
 {
@@ -140,7 +155,8 @@ static uint64_t epc_least(const struct worker *w)
     if (pages == 0)
         pages = PAGES_LEAST * PST_PAGE_BYTES;
     if (pages > w->settings.page_budget) {
-        uint64_t left = w->left != 0 ? w->left : pst_heap_left(), wanted = space_for(pages) + FIXED_BYTES;
+        uint64_t left = w->left != 0 ? w->left : pst_heap_left(),
+                 wanted = space_for(pages) + FIXED_BYTES + sealed_bytes(w);
         return epc + (wanted > left ? wanted - left : LEAST_STEP_BYTES);
     }
     return epc + (pst_heap_refused() > LEAST_STEP_BYTES ? pst_heap_refused() : LEAST_STEP_BYTES);
@@ -176,6 +192,83 @@ static void secrets_draw(struct worker *w)
     w->settings.master = master;
 }
 
+static void offers_prepare(struct worker *w)
+{
+    w->settings.config_digest = w->digest;
+    w->settings.lane = w->boot.lane != 0;
+    w->settings.offer_seed = w->offer_seed;
+    if (getrandom(w->offer_seed, sizeof w->offer_seed, 0) != (ssize_t)sizeof w->offer_seed)
+        refuse(PST_EIO, "no random bytes");
+}
+
+/* What the host has been told to hand over for images; it is wiped where it came. */
+static void images_know(struct worker *w)
+{
+    struct pst_secret *key = NULL;
+    if (w->boot.has_images == 0)
+        return;
+    if (pst_secret_new(&key) != PST_OK)
+        refuse_start(w, PST_ENOMEM);
+    if (getrandom(w->settings.image_incarnation, PST_INCARNATION_BYTES, 0) != PST_INCARNATION_BYTES)
+        refuse(PST_EIO, "no random bytes");
+    memcpy(pst_secret_bytes(key), w->boot.image_key, PST_SECRET_BYTES);
+    OPENSSL_cleanse(w->boot.image_key, sizeof w->boot.image_key);
+    for (uint32_t i = 0; i < w->boot.restore_key_count && i < PST_IMAGE_KEYS_MAX; i++) {
+        struct pst_secret *restore_key = NULL;
+        if (pst_secret_new(&restore_key) != PST_OK)
+            refuse_start(w, PST_ENOMEM);
+        memcpy(pst_secret_bytes(restore_key), w->boot.restore_keys[i], PST_SECRET_BYTES);
+        w->settings.restore_keys[w->settings.restore_key_count++] = restore_key;
+    }
+    OPENSSL_cleanse(w->boot.restore_keys, sizeof w->boot.restore_keys);
+    memcpy(w->settings.graph, w->boot.graph, sizeof w->settings.graph);
+    w->settings.restore_least = w->boot.restore_least;
+    w->settings.image_key = key;
+}
+
+static int emit(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count);
+
+static void sealed_prepare(struct worker *w)
+{
+    struct pst_inside_sealed_settings *s = &w->sealed_settings;
+    uint32_t salt_bytes;
+    if (w->config.sealing == NULL)
+        return;
+    salt_bytes = w->config.sealing->edge_count * (uint32_t)sizeof *s->salts;
+    s->config = &w->config;
+    s->owned = w->boot.owned;
+    s->emit = emit;
+    s->emitter = &w->border;
+    s->held_bytes_max = process.epc_bytes / 16 > HELD_BYTES_LEAST ? process.epc_bytes / 16 : HELD_BYTES_LEAST;
+    s->salts = pst_malloc(salt_bytes + (size_t)1);
+    if (s->salts == NULL)
+        refuse_start(w, PST_ENOMEM);
+    bool good = getrandom(s->channel_secret, sizeof s->channel_secret, 0) == (ssize_t)sizeof s->channel_secret;
+    for (uint32_t e = 0; good && e < w->config.sealing->edge_count; e++)
+        good = getrandom(s->salts[e], sizeof *s->salts, 0) == (ssize_t)sizeof *s->salts;
+    if (!good)
+        refuse(PST_EIO, "no random bytes");
+    int rc = pst_inside_sealed_new(s, &w->sealed);
+    if (rc != PST_OK)
+        refuse_start(w, rc);
+    w->settings.emit = pst_inside_sealed_emit;
+    w->settings.emitter = w->sealed;
+}
+
+/* A release made and opened: its key agreement is used later, when no system call is left. */
+static void release_warm(struct worker *w)
+{
+    uint8_t one[PST_CHANNEL_KEY_BYTES] = {1}, two[PST_CHANNEL_KEY_BYTES] = {2}, public[PST_CHANNEL_KEY_BYTES];
+    uint8_t release[PST_RELEASE_BYTES], root[PST_SEALED_KEY_BYTES] = {0}, digest[32] = {0};
+    int rc = pst_channel_key_public(two, public);
+    if (rc == PST_OK)
+        rc = pst_release_seal(root, one, public, digest, release);
+    if (rc == PST_OK)
+        rc = pst_release_open(release, sizeof release, two, root);
+    if (rc != PST_OK)
+        refuse_start(w, rc);
+}
+
 static int compare_nothing(const void *a, const void *b)
 {
     (void)a, (void)b;
@@ -200,6 +293,10 @@ static void libraries_warm(struct worker *w)
     pst_sealer_free(sealer);
     if (rc != PST_OK)
         refuse_start(w, rc);
+    if (w->config.sealing != NULL || w->config.authority != NULL)
+        release_warm(w);
+    if (w->config.authority != NULL)
+        (void)pst_process_evidence_signed((const uint8_t[PST_PROCESS_EVIDENCE_BYTES]){0}); /* it is not */
 }
 
 /* ---- the work ---- */
@@ -213,12 +310,20 @@ static int emit(void *emitter, struct pst_message *message, const struct pst_pie
     return rc;
 }
 
+static void counts_add(void *counter, struct pst_border_counts *counts)
+{
+    const struct pst_border *border = counter;
+    counts->epc_used_max = pst_heap_used();
+    counts->leaves = border->calls;
+}
+
 static _Noreturn void fail(struct worker *w, int error, const char *why)
 {
     why = epc_sentence(w, &error, why);
     struct pst_message message = {.kind = PST_MESSAGE_FAILED, .error = error < 0 ? error : PST_EINTERNAL};
-    struct pst_piece piece = {why, (uint32_t)strnlen(why, PST_SENTENCE_BYTES_MAX), false};
+    struct pst_piece piece = {why, (uint32_t)strnlen(why, PST_SENTENCE_BYTES_MAX), 0, false};
     (void)emit(&w->border, &message, &piece, 1);
+    pst_border_kick(&w->border);
     leave(PST_INSIDE_FAILED);
 }
 
@@ -234,10 +339,11 @@ static _Noreturn void serve(struct worker *w)
         }
         if (rc != PST_OK)
             leave(PST_INSIDE_BORDER);
-        rc = pst_inside_take(w->inside, &message, body);
+        rc = w->sealed != NULL ? pst_inside_sealed_take(w->sealed, &message, body)
+                               : pst_inside_take(w->inside, &message, body);
         if (rc == PST_ESTOPPED)
             leave(PST_INSIDE_STOPPED);
-        const char *why = pst_inside_why(w->inside);
+        const char *why = w->sealed != NULL ? pst_inside_sealed_why(w->sealed) : pst_inside_why(w->inside);
         if (rc != PST_OK && why[0] == '\0') /* of a message that fits nothing nothing is said */
             leave(PST_INSIDE_BORDER);
         if (rc != PST_OK)
@@ -260,18 +366,24 @@ static void start(void)
                                                .evict = w->boot.evict,
                                                .outside = w->outside,
                                                .outside_bytes = w->boot.outside_bytes,
-                                               .memory_used_max = pst_heap_used};
+                                               .counts = counts_add,
+                                               .counter = &w->border};
     if (w->settings.op == NULL)
         refuse(PST_ENOENT, "its type is not among the operators that a worker has");
     secrets_draw(w);
+    images_know(w);
+    offers_prepare(w);
     libraries_warm(w);
     int rc = pst_border_init(&w->border, w->border_memory, true, w->boot.key_in, w->boot.key_out);
     if (rc != PST_OK)
         refuse_start(w, rc);
+    w->border.spins = w->boot.spins < PST_BORDER_SPINS_MAX ? w->boot.spins : PST_BORDER_SPINS_MAX;
     OPENSSL_cleanse(w->boot.key_in, sizeof w->boot.key_in);
     OPENSSL_cleanse(w->boot.key_out, sizeof w->boot.key_out);
+    sealed_prepare(w);
     w->left = pst_heap_left();
-    w->settings.page_budget = budget_of(w->left > FIXED_BYTES ? w->left - FIXED_BYTES : 0);
+    uint64_t besides = FIXED_BYTES + sealed_bytes(w);
+    w->settings.page_budget = budget_of(w->left > besides ? w->left - besides : 0);
     w->facts = process.facts | PST_FACT_SEALED_BORDER | pst_lock_in();
     answer(PST_OK, w->facts, "");
     (void)close_range(0, ~0u, 0);
@@ -281,6 +393,12 @@ static void start(void)
     rc = w->settings.page_budget != 0 ? pst_inside_new(&w->settings, &w->inside, why) : PST_ENOMEM;
     if (rc != PST_OK)
         fail(w, rc, why);
+    if (w->sealed != NULL) {
+        pst_inside_sealed_serve(w->sealed, w->inside);
+        rc = pst_inside_sealed_channel(w->sealed);
+        if (rc != PST_OK)
+            leave(PST_INSIDE_BORDER);
+    }
     rc = pst_inside_ready(w->inside, w->facts, w->digest);
     if (rc != PST_OK)
         leave(PST_INSIDE_BORDER);

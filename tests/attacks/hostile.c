@@ -53,6 +53,14 @@ static int overflow(volatile char *before, int pages)
     return pages > 0 ? overflow(room, pages - 1) + room[0] : 0;
 }
 
+/* Once: it is not given back. */
+static void take_all_memory(void)
+{
+    for (size_t bytes = 1 << 20; bytes >= 4096; bytes /= 2)
+        for (void *memory; (memory = pst_malloc(bytes)) != NULL;)
+            memset(memory, 1, bytes);
+}
+
 void tally_try(const char *call)
 {
     for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {
@@ -60,6 +68,10 @@ void tally_try(const char *call)
         if (strcmp(call, tries[i].call) == 0)
             (void)syscall(a[0], a[1], a[2], a[3], a[4], a[5], a[6]);
     }
+    if (strcmp(call, "take all memory") == 0)
+        take_all_memory();
+    while (strcmp(call, "spin") == 0)
+        __asm__ volatile("");
     if (strcmp(call, "overflow of the stack") == 0)
         (void)overflow(NULL, STACK_PAGES);
 }

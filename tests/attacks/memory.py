@@ -5,12 +5,15 @@ A graph runs an operator in an enclave. Keys and rows bear a mark that is in no 
 stays where it is. Then everybody who can look at memory looks for the mark. Each attack has a control: the same look at memory that is
 no secret finds it. What cannot run says why. Ends with "N passed, N failed, N not run".
 
-  R1 /proc/PID/mem     R2 process_vm_readv     R3 ptrace     R4 core dump     R6 stealing the descriptor     R8 another user
-  R9 root without two capabilities     R10 root with all of them injects code: it gets at everything, as the manual says
+  R1 /proc/PID/mem     R2 process_vm_readv     R3 ptrace     R4 core dump     R5 swap     R6 stealing the descriptor
+  R7 a fork            R8 another user         R9 root without two capabilities      R11 freed memory
+  O3 what lies in shared memory     R10, K1 root with all capabilities injects and changes code: it gets at everything, as the
+  manual says
 """
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import re
 import shutil
@@ -195,6 +198,9 @@ def mem_file(run, control):
     verdict(all(f[0] == 0 for f in found.values()) and sum(f[1] for f in found.values()) > 0,
             "R1 the mark is in no other memory that the worker writes",
             ", ".join(f"{name.split()[0]}: {f[1] >> 10} KiB" for name, f in found.items()))
+    shared = {name: f for name, f in found.items() if "penstock-border" in name or "penstock-outside" in name}
+    verdict(len(shared) == 2 and all(f[0] == 0 for f in shared.values()) and sum(f[1] for f in shared.values()) > 1 << 20,
+            "O3 the mark is not in the memory that it shares with its host, through which all of it has come")
     engine = sum(look(run.engine, m)[0] for m in maps(run.engine) if "w" in m["rights"] and m["end"] - m["begin"] < 1 << 30)
     verdict(engine > 0, "R1 control: the same look at the engine finds it: its rows are in the clear, as the manual says",
             f"{engine} times")
@@ -335,7 +341,109 @@ def inject(run, control):
         not_run(name, "this kernel lets nobody write to code that way")
 
 
-ATTACKS = [mem_file, vm_readv, peek, core_dump, steal, other_user, inject]
+def page_out(pid, begin, size):
+    """Asks the kernel to write memory of a process to swap: bytes, and the name of an error."""
+    pidfd, _ = error_of(434, pid, 0)  # pidfd_open
+    asked = error_of(440, pidfd, struct.pack("QQ", begin, size), 1, 21, 0)  # process_madvise, MADV_PAGEOUT
+    os.close(pidfd)
+    return asked
+
+
+def direct_marks(path, marks):
+    """How often they are in a file, read past the page cache."""
+    found, room = 0, mmap.mmap(-1, 1 << 20)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        while (count := os.readv(fd, [room])) > 0:
+            found += sum(room[:count].count(mark) for mark in marks)
+    finally:
+        os.close(fd)
+    return found
+
+
+def swap(run, control):
+    if control:
+        return
+    name, own = "R5 nothing of the pool is written to swap", struct.pack("<II", 0x5EEDFACE, 0x0DDBA11)
+    path = os.path.join(run.folder, "swap")
+    with open(path, "wb") as file:
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    os.chmod(path, 0o600)
+    if shutil.which("mkswap") is None or subprocess.run(["mkswap", path], capture_output=True).returncode != 0:
+        not_run(name, "mkswap does not make a swap file")
+        return
+    holder = ctypes.create_string_buffer(path.encode())
+    if error_of(167, ctypes.addressof(holder), 0)[0] != 0:  # swapon
+        not_run(name, "this system takes no swap file: " + errno.errorcode.get(ctypes.get_errno(), "?"))
+        return
+    try:
+        pool, _ = pool_of(run.worker)
+        rc, error = page_out(run.worker, pool["begin"], pool["end"] - pool["begin"])
+        verdict(rc < 0 and error == "EINVAL" and direct_marks(path, KEYS + COLUMNS) == 0, name, error)
+        plain = mmap.mmap(-1, 16 << 20)
+        plain.write(own * ((16 << 20) // len(own)))
+        address = ctypes.addressof(ctypes.c_char.from_buffer(plain))
+        rc, error = page_out(os.getpid(), address, 16 << 20)
+        verdict(rc > 0 and direct_marks(path, [own]) > 0, "R5 control: memory that is not locked is written there, and seen", error)
+    finally:
+        error_of(168, ctypes.addressof(holder))  # swapoff
+
+
+def flags_of(pid, begin):
+    """The kernel's flags of a mapping."""
+    here = False
+    for line in open(f"/proc/{pid}/smaps"):
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            here = int(line.split("-")[0], 16) == begin
+        elif here and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    return []
+
+
+def fork(run, control):
+    if control:
+        return
+    pool, _ = pool_of(run.worker)
+    verdict("dc" in flags_of(run.worker, pool["begin"]), "R7 a child would not get the pool (that it gets no child is test_operator.c)")
+    heap = next(m for m in maps(run.engine) if "rw" in m["rights"] and m["name"] == "[heap]")
+    verdict("dc" not in flags_of(run.engine, heap["begin"]), "R7 control: a child of the engine would get its memory")
+
+
+def freed(run, control):
+    if not control:
+        return
+    name = "R11 pages that a worker has had hold nothing of it"
+    if not os.path.exists("/proc/kcore"):
+        not_run(name, "whoever gets them gets zeros; to see them before, there is no /proc/kcore")
+    else:
+        not_run(name, "which of the pages in /proc/kcore were a worker's is not told once it has ended")
+
+
+def change_code(run, control):
+    """K1: the last bytes of the worker's code, which nothing runs, are written over and put back."""
+    if control:
+        return
+    name = "K1 not protected from, as the manual says: root writes over the worker's code by /proc/PID/mem"
+    code = next(m for m in maps(run.worker) if "x" in m["rights"] and "penstock-enclave" in m["name"])
+    at = code["end"] - 16
+    try:
+        with open(f"/proc/{run.worker}/mem", "r+b", buffering=0) as memory:
+            memory.seek(at)
+            before = memory.read(16)
+            memory.seek(at)
+            memory.write(bytes(255 - b for b in before))
+            memory.seek(at)
+            after = memory.read(16)
+            memory.seek(at)
+            memory.write(before)
+    except OSError as e:
+        not_run(name, "this kernel lets nobody do it: " + errno.errorcode[e.errno])
+        return
+    verdict(after == bytes(255 - b for b in before), name)
+
+
+ATTACKS = [mem_file, vm_readv, peek, core_dump, swap, steal, fork, other_user, freed, change_code, inject]
 
 
 def main():

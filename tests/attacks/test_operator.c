@@ -1,6 +1,6 @@
 /* test_operator.c - O1 and others: an operator that tries what it may not, in a real worker; a host that changes what lies in shared
  * memory; a worker that is killed. Takes the program of the hostile worker. */
-#include "tests/enclave/tally.h"
+#include "tests/attacks/scene.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,82 +14,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-enum { ROWS = 1000, EPC_BYTES = 8 << 20 };
-static const char *program;
-
-struct scene {
-    struct pst_enclave_operator config;
-    struct pst_enclave_param param;
-    struct pst_enclave *enclave;
-    uint32_t rows;
-    int64_t sum;
-};
-
-static int draw(void *argument, void *bytes, size_t byte_count)
-{
-    (void)argument;
-    return getrandom(bytes, byte_count, 0) == (ssize_t)byte_count ? PST_OK : PST_EIO;
-}
-
-static int take(void *taker, uint32_t output, uint32_t row_count, const uint32_t *bucket, const void *const *columns)
-{
-    struct scene *scene = taker;
-    (void)output, (void)bucket;
-    for (uint32_t i = 0; i < row_count; i++)
-        scene->sum += ((const int64_t *)columns[1])[i];
-    scene->rows += row_count;
-    return PST_OK;
-}
-
-static int start(struct scene *scene, const char *call, uint64_t epc_bytes, char *ret_why)
-{
-    static const uint32_t buckets[TALLY_BUCKETS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    memset(scene, 0, sizeof *scene);
-    tally_config(&scene->config, &scene->param, call);
-    struct pst_enclave_settings settings = {.operator= & scene->config,
-                                            .buckets = buckets,
-                                            .bucket_count = TALLY_BUCKETS,
-                                            .epc_bytes = epc_bytes,
-                                            .outside_bytes = 64 << 20,
-                                            .program = program,
-                                            .quiet_seconds_max = 1,
-                                            .random = draw,
-                                            .take = take,
-                                            .taker = scene};
-    return pst_enclave_start(&pst_enclave_process, &settings, &scene->enclave, ret_why);
-}
-
-static int frame(struct scene *scene, uint32_t first)
-{
-    static int64_t time[ROWS], values[ROWS];
-    static uint64_t hash[ROWS];
-    static uint32_t keys[ROWS];
-    const void *columns[] = {keys, values};
-    for (uint32_t i = 0; i < ROWS; i++) {
-        time[i] = 1;
-        values[i] = 1;
-        keys[i] = first + i;
-        hash[i] = keys[i] * UINT64_C(0x9e3779b97f4a7c15);
-    }
-    return pst_enclave_frame(scene->enclave,
-                             &(struct pst_rows){.row_count = ROWS, .columns = columns, .time = time, .hash = hash});
-}
 
 static void without_anything_tried_it_works_and_says_what_holds(void **state)
 {
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES] = "";
-    int rc = start(&scene, "", EPC_BYTES, why);
+    int rc = scene_start(&scene, "", SCENE_EPC_BYTES, why);
     if (rc != PST_OK)
         print_message("%s\n", why);
     assert_int_equal(rc, PST_OK);
-    assert_int_equal(frame(&scene, 0), PST_OK);
-    assert_int_equal(frame(&scene, 500), PST_OK);
+    assert_int_equal(scene_frame(&scene, 0), PST_OK);
+    assert_int_equal(scene_frame(&scene, 500), PST_OK);
     assert_int_equal(pst_enclave_time(scene.enclave, 10, 10), PST_OK);
     assert_int_equal(scene.rows, 1500);
     assert_int_equal(scene.sum, 2000);
@@ -103,7 +41,7 @@ static void without_anything_tried_it_works_and_says_what_holds(void **state)
     pst_enclave_free(scene.enclave);
 }
 
-static void each_system_call_but_two_ends_the_worker(void **state)
+static void o1_r7_each_system_call_but_two_ends_the_worker(void **state)
 {
     (void)state;
     static const char *const calls[] = {"open",
@@ -127,8 +65,8 @@ static void each_system_call_but_two_ends_the_worker(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         struct scene scene;
         char why[PST_ENCLAVE_WHY_BYTES];
-        assert_int_equal(start(&scene, calls[i], EPC_BYTES, why), PST_OK);
-        assert_int_equal(frame(&scene, 0), PST_OK);
+        assert_int_equal(scene_start(&scene, calls[i], SCENE_EPC_BYTES, why), PST_OK);
+        assert_int_equal(scene_frame(&scene, 0), PST_OK);
         int rc = pst_enclave_time(scene.enclave, 10, 10);
         if (rc != PST_EIO || strstr(pst_enclave_why(scene.enclave), "SIGSYS") == NULL)
             print_message("%s: %d, %s\n", calls[i], rc, pst_enclave_why(scene.enclave));
@@ -140,13 +78,79 @@ static void each_system_call_but_two_ends_the_worker(void **state)
     }
 }
 
+/* Memory: the EPC is all that it gets, from itself. */
+static void o4_an_operator_that_takes_all_memory_gets_its_epc_and_no_more(void **state)
+{
+    (void)state;
+    struct scene scene, control;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(scene_start(&scene, "take all memory", SCENE_EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_start(&control, "take all memory", 4 * SCENE_EPC_BYTES, why), PST_OK);
+    struct scene *both[] = {&scene, &control};
+    int resident[2];
+    for (int i = 0; i < 2; i++) {
+        int before = scene_status(both[i]->worker, "VmRSS");
+        assert_int_equal(scene_frame(both[i], 0), PST_OK);
+        assert_int_equal(scene_time(both[i], 10), PST_OK); /* it cannot get more, and goes on */
+        assert_int_equal(both[i]->rows, SCENE_ROWS);
+        resident[i] = scene_status(both[i]->worker, "VmRSS") - before;
+    }
+    print_message("took %d KiB of %d, and %d of %d\n", resident[0], SCENE_EPC_BYTES / 1024, resident[1],
+                  4 * SCENE_EPC_BYTES / 1024);
+    assert_true(resident[0] > SCENE_EPC_BYTES / 1024 / 4 && resident[0] <= SCENE_EPC_BYTES / 1024 + 1024);
+    assert_true(resident[1] > resident[0] + SCENE_EPC_BYTES / 1024); /* the control: it does take what there is */
+    pst_enclave_free(scene.enclave);
+    pst_enclave_free(control.enclave);
+}
+
+static void o4_an_operator_that_spins_is_noticed_and_ended(void **state)
+{
+    (void)state;
+    struct scene scene, control;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(scene_start(&scene, "spin", SCENE_EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_start(&control, "", SCENE_EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_time(&scene, 10), PST_ETIMEOUT);
+    assert_string_equal(pst_enclave_why(scene.enclave), "its worker has not moved for 1 s");
+    assert_int_equal(scene_time(&control, 10), PST_OK); /* another one is not held up */
+    pst_enclave_free(scene.enclave);
+    assert_true(scene_status(scene.worker, "VmRSS") < 0); /* nothing of it is left */
+    pst_enclave_free(control.enclave);
+}
+
+/* It does not wait for a host that does not take: up to its ring's bound, and then it sleeps. */
+static void b5_a_host_that_takes_nothing_gets_no_more_than_a_ring_full(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(scene_start(&scene, "", 4 * SCENE_EPC_BYTES, why), PST_OK);
+    const struct pst_control *control = (const struct pst_control *)(void *)scene.border;
+    for (int n = 0; n < 5; n++)
+        assert_int_equal(scene_frames(&scene, 10), PST_OK);
+    for (int64_t t = 1; t <= PST_ENCLAVE_ASKED_MAX; t++) /* 10000 rows each, of 1024 or less a message */
+        assert_int_equal(pst_enclave_ask_time(scene.enclave, t * 100 * TALLY_EPOCH, INT64_MAX), PST_OK);
+    pst_enclave_kick(scene.enclave);
+    while (atomic_load(&control->out_head) < PST_SLOTS || atomic_load(&control->inside_sleeps) == 0)
+        assert_true(scene_status(scene.worker, "VmRSS") <=
+                    4 * SCENE_EPC_BYTES / 1024 + PST_BORDER_BYTES / 1024 + 65536);
+    assert_int_equal(atomic_load(&control->out_head), PST_SLOTS + atomic_load(&control->out_tail));
+    int rc;
+    for (int64_t n = 0; n < PST_ENCLAVE_ASKED_MAX; n++) /* and then it goes on as if nothing had been */
+        while ((rc = pst_enclave_answered(scene.enclave)) == PST_EAGAIN)
+            assert_int_equal(pst_enclave_wait(scene.enclave, 1000), PST_OK);
+    assert_int_equal(rc, PST_OK);
+    assert_int_equal(scene.rows, PST_ENCLAVE_ASKED_MAX * 10 * SCENE_ROWS);
+    pst_enclave_free(scene.enclave);
+}
+
 static void the_stack_ends_where_it_ends(void **state)
 {
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
-    assert_int_equal(start(&scene, "overflow of the stack", EPC_BYTES, why), PST_OK);
-    assert_int_equal(frame(&scene, 0), PST_OK);
+    assert_int_equal(scene_start(&scene, "overflow of the stack", SCENE_EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_frame(&scene, 0), PST_OK);
     assert_int_equal(pst_enclave_time(scene.enclave, 10, 10), PST_EIO);
     assert_non_null(strstr(pst_enclave_why(scene.enclave), "signal 11"));
     pst_enclave_free(scene.enclave);
@@ -157,8 +161,8 @@ static void an_operators_error_comes_with_its_sentence(void **state)
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
-    assert_int_equal(start(&scene, "fail", EPC_BYTES, why), PST_OK);
-    int rc = frame(&scene, 0);
+    assert_int_equal(scene_start(&scene, "fail", SCENE_EPC_BYTES, why), PST_OK);
+    int rc = scene_frame(&scene, 0);
     if (rc == PST_OK)
         rc = pst_enclave_time(scene.enclave, 10, 10);
     assert_int_equal(rc, PST_EDATA);
@@ -166,26 +170,14 @@ static void an_operators_error_comes_with_its_sentence(void **state)
     pst_enclave_free(scene.enclave);
 }
 
-static pid_t child_of_ours(void)
-{
-    char path[64];
-    int pid = 0;
-    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%d", &pid), 1);
-    (void)fclose(file);
-    return pid;
-}
-
 static void a_worker_that_is_killed_is_noticed(void **state)
 {
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
-    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_OK);
-    assert_int_equal(frame(&scene, 0), PST_OK);
-    assert_int_equal(kill(child_of_ours(), SIGKILL), 0);
+    assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_frame(&scene, 0), PST_OK);
+    assert_int_equal(kill(scene.worker, SIGKILL), 0);
     int rc = PST_OK;
     for (int64_t t = 10; t < 10000 && rc == PST_OK; t += 10)
         rc = pst_enclave_time(scene.enclave, t, t);
@@ -194,14 +186,14 @@ static void a_worker_that_is_killed_is_noticed(void **state)
     pst_enclave_free(scene.enclave);
 }
 
-static void a_worker_that_hangs_is_noticed(void **state)
+static void b5_a_worker_that_hangs_is_noticed(void **state)
 {
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
-    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_OK);
-    assert_int_equal(frame(&scene, 0), PST_OK);
-    assert_int_equal(kill(child_of_ours(), SIGSTOP), 0);
+    assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_frame(&scene, 0), PST_OK);
+    assert_int_equal(kill(scene.worker, SIGSTOP), 0);
     int rc = PST_OK;
     for (int64_t t = 10; t < 10000 && rc == PST_OK; t += 10)
         rc = pst_enclave_time(scene.enclave, t, t);
@@ -210,32 +202,17 @@ static void a_worker_that_hangs_is_noticed(void **state)
     pst_enclave_free(scene.enclave);
 }
 
-/* The first mapping of this process that has the name. */
-static uint8_t *mapping(const char *name)
-{
-    char line[512];
-    void *begin = NULL;
-    FILE *file = fopen("/proc/self/maps", "r");
-    assert_non_null(file);
-    while (begin == NULL && fgets(line, sizeof line, file) != NULL)
-        if (strstr(line, name) != NULL)
-            begin = (void *)(uintptr_t)strtoull(line, NULL, 16);
-    (void)fclose(file);
-    assert_non_null(begin);
-    return begin;
-}
-
-static void a_host_that_writes_into_the_rings_ends_the_worker_and_no_more(void **state)
+static void b1_a_host_that_writes_into_the_rings_ends_the_worker_and_no_more(void **state)
 {
     (void)state;
     static const uint64_t heads[] = {UINT64_MAX, 0, PST_SLOTS + 2, (uint64_t)INT64_MAX + 1};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         struct scene scene;
         char why[PST_ENCLAVE_WHY_BYTES];
-        assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_OK);
-        assert_int_equal(frame(&scene, 0), PST_OK);
+        assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_OK);
+        assert_int_equal(scene_frame(&scene, 0), PST_OK);
         assert_int_equal(pst_enclave_time(scene.enclave, 10, 10), PST_OK);
-        struct pst_control *control = (struct pst_control *)(void *)mapping("memfd:penstock-border");
+        struct pst_control *control = (struct pst_control *)(void *)scene.border;
         int rc = PST_OK;
         for (int64_t t = 20; t < 100000 && rc == PST_OK; t += 10) {
             atomic_store(&control->in_head, heads[i]);
@@ -248,58 +225,19 @@ static void a_host_that_writes_into_the_rings_ends_the_worker_and_no_more(void *
     }
 }
 
-static void a_page_that_is_changed_outside_ends_the_run_with_that(void **state)
-{
-    (void)state;
-    struct scene scene;
-    struct pst_enclave_counts counts;
-    char why[PST_ENCLAVE_WHY_BYTES];
-    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_OK);
-    for (uint32_t i = 0; i < 40; i++)
-        assert_int_equal(frame(&scene, i * ROWS), PST_OK);
-    assert_int_equal(pst_enclave_time(scene.enclave, 10, 10), PST_OK);
-    pst_enclave_counts(scene.enclave, &counts);
-    assert_true(counts.page_outs > 0);
-    assert_true(counts.epc_used_max <= EPC_BYTES);
-    assert_int_equal(scene.rows, 40 * ROWS);
-    char path[64], name[256];
-    int fd = -1;
-    for (int i = 3; i < 64 && fd < 0; i++) { /* the memory outside, by its descriptor in this process */
-        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", i);
-        ssize_t n = readlink(path, name, sizeof name - 1);
-        name[n > 0 ? n : 0] = '\0';
-        fd = strstr(name, "penstock-outside") != NULL ? i : -1;
-    }
-    assert_true(fd >= 0);
-    uint8_t byte;
-    for (uint64_t at = 100; at < (32 << 20); at += 4096)
-        if (pread(fd, &byte, 1, (off_t)at) == 1 && byte != 0) {
-            byte ^= 1;
-            assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
-        }
-    int rc = PST_OK;
-    for (uint32_t i = 0; i < 40 && rc == PST_OK; i++)
-        rc = frame(&scene, i * ROWS);
-    if (rc == PST_OK)
-        rc = pst_enclave_time(scene.enclave, 20, 20);
-    assert_int_equal(rc, PST_EREFUSED);
-    assert_non_null(strstr(pst_enclave_why(scene.enclave), "is not what was put there"));
-    pst_enclave_free(scene.enclave);
-}
-
-static void a_measurement_is_of_the_program_and_the_configuration(void **state)
+static void a1_a_measurement_is_of_the_program_and_the_configuration(void **state)
 {
     (void)state;
     struct scene scene;
     struct pst_enclave_report one, two, three;
     char why[PST_ENCLAVE_WHY_BYTES];
-    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_OK);
     pst_enclave_report(scene.enclave, &one);
     pst_enclave_free(scene.enclave);
-    assert_int_equal(start(&scene, "", 2 * EPC_BYTES, why), PST_OK); /* changes no result */
+    assert_int_equal(scene_start(&scene, "", 2 * SCENE_EPC_BYTES, why), PST_OK); /* changes no result */
     pst_enclave_report(scene.enclave, &two);
     pst_enclave_free(scene.enclave);
-    assert_int_equal(start(&scene, "x", EPC_BYTES, why), PST_OK);
+    assert_int_equal(scene_start(&scene, "x", SCENE_EPC_BYTES, why), PST_OK);
     pst_enclave_report(scene.enclave, &three);
     pst_enclave_free(scene.enclave);
     assert_memory_equal(one.measurement, two.measurement, PST_MEASUREMENT_BYTES);
@@ -312,12 +250,34 @@ static void an_epc_that_is_too_small_names_one_that_is_not(void **state)
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
     unsigned long long kib = 0;
-    assert_int_equal(start(&scene, "", 1 << 20, why), PST_EGRAPH);
+    assert_int_equal(scene_start(&scene, "", 1 << 20, why), PST_EGRAPH);
     const char *says = strstr(why, "so far it takes ");
     assert_non_null(says);
     assert_int_equal(sscanf(says, "so far it takes %llu KiB", &kib), 1);
-    assert_int_equal(start(&scene, "", kib << 10, why), PST_OK);
+    assert_int_equal(scene_start(&scene, "", kib << 10, why), PST_OK);
     pst_enclave_free(scene.enclave);
+}
+
+/* Its host would have the key of images, and could read in them what it carries. */
+static void a_worker_of_sealed_rows_takes_no_key_of_images(void **state)
+{
+    (void)state;
+    struct scene first, second, refused;
+    const uint8_t image_key[PST_IMAGE_KEY_BYTES] = {1}, nothing[32] = {0};
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(scene_start_sealed(&refused, image_key, why), PST_EGRAPH);
+    assert_non_null(strstr(why, "where rows are sealed from end to end there are no checkpoints"));
+    assert_int_equal(scene_start_sealed(&first, NULL, why), PST_OK);
+    assert_int_equal(scene_start_sealed(&second, NULL, why), PST_OK); /* the same once more is another one */
+    assert_memory_not_equal(pst_enclave_channel_key(first.enclave), nothing, sizeof nothing);
+    assert_memory_not_equal(pst_enclave_channel_key(first.enclave), pst_enclave_channel_key(second.enclave), 32);
+    assert_int_equal(pst_enclave_ask_image(first.enclave, 1, 10, 0), PST_OK); /* and nothing that opens comes out */
+    int rc;
+    while ((rc = pst_enclave_answered(first.enclave)) == PST_EAGAIN)
+        (void)pst_enclave_wait(first.enclave, 1000);
+    assert_int_equal(rc, PST_EIO);
+    pst_enclave_free(first.enclave);
+    pst_enclave_free(second.enclave);
 }
 
 static void no_program_and_another_program_are_refused(void **state)
@@ -325,31 +285,34 @@ static void no_program_and_another_program_are_refused(void **state)
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
-    const char *was = program;
-    program = "/nowhere/penstock-enclave";
-    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_ENOENT);
-    program = "/bin/true";
-    assert_int_equal(start(&scene, "", EPC_BYTES, why), PST_EIO);
-    program = was;
+    const char *was = scene_program;
+    scene_program = "/nowhere/penstock-enclave";
+    assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_ENOENT);
+    scene_program = "/bin/true";
+    assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_EIO);
+    scene_program = was;
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_anything_tried_it_works_and_says_what_holds),
-        cmocka_unit_test(each_system_call_but_two_ends_the_worker),
+        cmocka_unit_test(o1_r7_each_system_call_but_two_ends_the_worker),
+        cmocka_unit_test(o4_an_operator_that_takes_all_memory_gets_its_epc_and_no_more),
+        cmocka_unit_test(o4_an_operator_that_spins_is_noticed_and_ended),
+        cmocka_unit_test(b5_a_host_that_takes_nothing_gets_no_more_than_a_ring_full),
         cmocka_unit_test(the_stack_ends_where_it_ends),
         cmocka_unit_test(an_operators_error_comes_with_its_sentence),
         cmocka_unit_test(a_worker_that_is_killed_is_noticed),
-        cmocka_unit_test(a_worker_that_hangs_is_noticed),
-        cmocka_unit_test(a_host_that_writes_into_the_rings_ends_the_worker_and_no_more),
-        cmocka_unit_test(a_page_that_is_changed_outside_ends_the_run_with_that),
-        cmocka_unit_test(a_measurement_is_of_the_program_and_the_configuration),
+        cmocka_unit_test(b5_a_worker_that_hangs_is_noticed),
+        cmocka_unit_test(b1_a_host_that_writes_into_the_rings_ends_the_worker_and_no_more),
+        cmocka_unit_test(a1_a_measurement_is_of_the_program_and_the_configuration),
         cmocka_unit_test(an_epc_that_is_too_small_names_one_that_is_not),
+        cmocka_unit_test(a_worker_of_sealed_rows_takes_no_key_of_images),
         cmocka_unit_test(no_program_and_another_program_are_refused),
     };
     if (argc != 2)
         return 2;
-    program = argv[1];
+    scene_program = argv[1];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

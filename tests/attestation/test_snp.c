@@ -364,7 +364,7 @@ static void hexadecimal_digits_will_do_too(void **state)
     char text[2 * PST_SNP_REPORT_BYTES + 4] = "0x";
     for (size_t i = 0; i < PST_SNP_REPORT_BYTES; i++)
         (void)snprintf(text + 2 + 2 * i, 3, "%02X", made.report[i]);
-    strcat(text, "\n");
+    text[2 + 2 * PST_SNP_REPORT_BYTES] = '\n'; /* a zero is behind it */
     made.request.evidence = (struct pst_bytes){(uint8_t *)text, strlen(text), "report.hex"};
     assert_string_equal(made_verdict(&made.request), "");
 }

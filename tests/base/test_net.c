@@ -879,6 +879,40 @@ static void loads_not(int error, const char *sentence)
         fail_msg("%s, \"%s\" and not %s, \"%s\"", pst_error_name(rc), why, pst_error_name(error), sentence);
 }
 
+/* Ed25519 alone: what is signed by the key that was read is checked by the certificate's, and that by the authority's. */
+static void the_keys_of_a_folder_are_read_where_they_are_of_ed25519(void **state)
+{
+    (void)state;
+    struct pst_tls_identity identity;
+    char why[PST_TLS_WHY_BYTES];
+    uint8_t public[32];
+    size_t bytes = sizeof public;
+    assert_int_equal(pst_tls_identity_read(path("a"), &identity, why), PST_OK);
+    const uint8_t *at = identity.certificate;
+    X509 *certificate = d2i_X509(NULL, &at, (long)identity.certificate_bytes);
+    assert_non_null(certificate);
+    assert_ptr_equal(at, identity.certificate + identity.certificate_bytes);
+    EVP_PKEY *authority = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, identity.authority, 32);
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, identity.key, 32);
+    assert_int_equal(X509_verify(certificate, authority), 1);
+    assert_int_equal(EVP_PKEY_get_raw_public_key(key, public, &bytes), 1);
+    assert_int_equal(EVP_PKEY_eq(key, X509_get0_pubkey(certificate)), 1);
+    EVP_PKEY_free(authority);
+    EVP_PKEY_free(key);
+    X509_free(certificate);
+    assert_int_equal(mkdir(path("ec"), 0700), 0);
+    copy(path("a/*"), path("ec"));
+    key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+    FILE *file = fopen(path("ec/node.key"), "w");
+    assert_non_null(file);
+    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(fclose(file), 0);
+    EVP_PKEY_free(key);
+    assert_int_equal(pst_tls_identity_read(path("ec"), &identity, why), PST_EINVAL);
+    assert_non_null(strstr(why, "`node.key` is no Ed25519 key"));
+    assert_int_equal(pst_tls_identity_read(path("nowhere"), &identity, why), PST_ENOENT);
+}
+
 static void bad_certificates_are_refused_with_a_sentence(void **state)
 {
     (void)state;
@@ -1308,6 +1342,7 @@ int main(void)
         cmocka_unit_test(a_server_talks_to_nodes_of_its_authority_alone),
         cmocka_unit_test(a_handshake_that_takes_too_long_is_dropped),
         cmocka_unit_test(a_client_talks_to_nodes_of_its_authority_alone),
+        cmocka_unit_test(the_keys_of_a_folder_are_read_where_they_are_of_ed25519),
         cmocka_unit_test(bad_certificates_are_refused_with_a_sentence),
         cmocka_unit_test(those_who_do_not_show_who_they_are_are_bounded_in_number),
         cmocka_unit_test(thousands_of_connections_leave_nothing),

@@ -234,6 +234,58 @@ static void a_watched_pipe_wakes_its_reader(void **state)
     (void)close(c.ends[0]);
 }
 
+struct watched_again {
+    int ends[2];
+    struct pst_file *file;
+    enum { TO_WATCH, WATCHED, OVER } _Atomic phase;
+    unsigned rounds;
+    int error;
+};
+
+static void pipe_open(struct watched_again *w)
+{
+    char name[40];
+    assert_int_equal(pipe(w->ends), 0);
+    (void)snprintf(name, sizeof name, "/proc/self/fd/%d", w->ends[0]);
+    assert_int_equal(world->file_open(world->self, name, PST_OPEN_READ, &w->file), PST_OK);
+    (void)close(w->ends[0]);
+}
+
+static void pipe_close(struct watched_again *w)
+{
+    assert_int_equal(world->file_close(world->self, w->file), PST_OK);
+    (void)close(w->ends[1]);
+}
+
+/* Worker 1 watches a pipe, worker 0 closes it and opens the next one, whose descriptor may have the same number. */
+static pst_step watch_again(void *argument, uint32_t worker)
+{
+    struct watched_again *w = argument;
+    int phase = atomic_load(&w->phase);
+    if (phase == TO_WATCH && worker == 1) {
+        w->error = world->file_watch(world->self, w->file, worker);
+        atomic_store(&w->phase, w->error == PST_OK ? WATCHED : OVER);
+        world->wake(world->self, 0);
+    } else if (phase == WATCHED && worker == 0) {
+        pipe_close(w);
+        pipe_open(w);
+        atomic_store(&w->phase, ++w->rounds == 200 ? OVER : TO_WATCH);
+        world->wake(world->self, 1);
+    }
+    return atomic_load(&w->phase) == OVER ? PST_STEP_DONE : PST_STEP_IDLE;
+}
+
+static void a_descriptor_that_was_watched_may_be_another_files(void **state)
+{
+    (void)state;
+    struct watched_again w = {.phase = TO_WATCH};
+    pipe_open(&w);
+    assert_int_equal(world->run(world->self, 2, watch_again, &w), PST_OK);
+    assert_int_equal(w.error, PST_OK);
+    assert_int_equal(w.rounds, 200);
+    pipe_close(&w);
+}
+
 /* ---- jobs ---- */
 struct late_job {
     atomic_bool started, ended;
@@ -320,6 +372,7 @@ int main(void)
         cmocka_unit_test(the_clock_never_goes_back_and_bytes_are_random),
         cmocka_unit_test(workers_wake_each_other_in_a_ring),
         cmocka_unit_test(a_watched_pipe_wakes_its_reader),
+        cmocka_unit_test(a_descriptor_that_was_watched_may_be_another_files),
         cmocka_unit_test(a_run_ends_after_its_last_job),
         cmocka_unit_test(folders_are_listed_and_files_continued),
         cmocka_unit_test(a_run_without_memory_has_no_workers),

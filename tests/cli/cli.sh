@@ -7,7 +7,7 @@ LOAD=$ROOT/debs14/load.yaml
 
 # ---- verbs ----
 spec "without a verb the verbs are named" 2
-err 'penstock: error: a verb is missing: run, check, gen, key, checkpoint, node, tls, attest, submit, ls, status, scale, move, drain, rebalance, migration, top, results, cancel, stop, replay, doctor, version or help'
+err 'penstock: error: a verb is missing: run, check, gen, key, checkpoint, node, tls, attest, submit, ls, status, scale, move, drain, rebalance, migration, top, results, cancel, stop, replay, seal, open, measure, doctor, bench, version or help'
 no_out
 spec "a verb that is mistyped is proposed" 2 chekc
 err 'unknown verb `chekc`: did you mean `check`\?'
@@ -192,7 +192,7 @@ completes() { # completes "wanted" WORDS...
     no_err
 }
 completes 'run' penstock ru
-completes 'run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel stop replay doctor version help --help --version' penstock ''
+completes 'run check gen key checkpoint node tls attest submit ls status scale move drain rebalance migration top results cancel stop replay seal open measure doctor bench version help --help --version' penstock ''
 completes '--input' penstock run g.yaml --in
 completes '--workers' penstock run --wo
 completes 'auto always never' penstock run --color ''

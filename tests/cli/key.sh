@@ -177,13 +177,13 @@ spec "a last line without its end" 0 key show bad.key
 
 # ---- usage ----
 spec "an action is wanted" 2 key
-err 'init\|show\|rotate FILE is missing'
+err 'init\|show\|rotate\|serve FILE is missing'
 spec "a file is wanted" 2 key show
 spec "one file" 2 key show a b
 spec "a mistyped action" 2 key rotat a.key
 err '`rotat` is nothing to do with keys: did you mean `rotate`\?'
 spec "an action like nothing" 2 key frobnicate a.key
-err 'there are init, show and rotate'
+err 'there are init, show, rotate and serve'
 spec_shell "ids onto a full disk" 74 '"$P" key show b.key >/dev/full'
 err 'standard output could not be written'
 

@@ -60,10 +60,55 @@ spec "a file that there is not" 74 submit "$LOAD" --source n1=even.csv --source 
 err 'cannot open the input odder.csv'
 down
 
+# ---- with checkpoints: killed, they go on where they were; stopped, they go on from a savepoint ----
 "$P" key init key --quiet
-every_node=(--checkpoints points --key key)
-cluster n1 n2
-spec "with checkpoints" 77 submit "$LOAD" --source n1=even.csv --source n2=odd.csv
-err 'graphs of this cluster have checkpoints, and with several inputs they have none yet'
+every_node=(--checkpoints shared --key key --every-seconds 1)
+feed_both() { # even.in and odd.in, as meters would
+    rm -f enough even.in odd.in
+    mkfifo even.in odd.in
+    python3 "$HERE/feed.py" even.csv even.in enough 2>.even &
+    feeders=($!)
+    python3 "$HERE/feed.py" odd.csv odd.in enough 2>.odd &
+    feeders+=($!)
+}
+fed_both() { # what comes next is read from files
+    cp even.csv even.now && mv even.now even.in
+    cp odd.csv odd.now && mv odd.now odd.in
+}
+fed_enough() {
+    touch enough
+    wait "${feeders[@]}"
+}
+cluster n1 n2 n3
+feed_both
+spec "Query 2, with checkpoints" 0 submit "$OUTLIERS" --source n1=even.in --source n3=odd.in "${windows[@]}"
+await n1.err 'graph outliers, incarnation 1: checkpoint 00000001[0-9a-f]+ is complete'
+fed_both
+kill_node n3 KILL
+kill_node n2 KILL
+fed_enough
+up n3 --workers 1 --join "$(reach n1)"
+up n2 --workers 1 --join "$(reach n1)"
+await n1.err 'graph outliers, incarnation [0-9]+: done' 1
+for node in n1 n3; do
+    await $node.err 'graph outliers, incarnation [0-9]+: its run has begun here, from checkpoint 00000001' 1
+done
+shared_same outliers
+spec "each row is counted once" 0 status outliers --json
+json 'd["graphs"][0]["rows"] == 300000'
+[ ! -x "$(dirname "$P")/penstock-enclave" ] || { # its operators bring images of their own
+    sed -E 's/^    type: (plug|house)_load$/&\n    enclave: true\n    epc: 8MiB/' "$LOAD" >inside.yaml
+    LOAD=inside.yaml
+}
+feed_both
+spec "Query 1, with checkpoints" 0 submit "$LOAD" --source n1=even.in --source n2=odd.in "${sets[@]}"
+spec "it is stopped" 0 stop load --savepoint first
+out '^load: stopped, incarnation 1, checkpoint 00000001[0-9a-f]+: its savepoint is first$'
+fed_enough
+spec "its savepoint has two inputs" 77 submit "$LOAD" --input meters.csv "${sets[@]}" --from first
+err 'the graph of the savepoint read 2 inputs, and this one reads 1: give --source as often, in the same order'
+spec "from there, read by other nodes" 0 submit "$LOAD" --source n3=even.csv --source n1=odd.csv "${sets[@]}" \
+    --set partitions=3 --from first --wait
+shared_same load
 down
 finish

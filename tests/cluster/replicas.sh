@@ -27,15 +27,31 @@ spec "Query 1, two replicas of each partition" 0 submit load.yaml --input stream
 "$P" status load >.out 2>.err
 out '^  plug_load/[0-9]+ on n[1-4], replica of plug_load/[0-9]+$'
 expect "neither input nor sink on n4" test "$(grep -cE '^  (meters|load_plug|load_house)/.* on n4$' .out)" -eq 0
-expect "n4 has something" test "$(grep -cE ' on n4' .out)" -ge 1
+of_n4=$(grep -c ' on n4' .out)
+expect "n4 has something" test "$of_n4" -ge 1
 expect "six partitions have a replica" test "$(grep -c 'replica of' .out)" -eq 6
 spec "as an object" 0 status load --json
 json 'sum(p["replica_of"] is not None for g in d["graphs"] for p in g["places"]) == 6'
 
-# ---- bad input ----
-spec "what has replicas does not move" 77 scale plug_load 5
-err 'operator `plug_load` has `replicas`, or reads from one that has: its partitions stay where they are'
-spec "by itself neither" 77 move house_load/0 n4
+# ---- moves: copies that would be in the way go, and come again ----
+spec "an operator with replicas is scaled" 0 scale plug_load 4
+out 'rows lost 0'
+copies_are() {
+    copied=0
+    until [[ $copied -eq $1 ]]; do
+        await n1.err 'graph load, move [0-9]+: COMMITTED -> DONE' "$((++awaited))"
+        "$P" status load >.out 2>.err
+        copied=$(grep -c 'replica of' .out)
+        [[ $awaited -lt 40 ]] || break
+    done
+    expect "$1 partitions have a replica" test "$copied" -eq "$1"
+}
+awaited=0
+spec_name="four partitions have replicas again, and three"
+copies_are 7
+incarnation 1
+of_n4=$(grep -c ' on n4' .out)
+expect "n4 has something" test "$of_n4" -ge 1
 
 # ---- a node dies ----
 spec_name="n4 is killed"
@@ -43,6 +59,15 @@ kill_node n4 KILL
 await n1.err 'graph load, incarnation 1: goes on without node n4: replicas have what it had'
 incarnation 1
 expect "nothing on n4" test "$(grep -c ' on n4' .out)" -eq 0
+
+spec_name="what was n4's has replicas on the other nodes, while the graph runs"
+copies_are 7
+incarnation 1
+expect "nothing on n4" test "$(grep -c ' on n4' .out)" -eq 0
+spec "they are moves in which nothing is handed over" 0 migration ls --json
+json "sum(m['copies'] and m['step'] == 'DONE' for m in d['moves']) >= $of_n4"
+spec "in words" 0 migration ls
+out '^load/[0-9]+: (plug|house)_load/[0-9]+ on n[1-3] copied as [0-9]+ on n[1-3], [0-9]+ buckets, DONE$'
 graph_ends
 incarnation_done=$(grep -c 'graph load, incarnation 2' n1.err || true)
 expect "it was not started again" test "$incarnation_done" -eq 0

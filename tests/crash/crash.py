@@ -6,6 +6,7 @@ usage: crash.py PENSTOCK KILLS [SEED]
 Both queries in turn, on a stream with late rows, malformed lines and dead letters; each start with other numbers of workers and
 partitions and another distance between checkpoints. Half the starts are within a budget of state that is too small for it, so
 that a run killed within one goes on within another, or none, and the other way about; nothing may be left in the spill folder.
+Each third round runs all operators in enclaves: what goes on there is sealed by workers that are dead and opened by others.
 Half the rounds read the stream from gzip. Ends with "N passed, M failed", where one that passed is one kill -9 that was survived.
 """
 import filecmp
@@ -26,6 +27,8 @@ QUERIES = {"load": [], "outliers": ["--set", "windows=100,3600"]}  # readings le
 PARTITIONS = [1, 2, 5, 16]
 STREAM = ["gen", "--rows", "600000", "--late", "500", "--malformed", "200", "--seed", "11", "--quiet"]
 SECONDS_MAX = 120
+KINDS = ["plain", "within", "inside"]  # without a budget of state, within one, in enclaves
+INSIDE = ["--enclave", "all", "--epc", "8MiB"]
 ATTEMPTS_MAX = 6  # that may be killed, of one round; the next is left alone
 
 
@@ -34,7 +37,8 @@ class Crash:
         self.penstock, self.kills_wanted, self.folder = penstock, kills, folder
         self.random = random.Random(seed)
         self.kills = self.resumed = self.failed = 0
-        self.killed = {False: 0, True: 0}  # without a budget, and within one
+        self.killed = dict.fromkeys(KINDS, 0)
+        self.may_inside = (penstock.parent / "penstock-enclave").exists()  # sanitizers' builds have none
         self.inputs = [folder / "meters.csv", folder / "meters.csv.gz"]
         self.key = folder / "key"
         subprocess.run([penstock, *STREAM, "--output", self.inputs[0]], check=True)
@@ -44,7 +48,8 @@ class Crash:
         self.spill = folder / "spill"
         self.spill.mkdir()
         self.begins = {(query, partitions): self.begin(query, partitions) for query in QUERIES for partitions in PARTITIONS}
-        self.seconds = {(query, within): self.undisturbed(query, within) for query in QUERIES for within in (False, True)}
+        self.seconds = {(query, kind): self.undisturbed(query, kind) for query in QUERIES for kind in KINDS
+                        if kind != "inside" or self.may_inside}
 
     def command(self, query, source, output, *more):
         return [self.penstock, "run", ROOT / "debs14" / f"{query}.yaml", "--input", source, "--output", output,
@@ -59,12 +64,13 @@ class Crash:
     def budget(self, query, partitions, times=1.0):
         return ["--spill", self.spill, "--state-budget", f"{int(times * self.begins[query, partitions])}KiB"]
 
-    def undisturbed(self, query, within):
-        """Its seconds. Without a budget it says what the others are to write; with one its own must be that, and pages fetched."""
+    def undisturbed(self, query, kind):
+        """Its seconds. The plain one says what the others are to write; within a budget its own must be that, and pages fetched."""
         shutil.rmtree(self.folder / "seen", ignore_errors=True)
         begun = time.monotonic()
-        name = "seen" if within else query
-        more = ["--set", "partitions=2", *self.budget(query, 2)] if within else []
+        within = kind == "within"
+        name = query if kind == "plain" else "seen"
+        more = ["--set", "partitions=2", *self.budget(query, 2)] if within else INSIDE if kind == "inside" else []
         done = subprocess.run(self.command(query, self.inputs[0], self.folder / name, *more, "--json"), check=True,
                               stdout=subprocess.PIPE, timeout=SECONDS_MAX)
         seconds = time.monotonic() - begun
@@ -72,30 +78,32 @@ class Crash:
             sys.exit(f"{query} within a budget: {self.difference(query) or 'few pages are fetched: nothing would be shown'}")
         return seconds
 
-    def start(self, query, source, within):
+    def start(self, query, source, kind):
         draw = self.random.choice
         partitions = draw(PARTITIONS)
         more = ["--set", f"partitions={partitions}", "--workers", str(draw([1, 2, 3]))]
-        if within:
+        if kind == "within":
             more += [*self.budget(query, partitions, draw([1.0, 1.0, 1.3])), "--evict", draw(["event-time", "clock", "random"])]
+        if kind == "inside":
+            more += INSIDE
         return subprocess.Popen(
             self.command(query, source, self.folder / "seen", "--checkpoint", self.folder / "points", "--key", self.key,
                          "--resume", "--every-rows", str(draw([5000, 20000, 100000])), *more), stderr=subprocess.PIPE)
 
-    def is_within(self):
-        """So that half of the kills are, two in a row sometimes."""
-        without, within = self.killed.values()
-        return self.random.random() < 0.5 if within == without else within < without
+    def kind(self):
+        """So that half of the kills outside of enclaves are within a budget, two in a row sometimes."""
+        plain, within = self.killed["plain"], self.killed["within"]
+        return "within" if (self.random.random() < 0.5 if within == plain else within < plain) else "plain"
 
-    def round(self, query):
+    def round(self, query, inside):
         for name in ("seen", "points"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         kills, source = 0, self.random.choice(self.inputs)
         for attempt in range(ATTEMPTS_MAX + 1):
             left = min(ATTEMPTS_MAX, self.kills_wanted - self.kills)
-            within = self.is_within()
-            patience = self.seconds[query, within] * self.random.uniform(0.05, 1.6) if attempt < left else SECONDS_MAX
-            run = self.start(query, source, within)
+            kind = "inside" if inside else self.kind()
+            patience = self.seconds[query, kind] * self.random.uniform(0.05, 1.6) if attempt < left else SECONDS_MAX
+            run = self.start(query, source, kind)
             try:
                 error = run.communicate(timeout=patience)[1]
             except subprocess.TimeoutExpired:
@@ -104,7 +112,7 @@ class Crash:
                 if patience == SECONDS_MAX:
                     return kills, "it does not end"
                 kills += 1
-                self.killed[within] += 1
+                self.killed[kind] += 1
                 self.resumed += any((self.folder / "points").glob("*.manifest"))
                 if any(self.spill.iterdir()):
                     return kills, f"something is left in {self.spill}: {sorted(os.listdir(self.spill))}"
@@ -127,15 +135,15 @@ class Crash:
         while self.kills < self.kills_wanted:
             query = list(QUERIES)[rounds % len(QUERIES)]
             rounds += 1
-            kills, why = self.round(query)
+            kills, why = self.round(query, self.may_inside and rounds % 3 == 2)
             self.kills += kills
             if why is not None:
                 self.failed += 1
                 print(f"FAILED: round {rounds}, {query}, after {kills} kills: {why}")
                 if self.failed > 5:
                     break
-        print(f"{self.kills} kills in {rounds} rounds, {self.resumed} of them with a checkpoint to go on from, {self.killed[True]} "
-              "within a budget")
+        print(f"{self.kills} kills in {rounds} rounds, {self.resumed} of them with a checkpoint to go on from, {self.killed['within']} "
+              f"within a budget, {self.killed['inside']} in enclaves")
         if self.resumed * 4 < self.kills:
             print("FAILED: most were killed before their first checkpoint: nothing is shown")
             self.failed += 1

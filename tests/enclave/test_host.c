@@ -119,9 +119,10 @@ static const struct pst_enclave_backend thread_backend = {
 
 static void say(struct pst_enclave_box *box, struct pst_message message, const void *bytes, uint32_t byte_count)
 {
-    struct pst_piece piece = {bytes, byte_count, false};
+    struct pst_piece piece = {bytes, byte_count, 0, false};
     while (pst_border_send(&box->border, &message, &piece, 1) == PST_EAGAIN && !atomic_load(&box->stop))
         (void)pst_border_wait(&box->border, true, 1000);
+    pst_border_kick(&box->border);
 }
 
 static void ready(struct pst_enclave_box *box)
@@ -138,11 +139,11 @@ static void done(struct pst_enclave_box *box)
 
 static void rows(struct pst_enclave_box *box, uint32_t bucket)
 {
-    struct {
-        uint32_t bucket[2], key[2];
-        int64_t sum[2];
-    } body = {{1, bucket}, {7, 8}, {70, 80}};
-    say(box, (struct pst_message){.kind = PST_MESSAGE_ROWS, .row_count = 2}, &body, sizeof body);
+    const uint32_t buckets[] = {1, bucket}, keys[] = {7, 8};
+    const int64_t sums[] = {70, 80};
+    const struct pst_piece pieces[] = {{buckets, 8, 4, false}, {keys, 8, 4, false}, {sums, 16, 8, false}};
+    static _Thread_local uint8_t body[PST_BODY_BYTES_MAX];
+    say(box, (struct pst_message){.kind = PST_MESSAGE_ROWS, .row_count = 2}, body, pst_pieces_write(pieces, 3, body));
 }
 
 /* Takes what comes up to the next message of this kind. False: it is to stop. */
@@ -212,7 +213,7 @@ static void index_beyond(struct pst_enclave_box *box)
 
 static void says_much(struct pst_enclave_box *box)
 {
-    static const char sentence[] = "\033[2Jgone\nfor good";
+    static const char sentence[] = "\033[2Jgone\nfor good\x7f\x80\xc3\xff";
     ready(box);
     if (heard(box, PST_MESSAGE_TIME))
         say(box, (struct pst_message){.kind = PST_MESSAGE_FAILED, .error = -9999}, sentence, sizeof sentence - 1);
@@ -222,6 +223,154 @@ static void leaves(struct pst_enclave_box *box)
 {
     ready(box);
     (void)heard(box, PST_MESSAGE_TIME);
+}
+
+/* ---- images ---- */
+
+static void piece(struct pst_enclave_box *box, uint32_t bucket, uint32_t place, uint32_t byte_count)
+{
+    static const uint8_t sealed[PST_PIECE_BYTES_MAX];
+    say(box, (struct pst_message){.kind = PST_MESSAGE_PIECE, .port = bucket, .row_count = place, .facts = 5}, sealed,
+        byte_count);
+}
+
+static void imaged(struct pst_enclave_box *box, int64_t checkpoint, int32_t error)
+{
+    static const uint8_t incarnation[PST_PIECE_INCARNATION_BYTES] = {9};
+    say(box, (struct pst_message){.kind = PST_MESSAGE_IMAGED, .limit = checkpoint, .error = error, .facts = 6},
+        incarnation, sizeof incarnation);
+}
+
+static void seals(struct pst_enclave_box *box)
+{
+    ready(box);
+    while (heard(box, PST_MESSAGE_IMAGE)) {
+        piece(box, 1, 1u << 16, 400);
+        piece(box, 2, 1u << 16, 0); /* as it was */
+        imaged(box, 7, PST_OK);
+    }
+}
+
+static void has_no_memory(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_IMAGE))
+        imaged(box, 7, PST_ENOMEM);
+    if (heard(box, PST_MESSAGE_TIME))
+        done(box);
+}
+
+static void piece_unasked(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_TIME))
+        piece(box, 1, 1u << 16, 400);
+}
+
+static void imaged_unasked(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_TIME))
+        imaged(box, 7, PST_OK);
+}
+
+static void piece_of_no_bucket(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_IMAGE))
+        piece(box, TALLY_BUCKETS, 1u << 16, 400);
+}
+
+static void piece_too_short(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_IMAGE))
+        piece(box, 1, 1u << 16, PST_PIECE_BYTES_MIN - 1);
+}
+
+static void piece_too_long(struct pst_enclave_box *box)
+{
+    static const uint8_t sealed[PST_PIECE_BYTES_MAX + 1];
+    ready(box);
+    if (heard(box, PST_MESSAGE_IMAGE))
+        say(box, (struct pst_message){.kind = PST_MESSAGE_PIECE, .port = 1}, sealed, sizeof sealed);
+}
+
+static void another_image(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_IMAGE))
+        imaged(box, 8, PST_OK);
+}
+
+static void rows_in_an_image(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_IMAGE))
+        rows(box, 2);
+}
+
+/* ---- moves ---- */
+
+static void moved(struct pst_enclave_box *box, int32_t error, const char *sentence)
+{
+    say(box, (struct pst_message){.kind = PST_MESSAGE_MOVED, .time = 40, .error = error}, sentence,
+        (uint32_t)strlen(sentence));
+}
+
+static void offer(struct pst_enclave_box *box)
+{
+    static const uint8_t offered[PST_OFFER_BYTES] = {3};
+    say(box, (struct pst_message){.kind = PST_MESSAGE_OFFER}, offered, sizeof offered);
+}
+
+static void hands(struct pst_enclave_box *box)
+{
+    offer(box);
+    ready(box);
+    if (heard(box, PST_MESSAGE_HAND)) {
+        piece(box, 1, 1u << 16, 400);
+        moved(box, PST_OK, "");
+    }
+    if (heard(box, PST_MESSAGE_HAND))
+        moved(box, PST_ENOMEM, "\033no room");
+    if (heard(box, PST_MESSAGE_TIME))
+        done(box);
+}
+
+static void moved_unasked(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_TIME))
+        moved(box, PST_OK, "");
+}
+
+static void offer_unasked(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_TIME))
+        offer(box);
+}
+
+static void rows_in_a_move(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_HAND))
+        rows(box, 2);
+}
+
+static void done_in_a_move(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_HAND))
+        done(box);
+}
+
+static void imaged_in_a_move(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_HAND))
+        imaged(box, 7, PST_OK);
 }
 
 /* ---- what the host makes of it ---- */
@@ -238,6 +387,18 @@ static int take(void *taker, uint32_t output, uint32_t count, const uint32_t *bu
     return PST_OK;
 }
 
+static uint32_t piece_count, piece_bytes;
+static int piece_error;
+
+static int take_piece(void *taker, const struct pst_enclave_piece *of)
+{
+    (void)taker;
+    assert_true(of->bucket < TALLY_BUCKETS && of->kind == 1 && of->structure == 0 && of->changed == 5);
+    piece_count++;
+    piece_bytes += of->sealed_bytes;
+    return piece_error;
+}
+
 static int draw(void *argument, void *bytes, size_t byte_count)
 {
     (void)argument;
@@ -250,9 +411,11 @@ static int start(void (*plays)(struct pst_enclave_box *), struct pst_enclave **r
     static struct pst_enclave_operator config;
     static struct pst_enclave_param param;
     static const uint32_t buckets[] = {0, 1, 2};
+    static const uint8_t authority[PST_ENCLAVE_AUTHORITY_BYTES] = {1};
     tally_config(&config, &param, "");
+    config.authority = authority;
     script = plays;
-    sum = row_count = 0;
+    sum = row_count = piece_count = piece_bytes = 0;
     struct pst_enclave_settings settings = {.operator= & config,
                                             .buckets = buckets,
                                             .bucket_count = 3,
@@ -260,6 +423,7 @@ static int start(void (*plays)(struct pst_enclave_box *), struct pst_enclave **r
                                             .outside_bytes = 1 << 20,
                                             .random = draw,
                                             .take = take,
+                                            .take_piece = take_piece,
                                             .quiet_seconds_max = 2};
     return pst_enclave_start(&thread_backend, &settings, ret_enclave, ret_why);
 }
@@ -317,7 +481,117 @@ static void what_a_worker_must_not_say_ends_it(void **state)
         assert_int_equal(pst_enclave_time(enclave, 2000, 2000), cases[i].error); /* for good */
         assert_int_equal(row_count, 0);
         if (cases[i].plays == says_much) /* and nothing for a terminal comes from it */
-            assert_string_equal(pst_enclave_why(enclave), "?[2Jgone?for good");
+            assert_string_equal(pst_enclave_why(enclave), "?[2Jgone?for good????");
+        pst_enclave_free(enclave);
+    }
+}
+
+static int answer(struct pst_enclave *enclave, int rc)
+{
+    if (rc == PST_OK)
+        rc = pst_enclave_answered(enclave);
+    while (rc == PST_EAGAIN) {
+        rc = pst_enclave_wait(enclave, 1000);
+        if (rc == PST_OK)
+            rc = pst_enclave_answered(enclave);
+    }
+    return rc;
+}
+
+/* Asks for an image of checkpoint 7, or for a bucket, and waits for what comes of it. */
+static int image(struct pst_enclave *enclave) { return answer(enclave, pst_enclave_ask_image(enclave, 7, 10, 0)); }
+
+static int hand(struct pst_enclave *enclave)
+{
+    const uint32_t bucket = 1;
+    return answer(enclave, pst_enclave_ask_hand(enclave, 10, &bucket, 1, false));
+}
+
+static void pieces_of_an_image_come_until_it_is_whole(void **state)
+{
+    (void)state;
+    struct pst_enclave *enclave;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES];
+    assert_int_equal(start(seals, &enclave, why), PST_OK);
+    assert_int_equal(image(enclave), PST_OK);
+    assert_int_equal(pst_enclave_image_error(enclave), PST_OK);
+    assert_int_equal(piece_count, 2);
+    assert_int_equal(piece_bytes, 400);
+    assert_int_equal(pst_enclave_image_generation(enclave), 6);
+    pst_enclave_image_incarnation(enclave, incarnation);
+    assert_int_equal(incarnation[0], 9);
+    piece_error = PST_ENOMEM; /* what cannot be kept makes an image none, and the next one is another one */
+    assert_int_equal(image(enclave), PST_OK);
+    assert_int_equal(pst_enclave_image_error(enclave), PST_ENOMEM);
+    piece_error = PST_OK;
+    assert_int_equal(image(enclave), PST_OK);
+    assert_int_equal(pst_enclave_image_error(enclave), PST_OK);
+    pst_enclave_free(enclave);
+}
+
+static void a_worker_that_can_make_no_image_goes_on(void **state)
+{
+    (void)state;
+    struct pst_enclave *enclave;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(start(has_no_memory, &enclave, why), PST_OK);
+    assert_int_equal(image(enclave), PST_OK);
+    assert_int_equal(pst_enclave_image_error(enclave), PST_ENOMEM);
+    assert_int_equal(pst_enclave_time(enclave, 20, 20), PST_OK);
+    pst_enclave_free(enclave);
+}
+
+static void what_a_worker_must_not_say_of_images_ends_it(void **state)
+{
+    (void)state;
+    static void (*const plays[])(struct pst_enclave_box *) = {piece_unasked,   imaged_unasked, piece_of_no_bucket,
+                                                              piece_too_short, piece_too_long, another_image,
+                                                              rows_in_an_image};
+    for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
+        struct pst_enclave *enclave;
+        char why[PST_ENCLAVE_WHY_BYTES];
+        assert_int_equal(start(plays[i], &enclave, why), PST_OK);
+        int rc = plays[i] == piece_unasked || plays[i] == imaged_unasked ? pst_enclave_time(enclave, 10, 10)
+                                                                         : image(enclave);
+        if (rc != PST_EREFUSED)
+            print_message("case %zu: %d, %s\n", i, rc, pst_enclave_why(enclave));
+        assert_int_equal(rc, PST_EREFUSED);
+        assert_int_equal(piece_count + row_count, 0);
+        assert_false(pst_enclave_is_lost(enclave)); /* another one would do the same */
+        pst_enclave_free(enclave);
+    }
+}
+
+static void pieces_of_a_bucket_come_until_it_has_gone(void **state)
+{
+    (void)state;
+    struct pst_enclave *enclave;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(start(hands, &enclave, why), PST_OK);
+    assert_non_null(pst_enclave_offer(enclave));
+    assert_int_equal(hand(enclave), PST_OK);
+    assert_int_equal(pst_enclave_move_error(enclave), PST_OK);
+    assert_int_equal(piece_count, 1);
+    assert_int_equal(pst_enclave_timer_min(enclave), 40);
+    assert_int_equal(hand(enclave), PST_OK); /* that it cannot is no error of it */
+    assert_int_equal(pst_enclave_move_error(enclave), PST_ENOMEM);
+    assert_string_equal(pst_enclave_move_why(enclave), "?no room");
+    assert_int_equal(pst_enclave_time(enclave, 20, 20), PST_OK);
+    pst_enclave_free(enclave);
+}
+
+static void what_a_worker_must_not_say_of_moves_ends_it(void **state)
+{
+    (void)state;
+    static void (*const plays[])(struct pst_enclave_box *) = {moved_unasked, offer_unasked, rows_in_a_move,
+                                                              done_in_a_move, imaged_in_a_move};
+    for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
+        struct pst_enclave *enclave;
+        char why[PST_ENCLAVE_WHY_BYTES];
+        assert_int_equal(start(plays[i], &enclave, why), PST_OK);
+        assert_int_equal(i < 2 ? pst_enclave_time(enclave, 10, 10) : hand(enclave), PST_EREFUSED);
+        assert_int_equal(piece_count + row_count, 0);
         pst_enclave_free(enclave);
     }
 }
@@ -328,6 +602,11 @@ int main(void)
         cmocka_unit_test(an_honest_worker_is_believed_and_no_more_than_that),
         cmocka_unit_test(another_configuration_and_a_worker_that_is_not_locked_in_do_not_start),
         cmocka_unit_test(what_a_worker_must_not_say_ends_it),
+        cmocka_unit_test(pieces_of_an_image_come_until_it_is_whole),
+        cmocka_unit_test(a_worker_that_can_make_no_image_goes_on),
+        cmocka_unit_test(what_a_worker_must_not_say_of_images_ends_it),
+        cmocka_unit_test(pieces_of_a_bucket_come_until_it_has_gone),
+        cmocka_unit_test(what_a_worker_must_not_say_of_moves_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

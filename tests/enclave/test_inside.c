@@ -33,9 +33,8 @@ static int emit(void *emitter, struct pst_message *message, const struct pst_pie
     struct scene *scene = emitter;
     struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
     pst_config_shapes(&scene->config, inputs, outputs);
-    message->body_bytes = 0;
-    for (uint32_t i = 0; i < piece_count; i++)
-        message->body_bytes += pieces[i].padded ? (pieces[i].byte_count + 7) / 8 * 8 : pieces[i].byte_count;
+    static uint8_t body[PST_BODY_BYTES_MAX];
+    message->body_bytes = pst_pieces_write(pieces, piece_count, body);
     assert_int_equal(pst_message_check_out(message, outputs, 1), PST_OK);
     if (message->kind == PST_MESSAGE_ROWS) {
         assert_true(scene->row_count + message->row_count <= ROWS_MAX);
@@ -68,19 +67,18 @@ static void scene_open(struct scene *scene, const char *call)
 /* A frame of n rows with keys first, first + 1 and so on, each with the value 1. */
 static int frame(struct scene *scene, uint32_t first, uint32_t n)
 {
-    static uint64_t body[3 * ROWS_MAX];
-    struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
-    void *parts[PST_FIELDS_MAX + 2];
-    pst_config_shapes(&scene->config, inputs, outputs);
+    static uint64_t body[PST_BODY_BYTES_MAX / 8], hash[ROWS_MAX];
+    static int64_t time[ROWS_MAX], value[ROWS_MAX];
+    static uint32_t key[ROWS_MAX];
     struct pst_message message = {.kind = PST_MESSAGE_FRAME, .row_count = n};
-    message.body_bytes = (uint32_t)pst_shape_body_bytes(&inputs[0], n);
-    pst_shape_parts(&inputs[0], n, (uint8_t *)body, parts);
     for (uint32_t i = 0; i < n; i++) {
-        ((int64_t *)parts[0])[i] = 1;
-        ((uint64_t *)parts[1])[i] = (first + i) * UINT64_C(0x9e3779b97f4a7c15);
-        ((uint32_t *)parts[2])[i] = first + i;
-        ((int64_t *)parts[3])[i] = 1;
+        time[i] = value[i] = 1;
+        hash[i] = (first + i) * UINT64_C(0x9e3779b97f4a7c15);
+        key[i] = first + i;
     }
+    const struct pst_piece pieces[] = {
+        {time, n * 8, 8, false}, {hash, n * 8, 8, true}, {key, n * 4, 4, false}, {value, n * 8, 8, false}};
+    message.body_bytes = pst_pieces_write(pieces, 4, (uint8_t *)body);
     return pst_inside_take(scene->inside, &message, (uint8_t *)body);
 }
 
@@ -378,6 +376,123 @@ static void a_configuration_reads_as_it_was_written(void **state)
     pst_arena_fini(&arena);
 }
 
+static void a_configuration_with_sealed_edges_reads_as_it_was_written(void **state)
+{
+    (void)state;
+    struct pst_enclave_operator config, again;
+    struct pst_enclave_param param;
+    struct pst_enclave_sealed_output edges[] = {
+        {.name = "sums.0>next.0", .number = 4, .bucket_count = 8, .key_count = 1, .used_count = 2, .used = {1, 0}},
+        {.name = "sums.0>file.0", .number = 5, .bucket_count = 1, .used_count = 1, .used = {1}}};
+    struct pst_enclave_sealing sealing = {
+        .graph = {7}, .inputs = {{"rows.0>sums.0", 3, 1}}, .edge_count = 2, .edges = edges};
+    struct pst_text plain = {0}, bytes = {0}, twice = {0};
+    struct pst_arena arena;
+    tally_config(&config, &param, "x");
+    pst_arena_init(&arena);
+    assert_int_equal(pst_config_encode(&config, &plain), PST_OK);
+    config.sealing = &sealing;
+    assert_int_equal(pst_config_encode(&config, &bytes), PST_OK);
+    assert_memory_equal(bytes.bytes, plain.bytes,
+                        plain.count); /* without them it is what it was, and so is its measurement */
+    assert_int_equal(pst_config_decode(bytes.bytes, bytes.count, &arena, &again), PST_OK);
+    assert_non_null(again.sealing);
+    assert_string_equal(again.sealing->inputs[0].name, "rows.0>sums.0");
+    assert_int_equal(again.sealing->edges[1].used[0], 1);
+    assert_int_equal(pst_config_encode(&again, &twice), PST_OK);
+    assert_int_equal(bytes.count, twice.count);
+    assert_memory_equal(bytes.bytes, twice.bytes, bytes.count);
+    for (size_t count = plain.count + 1; count < bytes.count; count++)
+        assert_int_equal(pst_config_decode(bytes.bytes, count, &arena, &again), PST_EDATA);
+    for (size_t at = plain.count; at < bytes.count; at++) {
+        bytes.bytes[at] ^= (char)0x81;
+        int rc = pst_config_decode(bytes.bytes, bytes.count, &arena, &again);
+        assert_true(rc == PST_OK || rc == PST_EDATA);
+        bytes.bytes[at] ^= (char)0x81;
+    }
+    edges[0].used[0] = 2; /* a field that the output has not */
+    pst_text_fini(&twice);
+    assert_int_equal(pst_config_encode(&config, &twice), PST_EGRAPH);
+    pst_text_fini(&twice);
+    pst_text_fini(&bytes);
+    pst_text_fini(&plain);
+    pst_arena_fini(&arena);
+}
+
+/* ---- rows that are sealed from end to end ---- */
+
+static int take_sealed(struct pst_inside_sealed *sealed, struct pst_message message)
+{
+    uint8_t body[PST_PIECE_INCARNATION_BYTES + PST_PIECE_BYTES_MIN] = {0};
+    return pst_inside_sealed_take(sealed, &message, body);
+}
+
+/* A host has the key of images, and must have none of what is sealed: no image goes out, and none comes back. */
+static void where_rows_are_sealed_there_are_no_images(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_secret *key;
+    char why[PST_SENTENCE_BYTES_MAX];
+    uint8_t salts[1][32] = {{0}};
+    struct pst_inside_sealed *sealed;
+    struct pst_enclave_sealed_output edge = {
+        .name = "sums.0>file.0", .number = 1, .bucket_count = 1, .used_count = 1, .used = {1}};
+    struct pst_enclave_sealing sealing = {.inputs = {{"rows.0>sums.0", 0, 1}}, .edge_count = 1, .edges = &edge};
+    scene_init(&scene, "");
+    scene.config.sealing = &sealing;
+    assert_int_equal(pst_secret_new(&key), PST_OK);
+    scene.settings.image_key = key;
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_EGRAPH);
+    assert_string_equal(why, "where rows are sealed from end to end there are no checkpoints");
+    pst_inside_free(scene.inside);
+    pst_secret_free(key);
+
+    const struct pst_inside_sealed_settings settings = {.config = &scene.config,
+                                                        .owned = scene.owned,
+                                                        .salts = salts,
+                                                        .channel_secret = {4},
+                                                        .held_bytes_max = 4096,
+                                                        .emit = emit,
+                                                        .emitter = &scene};
+    assert_int_equal(pst_inside_sealed_new(&settings, &sealed), PST_OK);
+    scene.settings.image_key = NULL;
+    scene.settings.emit = pst_inside_sealed_emit;
+    scene.settings.emitter = sealed;
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_OK);
+    pst_inside_sealed_serve(sealed, scene.inside);
+    const struct pst_message of_images[] = {
+        {.kind = PST_MESSAGE_IMAGE, .time = 10, .limit = 1},
+        {.kind = PST_MESSAGE_RESTORE, .body_bytes = PST_PIECE_INCARNATION_BYTES + PST_PIECE_BYTES_MIN},
+        {.kind = PST_MESSAGE_RESTORED, .time = 10, .limit = 1},
+        {.kind = PST_MESSAGE_TIME, .time = 10, .limit = 10},
+        {.kind = PST_MESSAGE_END, .time = 10},
+    };
+    for (uint32_t i = 0; i < sizeof of_images / sizeof of_images[0]; i++) {
+        assert_int_equal(take_sealed(sealed, of_images[i]), PST_EDATA);
+        assert_string_equal(pst_inside_sealed_why(sealed), ""); /* nothing is said: it ends */
+    }
+    assert_int_equal(scene.done_count, 0);
+    assert_int_equal(take_sealed(sealed, (struct pst_message){.kind = PST_MESSAGE_STOP}), PST_ESTOPPED);
+    pst_inside_sealed_free(sealed);
+    pst_inside_free(scene.inside);
+}
+
+static void a_worker_that_is_handed_rows_takes_no_capsules(void **state)
+{
+    (void)state;
+    struct scene scene;
+    uint8_t body[128] = {0};
+    scene_init(&scene, "");
+    scene_open(&scene, "");
+    for (uint32_t kind = PST_MESSAGE_RELEASE; kind <= PST_MESSAGE_SEALED; kind++)
+        assert_int_equal(
+            pst_inside_take(scene.inside, &(struct pst_message){.kind = kind, .body_bytes = sizeof body}, body),
+            PST_EDATA);
+    assert_string_equal(pst_inside_why(scene.inside), "");
+    pst_inside_free(scene.inside);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +508,9 @@ int main(void)
         cmocka_unit_test(an_older_page_in_its_place_ends_the_worker),
         cmocka_unit_test(a_state_beyond_what_may_lie_outside_ends_the_worker),
         cmocka_unit_test(a_configuration_reads_as_it_was_written),
+        cmocka_unit_test(a_configuration_with_sealed_edges_reads_as_it_was_written),
+        cmocka_unit_test(where_rows_are_sealed_there_are_no_images),
+        cmocka_unit_test(a_worker_that_is_handed_rows_takes_no_capsules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,6 +137,8 @@ static void sample_runs(void)
     s->start.checkpoint = 5;
     s->start.n_checkpoint_nodes = 2;
     s->start.checkpoint_nodes = (char **)(void *)texts;
+    s->start.n_saved_sources = 2;
+    s->start.saved_sources = (char **)(void *)texts;
     s->start.checkpoint_every_ns = UINT64_MAX;
     s->ended.error = PST_EDATA;
     s->ended.sentence = "line 7 is not well-formed";
@@ -159,7 +161,10 @@ static void sample_moves(void)
     s->checkpointed.sentence = "no space left on the device";
     s->cut.kind = PST__CUT_KIND__TELL;
     s->cut.time = -60;
+    s->cut.checkpoint = s->cut_answer.checkpoint = (uint64_t)3 << 32 | 2;
+    s->cut.complete = s->cut_answer.last = (uint64_t)3 << 32 | 1;
     s->cut_answer.position = bytes_of("position");
+    s->cut_answer.under_way = s->cut_answer.ended = true;
     s->image.operator_id = "by_house";
     s->image.piece = 1;
     s->image.piece_count = 2;
@@ -553,7 +558,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     s->hello.role = (Pst__Role)4;
     assert_int_equal(unpack_anyway(), PST_EABI);
     sample(PST__CONTROL__BODY_CUT);
-    s->cut.kind = (Pst__CutKind)3;
+    s->cut.kind = (Pst__CutKind)5;
     assert_int_equal(unpack_anyway(), PST_EABI);
     sample(PST__CONTROL__BODY_MOVE_STEP);
     s->step.step = (Pst__Step)99;
@@ -574,6 +579,8 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a cluster met", WELCOME, s->welcome.cluster = bytes_of(long_name))                                          \
     X("who coordinates", WELCOME, s->welcome.coordinator = "\x7f")                                                 \
     X("where", WELCOME, s->welcome.coordinator_address = "\t")                                                     \
+    X("a cut to wait for without a number", CUT, (s->cut.kind = PST__CUT_KIND__WAIT, s->cut.checkpoint = 0))       \
+    X("an answer to nothing", CUT_ANSWER, s->cut_answer.checkpoint = 0)                                            \
     X("a sentence of two lines", REFUSED, s->refused.sentence = "no\nyes")                                         \
     X("a sentence too long", REFUSED, s->refused.sentence = long_text)                                             \
     X("a load of nobody", BEAT, s->load.operator_id = " ")                                                         \
@@ -602,6 +609,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("too many parts of a checkpoint", START, s->start.n_checkpoint_nodes = PST_CONTROL_NODES_MAX + 1)            \
     X("no checkpoint", CHECKPOINTED, s->checkpointed.checkpoint = 0)                                               \
     X("why there is none", CHECKPOINTED, s->checkpointed.sentence = "a\nb")                                        \
+    X("too many readers of a savepoint", START, s->start.n_saved_sources = PST_CONTROL_NODES_MAX + 1)              \
     X("too many workers", START, s->start.workers = PST_WORKERS_MAX + 1)                                           \
     X("why it ended", ENDED, s->ended.sentence = "\xff")                                                           \
     X("a cut that says nothing", CUT, s->cut.kind = PST__CUT_KIND__CUT_UNSAID)                                     \

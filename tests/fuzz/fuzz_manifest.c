@@ -14,7 +14,12 @@ static void holds(const struct pst_manifest *manifest)
     for (uint32_t p = 0; p < manifest->page_count; p++) {
         const struct pst_manifest_page *page = &manifest->pages[p];
         if (page->node >= manifest->node_count || page->bucket >= manifest->nodes[page->node].bucket_count ||
-            page->structure >= manifest->nodes[page->node].structure_count || page->file >= manifest->file_count)
+            page->file >= manifest->file_count)
+            abort();
+        const struct pst_manifest_node *node = &manifest->nodes[page->node];
+        bool index = page->structure == PST_MANIFEST_INDEX_STRUCTURE && page->kind == PST_MANIFEST_INDEX_KIND;
+        uint32_t structure_count = node->inside ? PST_STRUCTURES_MAX : node->structure_count;
+        if (page->structure >= structure_count && !(node->inside && index))
             abort();
         if (page->offset + page->sealed_bytes < page->offset ||
             page->offset + page->sealed_bytes > manifest->files[page->file].bytes)

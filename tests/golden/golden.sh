@@ -53,22 +53,17 @@ wrong_outputs() {
     done
 }
 
-# One run: run_graph LABEL GRAPH FLAGS...; standard input is the run's. The stream's parameters are in `set`: each graph
-# gets those that it has.
-run_graph() {
-    local label=$1 graph=$2 folder flags=() wrong status word
-    shift 2
-    folder=$scratch/run
-    rm -rf "$folder"
-    mkdir "$folder"
-    [ -z "${right[dead]:-}" ] || flags=(--dead-letter "$scratch/dead")
+# The stream's parameters that the graph has, as flags.
+graph_settings() {
+    local word
     for word in $set; do
-        case $graph-$word in load-slices=* | load-every=* | outliers-windows=*) flags+=(--set "$word") ;; esac
+        case $1-$word in load-slices=* | load-every=* | outliers-windows=*) printf '%s\n' --set "$word" ;; esac
     done
-    rm -f "$scratch/dead"
-    timeout --kill-after=5 "$seconds_max" "$penstock" run "$(graph_file "$graph")" --output "$folder" ${flags[@]+"${flags[@]}"} "$@" \
-        >"$scratch/stdout" 2>"$scratch/stderr"
-    status=$?
+}
+
+# Of a run: $label, $graph, $folder, $status, and what is in $scratch/stderr.
+judge() {
+    local wrong
     wrong=$(wrong_outputs "$graph" "$folder" | tr '\n' ' ')
     if [ $status -ne 0 ]; then
         wrong="exit status $status: $(tail -n 3 "$scratch/stderr" | tr '\n' ' '); $wrong"
@@ -84,6 +79,23 @@ run_graph() {
     mv "$folder" "$scratch/kept/$failed"
     [ ! -f "$scratch/dead" ] || mv "$scratch/dead" "$scratch/kept/$failed/"
     bad "$label $graph: $wrong (kept in $scratch/kept/$failed)"
+}
+
+# One run: run_graph LABEL GRAPH FLAGS...; standard input is the run's. The stream's parameters are in `set`: each graph
+# gets those that it has.
+run_graph() {
+    local label=$1 graph=$2 folder flags=() status
+    shift 2
+    folder=$scratch/run
+    rm -rf "$folder"
+    mkdir "$folder"
+    [ -z "${right[dead]:-}" ] || flags=(--dead-letter "$scratch/dead")
+    mapfile -t -O "${#flags[@]}" flags < <(graph_settings "$graph")
+    rm -f "$scratch/dead"
+    timeout --kill-after=5 "$seconds_max" "$penstock" run "$(graph_file "$graph")" --output "$folder" ${flags[@]+"${flags[@]}"} "$@" \
+        >"$scratch/stdout" 2>"$scratch/stderr"
+    status=$?
+    judge
 }
 
 both_graphs() {
@@ -111,6 +123,36 @@ pairs() {
             echo "$workers $((p + 1))"
         fi
     done
+}
+
+# The same with rows that are sealed from end to end: run_sealed LABEL GRAPH FILE
+run_sealed() {
+    local label=$1 graph=$2 file=$3 folder=$scratch/run sealed=$scratch/sealed flags=(--enclave all --set partitions=3)
+    local yaml keeper output status
+    yaml=$(graph_file "$graph")
+    mapfile -t -O "${#flags[@]}" flags < <(graph_settings "$graph")
+    rm -rf "$folder" "$sealed" "$scratch/dead"
+    mkdir "$folder" "$sealed"
+    mkfifo "$sealed/said"
+    (
+        set -e
+        "$penstock" key init "$sealed/user"
+        "$penstock" key init "$sealed/node"
+        "$penstock" measure "$yaml" "${flags[@]}" --node-key "$sealed/node" >"$sealed/policy"
+        "$penstock" seal "$yaml" "${flags[@]}" --key "$sealed/user" --input "$file" --output "$sealed/rows" --dead-letter "$scratch/dead"
+        "$penstock" key serve "$sealed/user" --policy "$sealed/policy" --allow-software --listen "unix:$sealed/keys" 2>"$sealed/said" &
+        keeper=$!
+        exec 7<"$sealed/said"
+        read -r _ <&7 # that it listens
+        timeout --kill-after=5 "$seconds_max" "$penstock" run "$yaml" "${flags[@]}" --sealed --input "$sealed/rows" --output "$sealed/out" \
+            --keys "unix:$sealed/keys" --node-key "$sealed/node" --epc 16MiB || { kill "$keeper"; exit 1; }
+        kill "$keeper"
+        for output in $(graph_outputs "$graph"); do
+            "$penstock" open "$yaml" "$sealed/out/$output.sealed" "${flags[@]}" --key "$sealed/user" --sink "$output" --output "$folder/$output"
+        done
+    ) >"$scratch/stdout" 2>"$scratch/stderr" </dev/null
+    status=$?
+    judge
 }
 
 # ---- pinned streams ----
@@ -159,7 +201,8 @@ check_model() {
     if [ -n "$wrong" ]; then bad "$name model:$wrong"; else ok "$name model"; fi
 }
 
-# The same bytes through a pipe, compressed, in the smallest pieces, and with all operators in enclaves.
+# The same bytes through a pipe, compressed, in the smallest pieces, with all operators in enclaves while these have checkpoints, and
+# sealed from end to end.
 check_ways_in() {
     local file=$1 graph
     for graph in load outliers; do
@@ -170,7 +213,10 @@ check_ways_in() {
         run_graph "$name tiny frames" "$graph" --input "$file" --workers 4 --set partitions=7 --frame-rows 7 \
             --channel-frames 1 --block-bytes 4096 </dev/null
         if [ -x "$(dirname "$penstock")/penstock-enclave" ]; then # sanitizers' builds have none
-            run_graph "$name in enclaves" "$graph" --input "$file" --workers 2 --set partitions=3 --enclave all --epc 32MiB </dev/null
+            rm -rf "$scratch/points"
+            run_graph "$name in enclaves" "$graph" --input "$file" --workers 2 --set partitions=3 --enclave all --epc 32MiB \
+                --checkpoint "$scratch/points" --every-rows 10000 </dev/null
+            run_sealed "$name sealed" "$graph" "$file"
         fi
     done
     rm -f "$file.gz"
@@ -198,12 +244,15 @@ check_streams() {
 # ---- recordings ----
 
 check_recording() {
-    local label=$1 file=$2 workers partitions
+    local label=$1 file=$2 workers partitions graph
     shift 2
     while read -r workers partitions; do
         both_graphs "$label workers=$workers partitions=$partitions" --input "$file" --workers "$workers" \
             --set "partitions=$partitions"
     done
+    if [ -x "$(dirname "$penstock")/penstock-enclave" ]; then
+        for graph in load outliers; do run_sealed "$label sealed" "$graph" "$file"; done
+    fi
 }
 
 # What is right stands in a folder, plain or compressed.

@@ -1,6 +1,7 @@
 /* chaos.c - see chaos.h. */
 #include "tests/sim/chaos.h"
 
+#include "engine/checkpoint.h"
 #include "engine/mover.h"
 #include "engine/planted.h"
 #include "tests/sim/cluster.h"
@@ -16,7 +17,8 @@
 
 #include <cmocka.h>
 
-enum { QUERIES = 2, FAULTS_MIN = 3, FAULTS_MORE = 4, PLAYS_ONE_IN = 4, STREAM_SECONDS = 150 };
+enum { QUERIES = 2, TEXTS = 3, FAULTS_MIN = 3, FAULTS_MORE = 4, STREAM_SECONDS = 150 };
+enum { PLAYS_ONE_IN = 4, SEVERAL_ONE_IN = 3 };
 #define MS UINT64_C(1000000)
 #define STREAM_NS (1800 * MS)    /* of the input, as long as nothing is read again */
 #define END_NS (200 * 1000 * MS) /* more than a move's deadline: a graph that has not ended then never will */
@@ -25,32 +27,38 @@ enum { QUERIES = 2, FAULTS_MIN = 3, FAULTS_MORE = 4, PLAYS_ONE_IN = 4, STREAM_SE
 static struct query {
     const char *path, *name, *periods, *value;
     const char *const movable[4];
-    struct pst_text text;
-    struct scene wanted;
+    struct pst_text texts[TEXTS]; /* as it is; the last of them has replicas; all have */
+    struct scene wanted[2];       /* of an input with dirt, and without: where several nodes read */
 } queries[QUERIES] = {
     {.path = LOAD, .name = "load", .movable = {"plug_load", "house_load", NULL}},
     {.path = OUTLIERS, .name = "outliers", .movable = {"plug_above", "house_share", "median_all", NULL}},
 };
 static const struct query *query; /* that is run */
+static bool several; /* its input is read by several nodes: no row is late, as it would be so by other rows */
 
 struct chaos {
     struct cluster *cluster;
     uint64_t seed;
     char what[80];
     uint32_t faults_left, faults;
-    bool singly; /* buckets are handed over one by one, each at an end of an epoch of its own */
+    bool singly;   /* buckets are handed over one by one, each at an end of an epoch of its own */
+    uint32_t kept; /* blocks of which nodes that read still know where they began; 0: as many as always */
+    bool
+        impatient; /* nodes that read do not wait for a cut, or not for long: some have passed it when they hear of it */
     uint64_t next_ns, up_ns[CLUSTER_NODES_MAX],
         on_ns;          /* up: when a dead node comes back; on: when what is cut off is not any more */
     uint32_t from, to;  /* that is cut off: from == to: of all */
     const void *moving; /* the move that runs */
+    uint64_t incarnation;
+    size_t replaced; /* nodes, in it */
     struct chaos_sums *sums;
 };
 
 /* Epochs so short that a move has the end of one at any time. */
 static void input(struct scene *scene)
 {
-    static const struct scene_meters meters = {
-        .houses = 3, .plugs = 8, .seed = 5, .seconds = STREAM_SECONDS, .rows_max = 1500, .hour = 19, .dirt = true};
+    struct scene_meters meters = {
+        .houses = 3, .plugs = 8, .seed = 5, .seconds = STREAM_SECONDS, .rows_max = 1500, .hour = 19, .dirt = !several};
     if (query == &queries[0]) {
         scene_set(scene, "slices", "10,30");
         scene_set(scene, "every", "2");
@@ -64,19 +72,28 @@ void chaos_init(void)
 {
     for (uint32_t i = 0; i < QUERIES; i++) {
         query = &queries[i];
-        scene_text_of(query->path, &queries[i].text);
-        scene_init(&queries[i].wanted, 1);
-        input(&queries[i].wanted);
-        scene_set(&queries[i].wanted, "partitions", "1");
-        assert_int_equal(scene_run(&queries[i].wanted, query->path), PST_OK);
+        const char *const *movable = query->movable;
+        scene_text_of(query->path, &queries[i].texts[0]);
+        scene_text_replicated(query->path, movable + 1, &queries[i].texts[1]);
+        scene_text_replicated(query->path, movable, &queries[i].texts[2]);
+        for (uint32_t k = 0; k < 2; k++) {
+            struct scene *wanted = &queries[i].wanted[k];
+            several = k != 0;
+            scene_init(wanted, 1);
+            input(wanted);
+            scene_set(wanted, "partitions", "1");
+            assert_int_equal(scene_run(wanted, query->path), PST_OK);
+        }
     }
 }
 
 void chaos_fini(void)
 {
     for (uint32_t i = 0; i < QUERIES; i++) {
-        scene_fini(&queries[i].wanted);
-        pst_text_fini(&queries[i].text);
+        scene_fini(&queries[i].wanted[0]);
+        scene_fini(&queries[i].wanted[1]);
+        for (uint32_t t = 0; t < TEXTS; t++)
+            pst_text_fini(&queries[i].texts[t]);
     }
 }
 
@@ -99,6 +116,9 @@ static struct graph_record *record_of(const struct cluster *cluster)
     return found;
 }
 
+/* From a node whose replicas have taken over: what had come is worked off. */
+static bool is_dead(const struct channel *channel) { return channel->producer == NULL && channel->far == NULL; }
+
 static void instance_is_clear(const struct chaos *chaos, const struct pst_ctx *ctx)
 {
     const char *left = pst_is_muted(ctx)                                     ? "a lane"
@@ -109,9 +129,10 @@ static void instance_is_clear(const struct chaos *chaos, const struct pst_ctx *c
         for (uint32_t r = 0; r < ctx->outputs[o].route_count; r++)
             left = ctx->outputs[o].routes[r].branch != NULL ? "a branch" : left;
     for (uint32_t c = 0; c < ctx->channel_count; c++)
-        left = ctx->channels[c]->standby ? "a channel on standby" : left;
+        left = ctx->channels[c]->standby && !is_dead(ctx->channels[c]) ? "a channel on standby" : left;
     if (left != NULL)
-        fail_msg("%s: a move has ended, and %s of %s/%u is left", chaos->what, left, ctx->node->id, ctx->partition);
+        fail_msg("%s: a move has ended, and %s of %s/%u is left on node %s", chaos->what, left, ctx->node->id,
+                 ctx->partition, ctx->run->site->name[ctx->run->site->this_node]);
 }
 
 static uint32_t place_in(const Pst__Start *start, const struct hosted *hosted)
@@ -152,11 +173,45 @@ static void turns_shorten(const struct chaos *chaos)
     }
 }
 
+static void past_shortens(const struct chaos *chaos)
+{
+    for (uint32_t i = 0; i < chaos->cluster->node_count; i++) {
+        const struct pst_node *node = chaos->cluster->nodes[i].node;
+        for (uint32_t h = 0; node != NULL && h < node->hosted_count; h++)
+            if (node->hosted[h]->begun && node->hosted[h]->run.checkpoint != NULL)
+                node->hosted[h]->run.checkpoint->past_kept = chaos->kept;
+    }
+}
+
+static void waits_end(struct chaos *chaos)
+{
+    for (uint32_t i = 0; i < chaos->cluster->node_count; i++) {
+        const struct pst_node *node = chaos->cluster->nodes[i].node;
+        for (uint32_t h = 0; node != NULL && h < node->hosted_count; h++) {
+            struct checkpoint *checkpoint = node->hosted[h]->run.checkpoint;
+            if (node->hosted[h]->begun && checkpoint != NULL && atomic_load(&checkpoint->waits) != 0 &&
+                draw(chaos, 4) == 0)
+                checkpoint->waits_until_ns = 0;
+        }
+    }
+}
+
 static void look(struct chaos *chaos)
 {
     if (chaos->singly)
         turns_shorten(chaos);
+    if (chaos->impatient)
+        waits_end(chaos);
+    if (chaos->kept != 0)
+        past_shortens(chaos);
     const struct graph_record *record = record_of(chaos->cluster);
+    if (record != NULL) {
+        const Pst__Start *start = record->start->start;
+        size_t before = record->start->incarnation == chaos->incarnation ? chaos->replaced : 0;
+        chaos->sums->replaced += start->n_replaced_nodes > before ? start->n_replaced_nodes - before : 0;
+        chaos->incarnation = record->start->incarnation;
+        chaos->replaced = start->n_replaced_nodes;
+    }
     const void *now = record != NULL && record->moving != NULL ? record->moving->now : NULL;
     bool over = chaos->moving != NULL && now == NULL && record != NULL && record->state == GRAPH_RUNNING;
     chaos->moving = now;
@@ -294,6 +349,7 @@ static void move_has_ended(struct chaos *chaos, const char *path, const void *by
     const Pst__MoveRecord *move = message->move_record;
     own->done += move->step == PST_MOVE_DONE;
     own->aborted += move->step == PST_MOVE_ABORTED;
+    own->copies += move->step == PST_MOVE_DONE && move->copies;
     if (move->step != PST_MOVE_DONE && move->step != PST_MOVE_ABORTED)
         fail_msg("%s: %s is %s at the end", chaos->what, path, pst_move_step_name((pst_move_step)move->step));
     if (move->step == PST_MOVE_ABORTED && strstr(move->sentence, "not the same on both sides") != NULL)
@@ -334,16 +390,17 @@ static bool ends_in(const char *text, const char *end)
     return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
 }
 
-/* The node of this folder has written another part since, and so has had the time to clear what it was writing when it died. */
+/* The node of this folder has written two other parts since, so it has not died again between the first of them and clearing what it
+ * was writing when it died. */
 static bool was_cleared(const struct sim *shared, const char *part)
 {
     size_t folder_bytes = (size_t)(strrchr(part, '/') - part) + 1;
+    uint32_t since = 0;
     for (uint32_t i = 0; i < shared->file_count; i++) {
         const char *name = shared->files[i].there ? shared->files[i].name : "";
-        if (strncmp(name, part, folder_bytes) == 0 && ends_in(name, ".manifest") && strcmp(name, part) > 0)
-            return true;
+        since += strncmp(name, part, folder_bytes) == 0 && ends_in(name, ".manifest") && strcmp(name, part) > 0;
     }
-    return false;
+    return since >= 2;
 }
 
 static void no_staging(const struct chaos *chaos)
@@ -383,12 +440,17 @@ static void sums_add(struct chaos_sums *sums, const struct chaos *chaos, const s
     sums->busy += own->done + own->aborted >= 2 && chaos->faults >= 2;
     sums->done += own->done;
     sums->aborted += own->aborted;
+    sums->copies += own->copies;
     sums->asked += cluster->client.scaled + cluster->client.moved + cluster->client.spread + cluster->client.cancelled +
                    cluster->client.refused;
     sums->faults += chaos->faults;
     sums->lost += cluster->coordination.unknown;
     sums->restarts += cluster->client.incarnation - 1;
     sums->completed += cluster->completed;
+    sums->several += several;
+    sums->several_completed += several ? cluster->completed : 0;
+    sums->several_resumed += several ? cluster->resumed : 0;
+    sums->passed += cluster->passed;
     sums->terms += cluster->terms;
     sums->turns += cluster->turns;
     sums->milliseconds += cluster->net.now_ns / MS;
@@ -398,13 +460,16 @@ static void begin(struct chaos *chaos)
 {
     struct cluster *cluster = chaos->cluster;
     uint64_t seed = chaos->seed;
-    cluster_init(cluster, seed, &query->text, input);
+    several = seed / 4 % SEVERAL_ONE_IN == 0;
+    cluster_init(cluster, seed, &query->texts[seed % 5 == 0 ? 1 : seed % 5 == 1 ? 2 : 0], input);
     cluster->ends_ns = END_NS;
     cluster->coordination.compares = !PST_PLANTED(NO_COMPARE);
     cluster->elects = seed % 2 == 0;
     cluster->source = (uint32_t)draw(chaos, cluster->node_count);
     cluster->every_ns = seed / 2 % 2 == 0 ? 20 * MS + draw(chaos, 200 * MS) : 0;
-    cluster->fed = draw(chaos, PLAYS_ONE_IN) == 0;
+    cluster->fed = draw(chaos, PLAYS_ONE_IN) == 0 && !several;
+    cluster->reader_count =
+        several ? 2 + (cluster->node_count > 2 && seed / 24 % 2 == 0) : 0; /* there are three houses */
     cluster->player.speed = STREAM_SECONDS * 1e9 / (double)STREAM_NS;
     cluster->grow_ns = STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
     cluster->net.break_every = draw(chaos, 3) == 0 ? 3000 : 0;
@@ -416,6 +481,10 @@ static void begin(struct chaos *chaos)
     cluster->client.graph_name = query->name;
     cluster->client.pause_ns = 1 + draw(chaos, 40 * MS);
     chaos->singly = draw(chaos, 4) == 0;
+    chaos->impatient = several && seed / 12 % 3 == 0;
+    if (chaos->impatient) /* and it takes its time until they hear */
+        cluster->net.delay_ns_max = 1 + draw(chaos, 30 * MS);
+    chaos->kept = several && seed / 12 % 3 == 1 ? 1 + (uint32_t)(seed / 36 % 3) : 0;
     chaos->faults_left = FAULTS_MIN + (uint32_t)draw(chaos, FAULTS_MORE);
     cluster_begin(cluster);
     chaos->next_ns = cluster->net.now_ns + draw(chaos, STREAM_NS / FAULTS_MIN);
@@ -442,7 +511,7 @@ static void one(const struct query *of, uint64_t seed, struct chaos_sums *sums)
     cluster->ends_ns = cluster->net.now_ns + SETTLE_NS;
     while (!is_settled(&chaos))
         turn(&chaos);
-    cluster_same(&of->wanted, cluster, query->name, chaos.what);
+    cluster_same(&of->wanted[several], cluster, query->name, chaos.what);
     moves_have_ended(&chaos, &own);
     nothing_is_left(&chaos);
     sums_add(sums, &chaos, &own);

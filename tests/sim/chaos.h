@@ -1,6 +1,7 @@
 /* tests/sim/chaos.h - a cluster of a seed in which nothing is spared: while both queries run, one after the other, partitions are scaled,
  * moved, drained, rebalanced and moves cancelled, and nodes are killed and cut off, ways break, the store does not answer or its answers
- * are lost. Whatever happens, at the end
+ * are lost. Of five seeds one has replicas of some operators, one of all; of three one has its input in a file for each of several nodes.
+ * Whatever happens, at the end
  *   - the outputs are those of one process, byte for byte
  *   - every move's record is DONE or ABORTED, and none was given up because its two owners had come to something different
  *   - every bucket has one owner that there is; nothing of a graph or a move is left on any node, nothing is begun or unwritten
@@ -18,6 +19,10 @@ struct chaos_sums {                /* over all clusters; all of one type: they a
     uint64_t faults, kills, cuts, breaks, stores, players;
     uint64_t lost; /* commits whose outcome was not learned */
     uint64_t restarts, completed, terms;
+    uint64_t several, several_completed,
+        several_resumed;          /* clusters in which several nodes read; their checkpoints; runs from these */
+    uint64_t passed;              /* lines of theirs that a cut was passed when it was heard of */
+    uint64_t replaced, copies;    /* nodes whose replicas took over; replicas that were made while the graph ran */
     uint64_t looked;              /* how often a move had just ended */
     uint64_t turns, milliseconds; /* simulated */
 };

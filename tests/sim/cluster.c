@@ -5,6 +5,7 @@
 #include "operators/builtin.h"
 #include "state/seal.h"
 #include "tests/sim/guests.h"
+#include "tests/sim/show.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -273,6 +274,7 @@ static void log_line(void *argument, const char *line)
     node->cluster->completed += strstr(line, "is complete") != NULL;
     node->cluster->given_up += strstr(line, " is given up: ") != NULL;
     node->cluster->resumed += strstr(line, "from checkpoint") != NULL;
+    node->cluster->passed += strstr(line, "it had passed the cut when it heard of it") != NULL;
     node->cluster->terms += strstr(line, ": this node coordinates") != NULL;
     node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
@@ -393,8 +395,9 @@ uint32_t cluster_places(const struct cluster *cluster, uint32_t node, bool fixed
     const Pst__Start *start = record != NULL ? record->start->start : NULL;
     uint32_t count = 0;
     for (size_t i = 0; start != NULL && i < start->n_places; i++)
-        count += strcmp(start->nodes[start->places[i]->node], names[node]) == 0 &&
-                 (!fixed || pst_order_stays(record, start->places[i]));
+        count +=
+            strcmp(start->nodes[start->places[i]->node], names[node]) == 0 &&
+            (!fixed || pst_order_stays(cluster->nodes[cluster_coordinator(cluster)].node, record, start->places[i]));
     return count;
 }
 
@@ -546,6 +549,18 @@ static void loss_hear(struct cluster_client *client)
                     strstr(client->says, "rows were lost in move") != NULL;
 }
 
+/* The one that the answer names. */
+static uint32_t reader_drained(const struct cluster *cluster)
+{
+    char name[sizeof names[0] + 2];
+    for (uint32_t i = 0; i < cluster->reader_count; i++) {
+        (void)snprintf(name, sizeof name, "`%s`", names[i]);
+        if (strstr(cluster->client.says, name) != NULL)
+            return i;
+    }
+    return cluster->source;
+}
+
 static void client_hears(struct cluster *cluster, const Pst__Control *message)
 {
     struct cluster_client *client = &cluster->client;
@@ -580,7 +595,7 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
     if (!client->taken && strstr(client->says, "is being drained") != NULL) { /* it is not to be, then */
         static const char *const undo[] = {"drain", NULL, "--undo"};
         memcpy(client->wish, undo, sizeof undo);
-        client->wish[1] = names[cluster->source];
+        client->wish[1] = names[reader_drained(cluster)];
         client->refuses = true;
     }
     client->submitted_from += !client->taken && client->from[0] != '\0' && body->error == PST_OK;
@@ -826,6 +841,12 @@ void cluster_init_many(struct cluster *cluster, uint64_t seed, uint32_t node_cou
     sim_init(&cluster->player.sim, seed + 1);
 }
 
+bool cluster_has_row(enum cluster_lack lack, size_t at, size_t byte_count)
+{
+    return lack == LACKS_NOTHING || (lack == LACKS_END && at < byte_count / 3) ||
+           (lack == LACKS_BEGIN && at > byte_count / 3 * 2);
+}
+
 /* The header, and the rows whose last field, the house, is this one's. */
 static void houses_put(struct cluster *cluster, uint32_t reader)
 {
@@ -836,10 +857,15 @@ static void houses_put(struct cluster *cluster, uint32_t reader)
         end = newline + 1;
         while (house > line && house[-1] != ',')
             house--;
-        if (line == rows->bytes || strtoul(house, NULL, 10) % cluster->reader_count == reader)
+        bool there = reader != 0 || cluster_has_row(cluster->lack, (size_t)(line - rows->bytes), rows->count);
+        if (line == rows->bytes || (there && strtoul(house, NULL, 10) % cluster->reader_count == reader))
             assert_int_equal(pst_text_add(&own, line, (size_t)(end - line)), PST_OK);
     }
-    sim_put(&cluster->nodes[reader].sim, "meters.csv", own.bytes, own.count);
+    own.count -= reader == 0 && cluster->lack == LACKS_END;
+    assert_true(own.count != 0);
+    sim_put_growing(&cluster->nodes[reader].sim, "meters.csv", own.bytes, own.count,
+                    cluster->grow_ns * rows->count / own.count * (reader + 1) /
+                        cluster->reader_count); /* the last one as long as the whole would */
     pst_text_fini(&own);
 }
 
@@ -924,11 +950,13 @@ void cluster_same(const struct scene *wanted, struct cluster *cluster, const cha
 
 uint64_t cluster_bytes_read(const struct cluster *cluster)
 {
-    const struct sim *sim = &cluster->nodes[cluster->source].sim;
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < sim->file_count; i++)
-        if (strcmp(sim->files[i].name, "in.csv") == 0 || strcmp(sim->files[i].name, "meters.csv") == 0)
-            bytes += sim->files[i].read_bytes;
+    for (uint32_t n = 0; n < cluster->node_count; n++) {
+        const struct sim *sim = &cluster->nodes[n].sim;
+        for (uint32_t i = 0; i < sim->file_count; i++)
+            if (strcmp(sim->files[i].name, "in.csv") == 0 || strcmp(sim->files[i].name, "meters.csv") == 0)
+                bytes += sim->files[i].read_bytes;
+    }
     return bytes;
 }
 
@@ -952,6 +980,20 @@ static void disks_look(struct cluster *cluster, const char *what)
     }
 }
 
+static void cluster_show(const struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        const struct pst_node *node = cluster->nodes[i].node;
+        for (uint32_t k = 0; node != NULL && k < node->hosted_count; k++) {
+            const struct run *run = &node->hosted[k]->run;
+            print_error("node %s, %s: hold %u, held %u\n", names[i], node->hosted[k]->graph_name, run->hold,
+                        run->held_count);
+            if (node->hosted[k]->begun)
+                sim_run_show(run);
+        }
+    }
+}
+
 void cluster_turn(struct cluster *cluster, const char *what)
 {
     if (cluster->every_ns != 0 && cluster->turns % 4 == 0)
@@ -959,10 +1001,12 @@ void cluster_turn(struct cluster *cluster, const char *what)
     sessions_turn(cluster);
     nodes_reap(cluster);
     if (!sim_net_turn(&cluster->net) || ++cluster->turns == CLUSTER_TURNS_MAX ||
-        (cluster->ends_ns != 0 && cluster->net.now_ns > cluster->ends_ns))
+        (cluster->ends_ns != 0 && cluster->net.now_ns > cluster->ends_ns)) {
+        cluster_show(cluster);
         fail_msg("%s: nothing goes on any more after %llu turns, %llu ms; %llu bytes replayed; the client was told: %s",
                  what, (unsigned long long)cluster->turns, (unsigned long long)(cluster->net.now_ns / 1000000),
                  (unsigned long long)cluster->player.report.offset, cluster->client.says);
+    }
 }
 
 void cluster_kill_amid(struct cluster *cluster)

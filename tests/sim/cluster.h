@@ -118,6 +118,13 @@ struct cluster {
     uint32_t portions;      /* that were begun with more to come */
     uint32_t source;        /* the node that reads the input */
     uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
+    enum cluster_lack {
+        LACKS_NOTHING,
+        LACKS_END, /* the first of them reads rows from the first third alone, and the last of these without its newline */
+        LACKS_BEGIN, /* from the last third */
+        LACKS_ALL,
+        LACKS_COUNT
+    } lack;
     uint64_t disk_bytes_max;  /* of each node, which is held to it wherever nobody is killed; 0: no bound */
     uint64_t disk_bytes_seen; /* the most that a node had */
     bool killed;              /* a node was: what it had removed may be there again */
@@ -132,11 +139,14 @@ struct cluster {
     uint32_t terms, resigned, silences;  /* as the logs say */
     uint32_t listening, joined;
     uint32_t completed, given_up,
-        resumed; /* checkpoints that were complete, or could not be; runs that went on from one */
+        resumed;     /* checkpoints that were complete, or could not be; runs that went on from one */
+    uint32_t passed; /* lines that say so of a part that could not be had */
     uint64_t newest_move;
     uint64_t turns;
 };
 
+/* Whether the first reader has its row that stands at this byte of so many. */
+bool cluster_has_row(enum cluster_lack lack, size_t at, size_t byte_count);
 /* Not begun yet: what a test wants otherwise it says before cluster_begin(). */
 void cluster_init(struct cluster *cluster, uint64_t seed, const struct pst_text *graph,
                   void (*input)(struct scene *scene));

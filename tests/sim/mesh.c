@@ -2,6 +2,7 @@
 #include "tests/sim/mesh.h"
 
 #include "engine/wire.h"
+#include "tests/sim/show.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -204,19 +205,7 @@ static void mesh_show(const struct mesh *mesh, const char *what, uint64_t turns)
         const struct run *run = &mesh->nodes[i]->run;
         print_error("node %u: %u workers left, hold %u, held %u, %s\n", i, mesh->nodes[i]->scene.sim.workers_left,
                     run->hold, run->held_count, run->error_text != NULL ? run->error_text : "no error");
-        for (uint32_t k = 0; k < run->instance_count; k++) {
-            const struct pst_ctx *ctx = run->instances[k];
-            if (ctx->channel_count == 0 || ctx->ended)
-                continue;
-            print_error("  %s/%u now %lld out %lld, lane %d, held %llu:", ctx->node->id, ctx->partition,
-                        (long long)ctx->now, (long long)ctx->watermark_out,
-                        ctx->lane != NULL ? (int)ctx->lane->state : 0, (unsigned long long)ctx->held_bytes);
-            for (uint32_t c = 0; c < ctx->channel_count; c++)
-                print_error(" %u/%u%s:%lld%s%s", ctx->channels[c]->producer_index, ctx->channels[c]->from,
-                            ctx->channels[c]->far != NULL ? "@" : "", (long long)ctx->channels[c]->watermark,
-                            ctx->channels[c]->standby ? "s" : "", ctx->channels[c]->ended ? "e" : "");
-            print_error("\n");
-        }
+        sim_run_show(run);
     }
 }
 

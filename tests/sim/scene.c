@@ -181,6 +181,8 @@ void scene_put_meters(struct scene *scene, const struct scene_meters *meters)
     options.outages = true;
     if (meters->dirt)
         options.late_ppm = 20000, options.malformed_ppm = 20000, options.missing_ppm = 20000;
+    else if (meters->late)
+        options.late_ppm = 20000;
     void *memory = malloc(pst_meters_bytes(&options, &why));
     char *buffer = malloc(BUFFER_BYTES);
     assert_null(why);
@@ -221,7 +223,7 @@ uint64_t scene_seeds(uint64_t standard)
     const char *text = getenv("PST_TEST_SEEDS");
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     standard =
-        (standard + 3) / 4; /* a step costs ten times as much, and what the sanitizers look for shows in any of them */
+        (standard + 7) / 8; /* a step costs ten times as much, and what the sanitizers look for shows in any of them */
 #endif
     uint64_t seeds = standard;
     if (text != NULL)
@@ -246,4 +248,20 @@ void scene_text_of(const char *path, struct pst_text *ret_text)
     for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) != 0;)
         assert_int_equal(pst_text_add(ret_text, buffer, n), PST_OK);
     (void)fclose(file);
+}
+
+void scene_text_replicated(const char *path, const char *const *types, struct pst_text *ret_text)
+{
+    struct pst_text plain = {0};
+    scene_text_of(path, &plain);
+    for (const char *at = plain.bytes, *end; *at != '\0'; at = end) {
+        char type[40] = "";
+        end = at + strcspn(at, "\n") + 1;
+        assert_int_equal(pst_text_add(ret_text, at, (size_t)(end - at)), PST_OK);
+        (void)sscanf(at, "    type: %39s", type);
+        for (const char *const *wanted = types; *wanted != NULL; wanted++)
+            if (strcmp(type, *wanted) == 0)
+                assert_int_equal(pst_text_printf(ret_text, "    replicas: 2\n"), PST_OK);
+    }
+    pst_text_fini(&plain);
 }

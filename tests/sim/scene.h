@@ -44,8 +44,8 @@ bool scene_prefix(const struct pst_text *whole, const struct pst_text *part);
 struct scene_meters {
     uint32_t houses, plugs;
     uint64_t seed, seconds, rows_max;
-    uint32_t hour; /* of the first row */
-    bool dirt;
+    uint32_t hour;   /* of the first row */
+    bool dirt, late; /* late: of the dirt only rows that are late */
 };
 extern const struct scene_meters scene_small; /* with dirt, enough for both queries with these settings: */
 void scene_query(struct scene *scene, const char *graph);
@@ -59,5 +59,7 @@ uint64_t scene_seeds(uint64_t standard);
 uint64_t scene_seed_first(void);
 /* Adds all bytes of a file of this machine. */
 void scene_text_of(const char *path, struct pst_text *ret_text);
+/* The same, where operators of these types have two replicas. types: ended by NULL. */
+void scene_text_replicated(const char *path, const char *const *types, struct pst_text *ret_text);
 
 #endif

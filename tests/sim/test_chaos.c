@@ -41,6 +41,12 @@ static void sums_print(const struct chaos_sums *sums)
     print("commits whose outcome was not learned", sums->lost);
     print("times a graph was started again", sums->restarts);
     print("checkpoints complete", sums->completed);
+    print("clusters in which several nodes read", sums->several);
+    print("checkpoints complete there", sums->several_completed);
+    print("runs that went on from one of those", sums->several_resumed);
+    print("times it is said that a cut was heard of too late", sums->passed);
+    print("nodes whose replicas took over", sums->replaced);
+    print("replicas made while a graph ran", sums->copies);
     print("coordinators", sums->terms);
     print("turns", sums->turns);
     print("simulated milliseconds", sums->milliseconds);
@@ -49,11 +55,14 @@ static void sums_print(const struct chaos_sums *sums)
 /* Else it is no chaos, and all of the above shows nothing. */
 static bool is_chaos(const struct chaos_sums *sums)
 {
-    return sums->busy >= sums->clusters * 9 / 10 && sums->done >= 2 * sums->clusters &&
+    return sums->busy >= sums->clusters * 7 / 10 && sums->done >= 2 * sums->clusters &&
            sums->aborted >= sums->clusters / 2 && sums->looked >= sums->clusters && sums->kills >= sums->clusters &&
            sums->cuts >= sums->clusters / 4 && sums->breaks >= sums->clusters / 4 &&
            sums->stores >= sums->clusters / 16 && sums->lost >= sums->clusters / 4 &&
-           sums->restarts >= sums->clusters / 2 && sums->completed >= sums->clusters;
+           sums->restarts >= sums->clusters / 2 && sums->completed >= sums->clusters &&
+           sums->several_completed >= sums->several / 3 && sums->several_resumed >= sums->several / 4 &&
+           sums->passed >= sums->several / 50 && sums->replaced >= sums->clusters / 50 &&
+           sums->copies >= sums->clusters / 100;
 }
 
 int main(int argc, char **argv)

@@ -54,7 +54,7 @@ struct conductor {
     uint32_t times, buckets_taken; /* at which the buckets of a move were taken, all moves together; how many */
     uint64_t on_way_max;           /* bytes of parcels at one moment, at most */
     uint64_t total_max;            /* of a move */
-    char why[100];
+    char why[200];
     uint64_t lane_bytes_max; /* 0: as it is */
     uint64_t turn_bytes_max, stand_rows_max, digest_wait_ns;
     uint64_t state_bytes_min; /* of a partition, before buckets of it move */
@@ -249,7 +249,7 @@ static void row_make_old(struct mesh_node *node, struct conductor *c)
 
 static void do_open(struct mesh_node *node, struct conductor *c)
 {
-    assert_int_equal(pst_lane_open(&node->run, &c->move), PST_OK);
+    assert_int_equal(pst_lane_open(&node->run, &c->move, NULL), PST_OK);
     struct lane *lane = pst_lane_of(&node->run, &c->move);
     if (lane != NULL)
         lane->mistake = c->mistake;

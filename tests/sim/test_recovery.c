@@ -22,15 +22,21 @@ struct sums { /* over all seeds */
     uint64_t disk_bytes; /* the most of a node */
 };
 
+enum { WANTED_COUNT = (1 + CLUSTER_FEW_NODES) * LACKS_COUNT };
 static const char *graph_path;
+static bool several; /* nodes read, each the rows of its own houses */
+static bool lacking; /* not all of them read from the beginning to the end */
 static bool is_query(const char *graph) { return strchr(graph, '\n') == NULL; }
 
 /* Rows far enough apart that there are cuts between them: one of the tests' graphs has epochs of 7 and of 3600. */
 static void query_input(struct scene *scene)
 {
     if (is_query(graph_path)) {
+        struct scene_meters meters = scene_small;
+        meters.dirt = !several;
+        meters.late = several;
         scene_query(scene, graph_path);
-        scene_put_meters(scene, &scene_small);
+        scene_put_meters(scene, &meters);
     } else {
         scene_put_rows(scene, 3, 1500, 40, 400);
     }
@@ -44,13 +50,74 @@ static void text_of(const char *path, struct pst_text *ret_text)
         assert_int_equal(pst_text_add(ret_text, path, strlen(path)), PST_OK);
 }
 
+struct row {
+    uint64_t time;
+    const char *line;
+    size_t bytes;
+};
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    return x->time != y->time ? (x->time < y->time ? -1 : 1) : x->line < y->line ? -1 : x->line > y->line;
+}
+
+/* What so many readers take of the rows, in order of time: each drops those that are late by the rows before them in its own file. */
+static void rows_taken(struct scene *scene, uint32_t reader_count, enum cluster_lack lack)
+{
+    const struct pst_text *text = scene_file(scene, "in.csv");
+    uint64_t newest[CLUSTER_FEW_NODES] = {0};
+    struct row *rows = calloc(text->count, sizeof *rows);
+    struct pst_text taken = {0};
+    const char *end = strchr(text->bytes, '\n') + 1;
+    size_t count = 0, late = 0;
+    assert_int_equal(pst_text_add(&taken, text->bytes, (size_t)(end - text->bytes)), PST_OK);
+    for (const char *line = end; line < text->bytes + text->count; line = end) {
+        const char *newline = strchr(line, '\n'), *house = newline;
+        end = newline + 1;
+        while (house[-1] != ',')
+            house--;
+        uint64_t time = strtoull(strchr(line, ',') + 1, NULL, 10), reader = strtoull(house, NULL, 10) % reader_count;
+        if (reader == 0 && !cluster_has_row(lack, (size_t)(line - text->bytes), text->count))
+            continue;
+        late += time < newest[reader];
+        if (time < newest[reader])
+            continue;
+        newest[reader] = time;
+        rows[count++] = (struct row){time, line, (size_t)(end - line)};
+    }
+    assert_true(late > 0);
+    qsort(rows, count, sizeof *rows, compare_rows);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(pst_text_add(&taken, rows[i].line, rows[i].bytes), PST_OK);
+    sim_put(&scene->sim, "in.csv", taken.bytes, taken.count);
+    pst_text_fini(&taken);
+    free(rows);
+}
+
+/* By how many nodes read, if several do, and what the first of them lacks. */
+static uint32_t wanted_index(uint32_t reader_count, enum cluster_lack lack)
+{
+    return several ? reader_count * LACKS_COUNT + lack : 0;
+}
+
 static void wanted_make(struct scene *wanted, const char *path)
 {
     graph_path = path;
-    scene_init(wanted, 1);
-    query_input(wanted);
-    scene_set(wanted, "partitions", "1");
-    assert_int_equal(scene_run(wanted, path), PST_OK);
+    for (uint32_t i = wanted_index(2, LACKS_NOTHING); i < (several ? WANTED_COUNT : 1u); i++) {
+        scene_init(&wanted[i], 1);
+        query_input(&wanted[i]);
+        if (several)
+            rows_taken(&wanted[i], i / LACKS_COUNT, i % LACKS_COUNT);
+        scene_set(&wanted[i], "partitions", "1");
+        assert_int_equal(scene_run(&wanted[i], path), PST_OK);
+    }
+}
+
+static void wanted_free(struct scene *wanted)
+{
+    for (uint32_t i = wanted_index(2, LACKS_NOTHING); i < (several ? WANTED_COUNT : 1u); i++)
+        scene_fini(&wanted[i]);
 }
 
 static uint32_t stops;             /* of each graph that is run */
@@ -77,7 +144,11 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     (void)snprintf(what, sizeof what, "%s, seed %llu", name, (unsigned long long)seed);
     cluster_init(cluster, seed, text, query_input);
     cluster->source = (uint32_t)sim_random(&cluster->random, cluster->node_count);
-    cluster->every_ns = 1000000 + sim_random(&cluster->random, is_query(graph_path) ? 30000000 : 2000000);
+    cluster->reader_count = several ? 2 + (uint32_t)(seed % (cluster->node_count - 1)) : 0;
+    cluster->lack = several && lacking ? (enum cluster_lack)(seed / 3 % LACKS_COUNT) : LACKS_NOTHING;
+    cluster->every_ns = 1000000 + sim_random(&cluster->random, several                ? 5000000
+                                                               : is_query(graph_path) ? 30000000
+                                                                                      : 2000000);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         cluster->nodes[i].sim.create_percent = kills != 0 && seed % 2 == 0 ? 10 : 0;
     cluster->client.movable = movable;
@@ -94,7 +165,7 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
         kill_one(cluster, what);
     }
     cluster_run(cluster, kills, true, what);
-    cluster_same(wanted, cluster, name, what);
+    cluster_same(&wanted[wanted_index(cluster->reader_count, cluster->lack)], cluster, name, what);
     sums->restarts += cluster->client.incarnation - 1;
     sums->stopped += cluster->client.stopped;
     sums->submitted_from += cluster->client.submitted_from;
@@ -104,7 +175,10 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     sums->disk_bytes = cluster->disk_bytes_seen > sums->disk_bytes ? cluster->disk_bytes_seen : sums->disk_bytes;
     sums->moved += cluster->client.scaled + cluster->client.moved + cluster->client.spread;
     sums->bytes_read += cluster_bytes_read(cluster);
-    sums->bytes_input += scene_file(&cluster->like, "in.csv")->count;
+    const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
+    sums->bytes_input += rows->count;
+    if (several) /* each of their files has a header */
+        sums->bytes_input += (cluster->reader_count - 1) * (strcspn(rows->bytes, "\n") + 1);
     cluster_fini(cluster);
     free(cluster);
 }
@@ -112,13 +186,13 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
 static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32_t kills, uint32_t at_completed,
                       struct sums *ret_sums)
 {
-    struct scene wanted;
+    struct scene wanted[WANTED_COUNT];
     struct pst_text text = {0};
     *ret_sums = (struct sums){0};
     text_of(path, &text);
-    wanted_make(&wanted, path);
+    wanted_make(wanted, path);
     for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
-        one(&wanted, &text, name, seed, kills, at_completed, ret_sums);
+        one(wanted, &text, name, seed, kills, at_completed, ret_sums);
     if (getenv("PST_TEST_LOG") != NULL)
         print_message("%s: %llu savepoints, %llu submitted from one, %llu moved, %llu restarts, %llu complete, %llu "
                       "given up, %llu runs resumed, %llu of %llu bytes read, "
@@ -128,7 +202,7 @@ static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32
                       (unsigned long long)ret_sums->completed, (unsigned long long)ret_sums->given_up,
                       (unsigned long long)ret_sums->resumed, (unsigned long long)ret_sums->bytes_read,
                       (unsigned long long)ret_sums->bytes_input, (unsigned long long)ret_sums->bytes_before);
-    scene_fini(&wanted);
+    wanted_free(wanted);
     pst_text_fini(&text);
 }
 
@@ -254,6 +328,76 @@ static void a_bound_of_disk_holds_and_changes_nothing(void **state)
     disk_bytes_max = 0;
 }
 
+/* The houses of a stream in one file for each of several nodes: whoever of them dies, or any other, all go back to where they were. */
+static void nodes_that_all_read_go_on_from_their_checkpoints(void **state)
+{
+    static const char *const of_load[] = {"plug_load", "house_load", NULL};
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(40);
+    several = true;
+    seeds_run(LOAD, "load", seeds, 0, 0, &sums);
+    assert_true(sums.bytes_read == sums.bytes_input && sums.resumed == 0 && (seeds < 40 || sums.completed > seeds));
+    seeds_run(LOAD, "load", seeds, 0, 2, &sums);
+    assert_true(seeds < 40 || (sums.restarts > seeds / 4 && sums.resumed > seeds / 2));
+    seeds_run(OUTLIERS, "outliers", seeds, 4, 0, &sums);
+    assert_true(seeds < 40 || (sums.resumed > seeds && sums.completed > seeds));
+    moved(of_load, LOAD, "load", seeds, 3, &sums);
+    assert_true(seeds < 40 || (sums.moved > 0 && sums.resumed > seeds / 4));
+    stopped(LOAD, "load", seeds, 0);
+    stopped(OUTLIERS, "outliers", seeds, 3);
+    several = false;
+}
+
+/* One of the inputs ends long before the others, or begins long after them, or is empty. */
+static void inputs_that_lie_apart_go_on_from_their_checkpoints(void **state)
+{
+    (void)state;
+    struct sums sums;
+    uint64_t seeds = scene_seeds(40);
+    several = lacking = true;
+    seeds_run(LOAD, "load", seeds, 0, 2, &sums);
+    assert_true(seeds < 40 || (sums.restarts > seeds / 8 && sums.resumed > seeds / 4));
+    seeds_run(OUTLIERS, "outliers", seeds, 4, 0, &sums);
+    assert_true(seeds < 40 || sums.resumed > seeds / 2);
+    several = lacking = false;
+}
+
+/* One that does not know how to wait is no reader, and where it has a partition no checkpoint is tried: the graph goes on. */
+static void a_node_of_an_earlier_version_has_no_part_in_that(void **state)
+{
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    (void)state;
+    several = true;
+    text_of(LOAD, &text);
+    wanted_make(wanted, LOAD);
+    cluster_init_many(cluster, 1, 3, &text, query_input);
+    cluster->reader_count = 2;
+    cluster->every_ns = 1000000;
+    cluster->client.graph_name = "load";
+    cluster_begin(cluster);
+    pst_coordinator_member(cluster->nodes[0].node->duty, "n2")->waits = false;
+    cluster_run(cluster, 0, false, "an earlier version");
+    cluster_same(&wanted[wanted_index(2, LACKS_NOTHING)], cluster, "load", "an earlier version");
+    assert_int_equal(cluster->completed, 0);
+    assert_non_null(strstr(cluster_record(cluster)->given_up, "node n2 is of an earlier version"));
+    cluster_fini(cluster);
+    cluster_init_many(cluster, 1, 3, &text, query_input);
+    cluster->reader_count = 3;
+    cluster->every_ns = 1000000;
+    cluster_begin(cluster);
+    pst_coordinator_member(cluster->nodes[0].node->duty, "n2")->waits = false;
+    while (strstr(cluster->client.says, "node `n2` is of an earlier version") == NULL)
+        cluster_turn(cluster, "an earlier version reads");
+    cluster_fini(cluster);
+    free(cluster);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+    several = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +408,9 @@ int main(void)
         cmocka_unit_test(a_graph_is_stopped_with_a_savepoint_and_goes_on),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(other_graphs_go_on_from_their_checkpoints),
+        cmocka_unit_test(nodes_that_all_read_go_on_from_their_checkpoints),
+        cmocka_unit_test(inputs_that_lie_apart_go_on_from_their_checkpoints),
+        cmocka_unit_test(a_node_of_an_earlier_version_has_no_part_in_that),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
     };
     if (getenv("PST_TEST_ONLY") != NULL)

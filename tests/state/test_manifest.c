@@ -52,8 +52,8 @@ static void sample_init(struct sample *s)
     memset(s, 0, sizeof *s);
     s->structures[0] = (struct pst_manifest_structure){table, PST_PAGE_RECORDS, 8, 24};
     s->structures[1] = (struct pst_manifest_structure){entries, PST_PAGE_LOG, 0, 0};
-    s->nodes[0] = (struct pst_manifest_node){name_a, type, params, 4, 9, 2, s->structures};
-    s->nodes[1] = (struct pst_manifest_node){name_b, type, none, 2, 3, 1, s->structures};
+    s->nodes[0] = (struct pst_manifest_node){name_a, type, params, false, 4, 9, 2, s->structures};
+    s->nodes[1] = (struct pst_manifest_node){name_b, type, none, false, 2, 3, 1, s->structures};
     s->files[0] = (struct pst_manifest_file){12, 3 * PIECE, {1}};
     s->files[1] = (struct pst_manifest_file){11, PIECE, {2}};
     s->sinks[0] = (struct pst_manifest_sink){out_a, 1000, 50};
@@ -277,11 +277,41 @@ static void a_newer_format_is_told_apart(void **state)
     struct pst_manifest found;
     sample_init(&s);
     struct bytes bytes = written(&s);
-    bytes.at[4] = 2;
+    bytes.at[4] = 3;
     assert_int_equal(read_copy(bytes.at, bytes.count, master, &found), PST_EABI);
+    bytes.at[4] = 2; /* that of one with operators in enclaves */
+    assert_int_equal(read_copy(bytes.at, bytes.count, master, &found), PST_EDATA);
     bytes.at[4] = 0;
     assert_int_equal(read_copy(bytes.at, bytes.count, master, &found), PST_EREFUSED);
     pst_free(bytes.at);
+}
+
+static void what_enclaves_have_sealed_is_named_by_its_place_alone(void **state)
+{
+    (void)state;
+    struct sample s;
+    struct pst_manifest found;
+    for (int i = 0; i < 6; i++) {
+        sample_init(&s);
+        s.nodes[1].inside = true;
+        s.nodes[1].structure_count = i == 1;
+        s.pages[3].structure = i == 2 ? PST_STRUCTURES_MAX : 7; /* nobody here knows how many there are */
+        if (i >= 3)
+            s.pages[3] = (struct pst_manifest_page){
+                1, 1, PST_MANIFEST_INDEX_STRUCTURE, PST_MANIFEST_INDEX_KIND, 0, i == 4, 0, 0, 336, {6}};
+        s.pages[3].node = i != 5; /* an index of an operator whose pages are known */
+        struct bytes bytes = written(&s);
+        assert_int_equal(bytes.at[4], 2);
+        int rc = read_copy(bytes.at, bytes.count, master, &found);
+        assert_int_equal(rc, i == 0 || i == 3 ? PST_OK : PST_EDATA);
+        if (rc == PST_OK) {
+            assert_true(found.nodes[1].inside && !found.nodes[0].inside);
+            pst_manifest_fini(&found);
+            bytes.at[4] = 1;
+            assert_int_equal(read_copy(bytes.at, bytes.count, master, &found), PST_EDATA);
+        }
+        pst_free(bytes.at);
+    }
 }
 
 /* Changes the sample into one that must not be; all of these have a right seal. */
@@ -441,6 +471,7 @@ int main(void)
         cmocka_unit_test(no_changed_bit_is_accepted),
         cmocka_unit_test(no_other_length_is_accepted),
         cmocka_unit_test(a_newer_format_is_told_apart),
+        cmocka_unit_test(what_enclaves_have_sealed_is_named_by_its_place_alone),
         cmocka_unit_test(what_cannot_be_is_refused_whoever_sealed_it),
         cmocka_unit_test(a_manifest_of_another_name_is_refused),
         cmocka_unit_test(failing_allocations_leave_nothing),

@@ -608,6 +608,7 @@ static void a_seal_that_is_tried_again_takes_the_next_counter(void **unused)
         struct piece piece = seal(sealer, 1, &place, false, "text", 4);
         assert_int_equal(header_of(piece).counter, i);
         piece_free(&piece);
+        pst_sealer_forget(sealer); /* the key, and not its counter */
     }
     /* Other buckets and operators count for themselves. */
     assert_int_equal(pst_seal(sealer, 0, &place, false, "text", 4, out, sizeof out, &out_bytes), PST_OK);
@@ -777,6 +778,33 @@ static void a_secret_begins_as_zeros_and_has_a_name(void **unused)
     pst_sealer_free(NULL);
 }
 
+static void a_derived_secret_is_one_operators_for_one_use(void **unused)
+{
+    (void)unused;
+    /* HKDF-SHA256 of 00 01 .. 1f without salt, info "penstock enclave image 1" || 20 .. 3f || 9 || "plug_load": by RFC 5869 in Python */
+    static const uint8_t wanted[8] = {0x4a, 0x09, 0xb1, 0x11, 0xec, 0x49, 0x90, 0xfc};
+    static const char label[] = "penstock enclave image 1";
+    struct pst_secret *master = master_new(0), *one, *other;
+    uint8_t graph[32];
+    char long_id[PST_SEAL_ID_BYTES_MAX + 2];
+    count_up(graph, 32);
+    assert_int_equal(pst_secret_derive(master, label, graph, "plug_load", &one), PST_OK);
+    assert_memory_equal(pst_secret_bytes(one), wanted, sizeof wanted);
+    assert_int_equal(pst_secret_derive(master, label, graph, "house_load", &other), PST_OK);
+    assert_memory_not_equal(pst_secret_bytes(one), pst_secret_bytes(other), 32);
+    pst_secret_free(other);
+    graph[0] ^= 1;
+    assert_int_equal(pst_secret_derive(master, label, graph, "plug_load", &other), PST_OK);
+    assert_memory_not_equal(pst_secret_bytes(one), pst_secret_bytes(other), 32);
+    pst_secret_free(other);
+    memset(long_id, 'x', sizeof long_id);
+    long_id[sizeof long_id - 1] = '\0';
+    assert_int_equal(pst_secret_derive(master, label, graph, long_id, &other), PST_EINVAL);
+    assert_int_equal(pst_secret_derive(master, label, graph, "", &other), PST_EINVAL);
+    pst_secret_free(one);
+    pst_secret_free(master);
+}
+
 static void a_secret_that_cannot_be_locked_says_so(void **unused)
 {
     (void)unused;
@@ -866,6 +894,7 @@ int main(void)
         cmocka_unit_test(the_header_stands_in_its_bytes),
         cmocka_unit_test(headers_whose_sizes_disagree_are_refused),
         cmocka_unit_test(a_secret_begins_as_zeros_and_has_a_name),
+        cmocka_unit_test(a_derived_secret_is_one_operators_for_one_use),
         cmocka_unit_test(a_secret_that_cannot_be_locked_says_so),
         cmocka_unit_test(any_allocation_may_fail),
     };

@@ -635,6 +635,7 @@ static void memory_of_dropped_pages_goes_back_to_the_system(void **unused)
     struct pst_log *log = pst_state_log_open(state, "l");
     for (uint32_t i = 0; i < PAGES; i++)
         (void)append_bytes(log, 1 + i % 2, MOST_OF_A_PAGE, (uint8_t)i);
+    (void)append_bytes(log, 0, MOST_OF_A_PAGE, 1); /* what is left of the state at last */
     uint64_t before = resident_bytes();
     pst_state_drop(state, 1);
     uint32_t turns = 1;
@@ -643,7 +644,13 @@ static void memory_of_dropped_pages_goes_back_to_the_system(void **unused)
     uint64_t given = before - resident_bytes();
     assert_true(turns > PAGES / 2 / 50 - 5 && turns < PAGES / 2 / 50 + 5);
     assert_true(given > (uint64_t)PAGES / 2 * PST_PAGE_BYTES * 6 / 10);
-    pst_state_check(state); /* all of them are zero */
+    pst_state_check(state);   /* all of them are zero */
+    pst_state_drop(state, 2); /* those in between, too: what pages share goes with the second of them */
+    while (pst_state_shrink(state, 50 * PST_PAGE_BYTES))
+        continue;
+    given = before - resident_bytes();
+    assert_true(given > (uint64_t)PAGES * PST_PAGE_BYTES * 95 / 100);
+    pst_state_check(state);
     for (uint32_t i = 0; i < PAGES; i++)
         (void)append_bytes(log, 3, MOST_OF_A_PAGE, (uint8_t)i);
     pst_state_check(state);

@@ -317,6 +317,10 @@ operators:
             filled = float(pacer.tell(f"fill {keys}")[0])
             seconds = 0.5 if self.options.quick else 4
             full = float(pacer.tell(f"flood {seconds}")[0])
+            if load:  # what it takes in either placement: one node has all records in the other
+                self.quiet_move(cluster, pacer, "n2")
+                full = min(full, float(pacer.tell(f"flood {seconds}")[0]))
+                self.quiet_move(cluster, pacer, "n1")
             # Time goes on by events: an idle stream is one of a thousand a second.
             rate = max(int(full * load / 100), 1000)
             self.say(f"{filled:.0f} rows/s into new keys, {full:.0f} into old ones; {rate} rows/s are due")
@@ -342,7 +346,12 @@ operators:
                 return
             self.report_moves(what, cluster, watch, stamps, base_ns, spans, sealed, load)
             self.add(f"{what}, rows due", rate, "rows/s", "",
-                     f"of {full:.0f} that it can take; written {behind or '?'} ms late at most; {100 * steal[0] / steal[1]:.1f} % of the processors stolen")
+                     f"of {full:.0f} that it can take in either placement; written {behind or '?'} ms late at most; {100 * steal[0] / steal[1]:.1f} % of the processors stolen")
+
+    def quiet_move(self, cluster, pacer, to):
+        pacer.tell("pace 1000")
+        self.one_move(cluster, to)
+        pacer.tell("stop")
 
     def one_move(self, cluster, to):
         partition = next(number for number, node in cluster.places("moves", "held") if node != to)
@@ -390,7 +399,9 @@ operators:
                      f"{before:.2f} before; worst second {max(w['p99_ms'] for w in beside.windows(slot_of(begun), slot_of(ended) + 1)):.1f}")
             detail["moves"].append({"way": way, "seconds": (ended - begun) / 1e9, "copy_seconds": copy_ns / 1e9, "bytes": moved,
                                     "buckets": buckets, "worst": longest, "more_resident_bytes": extra,
-                                    "from_ms": (begun - base_ns) / 1e6, "to_ms": (ended - base_ns) / 1e6})
+                                    "from_ms": (begun - base_ns) / 1e6, "to_ms": (ended - base_ns) / 1e6,
+                                    "steps": [[(when - base_ns) / 1e6, line] for when, line in cluster.nodes["n1"].lines
+                                              if begun <= when <= ended]})
         self.details.append(detail)
 
     # ---- two nodes against one ----
@@ -422,12 +433,30 @@ operators:
                     self.add(f"{query}, {kind}", count / seconds / 1e6, "million rows/s", "",
                              f"{seconds:.2f} s; from {min(wall_s[kind][1:]):.2f} to {max(wall_s[kind][1:]):.2f} s; the busiest node had "
                              f"a processor for {busy[kind]:.2f} s")
+                apart = self.apart(query, whole, halves, turns)
+                self.add(f"{query}, two runs of one half each / one of all", apart, "times", "",
+                         "beside each other, no link between: what these two cores allow")
                 self.add(f"{query}, 2 nodes / 1 node", medians["1 node"] / medians["2 nodes"], "times", ">= 1.6",
                          f"one worker each, TLS; by the processor time of the busiest node {busy['1 node'] / busy['2 nodes']:.2f}")
                 self.add(f"{query}, with TLS / without", medians["2 nodes without TLS"] / medians["2 nodes"], "times", ">= 0.75",
                          f"rows/s; by the processor time of the busiest node {busy['2 nodes without TLS'] / busy['2 nodes']:.2f}")
         for path in (whole, *halves):
             path.unlink()
+
+    def apart(self, query, whole, halves, turns):
+        """How much sooner two processes that have nothing to do with each other are through with a half each than one with all of it."""
+        alone_s, beside_s = [], []
+        for _ in range(turns):
+            for inputs, seconds in (([whole], alone_s), (halves, beside_s)):
+                outputs = [self.fresh(f"apart{i}") for i in range(len(inputs))]
+                os.sync()
+                begun = time.perf_counter()
+                runs = [subprocess.Popen(self.run_command(query, path, output, 1), stdin=subprocess.DEVNULL)
+                        for path, output in zip(inputs, outputs)]
+                if any([run.wait() != 0 for run in runs]):
+                    raise Failed(f"{query}: a run of its own has failed")
+                seconds.append(time.perf_counter() - begun)
+        return statistics.median(alone_s) / statistics.median(beside_s)
 
     def halves(self, whole):
         """The stream, divided by houses into two of as many rows: a house goes where there are fewer yet, the largest first."""
@@ -474,7 +503,7 @@ operators:
         keys = max(state_bytes // 1024, 64)
         with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 4, True) as cluster:
             pacer.tell(f"lay {keys}")
-            pacer.tell(f"strew {20_000_000 if quick else 60_000_000}")
+            pacer.tell(f"strew {20_000_000 if quick else 100_000_000}")
             cluster.ask("submit", self.graph_of_a_kill(folder, stamps, events, ", replicas: 2"))
             owner = dict(cluster.places("moves", "held"))[0]
             fixed = [node for operator in ("events", "seen", "seen_beside") for _, node in cluster.places("moves", operator)]
@@ -508,7 +537,7 @@ operators:
         more = ["--checkpoints", folder / "shared", "--key", folder / "key", "--every-seconds", "1" if quick else "5"]
         with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 2, True, more) as cluster:
             pacer.tell(f"lay {keys}")
-            pacer.tell(f"strew {20_000_000 if quick else 60_000_000}")
+            pacer.tell(f"strew {20_000_000 if quick else 100_000_000}")
             path = self.graph_of_a_kill(folder, stamps, events)
             coordinator = cluster.nodes["n1"]
             begun = time.monotonic_ns()

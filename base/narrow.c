@@ -1,6 +1,6 @@
 /* narrow.c - see narrow.h. Cells of 1, 2, 4 and 8 bytes go by loops that the compiler makes vectors of, of which target_clones picks one at
  * run time. Those of other widths are written and read eight bytes at a time, each over what is behind it, as long as there is so much. */
-#include "engine/narrow.h"
+#include "base/narrow.h"
 
 #include "base/base.h"
 

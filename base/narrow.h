@@ -1,5 +1,5 @@
-/* engine/narrow.h - a column of whole numbers in as few bytes as it takes: the least of them, and of each how far it is above that.
- * Inside the room: wire.c includes it.
+/* base/narrow.h - a column of whole numbers in as few bytes as it takes: the least of them, and of each how far it is above that.
+ * A header of its own beside base.h: who sends columns opens it.
  *
  * Cells are of 4 bytes, unsigned, or of 8, signed; what an 8-byte column of unsigned numbers holds comes out as it went in.
  */

@@ -1,0 +1,544 @@
+/* sealed_reader.c - see sealed.h: the other end of an edge. What is kept of each session: which buckets of the producer it stands for, how
+ * far it is, how many capsules each bucket has been sent. What a host can do to a stream, and what comes of it:
+ *
+ *    it changes a capsule, or moves it to another edge       the capsule does not open
+ *    it repeats one, or sends one later than others         its sequence is not above the last one, or its number is not the next
+ *    it drops one                                           the next of its bucket, or the next mark, counts one more
+ *    it moves one to another bucket                         the header does not open; a bucket that is not read here is refused
+ *    it brings a capsule of another session, of before       a session that has not begun with a mark is refused, and so is one that
+ *                                                           stands for buckets that another stands for
+ *    it runs an edge on another stream than the others      marks say which stream it is; who reads several compares
+ *    it goes back to where a stream was cut                 a session goes on from the last mark of the one before, and from no other
+ *    it drops a mark                                        the next one counts one more
+ *    it holds back everything                               nothing happens: the watermark stands
+ *    it ends the stream                                     it cannot: the end is a mark */
+#include "enclave_shim/common/capsule.h"
+
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+struct session {
+    uint8_t salt[PST_CAPSULE_SALT_BYTES];
+    EVP_CIPHER_CTX *cipher;
+    uint64_t sequence; /* of the last capsule */
+    uint64_t marks, marked_sequence;
+    uint64_t cover[PST_SEALED_COVER_WORDS];
+    uint64_t *taken; /* [bucket_count] */
+    int64_t watermark, input_end;
+    bool ended, over; /* over: another session has gone on from it */
+};
+
+struct held { /* rows of one capsule */
+    struct held *next;
+    uint32_t session, row_count, cursor; /* cursor: rows that were given; of those that are not sorted, in this call */
+    uint64_t sequence;
+    int64_t min, max; /* event times of those that were not given */
+    bool sorted;      /* by event time, as a rule; else those that were given lie among the others */
+    size_t bytes;
+    _Alignas(8) uint8_t body[];
+};
+
+struct pst_sealed_reader {
+    const struct pst_sealed_edge *edge;
+    struct pst_sealed_keys keys;
+    struct pst_shape shape;
+    uint8_t *owned; /* [bucket_count / 8 + 1] */
+    uint64_t held_bytes, held_bytes_max;
+    struct session *sessions;
+    uint32_t session_count, session_capacity, session_marked;
+    struct held *first, *last;
+    uint8_t stream[PST_STREAM_ID_BYTES];
+    bool stream_known;
+    int64_t floor; /* rows below it were given */
+    uint32_t frame_rows;
+    uint8_t *frame[PST_FIELDS_MAX + 2];
+    uint8_t *mark; /* of a mark's body */
+};
+
+int pst_sealed_reader_new(const struct pst_sealed_reader_settings *settings, struct pst_sealed_reader **ret_reader)
+{
+    const struct pst_sealed_edge *edge = settings->edge;
+    if (!pst_sealed_edge_valid(edge) || settings->frame_rows == 0)
+        return PST_EINVAL;
+    struct pst_sealed_reader *r = pst_calloc(1, sizeof *r);
+    if (r == NULL)
+        return PST_ENOMEM;
+    r->edge = edge;
+    r->keys = *settings->keys;
+    r->held_bytes_max = settings->held_bytes_max;
+    r->frame_rows = settings->frame_rows;
+    r->session_capacity = 2 * edge->producer_bucket_count;
+    r->floor = INT64_MIN;
+    pst_sealed_edge_shape(edge, &r->shape);
+    r->owned = pst_calloc(1, edge->bucket_count / 8 + 1);
+    r->sessions = pst_calloc(r->session_capacity, sizeof *r->sessions);
+    r->mark = pst_malloc(pst_mark_bytes(edge));
+    bool good = r->owned != NULL && r->sessions != NULL && r->mark != NULL;
+    for (uint32_t p = 0; p < r->shape.part_count && good; p++)
+        good = (r->frame[p] = pst_malloc((size_t)r->frame_rows * r->shape.part_bytes[p])) != NULL;
+    if (!good) {
+        pst_sealed_reader_free(r);
+        return PST_ENOMEM;
+    }
+    for (uint32_t b = 0; b < edge->bucket_count; b++)
+        if (settings->owned == NULL || (settings->owned[b / 8] >> b % 8 & 1) != 0)
+            r->owned[b / 8] |= (uint8_t)(1 << b % 8);
+    *ret_reader = r;
+    return PST_OK;
+}
+
+static void held_free(struct pst_sealed_reader *r, struct held *held)
+{
+    r->held_bytes -= held->bytes;
+    pst_free(held);
+}
+
+void pst_sealed_reader_free(struct pst_sealed_reader *r)
+{
+    if (r == NULL)
+        return;
+    for (struct held *at = r->first, *next; at != NULL; at = next) {
+        next = at->next;
+        held_free(r, at);
+    }
+    for (uint32_t s = 0; r->sessions != NULL && s < r->session_count; s++) {
+        EVP_CIPHER_CTX_free(r->sessions[s].cipher);
+        pst_free(r->sessions[s].taken);
+    }
+    for (uint32_t p = 0; p < r->shape.part_count; p++) {
+        if (r->frame[p] != NULL)
+            OPENSSL_cleanse(r->frame[p], (size_t)r->frame_rows * r->shape.part_bytes[p]);
+        pst_free(r->frame[p]);
+    }
+    pst_sealed_keys_fini(&r->keys);
+    pst_free(r->sessions);
+    pst_free(r->owned);
+    pst_free(r->mark);
+    pst_free(r);
+}
+
+static bool is_owned(const struct pst_sealed_reader *r, uint32_t bucket)
+{
+    return (r->owned[bucket / 8] >> bucket % 8 & 1) != 0;
+}
+
+static int refuse(const struct pst_sealed_reader *r, const struct pst_capsule *p, char *ret_why, const char *what)
+{
+    (void)snprintf(ret_why, PST_SEALED_WHY_BYTES, "the sealed stream %s is not what was sealed: capsule %" PRIu64 " %s",
+                   r->edge->name, p->sequence, what);
+    return PST_EREFUSED;
+}
+
+/* ---- marks ---- */
+
+/* What a mark's body says, once it has been opened. */
+struct marked {
+    struct pst_mark mark;
+    uint64_t cover[PST_SEALED_COVER_WORDS];
+    const uint8_t *sent;
+};
+
+static int mark_open(struct pst_sealed_reader *r, struct session *s, const uint8_t *bytes, const struct pst_capsule *p,
+                     struct marked *ret_marked, char *ret_why)
+{
+    uint32_t words = pst_cover_words(r->edge->producer_bucket_count);
+    if (p->body_bytes != pst_mark_bytes(r->edge))
+        return refuse(r, p, ret_why, "is a mark of another graph");
+    if (pst_capsule_open(s->cipher, bytes, r->mark) != PST_OK)
+        return refuse(r, p, ret_why,
+                      "does not open: it was changed, is of another edge, or was sealed with another key");
+    memset(ret_marked, 0, sizeof *ret_marked);
+    memcpy(&ret_marked->mark, r->mark, sizeof ret_marked->mark);
+    memcpy(ret_marked->cover, r->mark + sizeof ret_marked->mark, words * sizeof(uint64_t));
+    ret_marked->sent = r->mark + sizeof ret_marked->mark + words * sizeof(uint64_t);
+    return PST_OK;
+}
+
+static bool counts_agree(const struct pst_sealed_reader *r, const struct session *s, const struct marked *m)
+{
+    for (uint32_t b = 0; b < r->edge->bucket_count; b++) {
+        uint64_t sent;
+        memcpy(&sent, m->sent + b * sizeof sent, sizeof sent);
+        if (is_owned(r, b) && sent != s->taken[b])
+            return false;
+    }
+    return true;
+}
+
+static int mark_take(struct pst_sealed_reader *r, struct session *s, const struct pst_capsule *p,
+                     const struct marked *m, char *ret_why)
+{
+    if (p->number != s->marks)
+        return refuse(r, p, ret_why, "is a mark that is not the next one: one was left out");
+    if (p->time < s->watermark)
+        return refuse(r, p, ret_why, "lets event time go back");
+    if (!counts_agree(r, s, m))
+        return refuse(r, p, ret_why, "counts other capsules than have come: one was left out");
+    s->marks++;
+    s->marked_sequence = p->sequence;
+    s->watermark = p->time;
+    s->ended = (p->flags & PST_CAPSULE_ENDS) != 0;
+    s->input_end = m->mark.input_end;
+    r->session_marked = (uint32_t)(s - r->sessions);
+    return PST_OK;
+}
+
+/* ---- sessions ---- */
+
+static struct session *session_find(struct pst_sealed_reader *r, const uint8_t salt[PST_CAPSULE_SALT_BYTES])
+{
+    for (uint32_t s = 0; s < r->session_count; s++) /* they are in the clear */
+        if (memcmp(r->sessions[s].salt, salt, PST_CAPSULE_SALT_BYTES) == 0)
+            return &r->sessions[s];
+    return NULL;
+}
+
+/* Rows of a session that came behind its last mark are sealed again by the one that goes on from there. */
+static void held_drop(struct pst_sealed_reader *r, uint32_t session, uint64_t sequence)
+{
+    struct held **link = &r->first;
+    r->last = NULL;
+    while (*link != NULL) {
+        struct held *held = *link;
+        if (held->session == session && held->sequence > sequence) {
+            *link = held->next;
+            held_free(r, held);
+        } else {
+            r->last = held;
+            link = &held->next;
+        }
+    }
+}
+
+static const char *cover_fault(const struct pst_sealed_reader *r, const struct session *before, const struct marked *m)
+{
+    uint32_t count = r->edge->producer_bucket_count, words = pst_cover_words(count);
+    uint64_t any = 0, beyond = count % 64 != 0 ? m->cover[words - 1] >> count % 64 : 0;
+    for (uint32_t w = 0; w < words; w++)
+        any |= m->cover[w];
+    if (any == 0 || beyond != 0)
+        return "begins a stream of nobody's";
+    if (before != NULL && memcmp(before->cover, m->cover, sizeof m->cover) != 0)
+        return "begins a stream that goes on from another operator's";
+    for (uint32_t i = 0; i < r->session_count; i++) {
+        const struct session *other = &r->sessions[i];
+        for (uint32_t w = 0; w < words && other != before && !other->over; w++)
+            if ((other->cover[w] & m->cover[w]) != 0)
+                return "begins a stream where another one stands already: one of them is of another time, or is there "
+                       "twice";
+    }
+    return NULL;
+}
+
+static int session_join(struct pst_sealed_reader *r, struct session *s, const struct pst_capsule *p,
+                        const struct marked *m, char *ret_why)
+{
+    bool continues = (p->flags & PST_CAPSULE_CONTINUES) != 0;
+    struct session *before = continues ? session_find(r, m->mark.salt) : NULL;
+    if (p->number != 0 || (continues && (before == NULL || before->over || before->ended ||
+                                         before->marked_sequence != m->mark.sequence || before->watermark != p->time)))
+        return refuse(r, p, ret_why, "does not go on where the stream was cut");
+    const char *fault = cover_fault(r, before, m);
+    if (fault != NULL)
+        return refuse(r, p, ret_why, fault);
+    memcpy(s->cover, m->cover, sizeof s->cover);
+    if (before != NULL) {
+        before->over = true;
+        held_drop(r, (uint32_t)(before - r->sessions), before->marked_sequence);
+    }
+    return mark_take(r, s, p, m, ret_why);
+}
+
+/* Of a stream that goes on and on the first sessions are forgotten: none comes back, for what goes on from it was refused already. */
+static bool session_room(struct pst_sealed_reader *r)
+{
+    for (uint32_t s = 0; s < r->session_count && r->session_count == r->session_capacity; s++) {
+        if (!r->sessions[s].over)
+            continue;
+        for (const struct held *held = r->first; held != NULL; held = held->next)
+            if (held->session == s || held->session == r->session_count - 1)
+                return false;
+        EVP_CIPHER_CTX_free(r->sessions[s].cipher);
+        pst_free(r->sessions[s].taken);
+        r->session_count--;
+        if (r->session_marked == r->session_count)
+            r->session_marked = s;
+        r->sessions[s] = r->sessions[r->session_count];
+        r->sessions[r->session_count] = (struct session){0};
+    }
+    return r->session_count < r->session_capacity;
+}
+
+static int session_begin(struct pst_sealed_reader *r, const uint8_t *bytes, const struct pst_capsule *p, char *ret_why)
+{
+    struct marked marked;
+    if (p->kind != PST_CAPSULE_MARK)
+        return refuse(r, p, ret_why, "is of a stream that has not begun here");
+    if (!session_room(r))
+        return refuse(r, p, ret_why, "begins one stream too many");
+    struct session *s = &r->sessions[r->session_count];
+    *s = (struct session){.watermark = INT64_MIN, .sequence = p->sequence};
+    memcpy(s->salt, p->salt, sizeof s->salt);
+    s->taken = pst_calloc(r->edge->bucket_count, sizeof *s->taken);
+    int rc = s->taken != NULL ? pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = mark_open(r, s, bytes, p, &marked, ret_why);
+    if (rc == PST_OK && r->stream_known && memcmp(r->stream, marked.mark.stream, sizeof r->stream) != 0)
+        rc = refuse(r, p, ret_why, "comes of another stream of the user's");
+    if (rc == PST_OK)
+        rc = session_join(r, s, p, &marked, ret_why);
+    if (rc == PST_OK) {
+        memcpy(r->stream, marked.mark.stream, sizeof r->stream);
+        r->stream_known = true;
+        r->session_count++;
+        return PST_OK;
+    }
+    EVP_CIPHER_CTX_free(s->cipher);
+    pst_free(s->taken);
+    *s = (struct session){0};
+    return rc;
+}
+
+/* ---- rows ---- */
+
+static void held_times(struct held *held, const int64_t *time)
+{
+    held->min = held->max = time[0];
+    held->sorted = true;
+    for (uint32_t i = 1; i < held->row_count; i++) {
+        held->sorted &= time[i] >= time[i - 1];
+        held->min = time[i] < held->min ? time[i] : held->min;
+        held->max = time[i] > held->max ? time[i] : held->max;
+    }
+}
+
+static int rows_take(struct pst_sealed_reader *r, struct session *s, const uint8_t *bytes, const struct pst_capsule *p,
+                     char *ret_why)
+{
+    if (p->bucket >= r->edge->bucket_count || !is_owned(r, p->bucket))
+        return refuse(r, p, ret_why, "is of a bucket that is not read here");
+    if (p->row_count > PST_CAPSULE_BODY_BYTES_MAX || p->body_bytes != pst_shape_wide_bytes(&r->shape, p->row_count))
+        return refuse(r, p, ret_why, "has rows of another shape");
+    if (p->number != s->taken[p->bucket])
+        return refuse(r, p, ret_why, "is not the next one of its bucket: one was left out, or repeated");
+    if (p->time != s->watermark)
+        return refuse(r, p, ret_why, "comes before a mark that belongs in front of it");
+    if (r->held_bytes + p->body_bytes > r->held_bytes_max) {
+        (void)snprintf(ret_why, PST_SEALED_WHY_BYTES,
+                       "more than %" PRIu64 " KiB of rows of %s wait for event time to go on: give it a larger EPC",
+                       r->held_bytes_max / 1024, r->edge->name);
+        return PST_EFULL;
+    }
+    struct held *held = pst_malloc(sizeof *held + p->body_bytes);
+    if (held == NULL)
+        return PST_ENOMEM;
+    *held = (struct held){.session = (uint32_t)(s - r->sessions),
+                          .row_count = p->row_count,
+                          .sequence = p->sequence,
+                          .bytes = p->body_bytes};
+    r->held_bytes += held->bytes;
+    if (pst_capsule_open(s->cipher, bytes, held->body) != PST_OK) {
+        held_free(r, held);
+        return refuse(r, p, ret_why, "does not open: it was changed, or is of another edge");
+    }
+    s->taken[p->bucket]++;
+    held_times(held, (const int64_t *)(const void *)held->body);
+    if (r->first == NULL)
+        r->first = held;
+    else
+        r->last->next = held;
+    r->last = held;
+    return PST_OK;
+}
+
+int pst_sealed_reader_take(struct pst_sealed_reader *r, const void *bytes, size_t byte_count,
+                           char ret_why[PST_SEALED_WHY_BYTES])
+{
+    struct pst_capsule p = {0};
+    struct marked marked;
+    int rc = pst_capsule_read(bytes, byte_count, &p);
+    (void)snprintf(ret_why, PST_SEALED_WHY_BYTES, "%s", pst_error_sentence(PST_ENOMEM));
+    if (rc == PST_EABI) {
+        (void)snprintf(ret_why, PST_SEALED_WHY_BYTES, "the sealed stream is of a newer version");
+        return rc;
+    }
+    if (rc != PST_OK || byte_count != pst_capsule_bytes(&p))
+        return refuse(r, &p, ret_why, "is none");
+    if (p.edge != r->edge->number)
+        return refuse(r, &p, ret_why, "is of another edge");
+    struct session *s = session_find(r, p.salt);
+    if (s == NULL)
+        return session_begin(r, bytes, &p, ret_why);
+    if (s->over || s->ended)
+        return refuse(r, &p, ret_why, "is of a stream that is over");
+    if (p.sequence <= s->sequence)
+        return refuse(r, &p, ret_why, "comes a second time, or after later ones");
+    if (p.kind == PST_CAPSULE_ROWS) {
+        rc = rows_take(r, s, bytes, &p, ret_why);
+    } else {
+        rc = mark_open(r, s, bytes, &p, &marked, ret_why);
+        if (rc == PST_OK && memcmp(marked.cover, s->cover, sizeof s->cover) != 0)
+            rc = refuse(r, &p, ret_why, "is a mark of other buckets");
+        if (rc == PST_OK)
+            rc = mark_take(r, s, &p, &marked, ret_why);
+    }
+    if (rc == PST_OK)
+        s->sequence = p.sequence;
+    return rc;
+}
+
+/* ---- what is known ---- */
+
+static bool covered(const struct pst_sealed_reader *r)
+{
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < r->session_count; s++)
+        for (uint32_t w = 0; w < PST_SEALED_COVER_WORDS && !r->sessions[s].over; w++)
+            count += (uint32_t)__builtin_popcountll(r->sessions[s].cover[w]);
+    return count == r->edge->producer_bucket_count; /* no bucket is there twice */
+}
+
+int64_t pst_sealed_reader_watermark(const struct pst_sealed_reader *r)
+{
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    bool ended = true;
+    if (!covered(r))
+        return INT64_MIN;
+    for (uint32_t i = 0; i < r->session_count; i++) {
+        const struct session *s = &r->sessions[i];
+        if (s->over)
+            continue;
+        low = s->watermark < low ? s->watermark : low;
+        high = s->watermark > high ? s->watermark : high;
+        ended &= s->ended;
+    }
+    return ended ? high : low; /* at the end every producer is through with its last epoch */
+}
+
+bool pst_sealed_reader_ended(const struct pst_sealed_reader *r)
+{
+    bool ended = covered(r);
+    for (uint32_t s = 0; s < r->session_count; s++)
+        ended &= r->sessions[s].over || r->sessions[s].ended;
+    return ended;
+}
+
+const uint8_t *pst_sealed_reader_stream(const struct pst_sealed_reader *r)
+{
+    return r->stream_known ? r->stream : NULL;
+}
+
+int64_t pst_sealed_reader_input_end(const struct pst_sealed_reader *r)
+{
+    int64_t end = INT64_MIN;
+    for (uint32_t s = 0; s < r->session_count; s++)
+        if (!r->sessions[s].over && r->sessions[s].input_end > end)
+            end = r->sessions[s].input_end;
+    return end;
+}
+
+int64_t pst_sealed_reader_first(const struct pst_sealed_reader *r)
+{
+    int64_t first = INT64_MAX;
+    for (const struct held *held = r->first; held != NULL; held = held->next)
+        first = held->min < first ? held->min : first;
+    return first;
+}
+
+bool pst_sealed_reader_position(const struct pst_sealed_reader *r, struct pst_sealed_position *ret_position)
+{
+    if (r->session_count == 0)
+        return false;
+    const struct session *s = &r->sessions[r->session_marked];
+    *ret_position =
+        (struct pst_sealed_position){.sequence = s->marked_sequence, .watermark = s->watermark, .ended = s->ended};
+    memcpy(ret_position->salt, s->salt, sizeof ret_position->salt);
+    memcpy(ret_position->stream, r->stream, sizeof ret_position->stream);
+    return true;
+}
+
+/* ---- rows that go on ---- */
+
+static void rows_copy(struct pst_sealed_reader *r, void *const *parts, uint32_t row, uint32_t at, uint32_t n)
+{
+    for (uint32_t p = 0; p < r->shape.part_count; p++) {
+        size_t bytes = r->shape.part_bytes[p];
+        memcpy(r->frame[p] + at * bytes, (const uint8_t *)parts[p] + row * bytes, n * bytes);
+    }
+}
+
+/* The first of sorted rows at or above `limit`. */
+static uint32_t row_at(const struct held *held, const int64_t *time, int64_t limit)
+{
+    uint32_t low = held->cursor, high = held->row_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (time[middle] < limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Rows of one capsule below `limit` that were not given yet, into the frame behind *at. True: those were all of them. */
+static bool gather(struct pst_sealed_reader *r, struct held *held, int64_t limit, uint32_t *at)
+{
+    void *parts[PST_FIELDS_MAX + 2];
+    pst_shape_wide_parts(&r->shape, held->row_count, held->body, parts);
+    const int64_t *time = parts[0];
+    if (held->sorted) {
+        uint32_t end = held->max < limit ? held->row_count : row_at(held, time, limit), room = r->frame_rows - *at;
+        uint32_t n = end - held->cursor < room ? end - held->cursor : room;
+        rows_copy(r, parts, held->cursor, *at, n);
+        *at += n;
+        held->cursor += n;
+        held->min = held->cursor < held->row_count ? time[held->cursor] : INT64_MAX;
+        return held->cursor == end;
+    }
+    for (; held->cursor < held->row_count && *at < r->frame_rows; held->cursor++)
+        if (time[held->cursor] >= r->floor && time[held->cursor] < limit)
+            rows_copy(r, parts, held->cursor, (*at)++, 1);
+    if (held->cursor < held->row_count)
+        return false;
+    held->cursor = 0;
+    held->min = INT64_MAX;
+    for (uint32_t i = 0; i < held->row_count; i++)
+        held->min = time[i] >= limit && time[i] < held->min ? time[i] : held->min;
+    return true;
+}
+
+int pst_sealed_reader_rows(struct pst_sealed_reader *r, int64_t limit,
+                           int (*take)(void *taker, uint32_t row_count, void *const *parts), void *taker)
+{
+    struct held **link = &r->first;
+    uint32_t count = 0;
+    int rc = PST_OK;
+    r->last = NULL;
+    while (*link != NULL && rc == PST_OK) {
+        struct held *held = *link;
+        bool done = held->min >= limit || gather(r, held, limit, &count);
+        if (count == r->frame_rows) {
+            rc = take(taker, count, (void *const *)r->frame);
+            count = 0;
+        }
+        if (!done)
+            continue;
+        if (held->max >= limit) {
+            r->last = held;
+            link = &held->next;
+        } else {
+            *link = held->next;
+            held_free(r, held);
+        }
+    }
+    if (rc == PST_OK && count != 0)
+        rc = take(taker, count, (void *const *)r->frame);
+    for (struct held *held = rc != PST_OK ? r->first : NULL; held != NULL; held = held->next)
+        r->last = held;
+    r->floor = limit > r->floor ? limit : r->floor;
+    return rc;
+}

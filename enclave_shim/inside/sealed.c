@@ -1,0 +1,507 @@
+/* sealed.c - see inside.h: a partition whose rows come and go sealed. Its host hands over capsules and sees capsules; event time, epochs
+ * and the end are what the marks say that it opens, so a host that says otherwise is not asked. Epochs are those of engine/partition.c. */
+#include "enclave_shim/inside/inside.h"
+
+#include "enclave_shim/sealed.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    ROWS_KEPT_MAX = 4096,
+    OUT_BYTES = PST_ENCLAVE_CAPSULES_BYTES_MAX,
+    MARK_EVERY_BYTES = 256 * 1024, /* of rows on an edge, by all of an operator's partitions together */
+};
+
+struct way_out { /* an edge that leads away */
+    struct pst_sealed_edge edge;
+    const struct pst_enclave_sealed_output *plan;
+    struct pst_sealed_writer *writer;
+    uint32_t row_bytes;
+    uint64_t unmarked_bytes; /* of rows since the last mark */
+};
+
+struct pst_inside_sealed {
+    struct pst_inside_sealed_settings settings;
+    const struct pst_enclave_sealing *sealing;
+    struct pst_inside *inside;
+    struct pst_sealed_edge edges_in[PST_INPUTS_MAX];
+    struct pst_sealed_reader *readers[PST_INPUTS_MAX];
+    struct way_out *ways;
+    bool released, begun, ended; /* begun: it knows of which stream what it puts out comes */
+    struct pst_sealed_keys keys;
+    /* event time, as in a partition of the engine */
+    int64_t now, timer_min, timer_limit, emit_time, watermark_out;
+    bool now_known, had_rows;
+    uint32_t port; /* of the rows that a reader gives */
+    /* what goes out */
+    uint64_t mark_bytes; /* this partition's share of MARK_EVERY_BYTES */
+    uint8_t *out;
+    uint32_t out_bytes;
+    int64_t time[PST_OUT_ROWS_MAX];
+    uint64_t hash[PST_OUT_ROWS_MAX];
+    uint8_t packed[PST_OUT_ROWS_MAX * PST_KEY_BYTES_MAX];
+    char why[PST_SENTENCE_BYTES_MAX];
+};
+
+int64_t pst_inside_floor_to(int64_t t, int64_t step)
+{
+    int64_t rest = t % step;
+    return rest < 0 ? t - rest - step : t - rest;
+}
+
+static int64_t add_time(int64_t t, int64_t span) { return t > INT64_MAX - span ? INT64_MAX : t + span; }
+
+/* ---- edges, as the configuration has them ---- */
+
+static void edge_in(const struct pst_enclave_operator *config, uint32_t i, struct pst_sealed_edge *ret_edge)
+{
+    const struct pst_enclave_input *input = &config->inputs[i];
+    const struct pst_enclave_sealed_input *sealed = &config->sealing->inputs[i];
+    struct pst_shape shapes[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
+    pst_config_shapes(config, shapes, outputs);
+    *ret_edge = (struct pst_sealed_edge){.name = sealed->name,
+                                         .number = sealed->number,
+                                         .producer_bucket_count = sealed->producer_bucket_count,
+                                         .bucket_count = input->keyed ? config->bucket_count : 1,
+                                         .keyed = input->keyed,
+                                         .part_count = shapes[i].part_count};
+    memcpy(ret_edge->part_bytes, shapes[i].part_bytes, shapes[i].part_count * sizeof *ret_edge->part_bytes);
+}
+
+static bool edge_out(const struct pst_enclave_operator *config, struct way_out *way)
+{
+    const struct pst_enclave_sealed_output *plan = way->plan;
+    const struct pst_enclave_output *output = &config->outputs[plan->output];
+    struct pst_sealed_edge *edge = &way->edge;
+    uint32_t key_bytes = 0;
+    *edge = (struct pst_sealed_edge){.name = plan->name,
+                                     .number = plan->number,
+                                     .producer_bucket_count = config->bucket_count,
+                                     .bucket_count = plan->bucket_count,
+                                     .keyed = plan->key_count != 0};
+    edge->part_bytes[edge->part_count++] = sizeof(int64_t);
+    if (edge->keyed)
+        edge->part_bytes[edge->part_count++] = sizeof(uint64_t);
+    for (uint32_t i = 0; i < plan->used_count; i++) {
+        edge->part_bytes[edge->part_count++] = pst_type_bytes(output->schema.fields[plan->used[i]].type);
+        if (!output->wanted[plan->used[i]])
+            return false;
+    }
+    for (uint32_t i = 0; i < plan->key_count; i++) {
+        key_bytes += pst_type_bytes(output->schema.fields[plan->key[i]].type);
+        if (!output->wanted[plan->key[i]])
+            return false;
+    }
+    for (uint32_t p = 0; p < edge->part_count; p++)
+        way->row_bytes += edge->part_bytes[p];
+    return key_bytes <= PST_KEY_BYTES_MAX;
+}
+
+int pst_inside_sealed_new(const struct pst_inside_sealed_settings *settings, struct pst_inside_sealed **ret_sealed)
+{
+    struct pst_inside_sealed *s = pst_calloc(1, sizeof *s);
+    if (s == NULL)
+        return PST_ENOMEM;
+    *ret_sealed = s;
+    s->settings = *settings;
+    s->sealing = settings->config->sealing;
+    s->timer_min = s->timer_limit = INT64_MAX;
+    s->watermark_out = INT64_MIN;
+    s->out = pst_malloc(OUT_BYTES);
+    s->ways = pst_calloc(s->sealing->edge_count + (size_t)1, sizeof *s->ways);
+    if (s->out == NULL || s->ways == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < settings->config->input_count; i++)
+        edge_in(settings->config, i, &s->edges_in[i]);
+    for (uint32_t i = 0; i < s->sealing->edge_count; i++) {
+        s->ways[i].plan = &s->sealing->edges[i];
+        if (!edge_out(settings->config, &s->ways[i]))
+            return PST_EDATA;
+    }
+    return PST_OK;
+}
+
+void pst_inside_sealed_free(struct pst_inside_sealed *s)
+{
+    if (s == NULL)
+        return;
+    for (uint32_t i = 0; i < PST_INPUTS_MAX; i++)
+        pst_sealed_reader_free(s->readers[i]);
+    for (uint32_t i = 0; s->ways != NULL && i < s->sealing->edge_count; i++)
+        pst_sealed_writer_free(s->ways[i].writer);
+    if (s->out != NULL)
+        OPENSSL_cleanse(s->out, OUT_BYTES);
+    pst_free(s->out);
+    pst_free(s->ways);
+    OPENSSL_cleanse(s, sizeof *s);
+    pst_free(s);
+}
+
+void pst_inside_sealed_serve(struct pst_inside_sealed *s, struct pst_inside *inside) { s->inside = inside; }
+const char *pst_inside_sealed_why(const struct pst_inside_sealed *s) { return s->why; }
+
+static int because(struct pst_inside_sealed *s, int rc, const char *sentence)
+{
+    if (s->why[0] == '\0')
+        (void)snprintf(s->why, sizeof s->why, "%s", sentence);
+    return rc;
+}
+
+/* ---- what goes out ---- */
+
+static int out_send(struct pst_inside_sealed *s)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_CAPSULES};
+    struct pst_piece piece = {s->out, s->out_bytes, 0, false};
+    int rc = s->out_bytes != 0 ? s->settings.emit(s->settings.emitter, &message, &piece, 1) : PST_OK;
+    s->out_bytes = 0;
+    return rc;
+}
+
+static int capsule_out(void *self, const void *bytes, size_t byte_count)
+{
+    struct pst_inside_sealed *s = self;
+    int rc = s->out_bytes + byte_count > OUT_BYTES ? out_send(s) : PST_OK;
+    memcpy(s->out + s->out_bytes, bytes, byte_count);
+    s->out_bytes += (uint32_t)byte_count;
+    return rc;
+}
+static_assert((int)PST_CAPSULE_BYTES_MAX <= (int)OUT_BYTES, "a capsule fits");
+static_assert((int)OUT_BYTES <= (int)PST_BODY_BYTES_MAX, "a message takes it");
+
+int pst_inside_sealed_channel(struct pst_inside_sealed *s)
+{
+    uint8_t public[PST_CHANNEL_KEY_BYTES];
+    struct pst_message message = {.kind = PST_MESSAGE_CHANNEL};
+    struct pst_piece piece = {public, sizeof public, 0, false};
+    int rc = pst_channel_key_public(s->settings.channel_secret, public);
+    return rc == PST_OK ? s->settings.emit(s->settings.emitter, &message, &piece, 1) : rc;
+}
+
+/* Keys are packed as the engine packs them: field after field, little endian. */
+static void hash_rows(struct pst_inside_sealed *s, const struct way_out *way, uint32_t n, const void *const *fields)
+{
+    const struct pst_schema *schema = &s->settings.config->outputs[way->plan->output].schema;
+    uint32_t key_bytes = 0, at = 0;
+    for (uint32_t k = 0; k < way->plan->key_count; k++)
+        key_bytes += pst_type_bytes(schema->fields[way->plan->key[k]].type);
+    for (uint32_t k = 0; k < way->plan->key_count; k++) {
+        uint32_t bytes = pst_type_bytes(schema->fields[way->plan->key[k]].type);
+        const uint8_t *column = fields[way->plan->key[k]];
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(s->packed + (size_t)i * key_bytes + at, column + (size_t)i * bytes, bytes);
+        at += bytes;
+    }
+    pst_hash_many(&s->keys.hash, s->packed, key_bytes, n, s->hash);
+}
+
+static int rows_out(struct pst_inside_sealed *s, const struct pst_message *message, const struct pst_piece *pieces)
+{
+    const struct pst_enclave_output *output = &s->settings.config->outputs[message->port];
+    const void *fields[PST_FIELDS_MAX] = {0}, *columns[PST_FIELDS_MAX];
+    uint32_t piece = 1; /* behind the buckets */
+    for (uint32_t f = 0; f < output->schema.field_count; f++)
+        if (output->wanted[f])
+            fields[f] = pieces[piece++].bytes;
+    for (uint32_t w = 0; w < s->sealing->edge_count; w++) {
+        struct way_out *way = &s->ways[w];
+        if (way->plan->output != message->port)
+            continue;
+        way->unmarked_bytes += (uint64_t)message->row_count * way->row_bytes;
+        for (uint32_t from = 0, n; from < message->row_count; from += n) {
+            const void *at[PST_FIELDS_MAX];
+            n = message->row_count - from < PST_OUT_ROWS_MAX ? message->row_count - from : PST_OUT_ROWS_MAX;
+            for (uint32_t f = 0; f < output->schema.field_count; f++)
+                at[f] = fields[f] == NULL
+                            ? NULL
+                            : (const uint8_t *)fields[f] + (size_t)from * pst_type_bytes(output->schema.fields[f].type);
+            for (uint32_t i = 0; i < n; i++)
+                s->time[i] = s->emit_time;
+            for (uint32_t c = 0; c < way->plan->used_count; c++)
+                columns[c] = at[way->plan->used[c]];
+            if (way->edge.keyed)
+                hash_rows(s, way, n, at);
+            int rc = pst_sealed_writer_add(way->writer, n, s->time, s->hash, columns);
+            if (rc != PST_OK)
+                return rc;
+        }
+    }
+    return PST_OK;
+}
+
+int pst_inside_sealed_emit(void *self, struct pst_message *message, const struct pst_piece *pieces,
+                           uint32_t piece_count)
+{
+    struct pst_inside_sealed *s = self;
+    if (message->kind == PST_MESSAGE_ROWS)
+        return rows_out(s, message, pieces);
+    if (message->kind == PST_MESSAGE_DONE)
+        s->timer_min = message->time; /* and its counts go to the host as ever */
+    return s->settings.emit(s->settings.emitter, message, pieces, piece_count);
+}
+
+static int mark_all(struct pst_inside_sealed *s, int64_t watermark, bool ends, int64_t input_end)
+{
+    int rc = PST_OK;
+    s->watermark_out = watermark;
+    for (uint32_t w = 0; w < s->sealing->edge_count && rc == PST_OK; w++) {
+        s->ways[w].unmarked_bytes = 0;
+        rc = pst_sealed_writer_mark(s->ways[w].writer, watermark, ends, input_end);
+    }
+    return rc == PST_OK ? PST_OK : because(s, rc, "what it puts out cannot be sealed");
+}
+
+/* ---- the key ---- */
+
+static int key_take(struct pst_inside_sealed *s, const uint8_t *body, uint32_t byte_count)
+{
+    const struct pst_enclave_operator *config = s->settings.config;
+    uint8_t root[PST_SEALED_KEY_BYTES];
+    if (s->released)
+        return PST_EDATA;
+    int rc = pst_release_open(body, byte_count, s->settings.channel_secret, root);
+    if (rc != PST_OK)
+        return because(s, PST_EREFUSED, "the key's release was not made for this worker, or was changed");
+    rc = pst_sealed_keys_init(&s->keys, root);
+    OPENSSL_cleanse(root, sizeof root);
+    OPENSSL_cleanse(s->settings.channel_secret, sizeof s->settings.channel_secret);
+    for (uint32_t i = 0; i < config->input_count && rc == PST_OK; i++)
+        rc = pst_sealed_reader_new(
+            &(struct pst_sealed_reader_settings){.keys = &s->keys,
+                                                 .edge = &s->edges_in[i],
+                                                 .owned = s->edges_in[i].keyed ? s->settings.owned : NULL,
+                                                 .held_bytes_max = s->settings.held_bytes_max,
+                                                 .frame_rows = PST_INSIDE_ROWS_MAX},
+            &s->readers[i]);
+    if (rc != PST_OK)
+        return because(s, rc, rc == PST_ENOMEM ? "no room for what is sealed" : "the configuration's edges do not fit");
+    s->released = true;
+    return PST_OK;
+}
+
+static int writers_open(struct pst_inside_sealed *s, const uint8_t *stream)
+{
+    const struct pst_enclave_operator *config = s->settings.config;
+    uint64_t cover[PST_SEALED_COVER_WORDS] = {0};
+    uint32_t owned = 0;
+    int rc = PST_OK;
+    PST_ASSERT(config->bucket_count != 0); /* pst_config_read() */
+    for (uint32_t b = 0; b < config->bucket_count; b++) {
+        uint64_t own = s->settings.owned[b / 8] >> b % 8 & 1;
+        cover[b / 64] |= own << b % 64;
+        owned += (uint32_t)own;
+    }
+    s->mark_bytes = (uint64_t)MARK_EVERY_BYTES * owned / config->bucket_count;
+    for (uint32_t w = 0; w < s->sealing->edge_count && rc == PST_OK; w++) {
+        struct pst_sealed_writer_settings settings = {.keys = &s->keys,
+                                                      .edge = &s->ways[w].edge,
+                                                      .cover = cover,
+                                                      .rows_max = ROWS_KEPT_MAX,
+                                                      .emit = capsule_out,
+                                                      .emitter = s};
+        memcpy(settings.stream, stream, sizeof settings.stream);
+        memcpy(settings.salt, s->settings.salts[w], sizeof settings.salt);
+        rc = pst_sealed_writer_new(&settings, &s->ways[w].writer);
+    }
+    if (rc != PST_OK)
+        return because(s, rc, "no room for what is to be sealed");
+    s->begun = true;
+    return mark_all(s, INT64_MIN, false, 0);
+}
+
+/* All inputs come of one stream of the user's, which is known once each has begun. What is put out comes of it, too. */
+static int begin(struct pst_inside_sealed *s)
+{
+    const uint8_t *stream = NULL;
+    for (uint32_t i = 0; i < s->settings.config->input_count; i++) {
+        const uint8_t *one = pst_sealed_reader_stream(s->readers[i]);
+        if (one == NULL)
+            return PST_EAGAIN;
+        if (stream != NULL && memcmp(stream, one, PST_STREAM_ID_BYTES) != 0)
+            return because(s, PST_EREFUSED,
+                           "its inputs come of different streams of the user's: one of them is of another time");
+        stream = one;
+    }
+    return writers_open(s, stream);
+}
+
+/* ---- event time ---- */
+
+static int rows_in(void *self, uint32_t row_count, void *const *parts)
+{
+    struct pst_inside_sealed *s = self;
+    s->had_rows = true;
+    return pst_inside_rows(s->inside, s->port, row_count, parts);
+}
+
+static int deliver(struct pst_inside_sealed *s, int64_t limit)
+{
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < s->settings.config->input_count && rc == PST_OK; i++) {
+        int64_t known = pst_sealed_reader_watermark(s->readers[i]); /* nothing above it is complete */
+        s->port = i;
+        rc = pst_sealed_reader_rows(s->readers[i], limit < known ? limit : known, rows_in, s);
+    }
+    return rc;
+}
+
+static int64_t first_waiting(const struct pst_inside_sealed *s)
+{
+    int64_t first = INT64_MAX;
+    for (uint32_t i = 0; i < s->settings.config->input_count; i++) {
+        int64_t one = pst_sealed_reader_first(s->readers[i]);
+        first = one < first ? one : first;
+    }
+    return first;
+}
+
+static int call(struct pst_inside_sealed *s, pst_message_kind kind, int64_t t, int64_t limit)
+{
+    struct pst_message message = {.kind = kind, .time = t, .limit = limit};
+    return pst_inside_take(s->inside, &message, NULL);
+}
+
+/* The epoch to open next: the first in which a row waits or a timer is due, but none that the watermark has not reached. */
+static int64_t next_epoch(const struct pst_inside_sealed *s, int64_t watermark, int64_t epoch)
+{
+    int64_t next = add_time(s->now, epoch), row = pst_inside_floor_to(first_waiting(s), epoch);
+    int64_t jump = pst_inside_floor_to(watermark, epoch), timer = INT64_MAX;
+    if (s->timer_min != INT64_MAX && s->timer_min <= s->timer_limit)
+        timer = pst_inside_floor_to(s->timer_min - 1, epoch); /* the epoch at whose end it is due */
+    jump = row < jump ? row : jump;
+    jump = timer < jump ? timer : jump;
+    return jump > next ? jump : next;
+}
+
+/* Where event time leaps, an operator puts out what it would have put out bit by bit, and so are its marks: readers hold rows until they
+ * are marked. */
+static int mark_if_much(struct pst_inside_sealed *s)
+{
+    int64_t promise = add_time(s->now, s->settings.config->epoch - 1);
+    for (uint32_t w = 0; w < s->sealing->edge_count; w++)
+        if (s->ways[w].unmarked_bytes > s->mark_bytes && promise > s->watermark_out)
+            return mark_all(s, promise, false, 0);
+    return PST_OK;
+}
+
+static int work_off(struct pst_inside_sealed *s, int64_t watermark)
+{
+    int64_t epoch = s->settings.config->epoch;
+    if (!s->now_known && watermark != INT64_MIN) {
+        int64_t row = first_waiting(s);
+        s->now = pst_inside_floor_to(row < watermark ? row : watermark, epoch);
+        s->now_known = true;
+    }
+    while (s->now_known) {
+        int64_t end = add_time(s->now, epoch), due = end < s->timer_limit ? end : s->timer_limit;
+        int rc = deliver(s, end);
+        if (rc != PST_OK || watermark < end)
+            return rc;
+        if (s->had_rows || s->timer_min <= due) {
+            s->had_rows = false;
+            s->emit_time = end - 1;
+            rc = call(s, PST_MESSAGE_TIME, end, due);
+            if (rc != PST_OK)
+                return rc;
+        }
+        s->now = next_epoch(s, watermark, epoch);
+        if ((rc = mark_if_much(s)) != PST_OK)
+            return rc;
+    }
+    return PST_OK;
+}
+
+static int end_all(struct pst_inside_sealed *s, int64_t watermark)
+{
+    int64_t last = watermark;
+    int rc = PST_OK;
+    s->ended = true;
+    if (s->now_known) {
+        int64_t end = add_time(s->now, s->settings.config->epoch);
+        last = end > watermark ? end : watermark;
+        s->emit_time = last - 1;
+        rc = call(s, PST_MESSAGE_END, watermark, 0);
+    }
+    last = last > s->watermark_out ? last : s->watermark_out;
+    return rc == PST_OK ? mark_all(s, last, true, s->timer_limit == INT64_MAX ? INT64_MIN : s->timer_limit) : rc;
+}
+
+/* As far as all inputs' marks allow. */
+static int advance(struct pst_inside_sealed *s)
+{
+    int64_t low = INT64_MAX, high = INT64_MIN, input_end = INT64_MIN;
+    bool ended = true;
+    int rc = s->begun ? PST_OK : begin(s);
+    if (rc != PST_OK)
+        return rc == PST_EAGAIN ? PST_OK : rc;
+    for (uint32_t i = 0; i < s->settings.config->input_count; i++) {
+        int64_t watermark = pst_sealed_reader_watermark(s->readers[i]);
+        int64_t end = pst_sealed_reader_input_end(s->readers[i]);
+        low = watermark < low ? watermark : low;
+        high = watermark > high ? watermark : high;
+        input_end = end > input_end ? end : input_end;
+        ended &= pst_sealed_reader_ended(s->readers[i]);
+    }
+    int64_t watermark = ended ? high : low;
+    if (ended && input_end != INT64_MIN) /* a timer beyond the end of the input is for on_end() */
+        s->timer_limit = input_end;
+    rc = work_off(s, watermark);
+    if (rc == PST_OK && ended)
+        return end_all(s, watermark);
+    int64_t promise = s->now_known ? add_time(s->now, s->settings.config->epoch - 1) : INT64_MIN;
+    return rc == PST_OK && promise > s->watermark_out ? mark_all(s, promise, false, 0) : rc;
+}
+
+static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint32_t byte_count)
+{
+    struct pst_capsule capsule;
+    char why[PST_SEALED_WHY_BYTES];
+    bool marked = false;
+    if (!s->released)
+        return PST_EDATA;
+    for (uint32_t at = 0; at < byte_count; at += (uint32_t)pst_capsule_bytes(&capsule)) {
+        uint32_t i = 0;
+        if (pst_capsule_read(bytes + at, byte_count - at, &capsule) != PST_OK)
+            return because(s, PST_EREFUSED, "the sealed stream is cut, or is none");
+        while (i < s->settings.config->input_count && s->edges_in[i].number != capsule.edge)
+            i++;
+        if (i == s->settings.config->input_count)
+            return because(s, PST_EREFUSED, "the sealed stream has a capsule of another operator's");
+        if (s->ended)
+            return because(s, PST_EREFUSED, "the sealed stream goes on behind its end");
+        int rc = pst_sealed_reader_take(s->readers[i], bytes + at, pst_capsule_bytes(&capsule), why);
+        if (rc == PST_EFULL && marked) { /* what a mark allows need not wait */
+            marked = false;
+            if ((rc = advance(s)) != PST_OK)
+                return rc;
+            rc = pst_sealed_reader_take(s->readers[i], bytes + at, pst_capsule_bytes(&capsule), why);
+        }
+        if (rc != PST_OK) /* its bound is the configuration's */
+            return because(s, rc == PST_EFULL ? PST_EGRAPH : rc, why);
+        marked |= capsule.kind == PST_CAPSULE_MARK;
+        rc = capsule.kind == PST_CAPSULE_MARK && (capsule.flags & PST_CAPSULE_ENDS) != 0 ? advance(s) : PST_OK;
+        if (rc != PST_OK)
+            return rc;
+    }
+    int rc = marked && !s->ended ? advance(s) : PST_OK;
+    return rc == PST_OK ? out_send(s) : rc;
+}
+
+int pst_inside_sealed_take(struct pst_inside_sealed *s, const struct pst_message *message, uint8_t *body)
+{
+    const struct pst_message *m = message;
+    bool bare = m->zero == 0 && m->time == 0 && m->limit == 0 && m->port == 0 && m->row_count == 0 && m->error == 0 &&
+                m->facts == 0 && m->state_bytes == 0;
+    if (m->kind == PST_MESSAGE_STOP && bare && m->body_bytes == 0)
+        return PST_ESTOPPED;
+    if (!bare || m->body_bytes == 0)
+        return PST_EDATA;
+    int rc = m->kind == PST_MESSAGE_RELEASE  ? key_take(s, body, m->body_bytes)
+             : m->kind == PST_MESSAGE_SEALED ? capsules_take(s, body, m->body_bytes)
+                                             : PST_EDATA;
+    if (rc != PST_OK && rc != PST_EDATA && s->why[0] == '\0')
+        (void)snprintf(s->why, sizeof s->why, "%s", pst_inside_why(s->inside));
+    return rc;
+}

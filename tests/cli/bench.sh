@@ -1,0 +1,20 @@
+#!/bin/bash
+# bench.sh - what is measured of enclaves, as short as can be: each gives its figures. How good they are is not judged here: that is for a
+# machine that does nothing else.
+# shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
+    echo "not run: this build has no penstock-enclave"
+    exit 0
+fi
+spec "the border" 0 bench border --quick --json
+json 'any(row["what"] == "through and back" and row["figure"] > 0.1 for row in d["benchmarks"]["border"])'
+spec "both queries against each backend" 0 bench tee --quick --json
+json '{row["figure"] for row in d["benchmarks"]["tee"] if row["what"].endswith("results")} == {"identical"}'
+json 'len([row for row in d["benchmarks"]["tee"] if "process / native, rows/s" in row["what"]]) == 2'
+json 'len([row for row in d["benchmarks"]["tee"] if row["what"].endswith(("p50", "p99")) and row["figure"] > 0]) == 8'
+json 'all(one["backends"]["process"]["loading_seconds"] > 0 and one["backends"]["process"]["peak_memory_bytes"] > 1 << 20 for one in d["details"]["tee"] if "backends" in one)'
+spec "what cannot be measured" 2 bench tea
+err "invalid choice: 'tea'"
+finish

@@ -1,0 +1,205 @@
+#!/bin/bash
+# sealed.sh - rows sealed from end to end as their users meet them: the bytes of a run in the clear; who gets the key and who does not; what
+# a host does to the stream and to the results; a stream that was cut.
+# shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+load=$ROOT/debs14/load.yaml outliers=$ROOT/debs14/outliers.yaml hands=$ROOT/tests/cli/sealed.py
+"$P" gen --houses 8 --plugs 300 --duration 12m --seed 3 --late 200 --malformed 100 --quiet --output meters.csv
+"$P" key init user.key --quiet
+"$P" key init node.key --quiet
+"$P" key init other.key --quiet
+
+q1=(--enclave all --set every=60 --key user.key)
+spec "a stream is sealed" 0 seal "$load" "${q1[@]}" -i meters.csv -o load.sealed --json
+stream=$(python3 -c 'import json; print(json.load(open(".out"))["stream"])')
+json 'd["rows"] > 10000 and d["rows_late"] > 0 and d["lines_malformed"] > 0 and d["error"] is None'
+spec "another one" 0 seal "$load" "${q1[@]}" -i meters.csv -o before.sealed
+expect "other sessions in each" test "$(python3 "$hands" unique load.sealed before.sealed)" = 2
+spec "for Query 2" 0 seal "$outliers" --enclave all --set windows=60,300 --key user.key -i meters.csv -o outliers.sealed
+time_of_a_row=$(sed -n '5000{s/^[0-9]*,\([0-9]*\),.*/\1/p}' meters.csv)
+expect "no event time of a row in it, as text or as a number" python3 "$hands" clear load.sealed "$time_of_a_row"
+
+if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
+    echo "not run any further: this build has no penstock-enclave"
+    finish
+    exit 0
+fi
+
+"$P" run "$load" -i meters.csv -o wanted --set every=60 --quiet
+"$P" run "$outliers" -i meters.csv -o wanted --set windows=60,300 --quiet
+
+# ---- who gets the key ----
+spec "what enclaves are measured as is a policy" 0 measure "$load" --enclave all --set every=60 --node-key node.key
+out 'measurements:'
+cp .out policy.yaml
+"$P" measure "$outliers" --enclave all --set windows=60,300 | grep '^  - ' >also
+sed -i '/^measurements:/r also' policy.yaml
+keeper=''
+serve() { # serve POLICY FLAGS...: a keeper of the key at keys.sock
+    [ -z "$keeper" ] || { kill "$keeper"; wait "$keeper" 2>/dev/null; }
+    rm -f keys.sock
+    local policy=$1
+    shift
+    mkfifo said
+    "$P" key serve user.key --policy "$policy" --listen unix:keys.sock "$@" 2>said &
+    keeper=$!
+    exec 7<said
+    rm said
+    read -r _ <&7 # that it listens
+    cat <&7 >kept &
+}
+trap '[ -z "$keeper" ] || kill "$keeper"; rm -rf "$T"' EXIT
+
+bare=(--enclave all --sealed --epc 8MiB)
+sealed=("${bare[@]}" --keys unix:keys.sock --node-key node.key)
+serve policy.yaml
+spec "software evidence is refused unless it is allowed" 77 run "$load" -i load.sealed -o results --set every=60 "${sealed[@]}"
+err 'operator plug_load .* gets no key: .* the evidence is not what the policy wants: hardware is software'
+not_there results/load_plug.csv.sealed
+serve policy.yaml --allow-software
+spec "another configuration is measured as something else" 77 run "$load" -i load.sealed -o results --set every=120 "${sealed[@]}"
+err 'the evidence is not what the policy wants: process.measurement'
+spec "a node that the policy does not know" 77 run "$load" -i load.sealed -o results --set every=60 "${bare[@]}" --keys unix:keys.sock --node-key other.key
+err 'the evidence is not what the policy wants: process.node_key'
+spec "nobody there" 74 run "$load" -i load.sealed -o results --set every=60 "${bare[@]}" --keys unix:nobody.sock --node-key node.key
+err 'the keeper of the key, unix:nobody.sock'
+
+# ---- the same bytes ----
+opened() { # opened GRAPH SINK FILE FLAGS...
+    local graph=$1 sink=$2 file=$3
+    shift 3
+    spec "$file opens" 0 open "$graph" "results/$file.sealed" --enclave all --key user.key --sink "$sink" -o "$file" "$@"
+    expect "the bytes of a run in the clear in $file" cmp -s "wanted/$file" "$file"
+}
+for partitions in 1 5; do
+    rm -rf results
+    spec "Query 1 on sealed rows, $partitions partitions" 0 run "$load" -i load.sealed -o results --set every=60 --set partitions=$partitions "${sealed[@]}"
+    err 'Before and behind them rows are sealed: this process has no key for them'
+    opened "$load" load_plug load_plug.csv --set every=60
+    opened "$load" load_house load_house.csv --set every=60
+    spec "Query 2 on sealed rows, $partitions partitions" 0 run "$outliers" -i outliers.sealed -o results --set windows=60,300 --set partitions=$partitions "${sealed[@]}"
+    opened "$outliers" outliers outliers.csv --set windows=60,300
+done
+
+# ---- what a host does to the stream ----
+attacked() { # attacked WHAT CODE 'what is said'
+    spec "a stream after: $1" "$2" run "$load" -i bad.sealed -o bad --set every=60 "${sealed[@]}"
+    err "$3"
+    not_there bad/load_plug.csv.sealed
+}
+for word in "drop:one was left out" "repeat:comes a second time" "swap:one was left out, or repeated|comes a second time" \
+    "change:does not open" "shift:does not open|not the next one|not read here"; do
+    python3 "$hands" "${word%%:*}" load.sealed bad.sealed
+    attacked "${word%%:*}" 77 "in its enclave: the sealed stream loads.0>plug_load.0 is not what was sealed: .*(${word#*:})"
+done
+python3 "$hands" mix load.sealed before.sealed bad.sealed
+attacked "a capsule of another time" 77 'is of a stream that has not begun here'
+cat load.sealed before.sealed >bad.sealed
+attacked "the same once more" 77 'behind its end|another one stands already'
+python3 "$hands" cut load.sealed bad.sealed
+attacked "cut within a capsule" 65 'it is cut, or no sealed stream'
+python3 "$hands" end load.sealed bad.sealed
+attacked "without its end" 65 'the end of the sealed stream is missing'
+cp outliers.sealed bad.sealed
+attacked "of another graph" 65 'it was sealed for another graph'
+cp meters.csv bad.sealed
+attacked "no sealed stream at all" 65 'no sealed stream: `penstock seal` makes one'
+
+spec "Query 2 once more" 0 seal "$outliers" --enclave all --set windows=60,300 --key user.key -i meters.csv -o other.sealed
+python3 "$hands" weave outliers.sealed other.sealed bad.sealed 1
+spec "one input of an operator from another stream" 77 run "$outliers" -i bad.sealed -o bad --set windows=60,300 "${sealed[@]}"
+err 'operator plug_above .* its inputs come of different streams of the user'
+
+# ---- and to the results ----
+for word in drop repeat swap change; do
+    python3 "$hands" "$word" results/load_plug.csv.sealed bad.sealed
+    spec "results after: $word" 77 open "$load" bad.sealed --enclave all --set every=60 --key user.key --sink load_plug -o bad.csv
+    err 'is not what was sealed'
+    not_there bad.csv
+    not_there bad.csv.part
+done
+python3 "$hands" end results/load_plug.csv.sealed bad.sealed
+spec "results without their end" 77 open "$load" bad.sealed --enclave all --set every=60 --key user.key --sink load_plug -o bad.csv
+err 'it is not complete: its end is missing'
+spec "results of another stream" 77 open "$load" results/load_plug.csv.sealed --enclave all --set every=60 --key user.key --sink load_plug -o bad.csv --stream "$(printf '%032d' 7)"
+err 'these are results of another stream than --stream says'
+spec "no id of a stream" 2 open "$load" results/load_plug.csv.sealed --enclave all --key user.key -o bad.csv --stream 7
+err '32 hexadecimal digits are wanted'
+spec "of that stream" 0 open "$load" results/load_plug.csv.sealed --enclave all --set every=60 --key user.key --sink load_plug -o good.csv --stream "$stream"
+spec "results with another key" 77 open "$load" results/load_plug.csv.sealed --enclave all --set every=60 --key other.key --sink load_plug -o bad.csv
+err 'was sealed with another key'
+spec "results of another sink" 77 open "$load" results/load_house.csv.sealed --enclave all --set every=60 --key user.key --sink load_plug -o bad.csv
+err 'these are results of another sink, or of another graph'
+
+# ---- a stream that was cut ----
+python3 "$hands" cut load.sealed again.sealed.part 40
+spec "sealing goes on where it was cut" 0 seal "$load" "${q1[@]}" -i meters.csv -o again.sealed --resume
+expect "two sessions, and nothing twice under one key and sequence" test "$(python3 "$hands" unique again.sealed)" = 2
+rm -rf results
+spec "a stream that was cut and gone on with" 0 run "$load" -i again.sealed -o results --set every=60 "${sealed[@]}"
+opened "$load" load_plug load_plug.csv --set every=60
+mkfifo meters.pipe
+"$P" seal "$load" "${q1[@]}" -i meters.pipe -o stopped.sealed 2>stopped.err &
+sealer=$!
+exec 8>meters.pipe
+head -c 5000000 meters.csv >&8 # all but a pipe's fill of it has been read
+kill -INT $sealer # the pipe stays open: there is more to come
+spec_name="an interrupt leaves what can be gone on with"
+wait $sealer
+expect "exit code 1" test $? = 1
+exec 8>&-
+expect "what to do" grep -q 'what was sealed so far is in stopped.sealed.part: the same again with --resume goes on' stopped.err
+spec "and it is" 0 seal "$load" "${q1[@]}" -i meters.csv -o stopped.sealed --resume
+expect "two sessions, and nothing twice" test "$(python3 "$hands" unique stopped.sealed)" = 2
+rm -rf results
+spec "with the same results" 0 run "$load" -i stopped.sealed -o results --set every=60 "${sealed[@]}"
+opened "$load" load_plug load_plug.csv --set every=60
+python3 "$hands" change load.sealed again.sealed.part 2
+spec "what was changed is not gone on with" 77 seal "$load" "${q1[@]}" -i meters.csv -o again.sealed --resume
+err 'cannot go on with again.sealed.part: .* does not open'
+
+# ---- a partition that is far behind ----
+spec_shell "what one partition puts out waits for another in the host" 0 "python3 '$ROOT/tests/cli/sealed_slow.py' \$P '$load' stop"
+spec_shell "a worker that dies ends the run" 74 "python3 '$ROOT/tests/cli/sealed_slow.py' \$P '$load' kill"
+err 'operator plug_load \(plug_load\), partition 1, in its enclave: its worker has been ended by signal 9'
+not_there slow/load_house.csv.sealed.part
+spec_shell "so does one that hangs" 75 "python3 '$ROOT/tests/cli/sealed_slow.py' \$P '$load' hang"
+err 'operator plug_load \(plug_load\), partition 1, in its enclave: its worker has not moved for 2 s'
+spec "what one put out that ended early does not open" 77 open "$load" slow/load_plug.csv.sealed.failed --enclave all --set every=60 --key user.key --sink load_plug -o bad.csv
+err 'it is not complete: its end is missing'
+spec "it begins again, with other workers" 0 run "$load" -i slow.sealed -o again --set every=60 "${sealed[@]}"
+expect "nothing twice under one key and sequence" test "$(python3 "$hands" unique slow/load_plug.csv.sealed.failed again/load_plug.csv.sealed)" -ge 2
+
+# ---- the host has no key ----
+if [ "$(id -u)" = 0 ]; then
+    spec_shell "the user's key does not lie in the memory of the host" 0 "python3 '$ROOT/tests/cli/sealed_host.py' \$P '$load'"
+else
+    echo "not run: looking into the host's memory needs root"
+fi
+
+# ---- what is refused ----
+spec "an operator in the clear on the way" 78 seal "$load" --enclave plug_load --key user.key -i meters.csv -o no.sealed
+err 'operator `house_load` \(house_load\) lies on the way of sealed rows, and is not in an enclave'
+sed 's/inputs: \[plug_load.averages\]/inputs: [between]/; s/^  - id: house_load/  - id: between\n    type: filter\n    inputs: [plug_load.averages]\n    params: {where: ["house_id > 0"]}\n&/' "$load" >between.yaml
+spec "a stateless one behind an enclave" 78 seal between.yaml --enclave all --key user.key -i meters.csv -o no.sealed
+err 'operator `between` \(filter\) cannot lie on the way of sealed rows: it runs beside `plug_load`'
+spec "the same of a run" 78 run "$load" -i load.sealed -o results --set every=60 --sealed --keys unix:keys.sock --node-key node.key
+err 'operator `plug_load` \(plug_load\) lies on the way of sealed rows'
+spec "a checkpoint of it" 78 run "$load" -i load.sealed --enclave all --sealed --keys unix:keys.sock --node-key node.key --checkpoint points
+err '--checkpoint does not go with --sealed: this process would have the key of checkpoints'
+not_there points
+spec "going on with one" 78 run "$load" -i load.sealed --enclave all --sealed --keys unix:keys.sock --node-key node.key --resume
+err '--resume does not go with --sealed'
+spec "--sealed without a keeper" 2 run "$load" -i load.sealed --sealed
+err '--sealed needs --input FILE, of `penstock seal`, --keys ADDRESS'
+spec "a keeper on a network without certificates" 2 key serve user.key --policy policy.yaml --listen localhost:0
+err 'needs --tls FOLDER'
+chmod 644 other.key
+spec "a key that others may read" 77 seal "$load" --enclave all --key other.key -i meters.csv -o no.sealed
+err 'other.key'
+not_there no.sealed
+printf 'penstock_policy: 1\nbackends: [process]\n' >any.yaml
+spec "a policy that any program meets" 78 key serve user.key --policy any.yaml --listen unix:any.sock
+err 'the policy names no measurements'
+finish

@@ -1,0 +1,111 @@
+#!/bin/bash
+# enclaves.sh - operators in enclaves on three nodes: their buckets move while the stream runs, workers are killed and stopped, a node is
+# killed, and what goes on leaves the bytes of `penstock run` without enclaves. Where nodes have no certificates nothing moves.
+# shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+"$P" gen --houses 4 --plugs 60 --rows 400000 --late 50 --malformed 20 --seed 5 --output meters.csv --quiet
+sets=(--set 'slices=60,300' --set partitions=3)
+sed -E 's/^    type: (plug|house)_load$/&\n    enclave: true\n    epc: 8MiB/' "$ROOT/debs14/load.yaml" >load.yaml
+"$P" run "$ROOT/debs14/load.yaml" --input meters.csv --output wanted/load "${sets[@]}" --quiet
+if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
+    echo "not run: this build has no penstock-enclave"
+    exit 0
+fi
+"$P" tls init authority --quiet
+for name in n1 n2 n3; do "$P" tls issue authority $name --quiet; done
+"$P" key init k.key --quiet
+every_node=(--checkpoints shared --key k.key --every-seconds 1 --enclave-patience 1)
+workers_of() { cat /proc/"${pid[$1]}"/task/*/children 2>/dev/null; }
+incarnation() { await n1.err "graph load, incarnation $1: running"; }
+
+cluster n1 n2 n3
+
+spec "Query 1 in enclaves" 0 submit load.yaml --listen "${sets[@]}"
+incarnation 1
+"$P" replay meters.csv --to load/meters --speed 240x --id one >/dev/null 2>player.err &
+player=$!
+none_lost() { out "^$1 moves, [0-9]+ buckets, [0-9]+ bytes, [0-9.]+ s, longest pause [0-9.]+ s, rows lost 0\$"; }
+spec "a partition goes to another node's worker" 0 move plug_load/0 n3
+none_lost 1
+await n1.err 'move 1: attest'
+spec "three become four" 0 scale house_load 4
+none_lost 1
+spec "and two, which have all of it" 0 scale house_load 2
+none_lost 2
+await n1.err 'move [0-9]+: join' 2
+spec "a node is drained" 0 drain n3
+none_lost '[1-9]'
+spec "it has nothing any more" 0 status load --json
+json 'not [p for p in d["graphs"][0]["places"] if p["node"] == "n3" and p.get("buckets")]'
+spec "gets something again" 0 drain n3 --undo
+"$P" status load >.out
+spec "a partition" 0 move "$(grep -o 'house_load/[0-9]* on n[12], [0-9]*' .out | head -n 1 | cut -d' ' -f1)" n3
+none_lost 1
+kill_node n3 TERM
+expect "a node that is told to end does so when it has nothing any more" test "$node_code" = 0
+expect "and the graph has not begun again" test "$(grep -c 'graph load, incarnation 2' n1.err)" = 0
+up n3 --workers 1 --join "$(reach n1)"
+await n1.err 'node n3 has joined' 2
+spec "it is back" 0 rebalance
+none_lost '[1-9]'
+
+spec_name="a worker of n2 is killed"
+until find shared/load/nodes -name '*.manifest' 2>/dev/null | grep -q .; do kill -0 $player || break; done
+read -r worker _ <<<"$(workers_of n2)"
+kill -9 "$worker"
+await n1.err 'graph load: node n2: .*has been ended by signal 9 .*: it goes back to its last checkpoint'
+incarnation 2
+
+spec_name="a worker of n3 hangs"
+read -r worker _ <<<"$(workers_of n3)"
+kill -STOP "$worker"
+await n1.err 'graph load: node n3: .*has not moved for 1 s: it goes back to its last checkpoint'
+incarnation 3
+
+spec_name="n3 is killed"
+kill_node n3 KILL
+incarnation 4
+spec "it is stopped" 0 stop load --savepoint saved
+kill -INT $player 2>.feed # it may have ended: its graph has
+wait $player
+spec "and goes on from its savepoint, with other partitions" 0 submit load.yaml --listen --from saved "${sets[@]}" --set partitions=5
+spec "the rest of the stream" 0 replay meters.csv --to load/meters --speed max --id one
+await n1.err 'graph load, incarnation 5: done'
+shared_same load
+
+# epochs of a second: what a lane has is compared at the second end of one at the earliest
+spec "once more, slowly" 0 submit load.yaml --listen "${sets[@]}"
+incarnation 6
+"$P" replay meters.csv --to load/meters --speed 30x --id two >/dev/null 2>player.err &
+player=$!
+await n2.err 'graph load, incarnation 6: its run has begun here'
+spec_name="the worker of a lane is killed"
+before=$(workers_of n2)
+moves=$(grep -c 'move [0-9]*: copy$' n1.err)
+"$P" move plug_load/0 n2 >.out 2>.err &
+mover=$!
+await n1.err 'move [0-9]+: copy$' $((moves + 1))
+for worker in $(workers_of n2); do [[ " $before " == *" $worker "* ]] || kill -9 "$worker"; done
+wait $mover && code=0 || code=$?
+expect "the move is given up" test $code = 77
+err 'node n2: its worker has been ended by signal 9'
+spec "and may be tried again" 0 move plug_load/0 n2
+none_lost 1
+expect "nothing has begun again" test "$(grep -c 'graph load, incarnation 7' n1.err)" = 0
+kill -INT $player
+wait $player
+spec "enough of it" 0 cancel load
+down
+
+protect=(--insecure-loopback) every_node=()
+cluster n1
+spec "nodes without certificates" 0 submit load.yaml --listen "${sets[@]}"
+incarnation 1
+spec "their workers do not know each other" 78 move plug_load/0 n1
+err 'operator `plug_load` runs in enclaves, whose workers know each other.s nodes by certificates with Ed25519 keys'
+spec "nor here" 78 scale house_load 5
+err 'start its nodes with --tls'
+down
+
+finish

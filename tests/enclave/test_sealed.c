@@ -1,0 +1,792 @@
+/* test_sealed.c - rows that are sealed at one end of an edge and opened at the other: what comes out, and what a host can do to a stream.
+ *
+ * Each attack has its control: a reader that has the key and opens, but keeps no account of sessions, numbers and marks, takes what the
+ * attack made, and gives other rows than were sealed. */
+#include "enclave_shim/common/capsule.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CAPSULES_MAX = 8192, BUCKETS = 8, ROWS_MAX = 8192 };
+
+struct stream { /* capsules, as a host has them */
+    uint8_t *bytes[CAPSULES_MAX];
+    size_t sizes[CAPSULES_MAX];
+    uint32_t count;
+};
+
+struct scene {
+    struct pst_sealed_keys keys;
+    struct pst_sealed_edge edge;
+    struct stream stream;
+    uint8_t stream_id;
+    uint64_t row_count, value_sum; /* that were sealed */
+    /* what came out */
+    uint64_t rows, sum;
+    int64_t limit, floor;
+    char why[PST_SEALED_WHY_BYTES];
+};
+
+static int keep(void *emitter, const void *bytes, size_t byte_count)
+{
+    struct stream *stream = emitter;
+    assert_true(stream->count < CAPSULES_MAX);
+    uint8_t *copy = malloc(byte_count);
+    assert_non_null(copy);
+    memcpy(copy, bytes, byte_count);
+    stream->bytes[stream->count] = copy;
+    stream->sizes[stream->count++] = byte_count;
+    return PST_OK;
+}
+
+static void scene_init(struct scene *scene)
+{
+    const uint8_t user[32] = {1, 2, 3}, graph[32] = {9};
+    uint8_t root[32];
+    memset(scene, 0, sizeof *scene);
+    assert_int_equal(pst_sealed_root(user, graph, root), PST_OK);
+    assert_int_equal(pst_sealed_keys_init(&scene->keys, root), PST_OK);
+    scene->edge = (struct pst_sealed_edge){.name = "loads.0>plug.0",
+                                           .number = 3,
+                                           .producer_bucket_count = 1,
+                                           .bucket_count = BUCKETS,
+                                           .keyed = true,
+                                           .part_count = 4,
+                                           .part_bytes = {8, 8, 4, 8}};
+}
+
+static void scene_fini(struct scene *scene)
+{
+    for (uint32_t i = 0; i < scene->stream.count; i++)
+        free(scene->stream.bytes[i]);
+    pst_sealed_keys_fini(&scene->keys);
+}
+
+static struct pst_sealed_writer *writer_new(struct scene *scene, uint8_t salt, const uint64_t *cover)
+{
+    struct pst_sealed_writer *writer = NULL;
+    struct pst_sealed_writer_settings settings = {.keys = &scene->keys,
+                                                  .edge = &scene->edge,
+                                                  .cover = cover,
+                                                  .rows_max = 100,
+                                                  .emit = keep,
+                                                  .emitter = &scene->stream};
+    memset(settings.salt, salt, sizeof settings.salt);
+    memset(settings.stream, scene->stream_id, sizeof settings.stream);
+    assert_int_equal(pst_sealed_writer_new(&settings, &writer), PST_OK);
+    return writer;
+}
+
+/* `n` rows of times from `time` on, some of each, values first, first + 1 and so on. */
+static void add(struct scene *scene, struct pst_sealed_writer *writer, int64_t time, uint32_t first, uint32_t n)
+{
+    static int64_t times[ROWS_MAX];
+    static uint64_t hashes[ROWS_MAX], values[ROWS_MAX];
+    static uint32_t keys[ROWS_MAX];
+    for (uint32_t i = 0; i < n; i++) {
+        times[i] = time + i / 10;
+        keys[i] = first + i;
+        hashes[i] = (first + i) * UINT64_C(0x9e3779b97f4a7c15) >> 7;
+        values[i] = first + i;
+        scene->value_sum += values[i];
+    }
+    scene->row_count += n;
+    const void *columns[] = {keys, values};
+    assert_int_equal(pst_sealed_writer_add(writer, n, times, hashes, columns), PST_OK);
+}
+
+static struct pst_sealed_reader *reader_new(struct scene *scene, const uint8_t *owned)
+{
+    struct pst_sealed_reader *reader = NULL;
+    assert_int_equal(pst_sealed_reader_new(&(struct pst_sealed_reader_settings){.keys = &scene->keys,
+                                                                                .edge = &scene->edge,
+                                                                                .owned = owned,
+                                                                                .held_bytes_max = 1 << 20,
+                                                                                .frame_rows = 64},
+                                           &reader),
+                     PST_OK);
+    return reader;
+}
+
+static int take(void *taker, uint32_t row_count, void *const *parts)
+{
+    struct scene *scene = taker;
+    const int64_t *time = parts[0];
+    const uint32_t *keys = parts[2];
+    const uint64_t *values = parts[3];
+    for (uint32_t i = 0; i < row_count; i++) {
+        assert_true(time[i] < scene->limit && time[i] >= scene->floor);
+        assert_int_equal(keys[i], values[i]);
+        scene->sum += values[i];
+    }
+    scene->rows += row_count;
+    return PST_OK;
+}
+
+/* Reads it all, in steps of time; what the first capsule that is refused says. */
+static int read_stream(struct scene *scene, const struct stream *stream, bool *ret_ended)
+{
+    struct pst_sealed_reader *reader = reader_new(scene, NULL);
+    int rc = PST_OK;
+    scene->rows = scene->sum = 0;
+    scene->floor = INT64_MIN;
+    for (uint32_t i = 0; i < stream->count && rc == PST_OK; i++) {
+        rc = pst_sealed_reader_take(reader, stream->bytes[i], stream->sizes[i], scene->why);
+        int64_t watermark = pst_sealed_reader_watermark(reader);
+        for (int64_t limit = watermark == INT64_MIN ? INT64_MAX : watermark - 3; rc == PST_OK && limit <= watermark;
+             limit++) {
+            if (limit < scene->floor)
+                continue;
+            scene->limit = limit;
+            assert_int_equal(pst_sealed_reader_rows(reader, limit, take, scene), PST_OK);
+            scene->floor = limit;
+        }
+    }
+    *ret_ended = rc == PST_OK && pst_sealed_reader_ended(reader);
+    pst_sealed_reader_free(reader);
+    return rc;
+}
+
+/* The control: opens what has rows, and believes it. */
+static uint64_t naive_rows(const struct scene *scene, const struct stream *stream)
+{
+    uint64_t rows = 0;
+    uint8_t clear[PST_CAPSULE_BODY_BYTES_MAX];
+    for (uint32_t i = 0; i < stream->count; i++) {
+        struct pst_capsule capsule;
+        EVP_CIPHER_CTX *cipher;
+        if (pst_capsule_read(stream->bytes[i], stream->sizes[i], &capsule) != PST_OK ||
+            capsule.kind != PST_CAPSULE_ROWS)
+            continue;
+        assert_int_equal(pst_capsule_cipher(&scene->keys, &scene->edge, capsule.salt, false, &cipher), PST_OK);
+        if (pst_capsule_open(cipher, stream->bytes[i], clear) == PST_OK)
+            rows += capsule.row_count;
+        EVP_CIPHER_CTX_free(cipher);
+    }
+    return rows;
+}
+
+/* A stream of 500 rows in three batches, ended. */
+static void seal_some(struct scene *scene)
+{
+    struct pst_sealed_writer *writer = writer_new(scene, 7, NULL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        add(scene, writer, 20 * i, 200 * i, i == 2 ? 100 : 200);
+        assert_int_equal(pst_sealed_writer_mark(writer, 20 * (i + 1), false, 0), PST_OK);
+    }
+    assert_int_equal(pst_sealed_writer_mark(writer, 61, true, 61), PST_OK);
+    pst_sealed_writer_free(writer);
+}
+
+static struct pst_capsule header_of(const struct stream *stream, uint32_t i)
+{
+    struct pst_capsule capsule;
+    assert_int_equal(pst_capsule_read(stream->bytes[i], stream->sizes[i], &capsule), PST_OK);
+    return capsule;
+}
+
+static uint32_t nth_of_kind(const struct stream *stream, uint32_t kind, uint32_t n)
+{
+    for (uint32_t i = 0; i < stream->count; i++)
+        if (header_of(stream, i).kind == kind && n-- == 0)
+            return i;
+    fail();
+    return 0;
+}
+
+/* ---- what comes out ---- */
+
+static void rows_come_out_once_each_and_below_the_mark(void **state)
+{
+    (void)state;
+    struct scene scene;
+    bool ended;
+    scene_init(&scene);
+    seal_some(&scene);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_true(ended);
+    assert_int_equal(scene.rows, 500);
+    assert_int_equal(scene.sum, scene.value_sum);
+    scene_fini(&scene);
+}
+
+static void rows_of_one_capsule_may_be_in_any_order(void **state)
+{
+    (void)state;
+    struct scene scene;
+    bool ended;
+    scene_init(&scene);
+    scene.edge.bucket_count = 1;
+    scene.edge.keyed = false;
+    scene.edge.part_count = 4;
+    scene.edge.part_bytes[1] = 8; /* a column of its own: nobody looks at it */
+    struct pst_sealed_writer *writer = writer_new(&scene, 7, NULL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    int64_t times[90];
+    uint64_t values[90], column[90] = {0};
+    uint32_t keys[90];
+    for (uint32_t i = 0; i < 90; i++) {
+        times[i] = i * 37 % 90; /* each from 0 to 89 once */
+        keys[i] = i;
+        values[i] = i;
+    }
+    const void *columns[] = {column, keys, values};
+    assert_int_equal(pst_sealed_writer_add(writer, 90, times, NULL, columns), PST_OK);
+    for (int64_t t = 10; t <= 90; t += 10) /* and the reader is asked at 7, 8, 9, 10 and so on */
+        assert_int_equal(pst_sealed_writer_mark(writer, t, t == 90, 90), PST_OK);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_true(ended);
+    assert_int_equal(scene.rows, 90);
+    assert_int_equal(scene.sum, 89 * 90 / 2);
+    pst_sealed_writer_free(writer);
+    scene_fini(&scene);
+}
+
+static void nothing_comes_out_before_a_mark_has_counted_it(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    seal_some(&scene);
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    uint32_t second = nth_of_kind(&scene.stream, PST_CAPSULE_MARK, 1);
+    for (uint32_t i = 0; i < second; i++)
+        assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why),
+                         PST_OK);
+    assert_int_equal(pst_sealed_reader_watermark(reader), 0);
+    assert_int_equal(pst_sealed_reader_first(reader), 0); /* they are here, and wait */
+    assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[second], scene.stream.sizes[second], scene.why),
+                     PST_OK);
+    assert_int_equal(pst_sealed_reader_watermark(reader), 20);
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
+static void a_reader_of_some_buckets_takes_theirs_alone(void **state)
+{
+    (void)state;
+    struct scene scene;
+    const uint8_t owned[2] = {0x0f};
+    scene_init(&scene);
+    seal_some(&scene);
+    struct pst_sealed_reader *reader = reader_new(&scene, owned);
+    bool refused = false;
+    for (uint32_t i = 0; i < scene.stream.count; i++) {
+        struct pst_capsule capsule = header_of(&scene.stream, i);
+        bool theirs = capsule.kind == PST_CAPSULE_MARK || capsule.bucket < 4;
+        if (!theirs)
+            continue;
+        assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why),
+                         PST_OK);
+    }
+    assert_true(pst_sealed_reader_ended(reader));
+    pst_sealed_reader_free(reader);
+    reader = reader_new(&scene, owned);
+    for (uint32_t i = 0; i < scene.stream.count && !refused; i++)
+        refused =
+            pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why) == PST_EREFUSED;
+    assert_non_null(strstr(scene.why, "is of a bucket that is not read here"));
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
+static void time_is_that_of_the_slowest_producer(void **state)
+{
+    (void)state;
+    struct scene scene;
+    const uint64_t low = 0x3, high = 0xc;
+    bool ended;
+    scene_init(&scene);
+    scene.edge.producer_bucket_count = 4;
+    struct pst_sealed_writer *first = writer_new(&scene, 1, &low), *second = writer_new(&scene, 2, &high);
+    assert_int_equal(pst_sealed_writer_mark(first, INT64_MIN, false, 0), PST_OK);
+    add(&scene, first, 5, 0, 50);
+    assert_int_equal(pst_sealed_writer_mark(first, 100, false, 0), PST_OK);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_int_equal(scene.rows, 0); /* the other half of the producer has said nothing yet */
+    assert_int_equal(pst_sealed_writer_mark(second, INT64_MIN, false, 0), PST_OK);
+    add(&scene, second, 7, 50, 50);
+    assert_int_equal(pst_sealed_writer_mark(second, 8, false, 0), PST_OK);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_int_equal(scene.floor, 8);
+    assert_int_equal(pst_sealed_writer_mark(first, 100, true, 50), PST_OK);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_false(ended);
+    assert_int_equal(pst_sealed_writer_mark(second, 90, true, 50), PST_OK);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_true(ended);
+    assert_int_equal(scene.rows, 100);
+    pst_sealed_writer_free(first);
+    pst_sealed_writer_free(second);
+    scene_fini(&scene);
+}
+
+/* ---- what a host does, and what is said ---- */
+
+static void expect_refused(struct scene *scene, const struct stream *stream, const char *sentence)
+{
+    bool ended;
+    assert_int_equal(read_stream(scene, stream, &ended), PST_EREFUSED);
+    if (strstr(scene->why, sentence) == NULL)
+        fail_msg("`%s` does not say `%s`", scene->why, sentence);
+}
+
+/* The stream without capsule `i`. */
+static struct stream without(const struct stream *stream, uint32_t i)
+{
+    struct stream cut = *stream;
+    memmove(cut.bytes + i, cut.bytes + i + 1, (cut.count - i - 1) * sizeof *cut.bytes);
+    memmove(cut.sizes + i, cut.sizes + i + 1, (cut.count - i - 1) * sizeof *cut.sizes);
+    cut.count--;
+    return cut;
+}
+
+static struct stream with(const struct stream *stream, uint32_t at, uint8_t *bytes, size_t size)
+{
+    struct stream more = *stream;
+    memmove(more.bytes + at + 1, more.bytes + at, (more.count - at) * sizeof *more.bytes);
+    memmove(more.sizes + at + 1, more.sizes + at, (more.count - at) * sizeof *more.sizes);
+    more.bytes[at] = bytes;
+    more.sizes[at] = size;
+    more.count++;
+    return more;
+}
+
+static void a_capsule_that_is_dropped_is_missed(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    seal_some(&scene);
+    for (uint32_t i = 0; i < scene.stream.count - 1; i++) {
+        struct stream cut = without(&scene.stream, i);
+        bool ended;
+        assert_int_equal(read_stream(&scene, &cut, &ended), PST_EREFUSED);
+        bool rows = header_of(&scene.stream, i).kind == PST_CAPSULE_ROWS;
+        assert_int_equal(naive_rows(&scene, &cut) < 500, rows); /* the control does not miss it */
+    }
+    struct stream cut = without(&scene.stream, nth_of_kind(&scene.stream, PST_CAPSULE_ROWS, 0));
+    expect_refused(&scene, &cut, "one was left out");
+    scene_fini(&scene);
+}
+
+static void an_end_that_is_dropped_is_no_end(void **state)
+{
+    (void)state;
+    struct scene scene;
+    bool ended;
+    scene_init(&scene);
+    seal_some(&scene);
+    struct stream cut = without(&scene.stream, scene.stream.count - 1);
+    assert_int_equal(read_stream(&scene, &cut, &ended), PST_OK);
+    assert_false(ended);
+    scene_fini(&scene);
+}
+
+static void a_capsule_that_comes_twice_is_refused(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    seal_some(&scene);
+    for (uint32_t i = 0; i < scene.stream.count; i++) {
+        struct stream more = with(&scene.stream, i + 1, scene.stream.bytes[i], scene.stream.sizes[i]);
+        bool ended;
+        assert_int_equal(read_stream(&scene, &more, &ended), PST_EREFUSED);
+        if (header_of(&scene.stream, i).kind == PST_CAPSULE_ROWS)
+            assert_true(naive_rows(&scene, &more) > 500);
+    }
+    uint32_t first = nth_of_kind(&scene.stream, PST_CAPSULE_ROWS, 0);
+    struct stream more =
+        with(&scene.stream, scene.stream.count - 1, scene.stream.bytes[first], scene.stream.sizes[first]);
+    expect_refused(&scene, &more, "comes a second time, or after later ones");
+    scene_fini(&scene);
+}
+
+static void capsules_in_another_order_are_refused(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    seal_some(&scene);
+    for (uint32_t i = 0; i + 1 < scene.stream.count; i++) {
+        struct stream other = scene.stream;
+        bool ended;
+        other.bytes[i] = scene.stream.bytes[i + 1];
+        other.sizes[i] = scene.stream.sizes[i + 1];
+        other.bytes[i + 1] = scene.stream.bytes[i];
+        other.sizes[i + 1] = scene.stream.sizes[i];
+        assert_int_equal(read_stream(&scene, &other, &ended), PST_EREFUSED);
+        assert_int_equal(naive_rows(&scene, &other), 500);
+    }
+    scene_fini(&scene);
+}
+
+static void each_byte_that_is_changed_is_noticed(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    seal_some(&scene);
+    uint32_t places[] = {nth_of_kind(&scene.stream, PST_CAPSULE_ROWS, 1),
+                         nth_of_kind(&scene.stream, PST_CAPSULE_MARK, 1)};
+    for (uint32_t p = 0; p < 2; p++) {
+        struct stream changed = scene.stream;
+        size_t size = scene.stream.sizes[places[p]];
+        uint8_t *copy = malloc(size);
+        assert_non_null(copy);
+        changed.bytes[places[p]] = copy;
+        for (size_t byte = 0; byte < size; byte++) {
+            bool ended;
+            memcpy(copy, scene.stream.bytes[places[p]], size);
+            copy[byte] ^= 0x10;
+            int rc = read_stream(&scene, &changed, &ended);
+            assert_true(rc == PST_EREFUSED || rc == PST_EABI);
+        }
+        free(copy);
+    }
+    scene_fini(&scene);
+}
+
+static void a_capsule_of_another_edge_does_not_open(void **state)
+{
+    (void)state;
+    struct scene scene, other;
+    scene_init(&scene);
+    scene_init(&other);
+    other.edge.name = "loads.0>other.0"; /* of the same number and shape */
+    seal_some(&scene);
+    seal_some(&other);
+    struct stream swapped = scene.stream;
+    uint32_t i = nth_of_kind(&scene.stream, PST_CAPSULE_ROWS, 2);
+    assert_int_equal(other.stream.sizes[i], scene.stream.sizes[i]);
+    swapped.bytes[i] = other.stream.bytes[i];
+    expect_refused(&scene, &swapped, "does not open");
+    assert_true(naive_rows(&scene, &swapped) < 500); /* nor for the control: the key is of the edge */
+    scene_fini(&scene);
+    scene_fini(&other);
+}
+
+static void a_capsule_of_another_time_is_refused(void **state)
+{
+    (void)state;
+    struct scene scene, before;
+    scene_init(&scene);
+    scene_init(&before);
+    seal_some(&scene);
+    struct pst_sealed_writer *writer = writer_new(&before, 99, NULL); /* yesterday's, under the same user's key */
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    add(&before, writer, 0, 1000, 50);
+    assert_int_equal(pst_sealed_writer_mark(writer, 20, false, 0), PST_OK);
+    uint32_t rows = nth_of_kind(&before.stream, PST_CAPSULE_ROWS, 0);
+    struct stream mixed = with(&scene.stream, 1, before.stream.bytes[rows], before.stream.sizes[rows]);
+    expect_refused(&scene, &mixed, "is of a stream that has not begun here");
+    assert_true(naive_rows(&scene, &mixed) > 500);
+    mixed = with(&scene.stream, 1, before.stream.bytes[0], before.stream.sizes[0]);
+    expect_refused(&scene, &mixed, "begins a stream where another one stands already");
+    pst_sealed_writer_free(writer);
+    before.stream_id = 1;
+    writer = writer_new(&before, 98, NULL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    mixed = with(&scene.stream, 1, before.stream.bytes[before.stream.count - 1],
+                 before.stream.sizes[before.stream.count - 1]);
+    expect_refused(&scene, &mixed, "comes of another stream of the user's");
+    pst_sealed_writer_free(writer);
+    scene_fini(&scene);
+    scene_fini(&before);
+}
+
+static void rows_that_wait_have_a_bound(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    struct pst_sealed_writer *writer = writer_new(&scene, 7, NULL);
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    int rc = PST_OK;
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    for (uint32_t i = 0; i < 16; i++)
+        add(&scene, writer, 0, 0, ROWS_MAX / 2);
+    for (uint32_t i = 0; i < scene.stream.count && rc == PST_OK; i++)
+        rc = pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why);
+    assert_int_equal(rc, PST_EFULL);
+    assert_non_null(strstr(scene.why, "give it a larger EPC"));
+    pst_sealed_writer_free(writer);
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
+/* ---- a stream that was cut ---- */
+
+/* Two batches are marked, and 60 rows behind them are sealed: then the writer is gone. *ret_from: how many rows are marked. */
+static void seal_cut(struct scene *scene, uint32_t *ret_from)
+{
+    struct pst_sealed_writer *writer = writer_new(scene, 7, NULL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    add(scene, writer, 0, 0, 200);
+    assert_int_equal(pst_sealed_writer_mark(writer, 20, false, 0), PST_OK);
+    *ret_from = (uint32_t)scene->row_count;
+    uint64_t sum = scene->value_sum;
+    add(scene, writer, 20, 200, 200); /* 200: sealed, as a writer keeps 100 at most */
+    scene->row_count = *ret_from;
+    scene->value_sum = sum;
+    pst_sealed_writer_free(writer);
+}
+
+static void position_of(struct scene *scene, struct pst_sealed_position *ret_position)
+{
+    struct pst_sealed_reader *reader = reader_new(scene, NULL);
+    for (uint32_t i = 0; i < scene->stream.count; i++)
+        assert_int_equal(pst_sealed_reader_take(reader, scene->stream.bytes[i], scene->stream.sizes[i], scene->why),
+                         PST_OK);
+    assert_true(pst_sealed_reader_position(reader, ret_position));
+    pst_sealed_reader_free(reader);
+}
+
+static void go_on(struct scene *scene, const struct pst_sealed_position *position, uint8_t salt)
+{
+    struct pst_sealed_writer *writer = writer_new(scene, salt, NULL);
+    pst_sealed_writer_continue(writer, position->salt, position->sequence);
+    assert_int_equal(pst_sealed_writer_mark(writer, position->watermark, false, 0), PST_OK);
+    add(scene, writer, 20, 200, 300);
+    assert_int_equal(pst_sealed_writer_mark(writer, 60, true, 60), PST_OK);
+    pst_sealed_writer_free(writer);
+}
+
+static void a_stream_that_was_cut_goes_on_from_its_last_mark(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_sealed_position position;
+    uint32_t marked;
+    bool ended;
+    scene_init(&scene);
+    seal_cut(&scene, &marked);
+    position_of(&scene, &position);
+    assert_int_equal(position.watermark, 20);
+    assert_int_equal(position.stream[3], scene.stream_id);
+    go_on(&scene, &position, 8);
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_true(ended);
+    assert_int_equal(scene.rows, 500); /* what was sealed behind the mark came once: by the second session */
+    assert_int_equal(scene.sum, scene.value_sum);
+    assert_true(naive_rows(&scene, &scene.stream) > 500);
+    scene_fini(&scene);
+}
+
+static void no_two_capsules_share_key_and_sequence(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_sealed_position position;
+    uint32_t marked;
+    scene_init(&scene);
+    seal_cut(&scene, &marked);
+    position_of(&scene, &position);
+    go_on(&scene, &position, 8);
+    for (uint32_t i = 0; i < scene.stream.count; i++)
+        for (uint32_t k = 0; k < i; k++) {
+            struct pst_capsule a = header_of(&scene.stream, i), b = header_of(&scene.stream, k);
+            assert_true(memcmp(a.salt, b.salt, sizeof a.salt) != 0 || a.sequence != b.sequence);
+        }
+    scene_fini(&scene);
+}
+
+static void a_stream_goes_on_from_no_other_mark_and_only_once(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_sealed_position position, wrong;
+    uint32_t marked;
+    scene_init(&scene);
+    seal_cut(&scene, &marked);
+    position_of(&scene, &position);
+    struct stream cut = scene.stream;
+    wrong = position;
+    wrong.sequence = 0; /* the first mark */
+    go_on(&scene, &wrong, 8);
+    expect_refused(&scene, &scene.stream, "does not go on where the stream was cut");
+    for (uint32_t i = cut.count; i < scene.stream.count; i++)
+        free(scene.stream.bytes[i]);
+    scene.stream = cut;
+    go_on(&scene, &position, 9);
+    go_on(&scene, &position, 10); /* somebody has gone on from the same copy */
+    expect_refused(&scene, &scene.stream, "does not go on where the stream was cut");
+    scene_fini(&scene);
+}
+
+/* ---- keys, releases, layout, memory ---- */
+
+static void a_writer_takes_rows_between_its_marks_alone(void **state)
+{
+    (void)state;
+    struct scene scene;
+    const int64_t time = 1;
+    const uint64_t hash = 1;
+    const void *columns[] = {"abcd", "efghijkl"};
+    scene_init(&scene);
+    struct pst_sealed_writer *writer = writer_new(&scene, 7, NULL);
+    assert_int_equal(pst_sealed_writer_add(writer, 1, &time, &hash, columns), PST_EINVAL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 5, false, 0), PST_OK);
+    assert_int_equal(pst_sealed_writer_mark(writer, 4, false, 0), PST_EINVAL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 6, true, 6), PST_OK);
+    assert_int_equal(pst_sealed_writer_add(writer, 1, &time, &hash, columns), PST_EINVAL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 7, false, 0), PST_EINVAL);
+    pst_sealed_writer_free(writer);
+    scene_fini(&scene);
+}
+
+static void another_users_key_opens_nothing(void **state)
+{
+    (void)state;
+    struct scene scene;
+    const uint8_t user[32] = {1, 2, 4}, graph[32] = {9};
+    uint8_t root[32];
+    scene_init(&scene);
+    seal_some(&scene);
+    assert_int_equal(pst_sealed_root(user, graph, root), PST_OK);
+    assert_int_equal(pst_sealed_keys_init(&scene.keys, root), PST_OK);
+    expect_refused(&scene, &scene.stream, "does not open");
+    scene_fini(&scene);
+}
+
+static void buckets_depend_on_the_graphs_key(void **state)
+{
+    (void)state;
+    const uint8_t user[32] = {5}, one[32] = {1}, two[32] = {2};
+    uint8_t root[32];
+    struct pst_sealed_keys first, second;
+    const uint64_t house = 17;
+    assert_int_equal(pst_sealed_root(user, one, root), PST_OK);
+    assert_int_equal(pst_sealed_keys_init(&first, root), PST_OK);
+    assert_int_equal(pst_sealed_root(user, two, root), PST_OK);
+    assert_int_equal(pst_sealed_keys_init(&second, root), PST_OK);
+    const struct pst_hash_key zero = {0};
+    uint64_t a = pst_hash(&first.hash, &house, sizeof house), b = pst_hash(&second.hash, &house, sizeof house);
+    assert_true(a != b && a != pst_hash(&zero, &house, sizeof house));
+}
+
+static void a_release_opens_for_its_worker_alone(void **state)
+{
+    (void)state;
+    const uint8_t root[32] = {42}, own[32] = {3}, evidence[32] = {8};
+    uint8_t worker[32] = {1, 1}, other[32] = {1, 2}, public[32], release[PST_RELEASE_BYTES], got[32];
+    assert_int_equal(pst_channel_key_public(worker, public), PST_OK);
+    assert_int_equal(pst_release_seal(root, own, public, evidence, release), PST_OK);
+    assert_int_equal(pst_release_open(release, sizeof release, worker, got), PST_OK);
+    assert_memory_equal(got, root, sizeof root);
+    assert_int_equal(pst_release_open(release, sizeof release, other, got), PST_EREFUSED);
+    assert_int_equal(pst_release_open(release, sizeof release - 1, worker, got), PST_EREFUSED);
+    for (size_t i = 0; i < sizeof release; i++) {
+        release[i] ^= 1;
+        int rc = pst_release_open(release, sizeof release, worker, got);
+        release[i] ^= 1;
+        assert_int_equal(rc, PST_EREFUSED);
+    }
+    uint8_t nobody[32] = {0};
+    assert_int_equal(pst_release_seal(root, own, nobody, evidence, release), PST_EDATA);
+}
+
+/* The bytes of a stream are a format: with this key and salt they are these for ever. */
+static void the_layout_is_frozen(void **state)
+{
+    (void)state;
+    struct scene scene;
+    static const uint8_t wanted[32] = {0x8b, 0x9d, 0xc7, 0xfc, 0x2f, 0x06, 0xc4, 0xe4, 0x7f, 0x96, 0x60,
+                                       0xa7, 0x37, 0xce, 0x39, 0x8f, 0x0d, 0x27, 0x42, 0xe7, 0x94, 0xec,
+                                       0x6e, 0xec, 0x98, 0x06, 0x22, 0xca, 0x5c, 0x12, 0x95, 0x9a};
+    uint8_t all[65536], digest[32];
+    size_t count = 0;
+    scene_init(&scene);
+    seal_some(&scene);
+    for (uint32_t i = 0; i < scene.stream.count; i++) {
+        memcpy(all + count, scene.stream.bytes[i], scene.stream.sizes[i]);
+        count += scene.stream.sizes[i];
+    }
+    assert_int_equal(pst_sealed_digest(all, count, digest), PST_OK);
+    assert_memory_equal(digest, wanted, sizeof wanted);
+    scene_fini(&scene);
+}
+
+static int seal_and_read(struct scene *scene)
+{
+    struct pst_sealed_writer *writer = NULL;
+    struct pst_sealed_reader *reader = NULL;
+    static int64_t times[100];
+    static uint64_t hashes[100], values[100];
+    static uint32_t keys[100];
+    const void *columns[] = {keys, values};
+    struct pst_sealed_writer_settings settings = {
+        .keys = &scene->keys, .edge = &scene->edge, .rows_max = 100, .emit = keep, .emitter = &scene->stream};
+    int rc = pst_sealed_writer_new(&settings, &writer);
+    if (rc == PST_OK)
+        rc = pst_sealed_writer_mark(writer, 0, false, 0);
+    if (rc == PST_OK)
+        rc = pst_sealed_writer_add(writer, 100, times, hashes, columns);
+    if (rc == PST_OK)
+        rc = pst_sealed_writer_mark(writer, 1, true, 1);
+    pst_sealed_writer_free(writer);
+    if (rc == PST_OK)
+        rc = pst_sealed_reader_new(
+            &(struct pst_sealed_reader_settings){
+                .keys = &scene->keys, .edge = &scene->edge, .held_bytes_max = 1 << 20, .frame_rows = 64},
+            &reader);
+    for (uint32_t i = 0; rc == PST_OK && i < scene->stream.count; i++)
+        rc = pst_sealed_reader_take(reader, scene->stream.bytes[i], scene->stream.sizes[i], scene->why);
+    pst_sealed_reader_free(reader);
+    return rc;
+}
+
+static void each_allocation_may_fail(void **state)
+{
+    (void)state;
+    int rc = PST_ENOMEM;
+    for (uint64_t n = 1; rc == PST_ENOMEM && n < 100; n++) {
+        struct scene scene;
+        scene_init(&scene);
+        pst_malloc_fail_at(n);
+        rc = seal_and_read(&scene);
+        pst_malloc_fail_at(0);
+        assert_true(rc == PST_OK || rc == PST_ENOMEM);
+        scene_fini(&scene);
+    }
+    assert_int_equal(rc, PST_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_come_out_once_each_and_below_the_mark),
+        cmocka_unit_test(rows_of_one_capsule_may_be_in_any_order),
+        cmocka_unit_test(nothing_comes_out_before_a_mark_has_counted_it),
+        cmocka_unit_test(a_reader_of_some_buckets_takes_theirs_alone),
+        cmocka_unit_test(time_is_that_of_the_slowest_producer),
+        cmocka_unit_test(a_capsule_that_is_dropped_is_missed),
+        cmocka_unit_test(an_end_that_is_dropped_is_no_end),
+        cmocka_unit_test(a_capsule_that_comes_twice_is_refused),
+        cmocka_unit_test(capsules_in_another_order_are_refused),
+        cmocka_unit_test(each_byte_that_is_changed_is_noticed),
+        cmocka_unit_test(a_capsule_of_another_edge_does_not_open),
+        cmocka_unit_test(a_capsule_of_another_time_is_refused),
+        cmocka_unit_test(rows_that_wait_have_a_bound),
+        cmocka_unit_test(a_stream_that_was_cut_goes_on_from_its_last_mark),
+        cmocka_unit_test(no_two_capsules_share_key_and_sequence),
+        cmocka_unit_test(a_stream_goes_on_from_no_other_mark_and_only_once),
+        cmocka_unit_test(a_writer_takes_rows_between_its_marks_alone),
+        cmocka_unit_test(another_users_key_opens_nothing),
+        cmocka_unit_test(buckets_depend_on_the_graphs_key),
+        cmocka_unit_test(a_release_opens_for_its_worker_alone),
+        cmocka_unit_test(the_layout_is_frozen),
+        cmocka_unit_test(each_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,215 @@
+/* test_release.c - who keeps the user's key, asked over a socket by somebody who may be anybody: what is released, and what is not. Both sides
+ * are steps of one thread. */
+#include "enclave_shim/attestation/evidence.h"
+#include "engine/release.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const uint8_t user_key[32] = {7, 7}, node_key[32] = {5, 5}, graph[32] = {3}, worker_secret[32] = {1, 9};
+
+struct asking { /* the other side: sends what it is told to, one message after the other, and keeps what comes */
+    struct pst_world *world;
+    struct pst_key_server *server;
+    struct pst_conn *conn;
+    char address[128];
+    struct pst_process_evidence evidence;
+    uint8_t shown[PST_PROCESS_EVIDENCE_BYTES]; /* what was shown last */
+    enum { HONEST, SHOWS_AGAIN, NOT_ASKED, OTHER_NODE, GARBAGE } what;
+    uint32_t rounds; /* workers that it asks for */
+    bool known, sent, closed;
+    uint8_t release[PST_RELEASE_BYTES];
+    uint32_t releases, refusals;
+    char sentence[RELEASE_SENTENCE_BYTES_MAX + 1];
+};
+
+static void show(struct asking *a, const uint8_t *nonce)
+{
+    static const uint8_t other_node[32] = {6};
+    memcpy(a->evidence.nonce, nonce, RELEASE_NONCE_BYTES);
+    if (a->what != SHOWS_AGAIN || a->releases == 0)
+        assert_int_equal(
+            pst_process_evidence_sign(&a->evidence, a->what == OTHER_NODE ? other_node : node_key, a->shown), PST_OK);
+    assert_int_equal(pst_release_send(a->world, a->conn, RELEASE_EVIDENCE, a->shown, sizeof a->shown), PST_OK);
+}
+
+static void begin(struct asking *a)
+{
+    static const uint8_t nothing[32] = {0};
+    a->sent = true;
+    if (a->what == NOT_ASKED)
+        show(a, nothing);
+    else if (a->what == GARBAGE)
+        assert_int_equal(a->world->net_send(a->world->self, a->conn, "GET / HTTP/1.1", 14), PST_OK);
+    else
+        assert_int_equal(pst_release_send(a->world, a->conn, RELEASE_ASK, graph, sizeof graph), PST_OK);
+}
+
+static void hear(struct asking *a, const void *bytes, size_t byte_count)
+{
+    release_kind kind;
+    const uint8_t *body;
+    size_t count;
+    assert_int_equal(pst_release_read(bytes, byte_count, &kind, &body, &count), PST_OK);
+    if (kind == RELEASE_NONCE) {
+        show(a, body);
+        return;
+    }
+    if (kind == RELEASE_RELEASE) {
+        memcpy(a->release, body, count);
+        a->releases++;
+    } else {
+        assert_int_equal(kind, RELEASE_REFUSED);
+        memcpy(a->sentence, body, count);
+        a->refusals++;
+    }
+    if (--a->rounds != 0)
+        begin(a);
+}
+
+static pst_step step(void *argument, uint32_t worker)
+{
+    struct asking *a = argument;
+    const struct pst_world *world = a->world;
+    char peer[PST_PEER_BYTES];
+    const void *bytes;
+    size_t byte_count;
+    (void)pst_key_server_step(a->server, worker);
+    if (a->conn == NULL)
+        assert_int_equal(world->net_connect(world->self, worker, a->address, &a->conn), PST_OK);
+    if (!a->known && world->net_peer(world->self, a->conn, peer) == PST_OK)
+        a->known = true;
+    if (a->known && !a->sent)
+        begin(a);
+    int rc = PST_EAGAIN;
+    while (a->known && (rc = world->net_receive(world->self, a->conn, &bytes, &byte_count)) == PST_OK)
+        hear(a, bytes, byte_count);
+    a->closed = rc != PST_EAGAIN;
+    return a->closed || a->rounds == 0 ? PST_STEP_DONE : PST_STEP_IDLE;
+}
+
+/* The keeper's policy is a worker of measurement {2}, of a node of node_key. */
+static void ask(struct asking *a, uint32_t what, uint32_t rounds, bool allow_software)
+{
+    struct pst_attestation_policy policy;
+    struct pst_digest measurement = {.bytes = {2}, .byte_count = 32}, node = {.byte_count = 32};
+    char why[240];
+    pst_attestation_policy_init(&policy);
+    policy.backends = 1u << PST_BACKEND_PROCESS;
+    policy.measurements = (struct pst_digests){&measurement, 1};
+    policy.node_keys = (struct pst_digests){&node, 1};
+    assert_int_equal(pst_process_node_key(node_key, node.bytes), PST_OK);
+    struct pst_evidence_request request = {.policy = &policy, .allow_software = allow_software};
+    a->what = what;
+    a->rounds = rounds;
+    a->world = pst_world_uv();
+    assert_non_null(a->world);
+    (void)snprintf(a->address, sizeof a->address, "unix:test-release-%d.sock", (int)getpid());
+    a->evidence.capabilities = PST_EXEC_MEASURED;
+    assert_int_equal(pst_channel_key_public(worker_secret, a->evidence.channel_key), PST_OK);
+    struct pst_key_server_options options = {.listen = a->address, .key = user_key, .request = &request};
+    assert_int_equal(pst_key_server_new(a->world, &options, &a->server), PST_OK);
+    assert_int_equal(a->world->run(a->world->self, 1, step, a), PST_OK);
+    if (a->conn != NULL)
+        a->world->net_close(a->world->self, a->conn);
+    assert_int_equal(pst_key_server_free(a->server, why), PST_OK);
+    pst_world_uv_free(a->world);
+}
+
+static void a_worker_that_is_what_the_policy_wants_gets_the_graphs_root(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}};
+    uint8_t root[32], wanted[32];
+    ask(&a, HONEST, 1, true);
+    assert_int_equal(a.releases, 1);
+    assert_int_equal(pst_release_open(a.release, sizeof a.release, worker_secret, root), PST_OK);
+    assert_int_equal(pst_sealed_root(user_key, graph, wanted), PST_OK);
+    assert_memory_equal(root, wanted, sizeof root);
+    assert_memory_not_equal(root, user_key, sizeof root);
+}
+
+static void expect_refused(struct asking *a, const char *sentence)
+{
+    assert_int_equal(a->refusals, 1);
+    if (strstr(a->sentence, sentence) == NULL)
+        fail_msg("`%s` does not say `%s`", a->sentence, sentence);
+}
+
+static void another_measurement_gets_nothing(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {3}};
+    ask(&a, HONEST, 1, true);
+    assert_int_equal(a.releases, 0);
+    expect_refused(&a, "process.measurement is 0300");
+}
+
+static void another_node_gets_nothing(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}};
+    ask(&a, OTHER_NODE, 1, true);
+    assert_int_equal(a.releases, 0);
+    expect_refused(&a, "process.node_key");
+}
+
+static void software_gets_nothing_unless_it_is_allowed(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}};
+    ask(&a, HONEST, 1, false);
+    assert_int_equal(a.releases, 0);
+    expect_refused(&a, "hardware is software");
+}
+
+static void a_worker_in_debug_mode_gets_nothing(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}, .evidence.flags = PST_PROCESS_DEBUG};
+    ask(&a, HONEST, 1, true);
+    assert_int_equal(a.releases, 0);
+    expect_refused(&a, "process.debug");
+}
+
+static void evidence_that_was_shown_before_gets_nothing(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}};
+    ask(&a, SHOWS_AGAIN, 2, true);
+    assert_int_equal(a.releases, 1); /* the control: it was good the first time */
+    expect_refused(&a, "process.nonce");
+}
+
+static void whoever_shows_what_nobody_asked_for_is_hung_up_on(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}};
+    ask(&a, NOT_ASKED, 1, true);
+    assert_true(a.closed && a.releases + a.refusals == 0);
+    struct asking b = {.evidence.measurement = {2}};
+    ask(&b, GARBAGE, 1, true);
+    assert_true(b.closed && b.releases + b.refusals == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_worker_that_is_what_the_policy_wants_gets_the_graphs_root),
+        cmocka_unit_test(another_measurement_gets_nothing),
+        cmocka_unit_test(another_node_gets_nothing),
+        cmocka_unit_test(software_gets_nothing_unless_it_is_allowed),
+        cmocka_unit_test(a_worker_in_debug_mode_gets_nothing),
+        cmocka_unit_test(evidence_that_was_shown_before_gets_nothing),
+        cmocka_unit_test(whoever_shows_what_nobody_asked_for_is_hung_up_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
