@@ -68,6 +68,10 @@ class Node:
             raise RuntimeError(f"{self.name} does not come up")
         self.address = line.split()[-1]
 
+    def is_there(self):
+        """A submission waits for the node that reads its input, and nobody brings a node back meanwhile."""
+        return self.wanted and self.stops == 0 and self.process.poll() is None
+
     def signal(self, number):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
@@ -129,7 +133,7 @@ class Chaos:
             self.submit(query)
 
     def submit(self, query):
-        source = self.random.choice([node for node in self.nodes if node.wanted]).name  # n1 always is
+        source = self.random.choice([node for node in self.nodes if node.is_there()]).name  # n1 is
         stream = ["--listen"] if self.replays else ["--input", "meters.csv"]
         self.run_penstock("submit", ROOT / "debs14" / f"{query}.yaml", *stream, "--source", source, "--node", "unix:n1/admin.sock",
                           "--set", f"partitions={self.random.choice([2, 3, 5])}", *QUERIES[query], timeout=60)
