@@ -908,8 +908,9 @@ int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_
     bool runs = moving != NULL && moving->now == record->past[i];
     pst_move_step step = (pst_move_step)record_of(record->past[i])->step;
     if (runs && (moving->writes || moving->written) && step < PST_MOVE_COMMITTED) {
-        (void)pst_text_printf(why, "the store has not answered yet: try again");
-        return PST_EAGAIN;
+        (void)pst_text_printf(why,
+                              "the coordination store has not answered yet: give the command again in a few seconds");
+        return PST_ETIMEOUT;
     }
     if (!runs || step >= PST_MOVE_COMMITTED) {
         (void)pst_text_printf(why, "move %llu is %s: that cannot be taken back", (unsigned long long)id,
