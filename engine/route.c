@@ -179,20 +179,45 @@ static bool all_alike(const char *column, size_t bytes, uint32_t rows)
     return rows < 2 || memcmp(column, column + bytes, (rows - 1) * bytes) == 0;
 }
 
+/* The first byte is the highest. */
+static inline uint32_t bytes_4(const char *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return __builtin_bswap32(value);
+}
+
+static inline uint64_t bytes_8(const char *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return __builtin_bswap64(value);
+}
+
 /* Adds the first bytes of a field to each head, from byte `at` of it on, as far as there is room; returns where the next field goes. A text
  * counts with its first eight bytes: what stands behind it would be compared before the rest of it, so nothing may. */
 static uint32_t heads_add(struct headed *headed, uint32_t rows, const char *column, uint32_t bytes, uint32_t at)
 {
     uint32_t room = sizeof headed->head - at, taken = bytes < 8 ? bytes : 8;
     taken = taken < room ? taken : room;
-    for (uint32_t i = 0; i < rows; i++) {
-        uint64_t value = 0;
-        memcpy(&value, column + (size_t)headed[i].row * bytes, taken);
-        value = __builtin_bswap64(value); /* its first byte is the highest */
-        headed[i].head[at / 8] |= value >> 8 * (at % 8);
-        if (at % 8 + taken > 8)
+    if (taken == 4 && at % 8 <= 4)
+        for (uint32_t i = 0; i < rows; i++)
+            headed[i].head[at / 8] |= (uint64_t)bytes_4(column + (size_t)headed[i].row * bytes) << 8 * (4 - at % 8);
+    else if (taken == 8 && at % 8 == 0)
+        for (uint32_t i = 0; i < rows; i++)
+            headed[i].head[at / 8] |= bytes_8(column + (size_t)headed[i].row * bytes);
+    else if (taken == 8)
+        for (uint32_t i = 0; i < rows; i++) {
+            uint64_t value = bytes_8(column + (size_t)headed[i].row * bytes);
+            headed[i].head[at / 8] |= value >> 8 * (at % 8);
             headed[i].head[at / 8 + 1] |= value << 8 * (8 - at % 8);
-    }
+        }
+    else
+        for (uint32_t i = 0; i < rows; i++)
+            for (uint32_t k = 0; k < taken; k++) {
+                uint64_t byte = (unsigned char)column[(size_t)headed[i].row * bytes + k];
+                headed[i].head[(at + k) / 8] |= byte << 8 * (7 - (at + k) % 8);
+            }
     return taken < bytes ? sizeof headed->head : at + taken;
 }
 
