@@ -456,6 +456,11 @@ static bool is_undo(const Pst__Admin *admin)
     return admin->n_arguments == 3 && strcmp(admin->arguments[2], "--undo") == 0;
 }
 
+static bool is_by_load(const Pst__Admin *admin)
+{
+    return admin->n_arguments == 2 && strcmp(admin->arguments[1], "--by-load") == 0;
+}
+
 static int command(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *out,
                    struct pst_text *why, bool *ret_later)
 {
@@ -495,8 +500,8 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
     } else if (strcmp(verb, "drain") == 0 && admin->n_arguments == (is_undo(admin) ? 3 : 2)) {
         rc = pst_drain(node, &asked, admin->arguments[1], is_undo(admin), why);
         *ret_later = rc == PST_OK;
-    } else if (strcmp(verb, "rebalance") == 0 && admin->n_arguments == 1) {
-        rc = pst_order_rebalance(node, &asked, why);
+    } else if (strcmp(verb, "rebalance") == 0 && admin->n_arguments == (is_by_load(admin) ? 2 : 1)) {
+        rc = pst_order_rebalance(node, &asked, is_by_load(admin), why);
         *ret_later = rc == PST_OK;
     } else if (strcmp(verb, "migration") == 0 && admin->n_arguments >= 2) {
         rc = migration(node, admin, out, why);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+enum { AVERAGE_SECONDS = 30, LOOKS_MAX = 1000 };
 #define TELL_NS (UINT64_C(1000) * 1000 * 1000)
 
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
@@ -160,8 +161,10 @@ void pst_loads_free(struct loads *loads)
 void pst_loads_forget(struct loads *loads, uint32_t index)
 {
     for (uint32_t i = 0; i < loads->capacity; i++)
-        if (loads->items[i].taken && loads->items[i].node == index)
+        if (loads->items[i].taken && loads->items[i].node == index) {
             loads->items[i].now = loads->items[i].before = (struct load_sample){.watermark = INT64_MIN};
+            loads->items[i].looks = 0;
+        }
 }
 
 /* Its place, or that where it would be. */
@@ -216,6 +219,22 @@ static struct load *load_take(struct loads *loads, const struct load *key)
     return load;
 }
 
+/* Queries work in bursts, at the ends of slices and windows: the first looks count alike, later ones so that the last AVERAGE_SECONDS do. */
+static void busy_take(struct load *load)
+{
+    const struct load_sample *now = &load->now, *before = &load->before;
+    if (before->time_ns == 0 || now->time_ns <= before->time_ns || now->busy_ns < before->busy_ns) {
+        load->looks = 0;
+        return;
+    }
+    double seconds = (double)(now->time_ns - before->time_ns) / 1e9;
+    double busy = (double)(now->busy_ns - before->busy_ns) / 1e9 / seconds;
+    double first = 1.0 / (load->looks + 1), later = seconds / (seconds + AVERAGE_SECONDS);
+    load->busy = load->looks == 0 ? 0 : load->busy;
+    load->busy += ((busy < 1 ? busy : 1) - load->busy) * (first > later ? first : later);
+    load->looks += load->looks < LOOKS_MAX;
+}
+
 static void sample_take(struct pst_node *node, struct loads *loads, const struct load *key,
                         const struct load_sample *sample)
 {
@@ -225,6 +244,15 @@ static void sample_take(struct pst_node *node, struct loads *loads, const struct
     load->before = load->now;
     load->now = *sample;
     load->heard_ns = now_ns(node);
+    busy_take(load);
+}
+
+bool pst_load_busy(const struct load *load, uint64_t now_ns, double *ret_busy)
+{
+    if (load->looks == 0 || now_ns - load->heard_ns >= LOAD_STALE_NS)
+        return false;
+    *ret_busy = load->busy;
+    return true;
 }
 
 static uint32_t operator_find(const struct pst_graph *graph, const char *id)

@@ -136,6 +136,7 @@ struct moving { /* of a graph that runs */
     char why[240];
     pst_move_cause refusal; /* what `refused` stands for */
     struct order *order;    /* the command that it is of; NULL: of none any more */
+    struct level *level;    /* of `rebalance --by-load`; NULL: no such order */
     uint32_t order_index;   /* among its moves, from 1 */
     uint64_t said_ns;       /* when whoever gave the order was told last how far it is, and what */
     const char *said_phase; /* NULL: nothing yet */
@@ -194,7 +195,18 @@ bool pst_order_leave(struct pst_node *node, struct graph_record *record, const c
 bool pst_order_under_way(const struct graph_record *record); /* something moves, or is about to */
 bool pst_order_stays(const struct pst_node *node, const struct graph_record *record,
                      const Pst__Place *place); /* it cannot move: an input, or a sink, whose files are there */
-int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why);
+/* by_load: each graph's nodes are to be as busy as each other, whatever it is with; else each operator's buckets are evened out.
+ * PST_ETIMEOUT: how busy they are is not known yet. */
+int pst_order_rebalance(struct pst_node *node, const struct submission *asked, bool by_load, struct pst_text *why);
+/* Workers in enclaves know each other's nodes by their certificates: without them their buckets stay. */
+bool pst_order_can_move(const struct pst_node *node, const struct graph_record *record, uint32_t n);
+/* level.c: how busy the buckets and nodes of a graph are. PST_ETIMEOUT: not all that may move has told yet; PST_ENOMEM. */
+struct level;
+int pst_level_new(const struct pst_node *node, const struct graph_record *record, struct level **ret_level);
+void pst_level_free(struct level *level);
+/* What is to move next so that nodes are as busy as each other. False: nothing. */
+bool pst_level_next(const struct pst_node *node, const struct graph_record *record, struct level *level,
+                    struct wish *ret_wish);
 /* What was wanted last has been done, or given up. PST_OK: done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
 /* What it has waited for has ended. */

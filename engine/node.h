@@ -313,6 +313,8 @@ struct load {                              /* of a partition, or of the part of 
     bool edge, taken;
     uint64_t heard_ns; /* on the coordinator's clock */
     struct load_sample now, before;
+    double busy;    /* the share of its time in which it works, over the last seconds */
+    uint32_t looks; /* that `busy` is of; 0: it is not known */
 };
 struct loads { /* of one incarnation; open addressing, at most half full */
     uint64_t incarnation;

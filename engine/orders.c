@@ -200,8 +200,7 @@ static bool next_by_load(const struct pst_node *node, const struct graph_record 
     return more;
 }
 
-/* Workers in enclaves know each other's nodes by their certificates. */
-static bool can_move(const struct pst_node *node, const struct graph_record *record, uint32_t n)
+bool pst_order_can_move(const struct pst_node *node, const struct graph_record *record, uint32_t n)
 {
     return !record->graph->nodes[n].enclave || node->options.identity != NULL;
 }
@@ -234,7 +233,7 @@ static bool next_of_drain(const struct pst_node *node, const struct graph_record
                           struct wish *wish)
 {
     for (uint32_t n = 0; n < record->moving->layout_count && !takes(node, order->node); n++) {
-        if (record->moving->layouts[n] == NULL || !can_move(node, record, n))
+        if (record->moving->layouts[n] == NULL || !pst_order_can_move(node, record, n))
             continue;
         struct shares load;
         uint32_t from = alone_on(record, n, order->node);
@@ -257,7 +256,7 @@ static bool next_of_rebalance(const struct pst_node *node, const struct graph_re
         struct shares load;
         struct scaler_step step;
         uint32_t bucket_count = record->graph->nodes[n].bucket_count;
-        if (record->moving->layouts[n] == NULL || bucket_count == 1 || !can_move(node, record, n))
+        if (record->moving->layouts[n] == NULL || bucket_count == 1 || !pst_order_can_move(node, record, n))
             continue;
         load_take(node, record, n, &load);
         uint32_t there = 0; /* what a node has that gets nothing stays out of it */
@@ -289,7 +288,8 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
     case ORDER_DRAIN:
         return next_of_drain(node, record, order, wish);
     case ORDER_REBALANCE:
-        return next_of_rebalance(node, record, wish);
+        return record->moving->level != NULL ? pst_level_next(node, record, record->moving->level, wish)
+                                             : next_of_rebalance(node, record, wish);
     }
     return false;
 }
@@ -300,7 +300,7 @@ bool pst_order_stays(const struct pst_node *node, const struct graph_record *rec
 {
     for (uint32_t n = 0; n < record->graph->node_count; n++)
         if (strcmp(record->graph->nodes[n].id, place->operator_id) == 0)
-            return record->graph->nodes[n].op->role != PST_ROLE_PLAIN || !can_move(node, record, n);
+            return record->graph->nodes[n].op->role != PST_ROLE_PLAIN || !pst_order_can_move(node, record, n);
     return true;
 }
 
@@ -505,10 +505,17 @@ void pst_order_ends(struct pst_node *node, struct graph_record *record, bool don
     progress_tell(node, record, done ? "done" : "given up");
 }
 
+static void level_end(struct moving *moving)
+{
+    pst_level_free(moving->level);
+    moving->level = NULL;
+}
+
 /* A graph has no more to do for it. */
 static void leave(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct order *order = record->moving->order;
+    level_end(record->moving);
     record->moving->order = NULL;
     if (error != PST_OK)
         record->unmoved_ns = now_ns(node);
@@ -524,6 +531,7 @@ void pst_order_forget(struct moving *moving)
 {
     if (moving->order != NULL && --moving->order->graphs == 0)
         pst_free(moving->order);
+    level_end(moving);
     moving->order = NULL;
 }
 
@@ -643,7 +651,7 @@ static bool may_move(struct graph_record *record, struct pst_text *why)
 /* Why there is none that may be moved: of an operator in enclaves how the cluster is set up is at fault. */
 static int refusal(const struct pst_node *node, const struct graph_record *record, uint32_t n)
 {
-    return record != NULL && !can_move(node, record, n) ? PST_EINVAL : PST_EREFUSED;
+    return record != NULL && !pst_order_can_move(node, record, n) ? PST_EINVAL : PST_EREFUSED;
 }
 
 /* The graph that runs and has this operator, and may be moved; else NULL, and *ret_error. */
@@ -671,7 +679,7 @@ static struct graph_record *graph_of(struct pst_node *node, const char *operator
                               operator_id);
     else if (op->op->role != PST_ROLE_PLAIN)
         (void)pst_text_printf(why, "operator `%s` has no buckets that could move", operator_id);
-    else if (!can_move(node, found, *ret_operator))
+    else if (!pst_order_can_move(node, found, *ret_operator))
         (void)pst_text_printf(why,
                               "operator `%s` runs in enclaves, whose workers know each other's nodes by certificates "
                               "with Ed25519 keys, and this cluster has none: start its nodes with --tls",
@@ -822,7 +830,7 @@ static void begin_working(struct pst_node *node, struct order *order, struct gra
 }
 
 /* Every graph that runs works for it. */
-static int begin_all(struct pst_node *node, struct order *order, struct pst_text *why)
+static int begin_all(struct pst_node *node, struct order *order, bool by_load, struct pst_text *why)
 {
     struct coordinator *duty = node->duty;
     struct graph_record *working[NODE_GRAPHS_MAX];
@@ -835,9 +843,16 @@ static int begin_all(struct pst_node *node, struct order *order, struct pst_text
         else if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record) && may_move(record, why))
             working[count++] = record;
     }
-    if (why->count != 0) {
+    int rc = why->count != 0 ? PST_EREFUSED : PST_OK;
+    for (uint32_t i = 0; i < count && by_load && rc == PST_OK; i++)
+        rc = pst_level_new(node, working[i], &working[i]->moving->level);
+    if (rc == PST_ETIMEOUT)
+        (void)pst_text_printf(why, "how busy partitions are is not known yet: give the command again in a few seconds");
+    if (rc != PST_OK) {
+        for (uint32_t i = 0; i < count; i++)
+            level_end(working[i]->moving);
         pst_free(order);
-        return PST_EREFUSED;
+        return rc;
     }
     begin_working(node, order, working, count);
     return PST_OK;
@@ -894,10 +909,10 @@ bool pst_order_under_way(const struct graph_record *record)
     return moving != NULL && (moving->now != NULL || moving->order != NULL || moving->writes || moving->written);
 }
 
-int pst_order_rebalance(struct pst_node *node, const struct submission *asked, struct pst_text *why)
+int pst_order_rebalance(struct pst_node *node, const struct submission *asked, bool by_load, struct pst_text *why)
 {
     struct order *order = order_new(node, asked, ORDER_REBALANCE);
-    return order != NULL ? begin_all(node, order, why) : PST_ENOMEM;
+    return order != NULL ? begin_all(node, order, by_load, why) : PST_ENOMEM;
 }
 
 /* ---- migration ls, show, cancel ---- */

@@ -354,3 +354,51 @@ bool pst_scaler_even(const struct scaler_share *shares, uint32_t count, uint32_t
     *ret_step = (struct scaler_step){from, to, (uint32_t)(off[from] < -off[to] ? off[from] : -off[to])};
     return true;
 }
+
+/* ---- nodes, by what they do ---- */
+
+static double distance(double off) { return off < 0 ? -off : off; }
+
+/* How many buckets of the piece go to a node that lacks `lack`, so that neither side is beyond its part by more than half of one; and how
+ * much nearer to their parts that brings the two together. */
+static double gain_of(const struct scaler_piece *piece, double over, double lack, uint32_t *ret_count)
+{
+    double each = piece->busy / piece->bucket_count, wanted = over < lack ? over : lack;
+    if (each <= 0 || wanted <= 0)
+        return 0;
+    double count = wanted / each + 0.5;
+    *ret_count = count >= piece->bucket_count ? piece->bucket_count : count >= 1 ? (uint32_t)count : 1;
+    double moved = each * *ret_count;
+    return over + lack - distance(over - moved) - distance(lack - moved);
+}
+
+bool pst_scaler_level(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
+                      uint32_t piece_count, struct scaler_step *ret_step)
+{
+    double all = 0, best = 0, least_bytes = 0, off[SCALER_NODES_MAX], slack[SCALER_NODES_MAX];
+    bool found = false;
+    PST_ASSERT(node_count <= SCALER_NODES_MAX);
+    for (uint32_t i = 0; i < node_count; i++)
+        all += nodes[i].busy;
+    for (uint32_t i = 0; i < node_count; i++) {
+        off[i] = nodes[i].busy - all * nodes[i].part;
+        slack[i] = all * nodes[i].part / 10;
+    }
+    for (int look = 0; look < 2; look++) /* the best, then what is about as good and has the least state */
+        for (uint32_t p = 0; p < piece_count; p++)
+            for (uint32_t to = 0; to < node_count; to++) {
+                uint32_t from = pieces[p].node, count = 0;
+                if (from == to || (off[from] <= slack[from] && -off[to] <= slack[to]))
+                    continue;
+                double gain = gain_of(&pieces[p], off[from], -off[to], &count);
+                double bytes = count != 0 ? pieces[p].state_bytes / pieces[p].bucket_count * count : 0;
+                if (look == 0) {
+                    best = gain > best ? gain : best;
+                } else if (best > all / node_count / 100 && gain >= best * 0.9 && (!found || bytes < least_bytes)) {
+                    found = true;
+                    least_bytes = bytes;
+                    *ret_step = (struct scaler_step){p, to, count};
+                }
+            }
+    return found;
+}

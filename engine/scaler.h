@@ -86,6 +86,21 @@ struct scaler_share {
  * one node, so there are fewer moves than nodes. Up to a tenth off the average is even. False: it is. */
 bool pst_scaler_even(const struct scaler_share *shares, uint32_t count, uint32_t bucket_count,
                      struct scaler_step *ret_step);
+
+/* The same by what they do, whatever operators it is of. */
+struct scaler_node {
+    double busy,
+        part; /* busy: shares of a worker's time, everything it does; part: of all that is done what it is to do; 1 together */
+};
+struct scaler_piece { /* a partition that may give buckets away; its figures are those of all of them */
+    uint32_t node, bucket_count;
+    double busy, state_bytes;
+};
+/* The next step towards nodes that are each within a tenth of their part: `count` buckets of pieces[from] go to nodes[into]. The step that
+ * brings two nodes nearest to theirs; of about equal ones that with the least state. It always brings them nearer, by a hundredth of the average
+ * part at least, so that there is an end. False: they are even, or no bucket makes it better. */
+bool pst_scaler_level(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
+                      uint32_t piece_count, struct scaler_step *ret_step);
 /* The one that has the fewest; SCALER_NONE: there is none but `except`. */
 uint32_t pst_scaler_least(const struct scaler_share *shares, uint32_t count, uint32_t except);
 

@@ -392,16 +392,39 @@ const struct pst_verb pst_verb_drain = {
     .run = drain_run,
 };
 
+static const struct pst_flag rebalance_flags[] = {
+    PST_NODE_FLAG,
+    PST_TLS_FLAG,
+    MOVING_FLAGS,
+    {"by-load", 0, NULL, false,
+     "Even out how busy the nodes of each graph are, as `penstock top` shows it, instead of buckets.", NULL},
+    {NULL, 0, NULL, false, NULL, NULL},
+};
+
+static int rebalance_run(const struct pst_call *call)
+{
+    struct moving moving;
+    struct asked asked = {0};
+    asked.arguments[asked.question.argument_count++] = "rebalance";
+    if (pst_call_flag(call, "by-load") != NULL)
+        asked.arguments[asked.question.argument_count++] = "--by-load";
+    return moving_read(call, &moving, &asked) ? ask(call, &asked) : PST_EXIT_USAGE;
+}
+
 const struct pst_verb pst_verb_rebalance = {
     .name = "rebalance",
     .operands = "",
-    .summary = "Spread the buckets of all operators evenly over the nodes.",
+    .summary = "Spread buckets, or what there is to do, evenly over the nodes.",
     .text =
         "For each operator buckets go from the node with the most to the one with the fewest, as with `move`, until "
-        "all are within a tenth of the average: fewer moves than there are nodes.",
-    .examples = "penstock rebalance --node unix:n1/admin.sock",
-    .flags = moving_flags,
-    .run = moving_run,
+        "all are within a tenth of the average: fewer moves than there are nodes.\n\n"
+        "With `--by-load` nodes are to be as busy as each other for each graph, within a tenth, whatever with: a node "
+        "that has an input or a sink gets fewer buckets, one with more workers gets more. How busy partitions are is "
+        "looked at once, over the last half minute; of moves that do as much the one with the least state is taken.",
+    .examples = "penstock rebalance --node unix:n1/admin.sock\n"
+                "penstock rebalance --by-load --node unix:n1/admin.sock",
+    .flags = rebalance_flags,
+    .run = rebalance_run,
 };
 
 const struct pst_verb pst_verb_migration = {

@@ -105,6 +105,8 @@ expect "of both operators" test "$(grep -cE '^  (plug|house)_load/.* on n4, ' .o
 expect "a quarter of the plugs" grep -qE '^  plug_load/[0-9]+ on n4, 16 buckets$' .out
 spec "all is even" 0 rebalance
 out '^0 moves, '
+until "$P" rebalance --by-load --node unix:n1/admin.sock >.out 2>.err || ! grep -q 'how busy partitions are is not known yet' .err; do :; done
+expect "by what they do" grep -qE '^[0-9]+ moves, .*, rows lost 0$' .out
 spec "it goes" 0 drain n4
 spec "it has nothing" 0 status load
 expect "no place on it" test "$(grep -c ' on n4' .out)" -eq 0

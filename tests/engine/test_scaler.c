@@ -487,9 +487,110 @@ static void a_hundred_nodes_are_spread(void **state)
         }
 }
 
+/* ---- nodes, by what they do ---- */
+
+enum { PIECES_MAX = 60 };
+struct scene_of_nodes {
+    struct scaler_node nodes[NODES_MAX];
+    struct scaler_piece pieces[PIECES_MAX + NODES_MAX * 40];
+    uint32_t node_count, piece_count;
+};
+
+static double most_off(const struct scene_of_nodes *scene, double *ret_each)
+{
+    double all = 0, most = 0, each = 0;
+    for (uint32_t i = 0; i < scene->node_count; i++)
+        all += scene->nodes[i].busy;
+    for (uint32_t i = 0; i < scene->node_count; i++) {
+        double part = all * scene->nodes[i].part, off = scene->nodes[i].busy - part;
+        most = (off < 0 ? -off : off) / part > most ? (off < 0 ? -off : off) / part : most;
+    }
+    for (uint32_t p = 0; p < scene->piece_count; p++) {
+        double one = scene->pieces[p].busy / scene->pieces[p].bucket_count;
+        each = one > each ? one : each;
+    }
+    *ret_each = each * scene->node_count / all;
+    return most;
+}
+
+static uint32_t level(struct scene_of_nodes *scene)
+{
+    struct scaler_step step;
+    uint32_t moves = 0;
+    while (pst_scaler_level(scene->nodes, scene->node_count, scene->pieces, scene->piece_count, &step)) {
+        struct scaler_piece *piece = &scene->pieces[step.from], *new = &scene->pieces[scene->piece_count];
+        assert_true(step.count > 0 && step.count <= piece->bucket_count && step.into != piece->node);
+        double part = (double)step.count / piece->bucket_count;
+        *new = (struct scaler_piece){step.into, step.count, piece->busy * part, piece->state_bytes * part};
+        scene->nodes[step.into].busy += new->busy;
+        scene->nodes[piece->node].busy -= new->busy;
+        piece->bucket_count -= step.count;
+        piece->busy -= new->busy;
+        piece->state_bytes -= new->state_bytes;
+        if (piece->bucket_count == 0)
+            *piece = *new;
+        else
+            scene->piece_count++;
+        assert_true(++moves <= PIECES_MAX + scene->node_count);
+    }
+    return moves;
+}
+
+/* Workers differ, and so do operators, and what nodes have that does not move; but that never is more than a node's part. */
+static void nodes_come_within_a_tenth_of_their_part(void **state)
+{
+    (void)state;
+    static struct scene_of_nodes scene;
+    uint64_t random = 11;
+    uint32_t all_moves = 0, all_nodes = 0;
+    for (uint32_t round = 0; round < 3000; round++) {
+        double workers[NODES_MAX], sum = 0, each;
+        memset(&scene, 0, sizeof scene);
+        scene.node_count = 2 + random_below(&random, 20);
+        for (uint32_t i = 0; i < scene.node_count; i++)
+            sum += workers[i] = 1 + random_below(&random, 4);
+        for (uint32_t i = 0; i < scene.node_count; i++) {
+            scene.nodes[i].part = workers[i] / sum;
+            scene.nodes[i].busy = workers[i] * random_below(&random, 100) / 200;
+        }
+        for (uint32_t p = 0; p < PIECES_MAX; p++) {
+            uint32_t on = random_below(&random, scene.node_count), buckets = 64;
+            double busy = sum * (1 + random_below(&random, 40)) / 20 / PIECES_MAX;
+            scene.pieces[scene.piece_count++] = (struct scaler_piece){on, buckets, busy, 1e6};
+            scene.nodes[on].busy += busy;
+        }
+        uint32_t moves = level(&scene);
+        double off = most_off(&scene, &each);
+        assert_true(off <= 0.1 + each);
+        all_moves += moves;
+        all_nodes += scene.node_count;
+    }
+    print_message("%u moves for %u nodes\n", all_moves, all_nodes);
+    assert_true(2 * all_moves < 3 * all_nodes);
+}
+
+static void of_what_does_as_much_the_least_state_goes(void **state)
+{
+    (void)state;
+    struct scaler_node nodes[] = {{1.0, 0.5}, {0.2, 0.5}};
+    struct scaler_piece pieces[] = {{0, 32, 0.4, 8e6}, {0, 32, 0.4, 2e6}, {0, 32, 0.1, 1}, {1, 32, 0.2, 1}};
+    struct scaler_step step;
+    assert_true(pst_scaler_level(nodes, 2, pieces, 4, &step));
+    assert_int_equal(step.from, 1);
+    assert_int_equal(step.into, 1);
+    assert_int_equal(step.count, 32);
+    nodes[0].busy = 0.6, nodes[1].busy = 0.6;
+    assert_false(pst_scaler_level(nodes, 2, pieces, 4, &step));
+    nodes[0].busy = nodes[1].busy = 0; /* nobody does anything */
+    assert_false(pst_scaler_level(nodes, 2, pieces, 4, &step));
+    assert_false(pst_scaler_level(nodes, 2, pieces, 0, &step));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nodes_come_within_a_tenth_of_their_part),
+        cmocka_unit_test(of_what_does_as_much_the_least_state_goes),
         cmocka_unit_test(a_day_is_followed_without_going_to_and_fro),
         cmocka_unit_test(a_step_up_is_one_scaling_and_a_step_down_another),
         cmocka_unit_test(more_than_can_be_done_is_caught_up_with),
