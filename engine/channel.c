@@ -57,6 +57,7 @@ struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32
     channel->consumer_worker = consumer_worker;
     channel->frame_rows = run->options.frame_rows;
     atomic_init(&channel->watermark, INT64_MIN);
+    channel->newest = INT64_MIN;
     channel->ring_buffer = pst_calloc(size, sizeof *channel->ring_buffer);
     channel->recycled_buffer = pst_calloc(size * 2, sizeof *channel->recycled_buffer);
     if (channel->ring_buffer == NULL || channel->recycled_buffer == NULL) {
@@ -271,7 +272,9 @@ static bool append(struct channel *channel, struct frame *frame)
 
 static void hold(struct channel *channel, struct frame *frame)
 {
+    int64_t newest = frame->time[frame->row_count - 1];
     PST_ASSERT(frame->next == NULL);
+    channel->newest = newest > channel->newest ? newest : channel->newest;
     if (append(channel, frame))
         return;
     if (channel->held_last != NULL)

@@ -135,7 +135,9 @@ struct channel {
     bool branch;          /* to a lane that is not an owner yet: it holds nobody up (E3 does not count it) */
     bool standby;         /* from a lane that is not an owner yet: its time does not count */
     int64_t floor;        /* up to here another channel's promise holds for this one, too */
-    uint32_t reader;      /* of a source's: 1 + the node whose input it is; 0: of another operator's */
+    int64_t
+        newest; /* of the rows that have come: an operator may have them before the watermark is beyond; INT64_MIN: none */
+    uint32_t reader; /* of a source's: 1 + the node whose input it is; 0: of another operator's */
     struct channel *
         twin; /* from the other replica of the producer; NULL: there is none. What the one has brought of both counts */
     struct far *far;                   /* the link's; NULL: both ends are here */

@@ -48,6 +48,9 @@ static void consumer_goes_on(struct run *run, struct channel *channel)
     (void)pst_channel_hold(channel);
     if (filter != NULL && watermark > filter->level)
         filter->level = watermark;
+    if (filter != NULL &&
+        channel->newest >= filter->level) /* what has come of the epoch that is open, worked off or not */
+        filter->level = channel->newest + 1;
     channel->standby = true;
     if (channel->twin != NULL)
         channel->twin->twin = NULL;
