@@ -6,7 +6,7 @@
 
 #define VERSION_KEY "penstock_policy"
 
-enum { NAMES_MAX = 16, KEYS_MAX = 31 };
+enum { NAMES_MAX = 24, KEYS_MAX = 31 };
 
 static const struct pst_words words = {.one = "policy", .many = "policies", .first_line = VERSION_KEY ": 1"};
 
@@ -92,24 +92,43 @@ static void switch_take(struct pst_build *b, const struct pst_policy_key *key, c
                         pst_build_shown(b, text));
 }
 
+/* The values of a mapping by `names`, those that are there; how many names there are. 0: it is none. */
+static uint32_t named_take(struct pst_build *b, const struct pst_policy_key *key, const struct pst_yaml *value,
+                           const struct pst_yaml *ret_values[NAMES_MAX])
+{
+    struct pst_build_key keys[NAMES_MAX];
+    uint32_t count = 0;
+    const char *what = pst_build_printf(b, "`%s`", key->name);
+    memset(ret_values, 0, NAMES_MAX * sizeof *ret_values);
+    if (!pst_build_map(b, value, what))
+        return 0;
+    for (; key->names[count] != NULL; count++) {
+        PST_ASSERT(count < NAMES_MAX);
+        keys[count] = (struct pst_build_key){key->names[count], false, &ret_values[count]};
+    }
+    (void)pst_build_keys(b, value, &value->place, what, keys, count);
+    return count;
+}
+
 static void numbers_take(struct pst_build *b, const struct pst_policy_key *key, const struct pst_yaml *value,
                          int64_t *ret_numbers)
 {
-    struct pst_build_key keys[NAMES_MAX];
-    const struct pst_yaml *values[NAMES_MAX] = {NULL};
-    uint32_t count = 0;
-    const char *what = pst_build_printf(b, "`%s`", key->name);
-    if (!pst_build_map(b, value, what))
-        return;
-    for (; key->names[count] != NULL; count++) {
-        PST_ASSERT(count < NAMES_MAX);
-        keys[count] = (struct pst_build_key){key->names[count], false, &values[count]};
-    }
-    (void)pst_build_keys(b, value, &value->place, what, keys, count);
+    const struct pst_yaml *values[NAMES_MAX];
+    uint32_t count = named_take(b, key, value, values);
     for (uint32_t i = 0; i < count; i++)
         if (values[i] != NULL)
-            (void)pst_build_number(b, values[i], pst_build_printf(b, "`%s` of %s", key->names[i], what), key->min,
-                                   key->max, &ret_numbers[i]);
+            (void)pst_build_number(b, values[i], pst_build_printf(b, "`%s` of `%s`", key->names[i], key->name),
+                                   key->min, key->max, &ret_numbers[i]);
+}
+
+static void digests_of_take(struct pst_build *b, const struct pst_policy_key *key, const struct pst_yaml *value,
+                            struct pst_digests *ret_digests)
+{
+    const struct pst_yaml *values[NAMES_MAX];
+    uint32_t count = named_take(b, key, value, values);
+    for (uint32_t i = 0; i < count; i++)
+        if (values[i] != NULL)
+            digests_take(b, key, values[i], &ret_digests[i]);
 }
 
 static void value_take(struct pst_build *b, const struct pst_policy_key *key, const struct pst_yaml *value,
@@ -131,6 +150,9 @@ static void value_take(struct pst_build *b, const struct pst_policy_key *key, co
         break;
     case PST_POLICY_NUMBERS:
         numbers_take(b, key, value, at);
+        break;
+    case PST_POLICY_DIGESTS_OF:
+        digests_of_take(b, key, value, at);
         break;
     }
 }

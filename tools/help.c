@@ -256,6 +256,8 @@ void pst_policy_key_meaning(const struct pst_policy_key *key, struct pst_text *t
         pst_text_printf(text, "a list of ");
     else if (key->kind == PST_POLICY_NUMBERS)
         pst_text_printf(text, "%lld to %lld for each of ", (long long)key->min, (long long)key->max);
+    else if (key->kind == PST_POLICY_DIGESTS_OF)
+        pst_text_printf(text, "a list of hexadecimal digits, of %d bytes, for each of ", (int)key->max);
     else if (key->kind == PST_POLICY_NUMBER)
         pst_text_printf(text, "%lld to %lld", (long long)key->min, (long long)key->max);
     else

@@ -204,7 +204,8 @@ static const char *pins_expected(struct pst_checking *c, pst_vendor vendor)
     for (size_t i = 0; i < sizeof pins / sizeof *pins; i++)
         if (pins[i].vendor == vendor)
             names = pst_checking_printf(c, "%s%s%s", names, *names == '\0' ? "" : ", ", pins[i].name);
-    return pst_checking_printf(c, "%s, by fingerprint", names);
+    return *names != '\0' ? pst_checking_printf(c, "%s, by fingerprint", names)
+                          : "a root that was given, or a fingerprint of the policy's";
 }
 
 static bool root_check(struct pst_checking *c, const struct pst_chain *chain, X509 *root)
@@ -392,6 +393,42 @@ EVP_PKEY *pst_p256_key(const uint8_t point[64])
     EVP_PKEY_CTX_free(context);
     ERR_clear_error();
     return key;
+}
+
+EVP_PKEY *pst_rsa_key(const uint8_t *modulus, uint32_t modulus_bytes, const uint8_t *exponent, uint32_t exponent_bytes)
+{
+    EVP_PKEY *key = NULL;
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    BIGNUM *n = BN_bin2bn(modulus, (int)modulus_bytes, NULL), *e = BN_bin2bn(exponent, (int)exponent_bytes, NULL);
+    OSSL_PARAM *params = NULL;
+    if (builder != NULL && n != NULL && e != NULL && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1)
+        params = OSSL_PARAM_BLD_to_param(builder);
+    if (context == NULL || params == NULL || EVP_PKEY_fromdata_init(context) != 1 ||
+        EVP_PKEY_fromdata(context, &key, EVP_PKEY_PUBLIC_KEY, params) != 1)
+        key = NULL;
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(builder);
+    BN_free(n);
+    BN_free(e);
+    EVP_PKEY_CTX_free(context);
+    ERR_clear_error();
+    return key;
+}
+
+bool pst_rsassa_verify(EVP_PKEY *key, const uint8_t *bytes, size_t byte_count, const uint8_t *signature,
+                       size_t signature_bytes)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    EVP_PKEY_CTX *options = NULL; /* of the context */
+    bool good = key != NULL && context != NULL && EVP_PKEY_is_a(key, "RSA") &&
+                EVP_DigestVerifyInit(context, &options, EVP_sha256(), NULL, key) == 1 &&
+                EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PADDING) == 1 &&
+                EVP_DigestVerify(context, signature, signature_bytes, bytes, byte_count) == 1;
+    EVP_MD_CTX_free(context);
+    ERR_clear_error();
+    return good;
 }
 
 bool pst_sha256(const void *bytes, size_t byte_count, uint8_t ret_digest[PST_SHA256_BYTES])

@@ -22,7 +22,8 @@
     X(PST_BACKEND_SGX, "sgx", true, "a quote of Intel SGX")                                                    \
     X(PST_BACKEND_AZ_SNP_VTPM, "az-snp-vtpm", true, "SEV-SNP on Azure: a report within that of a virtual TPM") \
     X(PST_BACKEND_AZ_TDX_VTPM, "az-tdx-vtpm", true, "TDX on Azure: a quote bound to a virtual TPM")            \
-    X(PST_BACKEND_PROCESS, "process", false, "software: a worker's report, signed by the key of its node")
+    X(PST_BACKEND_PROCESS, "process", false, "software: a worker's report, signed by the key of its node")     \
+    X(PST_BACKEND_TPM, "tpm", false, "a TPM's quote of a node's key: which machine and what it booted, no enclave")
 typedef enum pst_backend {
 #define X(name, text, hardware, sentence) name,
     PST_BACKEND_MAP(X)
@@ -48,6 +49,7 @@ typedef enum pst_tcb_part {
         PST_TCB_PART_COUNT
 } pst_tcb_part;
 extern const char *const pst_tcb_part_names[];
+extern const char *const pst_pcr_names[]; /* "0" to "23"; ended by NULL */
 
 /* Of an Intel platform, as in its TCB info. The last two can never be accepted, and have no name in a policy. */
 #define PST_TCB_STATUS_MAP(X)                                                             \
@@ -78,9 +80,12 @@ struct pst_digests { /* any of these is accepted; none at all: it is not checked
     uint32_t count;
 };
 struct pst_attestation_policy {
-    uint32_t backends;     /* bit i: the pst_backend i */
-    uint32_t tcb_statuses; /* bit i: the pst_tcb_status i */
+    uint32_t backends;      /* bit i: the pst_backend i */
+    uint32_t tcb_statuses;  /* bit i: the pst_tcb_status i */
+    uint32_t pcr_selection; /* bit i: a quote of a node's TPM has to be of the PCR i */
     struct pst_digests measurements, signers, host_data, rtmr0, rtmr1, rtmr2, rtmr3, pcr_digests, roots, node_keys;
+    struct pst_digests tpm_keys, tpm_firmware;
+    struct pst_digests pcrs[PST_PCR_COUNT];
     bool debug, nonce;
     int64_t svn_min, vmpl_max, collateral_age_days_max, tcb_evaluation_min;
     int64_t tcb_min[PST_TCB_PART_COUNT];
@@ -92,6 +97,7 @@ typedef enum pst_policy_kind {
     PST_POLICY_SWITCH,    /* bool */
     PST_POLICY_NUMBER,    /* int64_t */
     PST_POLICY_NUMBERS,   /* an int64_t for each of `names` */
+    PST_POLICY_DIGESTS_OF /* struct pst_digests for each of `names` */
 } pst_policy_kind;
 typedef enum pst_policy_absent { PST_POLICY_ANY = 0, PST_POLICY_BUILT_IN, PST_POLICY_NONE } pst_policy_absent;
 struct pst_policy_key {
@@ -240,5 +246,39 @@ int pst_process_evidence_parse(const uint8_t *bytes, size_t byte_count, struct p
 /* By the node key that it names, over what it says; whose key that is is another question. */
 bool pst_process_evidence_signed(const uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES]);
 int pst_process_node_key(const uint8_t node_key[32], uint8_t ret_public[32]); /* PST_ENOMEM */
+
+/* ---- a TPM's quote of a node's key ----
+ * By itself, or behind the 256 bytes of `process`, of the same key and nonce. Little endian; a reader refuses a version it does not know.
+ *    0 u8[8] "psttpmq", NUL    8 u32 version       12 u32 zero
+ *   16 u8[32] node key        48 u8[64] nonce     112 u32 bytes of public  116 of attest  120 of signature  124 u32 PCRs
+ *  128 public: TPMT_PUBLIC, attest: TPMS_ATTEST, signature: TPMT_SIGNATURE, as the TPM has made them (big endian);
+ *      then 32 bytes for each PCR that is quoted, the lowest number first
+ * The quote's qualifying data are SHA-256 of PST_TPM_LABEL, node key and nonce. It proves that software of the machine which has this TPM
+ * has named this key for this nonce, and what was booted there; nothing of it speaks of a worker's memory. */
+#define PST_TPM_LABEL "penstock tpm evidence 1"
+enum {
+    PST_TPM_VERSION = 1,
+    PST_TPM_HEAD_BYTES = 128,
+    PST_TPM_PART_BYTES_MAX = 1024, /* of public, attest and signature each */
+    PST_TPM_EVIDENCE_BYTES_MAX = PST_TPM_HEAD_BYTES + 3 * PST_TPM_PART_BYTES_MAX + 32 * PST_PCR_COUNT,
+};
+struct pst_tpm_evidence { /* parts are borrowed */
+    uint8_t node_key[32], nonce[64];
+    struct pst_bytes public, attest, signature;
+    const uint8_t *pcrs;
+    uint32_t pcr_count;
+};
+/* PST_EINVAL: a part is empty or too large. */
+int pst_tpm_evidence_put(const struct pst_tpm_evidence *evidence, uint8_t ret_bytes[PST_TPM_EVIDENCE_BYTES_MAX],
+                         size_t *ret_count);
+/* Takes the envelope apart; of what the TPM made nothing is looked at. PST_EDATA: *ret_why. */
+int pst_tpm_evidence_parse(const uint8_t *bytes, size_t byte_count, struct pst_tpm_evidence *ret_evidence,
+                           const char **ret_why);
+int pst_tpm_qualifying_data(const uint8_t node_key[32], const uint8_t nonce[64], uint8_t ret_data[32]); /* PST_ENOMEM */
+/* What a TPMT_PUBLIC of a signing key says: its name as a TPM has it, and the key in PEM, which is text and NUL. PST_EDATA: *ret_why;
+ * PST_ENOMEM. */
+enum { PST_TPM_NAME_BYTES = 34, PST_TPM_PEM_BYTES_MAX = 2048 };
+int pst_tpm_key_show(const uint8_t *bytes, size_t byte_count, uint8_t ret_name[PST_TPM_NAME_BYTES],
+                     char ret_pem[PST_TPM_PEM_BYTES_MAX], const char **ret_why);
 
 #endif

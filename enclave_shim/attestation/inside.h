@@ -96,7 +96,11 @@ const char *pst_certificate_name(struct pst_checking *c, X509 *certificate);
 /* The octets of the extension `oid` (dotted), borrowed. NULL: there is none, or several. */
 const uint8_t *pst_certificate_extension(X509 *certificate, const char *oid, size_t *ret_bytes);
 
-typedef enum pst_vendor { PST_VENDOR_AMD = 1, PST_VENDOR_INTEL } pst_vendor;
+typedef enum pst_vendor {
+    PST_VENDOR_AMD = 1,
+    PST_VENDOR_INTEL,
+    PST_VENDOR_TPM, /* of which none is built in */
+} pst_vendor;
 struct pst_chain {
     const char *name;         /* rows are chain.NAME, chain.NAME.issuer, ... */
     const char *const *roles; /* of the certificates from the leaf up: exactly so many; ended by NULL */
@@ -113,6 +117,11 @@ bool pst_chain_verify(struct pst_checking *c, const struct pst_chain *chain, X50
 bool pst_ecdsa_verify(EVP_PKEY *key, const char *curve, const EVP_MD *digest, const uint8_t *bytes, size_t byte_count,
                       const uint8_t *r, const uint8_t *s, uint32_t half);
 EVP_PKEY *pst_p256_key(const uint8_t point[64]); /* x and y, big endian; NULL: no such point, or out of memory */
+/* Modulus and exponent big endian; NULL: out of memory, or nothing of RSA. */
+EVP_PKEY *pst_rsa_key(const uint8_t *modulus, uint32_t modulus_bytes, const uint8_t *exponent, uint32_t exponent_bytes);
+/* RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2). False also where there is no key, or one of another kind. */
+bool pst_rsassa_verify(EVP_PKEY *key, const uint8_t *bytes, size_t byte_count, const uint8_t *signature,
+                       size_t signature_bytes);
 bool pst_sha256(const void *bytes, size_t byte_count, uint8_t ret_digest[PST_SHA256_BYTES]);
 
 /* ---- JSON (json.c) ---- */
@@ -246,11 +255,6 @@ struct pst_hcl { /* borrows from the bytes */
 };
 int pst_hcl_parse(struct pst_arena *arena, const uint8_t *bytes, size_t byte_count, struct pst_hcl *ret_hcl,
                   const char **ret_why);
-struct pst_tpm_quote { /* TPMS_ATTEST of TPM 2.0 part 2, section 10.12.12; borrows from the bytes */
-    const uint8_t *nonce, *digest;
-    uint32_t nonce_bytes, digest_bytes, pcrs; /* bit i: the PCR i of the SHA-256 bank */
-};
-int pst_tpm_quote_parse(const uint8_t *bytes, size_t byte_count, struct pst_tpm_quote *ret_quote, const char **ret_why);
 struct pst_az_evidence {
     struct pst_bytes hcl, message, signature, vcek, td_quote;
     uint8_t pcrs[PST_PCR_COUNT][PST_SHA256_BYTES];
@@ -259,6 +263,55 @@ struct pst_az_evidence {
 int pst_az_evidence_parse(struct pst_arena *arena, const uint8_t *bytes, size_t byte_count,
                           struct pst_az_evidence *ret_evidence, const char **ret_why);
 void pst_az_verify(struct pst_checking *c, const struct pst_az_evidence *evidence, const struct pst_hcl *hcl);
+
+/* ---- what a TPM 2.0 makes (tpm.c), and a node's evidence of its own (tpm_verify.c) ---- */
+enum { PST_TPM_MAGIC = (int)0xff544347, PST_TPM_QUOTE = 0x8018, PST_TPM_SHA256 = 0x000b, PST_TPM_HEAD = 6 };
+struct pst_tpm_quote { /* TPMS_ATTEST of TPM 2.0 part 2, section 10.12.12; borrows from the bytes */
+    const uint8_t *nonce, *digest, *signer;
+    uint32_t nonce_bytes, digest_bytes, signer_bytes, pcrs; /* bit i: the PCR i of the SHA-256 bank */
+    uint64_t clock_ms;
+    uint32_t resets, restarts;
+    bool safe;
+    const uint8_t *firmware; /* 8 bytes, big endian */
+};
+int pst_tpm_quote_parse(const uint8_t *bytes, size_t byte_count, struct pst_tpm_quote *ret_quote, const char **ret_why);
+/* TPMA_OBJECT (part 2, section 8.3): those of a key that signs nothing but what its TPM has made. */
+enum {
+    PST_TPM_FIXED_TPM = 1 << 1,
+    PST_TPM_FIXED_PARENT = 1 << 4,
+    PST_TPM_SENSITIVE_DATA_ORIGIN = 1 << 5,
+    PST_TPM_RESTRICTED = 1 << 16,
+    PST_TPM_DECRYPT = 1 << 17,
+    PST_TPM_SIGN = 1 << 18,
+    PST_TPM_ATTESTING =
+        PST_TPM_FIXED_TPM | PST_TPM_FIXED_PARENT | PST_TPM_SENSITIVE_DATA_ORIGIN | PST_TPM_RESTRICTED | PST_TPM_SIGN,
+};
+typedef enum pst_tpm_scheme { PST_TPM_RSASSA = 0x0014, PST_TPM_ECDSA = 0x0018 } pst_tpm_scheme;
+struct pst_tpm_public { /* TPMT_PUBLIC (part 2, section 12.2.4), of a key of RSA or P-256; borrows from the bytes */
+    pst_tpm_scheme scheme;
+    uint32_t attributes;
+    const uint8_t *modulus; /* of RSA: big endian */
+    uint32_t modulus_bytes, exponent;
+    uint8_t point[64];
+    uint8_t name[PST_TPM_NAME_BYTES];
+};
+int pst_tpm_public_parse(const uint8_t *bytes, size_t byte_count, struct pst_tpm_public *ret_public,
+                         const char **ret_why);
+EVP_PKEY *pst_tpm_public_key(const struct pst_tpm_public *public); /* NULL: no such key, or out of memory */
+struct pst_tpm_signature { /* TPMT_SIGNATURE (part 2, section 11.3.4), by SHA-256 */
+    pst_tpm_scheme scheme;
+    const uint8_t *rsa; /* borrowed */
+    uint32_t rsa_bytes;
+    uint8_t r[32], s[32]; /* big endian */
+};
+int pst_tpm_signature_parse(const uint8_t *bytes, size_t byte_count, struct pst_tpm_signature *ret_signature,
+                            const char **ret_why);
+/* Rows of PCRs: `values` of those in `there` by their number, against the quote and the policy. */
+void pst_tpm_pcrs_verify(struct pst_checking *c, const struct pst_tpm_quote *quote,
+                         uint8_t values[PST_PCR_COUNT][PST_SHA256_BYTES], uint32_t there);
+/* `process`: what it stands behind, NULL: it is by itself. */
+void pst_tpm_verify(struct pst_checking *c, const struct pst_tpm_evidence *evidence,
+                    const struct pst_process_evidence *process);
 
 /* ---- process (process.c) ---- */
 void pst_process_verify(struct pst_checking *c, const uint8_t *bytes, const struct pst_process_evidence *evidence);

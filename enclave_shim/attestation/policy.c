@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define UPTODATE_ALONE (1 << PST_TCB_UP_TO_DATE)
+#define FIRMWARE_AND_BOOT 0xff /* PCRs 0 to 7: TCG PC Client Platform Firmware Profile, section 3.3.4 */
 
 const char *const pst_backend_names[] = {
 #define X(name, text, hardware, sentence) text,
@@ -20,6 +21,10 @@ const char *const pst_tcb_status_names[] = {
     PST_TCB_STATUS_MAP(X)
 #undef X
         NULL};
+
+const char *const pst_pcr_names[PST_PCR_COUNT + 1] = {"0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",  "8",
+                                                      "9",  "10", "11", "12", "13", "14", "15", "16", "17",
+                                                      "18", "19", "20", "21", "22", "23", NULL};
 
 const char *pst_backend_sentence(pst_backend backend)
 {
@@ -64,7 +69,12 @@ const struct pst_policy_key pst_policy_keys[] = {
     {"rtmr2", PST_POLICY_DIGESTS, AT(rtmr2), NULL, 48, 48, 0, "Run-time measurement register 2 of TDX."},
     {"rtmr3", PST_POLICY_DIGESTS, AT(rtmr3), NULL, 48, 48, 0, "Run-time measurement register 3 of TDX."},
     {"pcr_digests", PST_POLICY_DIGESTS, AT(pcr_digests), NULL, 32, 32, 0,
-     "SHA-256 over the PCRs that a virtual TPM has quoted, as in its quote."},
+     "SHA-256 over the PCRs that a TPM has quoted, as in its quote."},
+    {"pcrs", PST_POLICY_DIGESTS_OF, AT(pcrs), pst_pcr_names, 32, 32, 0,
+     "Values that are accepted, by the number of a TPM's PCR, of the SHA-256 bank; one that is named has to be "
+     "quoted."},
+    {"pcr_selection", PST_POLICY_NAMES, AT(pcr_selection), pst_pcr_names, 0, 0, FIRMWARE_AND_BOOT,
+     "PCRs that the quote of a node's TPM has to be of; it may be of more."},
     {"minimum_tcb", PST_POLICY_NUMBERS, AT(tcb_min), pst_tcb_part_names, 0, 255, 0,
      "The lowest versions of an SNP platform's parts, in its REPORTED_TCB."},
     {"minimum_svn", PST_POLICY_NUMBER, AT(svn_min), NULL, 0, UINT32_MAX, 0,
@@ -85,7 +95,13 @@ const struct pst_policy_key pst_policy_keys[] = {
     {"roots", PST_POLICY_DIGESTS, AT(roots), NULL, 32, 32, PST_POLICY_BUILT_IN,
      "SHA-256 fingerprints of root certificates, instead of those of AMD and Intel that are built in."},
     {"node_keys", PST_POLICY_DIGESTS, AT(node_keys), NULL, 32, 32, PST_POLICY_NONE,
-     "Ed25519 keys of nodes whose word on their workers (`process`) is taken."},
+     "Ed25519 keys of nodes whose word on their workers (`process`) is taken; of a `tpm` quote the key that it names."},
+    {"tpm_keys", PST_POLICY_DIGESTS, AT(tpm_keys), NULL, 32, 34, PST_POLICY_NONE,
+     "Attestation keys of TPMs: a key's name as TPMs have it (34 bytes), or SHA-256 of its public key in DER (32 "
+     "bytes). "
+     "With them, evidence of `process` has to bring a quote along."},
+    {"tpm_firmware", PST_POLICY_DIGESTS, AT(tpm_firmware), NULL, 8, 8, 0,
+     "Versions of a TPM's firmware, as in its quote."},
     {NULL, 0, 0, NULL, 0, 0, 0, NULL},
 };
 #undef AT
@@ -118,6 +134,7 @@ int pst_policy_standard_print(const struct pst_policy_key *key, struct pst_text 
         break;
     }
     case PST_POLICY_DIGESTS:
+    case PST_POLICY_DIGESTS_OF:
         (void)pst_text_printf(text, "%s",
                               key->standard == PST_POLICY_BUILT_IN ? "those that are built in"
                               : key->standard == PST_POLICY_NONE   ? "none"

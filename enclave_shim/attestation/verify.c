@@ -59,7 +59,9 @@ static void backend_check(struct pst_checking *c, pst_backend backend)
     if (!pst_backend_hardware(backend))
         pst_checking_that(c, "hardware", c->request->allow_software,
                           c->request->allow_software ? "hardware or software" : "hardware",
-                          "software: nothing of it comes from the processor");
+                          backend == PST_BACKEND_TPM
+                              ? "software with a TPM: which machine, and what it booted, nothing of a worker's memory"
+                              : "software: nothing of it comes from the processor");
 }
 
 static void report_verify(struct pst_checking *c, const uint8_t *bytes)
@@ -88,11 +90,18 @@ static void quote_verify(struct pst_checking *c, const uint8_t *bytes, size_t by
                          pst_checking_printf(c, "%zu bytes behind the quote, signed by nobody", quote.left_bytes));
 }
 
+/* Alone, or with a quote of the node's TPM behind it. */
 static void process_verify(struct pst_checking *c, const uint8_t *bytes, size_t byte_count)
 {
     struct pst_process_evidence evidence;
+    struct pst_tpm_evidence tpm;
     const char *why = NULL;
-    if (pst_process_evidence_parse(bytes, byte_count, &evidence, &why) != PST_OK) {
+    const bool more = byte_count > PST_PROCESS_EVIDENCE_BYTES;
+    int rc = pst_process_evidence_parse(bytes, more ? PST_PROCESS_EVIDENCE_BYTES : byte_count, &evidence, &why);
+    if (rc == PST_OK && more)
+        rc = pst_tpm_evidence_parse(bytes + PST_PROCESS_EVIDENCE_BYTES, byte_count - PST_PROCESS_EVIDENCE_BYTES, &tpm,
+                                    &why);
+    if (rc != PST_OK) {
         pst_checking_fault(c, c->request->evidence.name, why);
         return;
     }
@@ -100,6 +109,21 @@ static void process_verify(struct pst_checking *c, const uint8_t *bytes, size_t 
         return;
     backend_check(c, PST_BACKEND_PROCESS);
     pst_process_verify(c, bytes, &evidence);
+    pst_tpm_verify(c, more ? &tpm : NULL, &evidence);
+}
+
+static void tpm_verify(struct pst_checking *c, const uint8_t *bytes, size_t byte_count)
+{
+    struct pst_tpm_evidence evidence;
+    const char *why = NULL;
+    if (pst_tpm_evidence_parse(bytes, byte_count, &evidence, &why) != PST_OK) {
+        pst_checking_fault(c, c->request->evidence.name, why);
+        return;
+    }
+    if (!kind_is(c, PST_BACKEND_TPM))
+        return;
+    backend_check(c, PST_BACKEND_TPM);
+    pst_tpm_verify(c, &evidence, NULL);
 }
 
 static void az_verify(struct pst_checking *c, const struct pst_az_evidence *evidence)
@@ -151,6 +175,8 @@ static void bytes_verify(struct pst_checking *c, const uint8_t *bytes, size_t by
         az_verify(c, &(struct pst_az_evidence){.hcl = {bytes, byte_count, NULL}});
     else if (begins(bytes, byte_count, "pstproc"))
         process_verify(c, bytes, byte_count);
+    else if (begins(bytes, byte_count, "psttpmq"))
+        tpm_verify(c, bytes, byte_count);
     else if (first < byte_count && bytes[first] == '{')
         json_verify(c, bytes, byte_count);
     else if (quote)
@@ -159,7 +185,8 @@ static void bytes_verify(struct pst_checking *c, const uint8_t *bytes, size_t by
         pst_checking_fault(
             c, c->request->evidence.name,
             "is no evidence that is known: an SEV-SNP report (1184 bytes), a quote of TDX or SGX, an HCL "
-            "report, Trustee's JSON of one, or evidence of `process`, as they are or in hexadecimal digits");
+            "report, Trustee's JSON of one, evidence of `process` or a quote of a node's TPM, as they are or in "
+            "hexadecimal digits");
 }
 
 /* Evidence is often handed round as text. */

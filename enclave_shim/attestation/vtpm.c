@@ -3,14 +3,10 @@
  * The chain: hardware signs a report whose report data begin with SHA-256 of the runtime data; these hold HCLAkPub, a key of the
  * virtual TPM; it signs a quote over PCRs and the verifier's nonce.
  * Sources: Microsoft, "Guest attestation for confidential VMs", HCL report; TPM 2.0 Library part 2, TPMS_ATTEST (10.12.12), part 1 on
- * quotes; the JSON around it is Trustee's (az-snp-vtpm, az-tdx-vtpm), version 0 with lists of bytes, versions 1 and 2 with texts. */
+ * quotes (tpm.c); the JSON around it is Trustee's (az-snp-vtpm, az-tdx-vtpm), version 0 with lists of bytes, versions 1 and 2 with texts. */
 #include "enclave_shim/attestation/inside.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/param_build.h>
-#include <openssl/rsa.h>
 #include <string.h>
 
 enum {
@@ -18,10 +14,6 @@ enum {
     HCL_TYPE_TDX = 4,
     HASH_SHA256 = 1,
     HASH_SHA512 = 3,
-    TPM_MAGIC = 0xff544347, /* TPM_GENERATED_VALUE: no such bytes are signed for anybody else */
-    TPM_QUOTE = 0x8018,     /* TPM_ST_ATTEST_QUOTE */
-    TPM_SHA256 = 0x000b,
-    TPM_BANKS_MAX = 16,
     MODULUS_BYTES_MIN = 256,
 };
 
@@ -110,75 +102,6 @@ int pst_hcl_parse(struct pst_arena *arena, const uint8_t *bytes, size_t byte_cou
     if (!key_take(json, &hcl))
         return PST_EDATA;
     *ret_hcl = hcl;
-    return PST_OK;
-}
-
-/* ---- the TPM's quote ---- */
-struct reader {
-    const uint8_t *at;
-    size_t left;
-    bool failed;
-};
-
-static const uint8_t *take(struct reader *r, size_t bytes)
-{
-    const uint8_t *at = r->at;
-    if (r->failed || bytes > r->left) {
-        r->failed = true;
-        return NULL;
-    }
-    r->at += bytes;
-    r->left -= bytes;
-    return at;
-}
-
-static uint32_t number_take(struct reader *r, uint32_t bytes)
-{
-    const uint8_t *at = take(r, bytes);
-    return at != NULL ? (uint32_t)pst_be(at, bytes) : 0;
-}
-
-static const uint8_t *sized_take(struct reader *r, uint32_t *ret_bytes)
-{
-    *ret_bytes = number_take(r, 2);
-    return take(r, *ret_bytes);
-}
-
-/* TPML_PCR_SELECTION: of the SHA-256 bank alone, for more than one would make the digest ambiguous here. */
-static bool selection_take(struct reader *r, uint32_t *ret_pcrs)
-{
-    uint32_t banks = number_take(r, 4), chosen = 0;
-    for (uint32_t i = 0; i < banks && i < TPM_BANKS_MAX && !r->failed; i++) {
-        uint32_t hash = number_take(r, 2), bytes = number_take(r, 1);
-        const uint8_t *bits = take(r, bytes);
-        if (bits == NULL || bytes > 3 || pst_all_zero(bits, bytes))
-            continue;
-        chosen++;
-        if (hash == TPM_SHA256)
-            *ret_pcrs = (uint32_t)pst_le(bits, bytes);
-    }
-    return !r->failed && banks <= TPM_BANKS_MAX && chosen == 1 && *ret_pcrs != 0;
-}
-
-int pst_tpm_quote_parse(const uint8_t *bytes, size_t byte_count, struct pst_tpm_quote *ret_quote, const char **ret_why)
-{
-    struct reader r = {.at = bytes, .left = byte_count};
-    struct pst_tpm_quote quote = {0};
-    uint32_t signer_bytes = 0;
-    bool magic = number_take(&r, 4) == TPM_MAGIC;
-    bool type = number_take(&r, 2) == TPM_QUOTE;
-    (void)sized_take(&r, &signer_bytes);
-    quote.nonce = sized_take(&r, &quote.nonce_bytes);
-    (void)take(&r, 8 + 4 + 4 + 1 + 8); /* clock, resets, restarts, safe; firmware version */
-    bool selection = selection_take(&r, &quote.pcrs);
-    quote.digest = sized_take(&r, &quote.digest_bytes);
-    *ret_why = !magic || !type ? "holds a TPM quote that is none" : "holds a TPM quote that is cut short or too long";
-    if (!magic || !type || r.failed || r.left != 0)
-        return PST_EDATA;
-    *ret_why = "holds a TPM quote that is not of PCRs of the SHA-256 bank alone";
-    if (!selection || quote.digest_bytes != PST_SHA256_BYTES)
-        return PST_EDATA;
-    *ret_quote = quote;
     return PST_OK;
 }
 
@@ -288,67 +211,20 @@ static void runtime_check(struct pst_checking *c, const struct pst_hcl *hcl)
                                             pst_checking_hex(c, digest, sizeof digest)));
 }
 
-static EVP_PKEY *rsa_key(const struct pst_hcl *hcl)
-{
-    EVP_PKEY *key = NULL;
-    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
-    BIGNUM *n = BN_bin2bn(hcl->modulus, (int)hcl->modulus_bytes, NULL),
-           *e = BN_bin2bn(hcl->exponent, (int)hcl->exponent_bytes, NULL);
-    OSSL_PARAM *params = NULL;
-    if (builder != NULL && n != NULL && e != NULL && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
-        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1)
-        params = OSSL_PARAM_BLD_to_param(builder);
-    if (context == NULL || params == NULL || EVP_PKEY_fromdata_init(context) != 1 ||
-        EVP_PKEY_fromdata(context, &key, EVP_PKEY_PUBLIC_KEY, params) != 1)
-        key = NULL;
-    OSSL_PARAM_free(params);
-    OSSL_PARAM_BLD_free(builder);
-    BN_free(n);
-    BN_free(e);
-    EVP_PKEY_CTX_free(context);
-    return key;
-}
-
-/* RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2). */
 static bool rsa_good(const struct pst_hcl *hcl, const struct pst_bytes *message, const struct pst_bytes *signature)
 {
-    EVP_PKEY *key = rsa_key(hcl);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    EVP_PKEY_CTX *options = NULL; /* of the context */
-    bool good = key != NULL && context != NULL &&
-                EVP_DigestVerifyInit(context, &options, EVP_sha256(), NULL, key) == 1 &&
-                EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PADDING) == 1 &&
-                EVP_DigestVerify(context, signature->bytes, signature->count, message->bytes, message->count) == 1;
-    EVP_MD_CTX_free(context);
+    EVP_PKEY *key = pst_rsa_key(hcl->modulus, hcl->modulus_bytes, hcl->exponent, hcl->exponent_bytes);
+    bool good = pst_rsassa_verify(key, message->bytes, message->count, signature->bytes, signature->count);
     EVP_PKEY_free(key);
-    ERR_clear_error();
     return good;
 }
 
 static void pcrs_check(struct pst_checking *c, const struct pst_az_evidence *evidence,
                        const struct pst_tpm_quote *quote)
 {
-    uint8_t chosen[PST_PCR_COUNT][PST_SHA256_BYTES], digest[PST_SHA256_BYTES];
-    uint32_t count = 0;
-    bool there = true;
-    for (uint32_t i = 0; i < PST_PCR_COUNT; i++) {
-        if ((quote->pcrs >> i & 1) == 0)
-            continue;
-        there &= i < evidence->pcr_count;
-        memcpy(chosen[count++], evidence->pcrs[i], PST_SHA256_BYTES);
-        if (i < evidence->pcr_count)
-            pst_checking_add(c, pst_checking_printf(c, "tpm.pcr%u", i), PST_CHECK_OPEN, "-",
-                             pst_checking_hex(c, evidence->pcrs[i], PST_SHA256_BYTES));
-    }
-    if (!pst_sha256(chosen, (size_t)count * PST_SHA256_BYTES, digest))
-        c->rc = PST_ENOMEM;
-    pst_checking_that(
-        c, "tpm.pcrs", there && CRYPTO_memcmp(digest, quote->digest, sizeof digest) == 0,
-        pst_checking_printf(c, "the digest in the quote: %s", pst_checking_hex(c, quote->digest, sizeof digest)),
-        there ? pst_checking_hex(c, digest, sizeof digest) : "some of them are not there");
-    pst_checking_add(c, "tpm.pcr_digest", PST_CHECK_OPEN, "-", pst_checking_hex(c, quote->digest, PST_SHA256_BYTES));
-    pst_checking_digests(c, "tpm.pcr_digest", &c->policy->pcr_digests, quote->digest, PST_SHA256_BYTES);
+    uint8_t values[PST_PCR_COUNT][PST_SHA256_BYTES];
+    memcpy(values, evidence->pcrs, sizeof values);
+    pst_tpm_pcrs_verify(c, quote, values, (1u << evidence->pcr_count) - 1);
 }
 
 /* The nonce of a TPM's quote is as long as the verifier made it. */

@@ -61,7 +61,12 @@ static void every_key_of_the_table_is_read(void **state)
         if (key->kind == PST_POLICY_NAMES)
             (void)snprintf(value, sizeof value, "[%s]", key->names[1]);
         else if (key->kind == PST_POLICY_DIGESTS)
-            (void)snprintf(value, sizeof value, "[%s]", key->max == 48 ? HEX48 : HEX32);
+            (void)snprintf(value, sizeof value, "[%s]",
+                           key->max == 48  ? HEX48
+                           : key->max == 8 ? "0011223344556677"
+                                           : HEX32);
+        else if (key->kind == PST_POLICY_DIGESTS_OF)
+            (void)snprintf(value, sizeof value, "{%s: [%s]}", key->names[0], HEX32);
         else if (key->kind == PST_POLICY_SWITCH)
             (void)snprintf(value, sizeof value, "true");
         else if (key->kind == PST_POLICY_NUMBER)
