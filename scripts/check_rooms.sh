@@ -19,11 +19,12 @@ declare -A may=(
     [engine]='operators/operator.h base/base.h base/narrow.h state/state.h state/pager.h state/image.h state/seal.h state/manifest.h migration/store.h migration/migration.h migration/move.h enclave_shim/attestation/evidence.h enclave_shim/enclave_shim.h enclave_shim/sealed.h'
     [enclave_shim]='operators/operator.h base/base.h base/narrow.h'
     [enclave_shim/attestation]='operators/operator.h base/base.h'
+    [enclave_shim/tpm]='operators/operator.h base/base.h enclave_shim/attestation/evidence.h'
     [operators]='operators/operator.h'
     [debs14]='operators/operator.h'
-    [tools]='operators/operator.h engine/policy.h enclave_shim/attestation/evidence.h enclave_shim/enclave_shim.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
+    [tools]='operators/operator.h engine/policy.h enclave_shim/tpm/tpm.h enclave_shim/attestation/evidence.h enclave_shim/enclave_shim.h state/seal.h migration/store.h operators/builtin.h debs14/debs14.h base/base.h engine/engine.h'
 )
-rooms='base state migration enclave_shim enclave_shim/attestation engine operators debs14 tools'
+rooms='base state migration enclave_shim enclave_shim/attestation enclave_shim/tpm engine operators debs14 tools'
 # Guests get these headers of the C standard library and of the processor, and nothing of the system.
 guest_headers='stdbool.h stddef.h stdint.h stdalign.h limits.h string.h inttypes.h'
 # What only a filling of struct pst_world may ask for (P7), and memory that pst_malloc() does not see (B1).
@@ -63,7 +64,7 @@ builds() { # flags in $flags; header
 }
 
 headers=$(for room in $rooms; do find "$room" -maxdepth 1 -name '*.h'; done | sort)
-for room in base state migration enclave_shim/attestation engine operators debs14 tools; do
+for room in base state migration enclave_shim/attestation enclave_shim/tpm engine operators debs14 tools; do
     mapfile -t flags < <(flags_of "$room")
     if [ ${#flags[@]} -eq 0 ]; then
         verdict no "no file of $room is in $build/compile_commands.json"
@@ -123,6 +124,11 @@ for room in state migration attestation engine; do
     foreign=$(comm -12 <(undefined_of "$build/lib$room.a") <(tr -s ' \n' '\n' <<<"$world_calls" | sort -u) | tr '\n' ' ')
     if [ -z "$foreign" ]; then verdict yes ''; else verdict no "$room goes round the seam: $foreign"; fi
 done
+# A worker's program has nothing of a TPM: it could not ask it, and what it does not have needs no trust.
+if [ -f "$build/penstock-enclave" ]; then
+    foreign=$(nm "$build/penstock-enclave" 2>/dev/null | grep -Eo '(Esys|Tss2|pst_tpm)_[A-Za-z_]+' | sort -u | tr '\n' ' ')
+    if [ -z "$foreign" ]; then verdict yes ''; else verdict no "the worker's program has $foreign"; fi
+fi
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -3,6 +3,8 @@
 
 #include "enclave_shim/attestation/evidence.h"
 #include "engine/policy.h"
+#include "tools/keyfile.h"
+#include "tools/witness.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -385,6 +387,95 @@ static int report_write(struct attest *attest, const struct pst_tsm_report *repo
     return exit_code;
 }
 
+/* ---- a quote of this machine's TPM ---- */
+static void hex_add(struct pst_text *text, const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        pst_text_printf(text, "%02x", bytes[i]);
+}
+
+/* What a policy will want to name. */
+static int quote_told(const struct attest *attest, const struct pst_witness *witness, const uint8_t *bytes,
+                      size_t count)
+{
+    const char *path = attest->call->operands[1], *why = NULL;
+    struct pst_tpm_evidence evidence;
+    struct pst_text json = {0}, name = {0};
+    uint8_t key_name[PST_TPM_NAME_BYTES];
+    char pem[PST_TPM_PEM_BYTES_MAX];
+    int rc = pst_tpm_evidence_parse(bytes, count, &evidence, &why);
+    if (rc == PST_OK)
+        rc = pst_tpm_key_show(evidence.public.bytes, evidence.public.count, key_name, pem, &why);
+    if (rc != PST_OK) {
+        pst_complain(attest->call, pst_exit_of_error(rc), "the TPM's answer %s",
+                     why != NULL ? why : pst_error_sentence(rc));
+        return pst_exit_of_error(rc);
+    }
+    hex_add(&name, key_name, sizeof key_name);
+    pst_note(attest->call, "%s: a TPM's quote of the node's key; the name of its attestation key is %s", path,
+             name.bytes != NULL ? name.bytes : "");
+    if (attest->call->json) {
+        pst_text_printf(&json, "{\"schema_version\":%d,\"evidence\":", PST_JSON_SCHEMA_VERSION);
+        pst_text_json(&json, path);
+        pst_text_printf(&json, ",\"node_key\":\"");
+        hex_add(&json, witness->node_key, sizeof witness->node_key);
+        pst_text_printf(&json, "\",\"tpm_key_name\":");
+        pst_text_json(&json, name.bytes);
+        pst_text_printf(&json, ",\"tpm_key\":");
+        pst_text_json(&json, pem);
+        pst_text_printf(&json, ",\"error\":null}\n");
+    }
+    pst_text_fini(&name);
+    return attest->call->json ? pst_text_show(attest->call, &json) : PST_EXIT_OK;
+}
+
+static int quote_make(struct attest *attest, struct pst_witness *witness, const uint8_t node_key[32])
+{
+    uint8_t bytes[PST_TPM_EVIDENCE_BYTES_MAX], nonce[NONCE_BYTES_MAX] = {0};
+    char why[PST_TPM_WHY_BYTES] = "";
+    size_t count = 0;
+    memcpy(nonce, attest->nonce, attest->request.nonce_bytes);
+    int rc = pst_witness_open(witness, node_key, true, why);
+    if (rc == PST_OK)
+        rc = pst_witness_quote(witness, nonce, bytes, sizeof bytes, &count, why);
+    if (rc != PST_OK) {
+        int exit_code = pst_exit_of_error(rc);
+        pst_complain(attest->call, exit_code, "no evidence of this machine: %s", why);
+        return exit_code;
+    }
+    int exit_code = blob_write(attest, attest->call->operands[1], bytes, count);
+    return exit_code == PST_EXIT_OK ? quote_told(attest, witness, bytes, count) : exit_code;
+}
+
+static int quote(struct attest *attest)
+{
+    const char *path = pst_call_flag(attest->call, "node-key");
+    struct pst_keyring_keys keys = {0};
+    struct pst_witness witness;
+    int exit_code = pst_witness_read(attest->call, &witness);
+    if (exit_code == PST_EXIT_OK && (path == NULL || witness.none || pst_call_flag(attest->call, "tsm") != NULL)) {
+        exit_code = PST_EXIT_USAGE;
+        pst_complain(attest->call, exit_code,
+                     "a TPM's quote needs --node-key FILE and a TPM, and is asked for without --tsm");
+    }
+    if (exit_code == PST_EXIT_OK)
+        exit_code = pst_node_key_read(attest->call, path, &keys);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = quote_make(attest, &witness, pst_secret_bytes(keys.secrets[0]));
+    pst_witness_close(&witness);
+    pst_keyring_keys_fini(&keys);
+    return exit_code;
+}
+
+static bool quote_asked(const struct pst_call *call)
+{
+    static const char *const flags[] = {"node-key", "tpm", "tpm-key", "pcrs"};
+    bool asked = false;
+    for (uint32_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        asked |= pst_call_flag(call, flags[i]) != NULL;
+    return asked;
+}
+
 static int report(struct attest *attest)
 {
     const char *directory = pst_call_flag(attest->call, "tsm");
@@ -393,6 +484,8 @@ static int report(struct attest *attest)
     int exit_code = nonce_take(attest);
     if (exit_code != PST_EXIT_OK)
         return exit_code;
+    if (quote_asked(attest->call))
+        return quote(attest);
     int rc = pst_tsm_report(attest->world, directory != NULL ? directory : PST_TSM_DIRECTORY, attest->nonce,
                             attest->request.nonce_bytes, &made, path);
     if (rc == PST_OK) {
@@ -426,12 +519,16 @@ static int action_unknown(const struct pst_call *call, const char *action)
 /* What belongs to the other of the two. */
 static int surplus_refuse(const struct pst_call *call, bool is_report)
 {
+    static const char *const of_report[] = {"tsm", "node-key", "tpm", "tpm-key", "pcrs"};
     for (uint32_t i = 0; i < call->flag_count; i++) {
         const char *name = call->flags[i].flag->name;
         bool common = strcmp(name, "nonce") == 0;
         for (const struct pst_flag *flag = pst_flags_common; flag->name != NULL; flag++)
             common |= strcmp(flag->name, name) == 0;
-        if (common || is_report == (strcmp(name, "tsm") == 0))
+        bool reports = false;
+        for (uint32_t of = 0; of < sizeof of_report / sizeof *of_report; of++)
+            reports |= strcmp(name, of_report[of]) == 0;
+        if (common || is_report == reports)
             continue;
         pst_complain(call, PST_EXIT_USAGE, "--%s belongs to `penstock attest %s`", name,
                      is_report ? "verify" : "report");
@@ -493,6 +590,9 @@ static const struct pst_flag attest_flags[] = {
      "What the evidence has to hold: report data, filled up with zeros, or the nonce of a TPM's quote.", NULL},
     {"at", 0, "TIME", false, "Verify as of 2026-01-31 or 2026-01-31T12:00:00Z; now where nothing is said.", NULL},
     {"tsm", 0, "DIR", false, "report: the kernel's folder; " PST_TSM_DIRECTORY " where nothing is said.", "dir"},
+    {"node-key", 0, "FILE", false,
+     "report: ask the TPM for a quote of this node's key, a key file or node.key of `tls issue`.", "file"},
+    PST_WITNESS_FLAGS,
     {"allow-debug", 0, NULL, false, "Accept a guest or enclave in debug mode, whose memory its host can read.", NULL},
     {"allow-software", 0, NULL, false, "Accept evidence that no hardware has signed.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
@@ -507,11 +607,15 @@ const struct pst_verb pst_verb_attest = {
     .text =
         "`verify` checks attestation evidence of a confidential virtual machine or an enclave: reports of AMD SEV-SNP, "
         "quotes of Intel TDX and SGX, the forms in which Azure wraps the first two with a virtual TPM, and software "
-        "evidence of penstock's own. The signature of the evidence, the certificates of the key that made it up to a "
+        "evidence of penstock's own, with a quote of the node's TPM or without. The signature of the evidence, the "
+        "certificates of the key that made it up to a "
         "pinned root, and what stands in the evidence are shown field by field, what was expected beside what there "
         "is.\n\n"
         "The exit code is 0 only for hardware evidence that is genuine and meets the policy; 77 for what is refused, "
-        "and the message names the field. Software evidence is refused unless --allow-software is given. 78 is a "
+        "and the message names the field. Software evidence, that with a TPM's quote too, is refused unless "
+        "--allow-software is "
+        "given: a TPM tells which machine a node is and what it booted, not that a worker's memory cannot be read. 78 "
+        "is a "
         "policy file that is wrong, 65 are files that hold something else than they should, 74 files that cannot be "
         "read.\n\n"
         "Nothing is fetched: certificates of AMD are at kdsintf.amd.com, collateral of Intel at "
@@ -521,11 +625,17 @@ const struct pst_verb pst_verb_attest = {
         "`report` writes the evidence of the machine that it runs on, a confidential virtual machine, into the file "
         "EVIDENCE, with --nonce in it, and what certificates the host has given along into EVIDENCE.certificates, "
         "which "
-        "`verify` takes as they are. It asks the kernel by configfs-tsm, Linux 6.7 or newer.",
+        "`verify` takes as they are. It asks the kernel by configfs-tsm, Linux 6.7 or newer. With --node-key it is a "
+        "quote "
+        "of this machine's TPM 2.0 for that key and --nonce, and the attestation key's name is told, for `tpm_keys` of "
+        "a "
+        "policy: take it over where the machine can be trusted.",
     .examples = "penstock attest verify report.bin --certificates vcek.der --certificates ask_ark.pem\n"
                 "penstock attest verify quote.bin --collateral collateral.json --policy policy.yaml --nonce 00c0ffee\n"
                 "penstock attest verify report.bin --certificates chain.pem --at 2025-06-30 --json\n"
-                "penstock attest report report.bin --nonce 00c0ffee",
+                "penstock attest report report.bin --nonce 00c0ffee\n"
+                "penstock attest report node.quote --node-key node.key --nonce 00c0ffee\n"
+                "penstock attest verify node.quote --policy policy.yaml --nonce 00c0ffee --allow-software",
     .flags = attest_flags,
     .run = attest_run,
 };

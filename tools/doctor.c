@@ -1,8 +1,10 @@
 /* tools/doctor.c - `penstock doctor`: what this machine has for enclaves, and what to do about what it has not. */
 #include "enclave_shim/enclave_shim.h"
+#include "enclave_shim/tpm/tpm.h"
 #include "tools/inside.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const char *const grade_names[] = {
     [PST_DOCTOR_GOOD] = "yes", [PST_DOCTOR_PARTLY] = "partly", [PST_DOCTOR_MISSING] = "no", [PST_DOCTOR_NOTE] = "-"};
@@ -52,6 +54,23 @@ static int text_show(const struct pst_call *call, const struct pst_doctor_findin
     return pst_text_show(call, &text);
 }
 
+/* Does one answer? Not needed for enclaves: it tells others which machine this is. */
+static void tpm_look(const char *address, struct pst_doctor_finding *ret_finding)
+{
+    struct pst_tpm *tpm = NULL;
+    char text[PST_TPM_TEXT_BYTES] = "", why[PST_TPM_WHY_BYTES] = "";
+    int rc = pst_tpm_open(address, &tpm, why);
+    if (rc == PST_OK)
+        rc = pst_tpm_describe(tpm, text, why);
+    pst_tpm_close(tpm);
+    *ret_finding =
+        (struct pst_doctor_finding){.name = "tpm", .grade = rc == PST_OK ? PST_DOCTOR_GOOD : PST_DOCTOR_NOTE};
+    (void)snprintf(ret_finding->text, sizeof ret_finding->text, "%.230s", rc == PST_OK ? text : why);
+    if (rc != PST_OK && address == NULL && access(PST_TPM_DEVICE, F_OK) == 0)
+        (void)snprintf(ret_finding->remedy, sizeof ret_finding->remedy,
+                       "the group of " PST_TPM_DEVICE " for this user; a TPM that is switched on in the firmware");
+}
+
 static int doctor_run(const struct pst_call *call)
 {
     struct pst_doctor_finding findings[PST_DOCTOR_FINDINGS_MAX];
@@ -62,12 +81,16 @@ static int doctor_run(const struct pst_call *call)
         return PST_EXIT_USAGE;
     }
     uint32_t count = pst_doctor_look(bytes, findings);
+    PST_ASSERT(count < PST_DOCTOR_FINDINGS_MAX);
+    tpm_look(pst_call_flag(call, "tpm"), &findings[count++]);
     int shown = call->json ? json_show(call, findings, count) : text_show(call, findings, count);
     return shown != PST_EXIT_OK ? shown : is_missing(findings, count) ? PST_EXIT_CONFIG : PST_EXIT_OK;
 }
 
 static const struct pst_flag doctor_flags[] = {
     {"epc", 0, "SIZE", false, "Memory that each enclave is to have; 93.5MiB unless said.", NULL},
+    {"tpm", 0, "ADDRESS", false, "The TPM that is asked, as swtpm:path=SOCKET; device:" PST_TPM_DEVICE " unless said.",
+     NULL},
     {NULL, 0, NULL, false, NULL, NULL},
 };
 

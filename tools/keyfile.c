@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,9 +18,11 @@
 
 #define LINE_BEGIN "penstock-key "
 #define LINE_VERSION "1 "
+#define PEM_BEGIN "-----BEGIN "
 
 enum {
     KEY_DIGITS = 2 * PST_SECRET_BYTES,
+    PEM_BEGIN_BYTES = sizeof PEM_BEGIN - 1,
     LINE_BYTES = sizeof LINE_BEGIN - 1 + sizeof LINE_VERSION - 1 + KEY_DIGITS + 1,
 };
 
@@ -197,7 +201,41 @@ static ssize_t file_read(int fd, char *bytes, size_t capacity)
     return (ssize_t)count;
 }
 
-static int opened_read(const struct pst_call *call, const char *path, int fd, struct pst_keyring_keys *ret_keys)
+/* Without it OpenSSL would ask the terminal. */
+static int no_password(char *buffer, int capacity, int writing, void *argument)
+{
+    (void)buffer;
+    (void)capacity;
+    (void)writing;
+    (void)argument;
+    return -1;
+}
+
+/* An Ed25519 key in PEM, as of a certificate: its seed, as the only key. PST_EDATA: it is none. */
+static int pem_parse(const char *text, size_t byte_count, struct pst_keyring_keys *ret_keys)
+{
+    BIO *bio = BIO_new_mem_buf(text, (int)byte_count);
+    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
+    size_t bytes = PST_SECRET_BYTES;
+    int rc = bio == NULL ? PST_ENOMEM : key != NULL && EVP_PKEY_is_a(key, "ED25519") ? PST_OK : PST_EDATA;
+    if (rc == PST_OK)
+        rc = pst_secret_new(&ret_keys->secrets[0]);
+    if (rc == PST_OK) {
+        ret_keys->count = 1;
+        if (EVP_PKEY_get_raw_private_key(key, pst_secret_bytes(ret_keys->secrets[0]), &bytes) != 1)
+            rc = PST_EDATA;
+        ret_keys->locked = pst_secret_locked(ret_keys->secrets[0]);
+    }
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    ERR_clear_error();
+    if (rc != PST_OK)
+        pst_keyring_keys_fini(ret_keys);
+    return rc;
+}
+
+static int opened_read(const struct pst_call *call, const char *path, int fd, bool node,
+                       struct pst_keyring_keys *ret_keys)
 {
     char text[PST_KEYFILE_BYTES_MAX + 1];
     uint32_t line;
@@ -211,6 +249,14 @@ static int opened_read(const struct pst_call *call, const char *path, int fd, st
     } else if (count > PST_KEYFILE_BYTES_MAX) {
         exit_code = PST_EXIT_DATA;
         pst_complain(call, exit_code, "`%s` is no key file: it is longer than %d bytes", path, PST_KEYFILE_BYTES_MAX);
+    } else if (node && count > PEM_BEGIN_BYTES && memcmp(text, PEM_BEGIN, PEM_BEGIN_BYTES) == 0) {
+        int rc = pem_parse(text, (size_t)count, ret_keys);
+        if (rc == PST_EDATA) {
+            exit_code = PST_EXIT_DATA;
+            pst_complain(call, exit_code, "`%s` is no Ed25519 key: a node's is made by `penstock tls issue`", path);
+        } else if (rc != PST_OK) {
+            exit_code = complain_of(call, rc);
+        }
     } else {
         int rc = pst_keyfile_parse(text, (size_t)count, ret_keys, &line, &why);
         if (rc == PST_EDATA) {
@@ -224,15 +270,25 @@ static int opened_read(const struct pst_call *call, const char *path, int fd, st
     return exit_code;
 }
 
-int pst_keyfile_read(const struct pst_call *call, const char *path, struct pst_keyring_keys *ret_keys)
+static int any_read(const struct pst_call *call, const char *path, bool node, struct pst_keyring_keys *ret_keys)
 {
     *ret_keys = (struct pst_keyring_keys){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a named pipe must not hold us up */
     if (fd < 0)
         return complain_errno(call, path, "read", errno);
-    int exit_code = opened_read(call, path, fd, ret_keys);
+    int exit_code = opened_read(call, path, fd, node, ret_keys);
     (void)close(fd);
     return exit_code;
+}
+
+int pst_keyfile_read(const struct pst_call *call, const char *path, struct pst_keyring_keys *ret_keys)
+{
+    return any_read(call, path, false, ret_keys);
+}
+
+int pst_node_key_read(const struct pst_call *call, const char *path, struct pst_keyring_keys *ret_keys)
+{
+    return any_read(call, path, true, ret_keys);
 }
 
 /* ---- writing ---- */

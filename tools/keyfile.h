@@ -34,6 +34,10 @@ int pst_keyfile_parse(const char *text, size_t byte_count, struct pst_keyring_ke
  * is empty then. PST_EXIT_REFUSED: the file must not be used; PST_EXIT_DATA: bad content; PST_EXIT_IO: it cannot be read. */
 int pst_keyfile_read(const struct pst_call *call, const char *path, struct pst_keyring_keys *ret_keys);
 
+/* The same of the key that a node signs software evidence with: a key file, of which the newest key counts, or `node.key` of
+ * `penstock tls issue`, an Ed25519 key in PEM. */
+int pst_node_key_read(const struct pst_call *call, const char *path, struct pst_keyring_keys *ret_keys);
+
 /* Makes a file of one new key from world->random, or puts a new key in front of those of a file. The file appears whole or not
  * at all, with mode 0600. As pst_keyfile_read(); ret_keys: what the file holds now. */
 int pst_keyfile_make(const struct pst_call *call, struct pst_world *world, const char *path,

@@ -37,7 +37,7 @@ static int node_key_print(const struct pst_call *call, struct pst_text *text)
     uint8_t public[32];
     if (path == NULL)
         return PST_EXIT_OK;
-    int exit_code = pst_keyfile_read(call, path, &keys);
+    int exit_code = pst_node_key_read(call, path, &keys);
     if (exit_code == PST_EXIT_OK && pst_process_node_key(pst_secret_bytes(keys.secrets[0]), public) != PST_OK)
         exit_code = PST_EXIT_FAILED;
     if (exit_code == PST_EXIT_OK) {
@@ -85,7 +85,8 @@ static const struct pst_flag measure_flags[] = {
     {"enclave", 0, "OPERATOR", true,
      "As for `run`: `all` where the graph does not say which operators are in enclaves.", NULL},
     {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
-    {"node-key", 0, "FILE", false, "The node's key file: its public half is a line of the policy.", "file"},
+    {"node-key", 0, "FILE", false,
+     "The node's key, a key file or node.key of `tls issue`: its public half is a line of the policy.", "file"},
     {NULL, 0, NULL, false, NULL, NULL},
 };
 

@@ -158,12 +158,10 @@ static void hardware(struct report *r)
     static const struct device tdx[] = {{"/dev/tdx_guest", "/dev/tdx_guest: a guest of TDX"},
                                         {"/dev/tdx-guest", "/dev/tdx-guest: a guest of TDX"}};
     static const struct device sgx[] = {{"/dev/sgx_enclave", "/dev/sgx_enclave"}};
-    static const struct device tpm[] = {{"/dev/tpmrm0", "/dev/tpmrm0"}, {"/dev/tpm0", "/dev/tpm0"}};
     static const struct device tsm[] = {{"/sys/kernel/config/tsm/report", "/sys/kernel/config/tsm/report"}};
     devices(r, "sev", sev, 2, "no device");
     devices(r, "tdx", tdx, 2, "no device");
     devices(r, "sgx", sgx, 1, "no device");
-    devices(r, "tpm", tpm, 2, "no device");
     devices(r, "tsm-report", tsm, 1, "not there: no report of a confidential VM can be asked for");
 }
 
