@@ -274,10 +274,16 @@ struct pst_open_report {  /* freed by pst_free(report->error) */
  * they have to come of; NULL: any. PST_EREFUSED: it is not what was sealed. */
 int pst_open_sealed(const struct pst_graph *graph, const char *sink, const uint8_t key[32], const uint8_t *stream,
                     const char *input, const char *output, struct pst_open_report *ret_report);
+enum { PST_WITNESS_WHY_BYTES = 300 };
 struct pst_sealed_options {
     const char *keys;        /* HOST:PORT or unix:PATH, where `penstock key serve` answers */
     const uint8_t *node_key; /* 32 bytes: what the node signs software evidence with */
     uint64_t patience_ns;    /* for an answer */
+    /* Adds to a worker's evidence what shows which machine its node is (docs/attestation.md), for the keeper's nonce: *ret_count of `room`
+     * bytes. PST_OK, or an error with a sentence. NULL: nothing is added. Thread: the run's, which waits for it. */
+    int (*witness)(void *argument, const uint8_t nonce[64], uint8_t *ret_bytes, size_t room, size_t *ret_count,
+                   char ret_why[PST_WITNESS_WHY_BYTES]);
+    void *witness_argument;
 };
 /* Runs a graph on a sealed stream: options->input. Its sinks' files are NAME.sealed. As pst_run(). */
 int pst_sealed_run(const struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,

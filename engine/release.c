@@ -81,11 +81,27 @@ void pst_release_begin(struct release_asker *a, struct pst_world *world, const s
 
 void pst_release_end(struct release_asker *a) { hang_up(a); }
 
+/* What stands behind the node's word, if anything does. An error has its sentence in a->why, and nothing else has. */
+static int witness_add(struct release_asker *a, const uint8_t nonce[64], uint8_t *bytes, size_t room, size_t *ret_count)
+{
+    const struct pst_sealed_options *options = a->options;
+    char why[PST_WITNESS_WHY_BYTES] = "";
+    *ret_count = 0;
+    if (options->witness == NULL)
+        return PST_OK;
+    int rc = options->witness(options->witness_argument, nonce, bytes, room, ret_count, why);
+    if (rc != PST_OK)
+        (void)snprintf(a->why, sizeof a->why, "%s", why[0] != '\0' ? why : pst_error_sentence(rc));
+    PST_ASSERT(rc != PST_OK || *ret_count <= room);
+    return rc;
+}
+
 static int evidence_send(struct release_asker *a, const struct pst_enclave *enclave, uint64_t epc_bytes,
                          const uint8_t nonce[RELEASE_NONCE_BYTES])
 {
     struct pst_enclave_report report;
-    uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES];
+    uint8_t bytes[RELEASE_EVIDENCE_BYTES_MAX];
+    size_t byte_count = PST_PROCESS_EVIDENCE_BYTES, more = 0;
     pst_enclave_report(enclave, &report);
     struct pst_process_evidence evidence = {.epc_bytes = epc_bytes};
     evidence.capabilities = ((report.guards & PST_GUARD_USERS) != 0 ? PST_CONF_USER : 0u) |
@@ -96,7 +112,10 @@ static int evidence_send(struct release_asker *a, const struct pst_enclave *encl
     int rc = pst_process_evidence_sign(&evidence, a->options->node_key, bytes);
     if (rc != PST_OK)
         return failed(a, rc, "the evidence for it cannot be signed");
-    return pst_release_send(a->world, a->conn, RELEASE_EVIDENCE, bytes, sizeof bytes);
+    rc = witness_add(a, evidence.nonce, bytes + byte_count, sizeof bytes - byte_count, &more);
+    if (rc != PST_OK)
+        return rc;
+    return pst_release_send(a->world, a->conn, RELEASE_EVIDENCE, bytes, byte_count + more);
 }
 
 static int answer_take(struct release_asker *a, struct pst_enclave *enclave, uint64_t epc_bytes, const void *bytes,

@@ -1,6 +1,7 @@
 /* tools/run.c - `penstock run`: one graph in this process, to the end of its input. */
 #include "tools/inside.h"
 #include "tools/keyfile.h"
+#include "tools/witness.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -124,11 +125,13 @@ static int sealed_run(const struct pst_call *call, const struct pst_loaded *load
     const char *tls = pst_call_flag(call, "tls");
     char why[PST_TLS_WHY_BYTES] = "";
     struct pst_keyring_keys node = {0};
+    struct pst_witness witness;
+    char tpm_why[PST_TPM_WHY_BYTES] = "";
     struct pst_sealed_options sealed = {.keys = pst_call_flag(call, "keys"),
                                         .patience_ns = (uint64_t)KEYS_SECONDS * 1000 * 1000 * 1000};
     struct pst_world *world = pst_world_uv();
     int rc = world != NULL ? PST_OK : PST_ENOMEM;
-    if (rc == PST_OK && pst_keyfile_read(call, pst_call_flag(call, "node-key"), &node) != PST_EXIT_OK) {
+    if (rc == PST_OK && pst_node_key_read(call, pst_call_flag(call, "node-key"), &node) != PST_EXIT_OK) {
         rc = PST_EREFUSED;
         report->error = pst_strdup("the node's key cannot be used");
     }
@@ -137,10 +140,20 @@ static int sealed_run(const struct pst_call *call, const struct pst_loaded *load
         if (rc != PST_OK)
             report->error = pst_strdup(why);
     }
+    if (pst_witness_read(call, &witness) != PST_EXIT_OK)
+        rc = PST_EINVAL; /* sealed_check() has looked at it */
     if (rc == PST_OK) {
         sealed.node_key = pst_secret_bytes(node.secrets[0]);
+        rc = pst_witness_open(&witness, sealed.node_key, false, tpm_why);
+        if (rc != PST_OK)
+            report->error = pst_strdup(tpm_why);
+    }
+    if (rc == PST_OK) {
+        sealed.witness = witness.tpm != NULL ? pst_witness_quote : NULL;
+        sealed.witness_argument = &witness;
         rc = pst_sealed_run(loaded->graph, options, world, &sealed, report);
     }
+    pst_witness_close(&witness);
     pst_keyring_keys_fini(&node);
     pst_world_uv_free(world);
     return rc;
@@ -152,6 +165,8 @@ static int sealed_check(const struct pst_call *call)
     static const char *const others[] = {"dead-letter", "strict",     "state-budget",
                                          "workers",     "frame-rows", "channel-frames"};
     static const char *const kept[] = {"checkpoint", "resume"};
+    static const char *const alone[] = {"tpm", "tpm-key", "pcrs"};
+    struct pst_witness witness;
     bool sealed = pst_call_flag(call, "sealed") != NULL;
     const char *keys = pst_call_flag(call, "keys"), *node_key = pst_call_flag(call, "node-key");
     for (uint32_t i = 0; sealed && i < sizeof others / sizeof others[0]; i++) {
@@ -170,6 +185,14 @@ static int sealed_check(const struct pst_call *call)
                      kept[i]);
         return PST_EXIT_CONFIG;
     }
+    for (uint32_t i = 0; !sealed && i < sizeof alone / sizeof alone[0]; i++) {
+        if (pst_call_flag(call, alone[i]) == NULL)
+            continue;
+        pst_complain(call, PST_EXIT_USAGE, "--%s means something with --sealed", alone[i]);
+        return PST_EXIT_USAGE;
+    }
+    if (pst_witness_read(call, &witness) != PST_EXIT_OK)
+        return PST_EXIT_USAGE;
     if (!sealed && (keys != NULL || node_key != NULL)) {
         pst_complain(call, PST_EXIT_USAGE, "--keys and --node-key mean something with --sealed");
         return PST_EXIT_USAGE;
@@ -306,8 +329,10 @@ static const struct pst_flag run_flags[] = {
     {"sealed", 0, NULL, false, "The input is what `penstock seal` made; results are NAME.sealed, for `penstock open`.",
      NULL},
     {"keys", 0, "ADDRESS", false, "With --sealed: where `penstock key serve` answers, unix:PATH or HOST:PORT.", NULL},
-    {"node-key", 0, "FILE", false, "With --sealed: the key file by which this node signs its workers' evidence.",
+    {"node-key", 0, "FILE", false,
+     "With --sealed: the key by which this node signs its workers' evidence: a key file, or node.key of `tls issue`.",
      "file"},
+    PST_WITNESS_FLAGS,
     PST_TLS_FLAG,
     {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
     {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
