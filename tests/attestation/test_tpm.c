@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -519,6 +520,28 @@ static void wishes_of_a_tpm_want_a_key_that_is_known(void **state)
     assert_string_equal(made_verdict(&request), "tpm.key_name");
 }
 
+/* ---- of a TPM ---- */
+static void quotes_that_a_tpm_has_made_are_accepted(void **state)
+{
+    (void)state;
+    static const uint8_t asked[] = {0x00, 0xc0, 0xff, 0xee};
+    const char *path = made.rsa ? PST_TEST_SOURCE_DIR "/tests/fuzz/corpus/evidence/tpm_rsa"
+                                : PST_TEST_SOURCE_DIR "/tests/fuzz/corpus/evidence/tpm_ecdsa";
+    const char *why = NULL;
+    char pem[PST_TPM_PEM_BYTES_MAX];
+    FILE *file = fopen(path, "rbe");
+    assert_non_null(file);
+    made.count = fread(made.bytes, 1, sizeof made.bytes, file);
+    assert_int_equal(fclose(file), 0);
+    struct pst_tpm_evidence evidence;
+    assert_int_equal(pst_tpm_evidence_parse(made.bytes, made.count, &evidence, &why), PST_OK);
+    assert_int_equal(pst_tpm_key_show(evidence.public.bytes, evidence.public.count, pin.bytes, pem, &why), PST_OK);
+    request.evidence = (struct pst_bytes){made.bytes, made.count, "swtpm's"};
+    request.nonce = asked;
+    request.nonce_bytes = sizeof asked;
+    assert_string_equal(made_verdict(&request), "");
+}
+
 /* ---- parsers ---- */
 static void what_cannot_be_put_is_refused(void **state)
 {
@@ -571,6 +594,7 @@ int main(void)
         EACH(another_nodes_quote_behind_a_report_is_refused),
         EACH(an_old_quote_behind_a_new_report_is_refused),
         EACH(wishes_of_a_tpm_want_a_key_that_is_known),
+        EACH(quotes_that_a_tpm_has_made_are_accepted),
         EACH(what_cannot_be_put_is_refused),
         EACH(memory_may_run_out_at_each_allocation),
     };

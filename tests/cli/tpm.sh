@@ -93,6 +93,8 @@ err 'tpm.key_name'
 spec "this TPM's of another node's key" 0 attest report theirs "${one[@]}" --node-key ca/n2/node.key --nonce 00c0ffee
 spec "is refused, where the policy names nodes" 77 attest verify theirs "${quote[@]}"
 err 'tpm.node_key'
+printf 'penstock_policy: 1\ntpm_keys: ["%s"]\n' "$key" >any.yaml
+spec "a TPM quotes any key that root asks for" 0 attest verify theirs --policy any.yaml --nonce 00c0ffee --allow-software
 wrong() { # wrong FIELD PART OFFSET: a byte of q is another one
     cp q changed
     python3 "$hands" flip changed $(($(python3 "$hands" part q "$2") + $3))
@@ -125,8 +127,8 @@ err 'tpm.pcr_selection: expected 0, 11 at least'
 policy "pcrs: {7: [\"$pcr7\"]}\n"
 spec_name="the machine boots something else" words=(extend)
 expect "PCR 7 is extended" python3 "$hands" extend one/tpm.sock 7
-spec "a quote of after it" 0 attest report after "${one[@]}" --node-key ca/n1/node.key --nonce 00c0ffee
-spec "is refused" 77 attest verify after "${quote[@]}"
+spec "a quote after it" 0 attest report after "${one[@]}" --node-key ca/n1/node.key --nonce 00c0ffee
+spec "a quote of after it is refused" 77 attest verify after "${quote[@]}"
 err 'tpm.pcr7: expected 0{64}, but it is [0-9a-f]{64}'
 
 # ---- a policy that is wrong ----
