@@ -35,8 +35,8 @@ int pst_witness_read(const struct pst_call *call, struct pst_witness *ret_witnes
  * with a sentence. */
 int pst_witness_open(struct pst_witness *witness, const uint8_t node_key[32], bool needed,
                      char ret_why[PST_TPM_WHY_BYTES]);
-/* In the form of struct pst_sealed_options: witness. */
-int pst_witness_quote(void *witness, const uint8_t nonce[64], uint8_t *ret_bytes, size_t room, size_t *ret_count,
+/* In the form of struct pst_sealed_options: witness; `argument` is a struct pst_witness. */
+int pst_witness_quote(void *argument, const uint8_t nonce[64], uint8_t *ret_bytes, size_t room, size_t *ret_count,
                       char ret_why[PST_WITNESS_WHY_BYTES]);
 void pst_witness_close(struct pst_witness *witness);
 
