@@ -18,6 +18,7 @@ static void know_forget(struct mover *mover)
 void pst_mover_free(struct mover *mover)
 {
     if (mover != NULL) {
+        PST_ASSERT(!pst_mover_starting(mover));
         know_forget(mover);
         pst_enclave_free(mover->enclave);
     }
@@ -148,19 +149,47 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
 /* The first step of a move, whichever it is. */
 static void open_up(struct mover *mover, const Pst__Control *message)
 {
+    PST_ASSERT(!mover->starting);
     know_forget(mover);
     pst_enclave_free(mover->enclave);
     *mover = (struct mover){.open = true, .move = {.id = message->move}};
+}
+
+/* On another thread: it takes as long as the system takes for a process and its memory, and the keeper has others to answer. */
+static void start_job(void *argument)
+{
+    struct hosted *hosted = argument;
+    struct mover *mover = hosted->mover;
+    mover->start_rc = pst_lane_enclave(&hosted->run, &mover->move, &mover->enclave, mover->start_why);
+    atomic_store_explicit(&mover->start_done, true, memory_order_release);
 }
 
 /* The lane's worker is started while the others go on. */
 static void prepare_inside(struct pst_node *node, struct hosted *hosted)
 {
     struct mover *mover = hosted->mover;
-    char why[PST_ENCLAVE_WHY_BYTES] = "";
-    mover->prepared = pst_lane_enclave(&hosted->run, &mover->move, &mover->enclave, why) == PST_OK;
-    if (!mover->prepared)
-        refuse(node, hosted, why);
+    mover->starting = true;
+    mover->start_why[0] = '\0';
+    atomic_store_explicit(&mover->start_done, false, memory_order_relaxed);
+    if (node->world->work(node->world->self, 0, start_job, hosted) != PST_OK)
+        start_job(hosted);
+}
+
+/* The lane's worker runs, or there is none; what was told meanwhile waits. */
+static bool started(struct pst_node *node, struct hosted *hosted)
+{
+    struct mover *mover = hosted->mover;
+    if (pst_mover_starting(mover))
+        return false;
+    if (!mover->starting)
+        return true;
+    mover->starting = false;
+    mover->prepared = mover->start_rc == PST_OK;
+    if (!mover->prepared && mover->told == PST__STEP__PREPARE) { /* else it is dropped already */
+        mover->told = PST__STEP__STEP_UNSAID;
+        refuse(node, hosted, mover->start_why);
+    }
+    return true;
 }
 
 static void prepare(struct pst_node *node, struct hosted *hosted, const Pst__Control *message)
@@ -572,7 +601,7 @@ void pst_mover_step(struct pst_node *node, struct hosted *hosted)
     struct mover *mover = hosted->mover;
     struct run *run = &hosted->run;
     if (mover == NULL || !mover->open || hosted->superseded ||
-        hosted->attached + 1 != (uint64_t)1 << node->worker_count || !rests(node, hosted))
+        hosted->attached + 1 != (uint64_t)1 << node->worker_count || !started(node, hosted) || !rests(node, hosted))
         return;
     /* What is waited for is looked at again with every news of the run; who waits for it stands still but for that moment. */
     bool waits = mover->waits_ns > node->world->now_ns(node->world->self);

@@ -65,7 +65,11 @@ struct mover { /* of a hosted run: the move that it takes part in */
     uint8_t words[2][ENCLAVE_WORDS_BYTES_MAX];
     size_t word_bytes[2];
     struct pst_enclave *enclave; /* the lane's, until there is a lane */
-    Pst__Control *know;          /* KNOW: in the arena. NULL: there is none */
+    bool starting;               /* PREPARE: a job starts it, and nothing is done for the move before that has ended */
+    atomic_bool start_done;      /* by the job, behind what follows */
+    int start_rc;
+    char start_why[PST_ENCLAVE_WHY_BYTES];
+    Pst__Control *know; /* KNOW: in the arena. NULL: there is none */
     struct pst_arena know_arena;
 };
 
@@ -76,6 +80,11 @@ void pst_mover_know(struct pst_node *node, const Pst__Control *message);
 void pst_mover_step(struct pst_node *node, struct hosted *hosted);
 /* The run is not to finish yet. */
 static inline bool pst_mover_busy(const struct mover *mover) { return mover != NULL && mover->open; }
+/* A job has the run and the mover: neither may go before it. */
+static inline bool pst_mover_starting(const struct mover *mover)
+{
+    return mover != NULL && mover->starting && !atomic_load_explicit(&mover->start_done, memory_order_acquire);
+}
 void pst_mover_free(struct mover *mover);
 
 /* ---- moves.c: the coordinator's ---- */

@@ -743,7 +743,8 @@ static void runs_step(struct pst_node *node)
             pst_run_finish(&hosted->run);
         if (atomic_load_explicit(&hosted->workers_left, memory_order_acquire) != 0)
             continue;
-        if (pst_checkpoint_busy(&hosted->run)) /* its job wakes a worker that has nothing to do with it any more */
+        if (pst_checkpoint_busy(&hosted->run) ||
+            pst_mover_starting(hosted->mover)) /* its job wakes a worker that has nothing to do with it any more */
             (void)node->world->alarm(node->world->self, 0, node->world->now_ns(node->world->self) + JOB_NS);
         else
             run_ended(node, i--);

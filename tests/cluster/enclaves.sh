@@ -98,6 +98,29 @@ wait $player
 spec "enough of it" 0 cancel load
 down
 
+# More than the 2 s after which a node that says nothing is taken for dead; the program beside `penstock` is read at each start.
+mkdir bin
+cp "$P" "$(dirname "$P")/penstock-enclave" bin
+cp "$(dirname "$P")/tests/cluster/slow" bin/slow
+built=$P P=$T/bin/penstock every_node=()
+cluster n1 n2
+spec "on nodes whose program is about to be another one" 0 submit load.yaml --listen "${sets[@]}"
+incarnation 1
+"$P" replay meters.csv --to load/meters --speed 30x --id three >/dev/null 2>player.err &
+player=$!
+await n2.err 'graph load, incarnation 1: its run has begun here'
+mv bin/slow bin/penstock-enclave
+spec "the worker of a lane takes its time to start" 77 move plug_load/0 n2
+err 'node n2: its worker has ended'
+expect "its node has answered meanwhile" test "$(grep -c 'graph load, incarnation 2' n1.err)" = 0
+spec "and goes on" 0 status load --json
+json 'd["graphs"][0]["state"] == "running" and {p["node"] for p in d["graphs"][0]["places"]} == {"n1", "n2"}'
+kill -INT $player
+wait $player
+spec "enough of that" 0 cancel load
+down
+P=$built
+
 protect=(--insecure-loopback) every_node=()
 cluster n1
 spec "nodes without certificates" 0 submit load.yaml --listen "${sets[@]}"
