@@ -175,11 +175,23 @@ static void name_pin(void)
     assert_non_null(strstr(pem, "BEGIN PUBLIC KEY"));
 }
 
+/* Making one of RSA takes long: one will do for all tests. */
+static EVP_PKEY *key_take(bool rsa)
+{
+    static EVP_PKEY *kept;
+    if (!rsa)
+        return made_key("P-256");
+    if (kept == NULL)
+        kept = EVP_RSA_gen(2048);
+    assert_int_equal(EVP_PKEY_up_ref(kept), 1);
+    return kept;
+}
+
 static int begin(bool rsa)
 {
     memset(&made, 0, sizeof made);
     made.rsa = rsa;
-    made.key = rsa ? EVP_RSA_gen(2048) : made_key("P-256");
+    made.key = key_take(rsa);
     made.attributes = ATTESTING;
     made.magic = 0xff544347;
     made.type = 0x8018;

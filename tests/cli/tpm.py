@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Hands of tpm.sh. usage: tpm.py extend SOCKET PCR | flip FILE OFFSET | part FILE NAME
+"""Hands of tpm.sh. usage: tpm.py extend SOCKET PCR | flip FILE PART OFFSET
 
 extend: TPM2_PCR_Extend of a SHA-256 PCR, by the bytes of part 3 of the TPM's specification, for no other tool is needed for it.
-flip: changes one byte. part: prints where public, attest, signature or pcrs begin in a node's quote."""
+flip: changes one byte of public, attest, signature or pcrs in a node's quote."""
 import pathlib
 import socket
 import struct
@@ -22,16 +22,12 @@ def extend(path, pcr):
     sys.exit(code != 0)
 
 
-def flip(path, offset):
+def flip(path, part, offset):
     data = bytearray(pathlib.Path(path).read_bytes())
-    data[int(offset)] ^= 1
+    counts = struct.unpack_from("<III", data, 112)
+    data[HEAD + sum(counts[: ("public", "attest", "signature", "pcrs").index(part)]) + int(offset)] ^= 1
     pathlib.Path(path).write_bytes(data)
 
 
-def part(path, name):
-    counts = struct.unpack_from("<III", pathlib.Path(path).read_bytes(), 112)
-    print(HEAD + sum(counts[: ("public", "attest", "signature", "pcrs").index(name)]))
-
-
 if __name__ == "__main__":
-    {"extend": extend, "flip": flip, "part": part}[sys.argv[1]](*sys.argv[2:])
+    {"extend": extend, "flip": flip}[sys.argv[1]](*sys.argv[2:])

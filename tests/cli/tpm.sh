@@ -97,7 +97,7 @@ printf 'penstock_policy: 1\ntpm_keys: ["%s"]\n' "$key" >any.yaml
 spec "a TPM quotes any key that root asks for" 0 attest verify theirs --policy any.yaml --nonce 00c0ffee --allow-software
 wrong() { # wrong FIELD PART OFFSET: a byte of q is another one
     cp q changed
-    python3 "$hands" flip changed $(($(python3 "$hands" part q "$2") + $3))
+    python3 "$hands" flip changed "$2" "$3"
     spec "a changed byte of $2" 77 attest verify changed "${quote[@]}" --json
     json "any(c['name'] == '$1' and c['result'] == 'failed' for c in d['checks'])"
 }
