@@ -5,7 +5,13 @@
 . "$(dirname "$(realpath "$0")")/lib.sh"
 
 hands=$ROOT/tests/cli/tpm.py keeper=''
-trap 'for pid in one/pid other/pid; do [ ! -s "$pid" ] || kill "$(cat "$pid")"; done; [ -z "$keeper" ] || kill "$keeper"; rm -rf "$T"' EXIT
+down() {
+    local file
+    for file in one/pid other/pid; do [ ! -s "$file" ] || kill "$(cat "$file")"; done
+    [ -z "$keeper" ] || kill "$keeper"
+    rm -rf "$T"
+}
+trap down EXIT
 tpm() { # tpm NAME: a TPM of its own at NAME/tpm.sock; it listens when this returns
     mkdir -p "$1"
     swtpm socket --tpm2 --tpmstate "dir=$T/$1" --server "type=unixio,path=$T/$1/tpm.sock" \
@@ -31,7 +37,7 @@ err 'needs --node-key FILE'
 spec "and of the TPM, not of the kernel's folder" 2 attest report q "${one[@]}" --node-key ca/n1/node.key --tsm x
 spec "flags of the other" 2 attest verify q "${one[@]}"
 err '--tpm belongs to `penstock attest report`'
-for list in 24 3-1 1, -1 1-x; do
+for list in 24 3-1 "1," -1 1-x; do
     spec "no list of PCRs: $list" 2 attest report q "${one[@]}" --node-key ca/n1/node.key "--pcrs=$list"
     err 'numbers from 0 to 23 are wanted'
 done
@@ -107,13 +113,13 @@ wrong tpm.type attest 5
 wrong tpm.signature attest 50
 wrong tpm.pcrs pcrs 0
 wrong tpm.key_attributes public 5
-head -c -1 q >cut
-spec "a byte less" 65 attest verify cut "${quote[@]}"
+head -c -1 q >cut.quote
+spec "a byte less" 65 attest verify cut.quote "${quote[@]}"
 err 'cut short or too long'
-head -c 100 q >cut
-spec "its head alone" 65 attest verify cut "${quote[@]}"
-{ cat q && echo; } >more
-spec "a byte more" 65 attest verify more "${quote[@]}"
+head -c 100 q >cut.quote
+spec "its head alone" 65 attest verify cut.quote "${quote[@]}"
+{ cat q && echo; } >more.quote
+spec "a byte more" 65 attest verify more.quote "${quote[@]}"
 policy "tpm_firmware: [\"$firmware\"]\n"
 spec "its firmware" 0 attest verify q "${quote[@]}"
 policy 'tpm_firmware: ["0000000000000001"]\n'
