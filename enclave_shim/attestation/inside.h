@@ -309,6 +309,8 @@ int pst_tpm_signature_parse(const uint8_t *bytes, size_t byte_count, struct pst_
 /* Rows of PCRs: `values` of those in `there` by their number, against the quote and the policy. */
 void pst_tpm_pcrs_verify(struct pst_checking *c, const struct pst_tpm_quote *quote,
                          uint8_t values[PST_PCR_COUNT][PST_SHA256_BYTES], uint32_t there);
+bool pst_tpm_pcrs_wanted(
+    const struct pst_attestation_policy *policy); /* by value or digest: then a quote has to be there */
 /* `process`: what it stands behind, NULL: it is by itself. */
 void pst_tpm_verify(struct pst_checking *c, const struct pst_tpm_evidence *evidence,
                     const struct pst_process_evidence *process);

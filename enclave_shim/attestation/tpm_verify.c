@@ -44,6 +44,14 @@ void pst_tpm_pcrs_verify(struct pst_checking *c, const struct pst_tpm_quote *quo
     pst_checking_digests(c, "tpm.pcr_digest", &c->policy->pcr_digests, quote->digest, PST_SHA256_BYTES);
 }
 
+bool pst_tpm_pcrs_wanted(const struct pst_attestation_policy *policy)
+{
+    bool wanted = policy->pcr_digests.count != 0;
+    for (uint32_t i = 0; i < PST_PCR_COUNT; i++)
+        wanted |= policy->pcrs[i].count != 0;
+    return wanted;
+}
+
 static const char *pcrs_shown(struct pst_checking *c, uint32_t pcrs)
 {
     const char *text = "";
@@ -154,10 +162,7 @@ static bool pin_check(struct pst_checking *c, const struct pst_tpm_public *publi
 /* What only a quote answers: whoever asks for it wants to know whose TPM it is. */
 static bool quote_wanted(const struct pst_attestation_policy *policy)
 {
-    bool wanted = policy->tpm_keys.count != 0 || policy->tpm_firmware.count != 0 || policy->pcr_digests.count != 0;
-    for (uint32_t i = 0; i < PST_PCR_COUNT; i++)
-        wanted |= policy->pcrs[i].count != 0;
-    return wanted;
+    return policy->tpm_keys.count != 0 || policy->tpm_firmware.count != 0 || pst_tpm_pcrs_wanted(policy);
 }
 
 static bool key_check(struct pst_checking *c, const struct pst_tpm_public *public, EVP_PKEY *key, bool needed)

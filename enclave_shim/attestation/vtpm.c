@@ -243,7 +243,7 @@ static void tpm_check(struct pst_checking *c, const struct pst_az_evidence *evid
     struct pst_tpm_quote quote;
     const char *why = NULL;
     if (evidence->message.bytes == NULL) { /* an HCL report alone */
-        bool wanted = c->request->nonce != NULL || c->policy->nonce || c->policy->pcr_digests.count != 0;
+        bool wanted = c->request->nonce != NULL || c->policy->nonce || pst_tpm_pcrs_wanted(c->policy);
         pst_checking_add(c, "tpm.quote", wanted ? PST_CHECK_FAILED : PST_CHECK_OPEN, wanted ? "a quote" : "-",
                          "none is in the evidence: nothing is known of PCRs and of when it was made");
         return;

@@ -141,6 +141,13 @@ static void pcrs_are_what_was_quoted(void **state)
     digest.bytes[0] ^= 1;
     assert_string_equal(made_verdict(&az.request), "tpm.pcr_digest");
     policy.pcr_digests.count = 0;
+    struct pst_digest value = {.byte_count = PST_SHA256_BYTES};
+    memcpy(value.bytes, az.pcrs[4], PST_SHA256_BYTES);
+    policy.pcrs[4] = (struct pst_digests){&value, 1};
+    assert_string_equal(made_verdict(&az.request), "");
+    value.bytes[0] ^= 1;
+    assert_string_equal(made_verdict(&az.request), "tpm.pcr4");
+    policy.pcrs[4].count = 0;
     az.pcrs[4][0] ^= 1;
     wrap(false);
     assert_string_equal(made_verdict(&az.request), "tpm.pcrs");
@@ -177,6 +184,12 @@ static void a_report_alone_says_that_there_is_no_quote(void **state)
     az.request.nonce = az.nonce;
     az.request.nonce_bytes = sizeof az.nonce;
     assert_string_equal(made_verdict(&az.request), "tpm.quote");
+    az.request.nonce = NULL;
+    struct pst_digest value = {.byte_count = PST_SHA256_BYTES};
+    policy.pcrs[23] = (struct pst_digests){&value, 1};
+    assert_string_equal(made_verdict(&az.request), "tpm.quote");
+    policy.pcrs[23].count = 0;
+    assert_string_equal(made_verdict(&az.request), "");
 }
 
 static void an_hcl_report_that_is_none_is_refused(void **state)
