@@ -771,7 +771,9 @@ static int on_frame(struct link *link, struct far *far, const struct pst_wire_he
     return PST_OK;
 }
 
-static int on_time_of(struct far *far, const struct pst_wire_head *head, const void *bytes, size_t byte_count)
+/* The whole input's end is told with the first time that may lie beyond it: no source may lead here, or say its end later. */
+static int on_time_of(struct run *run, struct far *far, const struct pst_wire_head *head, const void *bytes,
+                      size_t byte_count)
 {
     int64_t watermark = INT64_MIN;
     uint8_t end = END_NOT;
@@ -781,6 +783,8 @@ static int on_time_of(struct far *far, const struct pst_wire_head *head, const v
         return rc;
     if (head->number != far->received + 1)
         return head->number <= far->received ? PST_OK : PST_EDATA;
+    if (head->move != 0 && !far->source)
+        pst_raise(&run->whole_end, (int64_t)head->move);
     far->watermark = watermark > far->watermark ? watermark : far->watermark;
     far->end = far->end == END_NOT ? (enum end)end : far->end;
     return PST_OK;
@@ -833,17 +837,10 @@ static int on_message(struct link *link, const void *bytes, size_t byte_count)
         return on_frame(link, far, &head, bytes, byte_count);
     case PST_WIRE_WATERMARK:
     case PST_WIRE_END:
-        return on_time_of(far, &head, bytes, byte_count);
+        return on_time_of(run, far, &head, bytes, byte_count);
     default:
         return PST_EDATA;
     }
-}
-
-static void raise(_Atomic int64_t *at, int64_t value)
-{
-    int64_t now = atomic_load_explicit(at, memory_order_relaxed);
-    while (now < value && !atomic_compare_exchange_weak(at, &now, value))
-        continue;
 }
 
 /* What is here goes on to the partition, then what it says about time: E2. */
@@ -858,7 +855,7 @@ static int hand_over(struct link *link, struct far *far)
         pst_channel_watermark(channel, far->watermark);
         if (far->end != END_NOT && atomic_load_explicit(&channel->ended, memory_order_relaxed) == END_NOT) {
             if (far->source)
-                raise(&run->input_end, far->watermark);
+                pst_raise(&run->input_end, far->watermark);
             atomic_store_explicit(&channel->ended, far->end, memory_order_release);
             pst_wake_later(run, channel->producer_worker, channel->consumer_worker);
         }
@@ -956,8 +953,10 @@ static bool frame_take(struct far *far)
 static int time_send(struct link *link, struct far *far, int64_t watermark, enum end end)
 {
     struct pst_wire_head head = head_of(link, far, far->sent + 1);
+    int64_t whole_end = atomic_load_explicit(&link->run->whole_end, memory_order_relaxed);
     size_t bytes = 0;
     int rc = PST_OK;
+    head.move = whole_end != INT64_MIN && !far->source ? (uint64_t)whole_end : 0;
     if (watermark > far->watermark_told) {
         rc = pst_wire_watermark_write(&head, watermark, link->message, link->message_bytes, &bytes);
         rc = message_send(link, rc, bytes);

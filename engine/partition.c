@@ -653,6 +653,17 @@ static bool step_joined(struct pst_ctx *ctx)
     return publish(ctx, into->watermark_out, into->ended && flushed ? end : END_NOT);
 }
 
+/* The end of the input bounds timers as soon as anybody has said a time beyond it: the end itself may come later than that. Whoever has all
+ * ends says it first. Call it after the watermark was read. */
+static int64_t timer_limit(const struct pst_ctx *ctx, enum end end)
+{
+    struct run *run = ctx->run;
+    int64_t whole_end = atomic_load_explicit(&run->whole_end, memory_order_relaxed);
+    if (end == END_INPUT && whole_end == INT64_MIN)
+        pst_raise(&run->whole_end, whole_end = pst_input_end(run));
+    return whole_end != INT64_MIN ? whole_end : ctx->timer_limit;
+}
+
 bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
@@ -683,8 +694,7 @@ bool pst_partition_step(struct pst_ctx *ctx)
     }
     /* A timer beyond the end of the input is for on_end(), though rows put out at the end come later. A lane that waits may come
      * to times beyond it too, as its giver has. */
-    if (end == END_INPUT)
-        ctx->timer_limit = pst_input_end(ctx->run);
+    ctx->timer_limit = timer_limit(ctx, end);
     if (pst_lane_waits(ctx)) {
         watermark = watermark < ctx->lane->t ? watermark : ctx->lane->t;
         end = END_NOT;

@@ -411,8 +411,10 @@ struct run {
     uint32_t holds;   /* how often so far */
     atomic_uint held_count; /* workers that stand still */
     atomic_bool finish; /* on several nodes: the keeper has seen that all are finished, and nothing more will come */
+    _Atomic int64_t input_end; /* the highest time of those nodes' inputs that ended, + 1, as far as it is known here */
     _Atomic int64_t
-        input_end; /* the highest time of all nodes' inputs that ended, + 1; known before any partition has all ends */
+        whole_end; /* the same of all of them; INT64_MIN: it is not known, or not all have ended. Who says a time beyond
+                                * it has said it before: no timer above it is for on_time() */
     struct paging *paging;         /* spill.c; NULL: no budget */
     struct checkpoint *checkpoint; /* NULL: none are made, none is resumed */
     _Atomic int64_t cut; /* event time at which every partition hands over its image; INT64_MAX: none is wanted */
@@ -438,6 +440,13 @@ static inline int64_t pst_input_end(const struct run *run)
     int64_t here = atomic_load_explicit(&run->input.max, memory_order_relaxed);
     int64_t there = atomic_load_explicit(&run->input_end, memory_order_relaxed);
     return here > there ? here : there;
+}
+
+static inline void pst_raise(_Atomic int64_t *at, int64_t value)
+{
+    int64_t now = atomic_load_explicit(at, memory_order_relaxed);
+    while (now < value && !atomic_compare_exchange_weak(at, &now, value))
+        continue;
 }
 
 /* The multiple of `step` at or below t. */

@@ -15,7 +15,8 @@
  *    4 u32 channel                    8 u64 number of the message on its channel, from 1: FRAME, WATERMARK, END; others 0
  *   16 u64 incarnation of the graph's run
  *   24 u32 owner epoch               28 u32 reserved
- *   32 u64 move, 0: none; of RESUME the newest version of frames that its sender reads, 0: 1
+ *   32 u64 move, 0: none; of RESUME the newest version of frames that its sender reads, 0: 1; of WATERMARK and END of an operator that has
+ *      heard the ends of all inputs i64 the highest event time of them + 1, 0: it does not say
  *
  *   kind           body from 40 on
  *   1 HELLO        0 u32 sender's node    4 u32 its worker    8 u32 name_bytes, 1..255    12 the graph's name, visible ASCII
