@@ -209,6 +209,10 @@ extern const struct pst_enclave_backend pst_enclave_process;
  *          operator's open() returned; ret_why says what and what to do. Cost: some milliseconds. */
 int pst_enclave_start(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
                       struct pst_enclave **ret_enclave, char ret_why[PST_ENCLAVE_WHY_BYTES]);
+/* Whether the program has the operator, and plans it as its host does: a worker is started, gets no secret and no rows, and ends. Errors:
+ * PST_EGRAPH it does not have it, or for another version of its header; PST_EDATA the plans differ; else as pst_enclave_start(). */
+int pst_enclave_try(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
+                    char ret_why[PST_ENCLAVE_WHY_BYTES]);
 /* What an enclave of these settings will be measured as; nothing runs. As pst_enclave_start(). */
 int pst_enclave_measure(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
                         uint8_t ret_measurement[PST_MEASUREMENT_BYTES], char ret_why[PST_ENCLAVE_WHY_BYTES]);

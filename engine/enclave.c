@@ -292,6 +292,7 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .restore_least = lane ? 0 : keys.least, /* what a lane has comes from its giver */
         .take_piece = pst_ctx_enclave_take_piece,
         .quiet_seconds_max = run->options.enclave_patience_s,
+        .program = run->options.enclave_program,
         .ret_lost = ret_lost,
         .stopped = &run->stopped,
         .spare_processors = has_spare_processors(run),
@@ -322,6 +323,29 @@ int pst_ctx_enclose(struct pst_ctx *ctx)
     if (ctx->partition == 0)
         pst_enclave_warn(&run->options, node, ctx->enclave);
     return PST_OK;
+}
+
+int pst_graph_enclave_try(const struct pst_graph *graph, const char *program, char ret_why[640])
+{
+    int rc = PST_OK;
+    for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++) {
+        const struct pst_graph_node *node = &graph->nodes[n];
+        struct pst_enclave_operator operator;
+        char why[PST_ENCLAVE_WHY_BYTES];
+        if (!node->enclave)
+            continue;
+        struct pst_enclave_param *params = pst_calloc(node->op->param_count + 1, sizeof *params);
+        if (params == NULL)
+            return PST_ENOMEM;
+        pst_enclave_operator_fill(graph, node, &operator, params);
+        const struct pst_enclave_settings settings = {.operator= & operator, .program = program };
+        rc = pst_enclave_try(&pst_enclave_process, &settings, why);
+        if (rc != PST_OK)
+            (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "operator `%.64s` (%.64s) cannot run in an enclave: %.440s",
+                           node->id, node->op->name, why);
+        pst_free(params);
+    }
+    return rc;
 }
 
 int pst_lane_enclave(struct run *run, const struct move *move, struct pst_enclave **ret_enclave, char *ret_why)

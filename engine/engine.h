@@ -66,8 +66,15 @@ struct pst_operator_view { /* borrowed from the graph */
     uint64_t epc_bytes; /* of each of its enclaves; 0: it has none */
 };
 /* Before it runs: an operator runs in enclaves though the graph does not say so; "all": each that can. PST_ENOENT: there is none of
- * that id, or none that can. PST_EGRAPH: it cannot, *ret_why is the end of a sentence. */
-int pst_graph_enclave(struct pst_graph *graph, const char *id, const char **ret_why);
+ * that id, or none that can. PST_EGRAPH: it cannot, *ret_why is the end of a sentence. own_program: workers are not made from the
+ * program that comes with penstock, but from one that may have operators of shared objects, too. */
+int pst_graph_enclave(struct pst_graph *graph, const char *id, bool own_program, const char **ret_why);
+/* Whether workers made from that program (NULL: the one that comes with penstock) can have this graph's operators in enclaves, as far
+ * as that is known without running it. PST_EGRAPH, and ret_why is a sentence. */
+int pst_graph_enclave_check(const struct pst_graph *graph, const char *program, char ret_why[640]);
+/* The same by running it: a worker for each operator, which makes its plan and ends. PST_EGRAPH: it has no such operator; PST_EDATA: it
+ * plans it otherwise than its shared object does; PST_ENOENT, PST_EIO: it is no such program; as a worker's start. */
+int pst_graph_enclave_try(const struct pst_graph *graph, const char *program, char ret_why[640]);
 bool pst_epc_fits(uint64_t bytes);                           /* it is a size that an EPC can have */
 void pst_graph_epc(struct pst_graph *graph, uint64_t bytes); /* of every enclave, instead of what the graph says */
 void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct pst_operator_view *ret_view);
@@ -194,6 +201,7 @@ struct pst_run_options {
     const char *spill_dir;       /* where that file is made, without a name; NULL: output_dir */
     atomic_int *interrupts;      /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
     uint32_t enclave_patience_s; /* a worker that has not moved for so long is taken for hung; 0: 60 */
+    const char *enclave_program; /* that workers are made from; NULL: the one that comes with penstock */
     bool stop_and_copy;          /* of a node: for comparison, what is moved away stands still while it is copied */
     struct pst_disk *disk;       /* of a node: what all of its runs keep there; NULL: it is not counted */
     const struct pst_identity *identity; /* of a node; NULL: buckets of operators in enclaves stay where they are */
@@ -290,7 +298,7 @@ int pst_sealed_run(const struct pst_graph *graph, const struct pst_run_options *
                    const struct pst_sealed_options *sealed, struct pst_run_report *ret_report);
 /* Calls take() for each operator in enclaves with what its workers will be measured as (SHA-256). As pst_sealed_run(); `ret_why` is a
  * sentence on an error. */
-int pst_sealed_measure(const struct pst_graph *graph,
+int pst_sealed_measure(const struct pst_graph *graph, const char *program,
                        void (*take)(void *argument, const char *id, const uint8_t measurement[32]), void *argument,
                        char ret_why[640]);
 
@@ -334,6 +342,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     uint64_t tell_ns;      /* how often it tells how busy it is; 0: once a second */
     uint64_t drain_ns;     /* told to end, it stays so long at most for its partitions to move; 0: it ends at once */
     uint32_t enclave_patience_s;         /* as of a run */
+    const char *enclave_program;         /* the same */
     const struct pst_identity *identity; /* NULL: it has none, or one of another kind */
     uint64_t join_ns;   /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;      /* its connections are not protected: `status` says so */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum { GRAPH_VERSION = 1 };
@@ -592,12 +593,27 @@ const char *pst_enclave_fault(const struct pst_graph_node *node)
     case PST_ROLE_PLAIN:
         break;
     }
-    if (node->plugin)
-        return "its type comes from a shared object, and a worker has those alone that come with penstock";
     return node->order != PST_ORDER_EPOCH ? "it takes its rows in total order" : NULL;
 }
 
-int pst_graph_enclave(struct pst_graph *graph, const char *id, const char **ret_why)
+#define PLUGIN_FAULT                                                                                         \
+    "its type comes from a shared object, which the worker of penstock has not: link it into one of your own " \
+    "and name that with --enclave-program"
+
+int pst_graph_enclave_check(const struct pst_graph *graph, const char *program, char ret_why[640])
+{
+    for (uint32_t n = 0; n < graph->node_count && program == NULL; n++) {
+        const struct pst_graph_node *node = &graph->nodes[n];
+        if (!node->enclave || !node->plugin)
+            continue;
+        (void)snprintf(ret_why, 640, "operator `%.200s` (%.64s) cannot run in an enclave: " PLUGIN_FAULT, node->id,
+                       node->op->name);
+        return PST_EGRAPH;
+    }
+    return PST_OK;
+}
+
+int pst_graph_enclave(struct pst_graph *graph, const char *id, bool own_program, const char **ret_why)
 {
     bool all = strcmp(id, "all") == 0, any = false;
     *ret_why = NULL;
@@ -606,6 +622,8 @@ int pst_graph_enclave(struct pst_graph *graph, const char *id, const char **ret_
         if (!all && strcmp(node->id, id) != 0)
             continue;
         const char *fault = pst_enclave_fault(node);
+        if (fault == NULL && node->plugin && !own_program)
+            fault = PLUGIN_FAULT;
         if (fault != NULL && !all) {
             *ret_why = fault;
             return PST_EGRAPH;

@@ -326,6 +326,7 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .stop_and_copy = node->options.stop_and_copy,
         .disk = &node->disk,
         .enclave_patience_s = node->options.enclave_patience_s,
+        .enclave_program = node->options.enclave_program,
         .identity = node->options.identity,
         .note = note,
         .note_argument = &hosted->notes,

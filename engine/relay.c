@@ -493,6 +493,7 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
         .taker = member,
         .spare_processors = relay->member_count + 1 <= run->world->cores(run->world->self),
         .quiet_seconds_max = run->options.enclave_patience_s,
+        .program = run->options.enclave_program,
         .stopped = &run->stopped,
     };
     int rc = pst_enclave_start(&pst_enclave_process, &settings, &member->enclave, why);
@@ -686,7 +687,7 @@ int pst_sealed_run(const struct pst_graph *graph, const struct pst_run_options *
     return rc;
 }
 
-int pst_sealed_measure(const struct pst_graph *graph,
+int pst_sealed_measure(const struct pst_graph *graph, const char *program,
                        void (*take)(void *argument, const char *id, const uint8_t measurement[32]), void *argument,
                        char ret_why[640])
 {
@@ -707,7 +708,8 @@ int pst_sealed_measure(const struct pst_graph *graph,
         rc = sealing != NULL ? PST_OK : PST_ENOMEM;
         if (rc == PST_OK) {
             operator.sealing = sealing;
-            struct pst_enclave_settings settings = {.operator= & operator, .epc_bytes = PST_EPC_BYTES_STANDARD };
+            struct pst_enclave_settings settings = {
+                .operator= & operator, .program = program, .epc_bytes = PST_EPC_BYTES_STANDARD };
             rc = pst_enclave_measure(&pst_enclave_process, &settings, measurement, ret_why);
         }
         if (rc == PST_OK)

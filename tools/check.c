@@ -85,10 +85,29 @@ static int text_show(const struct pst_call *call, const struct pst_graph *graph)
     return pst_text_show(call, &text);
 }
 
+/* Operators of shared objects take a program that has them: that, too, is known before a row is read. */
+static int enclaves_check(const struct pst_call *call, struct pst_loaded *loaded)
+{
+    const char *program = pst_call_flag(call, "enclave-program");
+    char why[640];
+    int exit_code = pst_enclaves_apply(call, loaded->graph);
+    if (exit_code != PST_EXIT_OK || program == NULL)
+        return exit_code;
+    int rc = pst_graph_enclave_try(loaded->graph, program, why);
+    exit_code = rc == PST_EDATA ? PST_EXIT_CONFIG : pst_exit_of_error(rc);
+    if (rc != PST_OK)
+        pst_complain(call, exit_code, "%s", why);
+    return exit_code;
+}
+
 static int check_run(const struct pst_call *call)
 {
     struct pst_loaded loaded;
     int exit_code = pst_loaded_init(&loaded, call);
+    if (exit_code == PST_EXIT_OK && (exit_code = enclaves_check(call, &loaded)) != PST_EXIT_OK) {
+        pst_loaded_fini(&loaded);
+        return exit_code; /* said, as an object where one was asked for */
+    }
     int shown = PST_EXIT_OK;
     if (call->json)
         shown = json_show(call, &loaded);
@@ -100,6 +119,9 @@ static int check_run(const struct pst_call *call)
 
 static const struct pst_flag check_flags[] = {
     {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
+    {"enclave", 0, "OPERATOR", true, "As for `run`: look at the graph as if OPERATOR were in enclaves.", NULL},
+    {"enclave-program", 0, "FILE", false,
+     "As for `run`; whether a worker of it has the operators, and plans them alike, is tried.", "file"},
     {NULL, 0, NULL, false, NULL, NULL},
 };
 

@@ -63,7 +63,7 @@ static int measure_run(const struct pst_call *call)
             pst_text_printf(&m.text, "{\"schema_version\":%d,\"enclaves\":[", PST_JSON_SCHEMA_VERSION);
         else
             pst_text_printf(&m.text, "penstock_policy: 1\nbackends: [process]\nnonce: true\nmeasurements:\n");
-        int rc = pst_sealed_measure(loaded.graph, measured, &m, why);
+        int rc = pst_sealed_measure(loaded.graph, pst_call_flag(call, "enclave-program"), measured, &m, why);
         exit_code = pst_exit_of_error(rc);
         if (rc != PST_OK)
             pst_complain(call, exit_code, "%s", why[0] != '\0' ? why : pst_error_sentence(rc));
@@ -84,6 +84,8 @@ static int measure_run(const struct pst_call *call)
 static const struct pst_flag measure_flags[] = {
     {"enclave", 0, "OPERATOR", true,
      "As for `run`: `all` where the graph does not say which operators are in enclaves.", NULL},
+    {"enclave-program", 0, "FILE", false,
+     "As for `run`: the program that workers are made from.", "file"},
     {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
     {"node-key", 0, "FILE", false,
      "The node's key, a key file or node.key of `tls issue`: its public half is a line of the policy.", "file"},

@@ -363,6 +363,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     options->join_ns = patience * 1000 * 1000 * 1000;
     options->drain_ns = drain * 1000 * 1000 * 1000;
     options->enclave_patience_s = (uint32_t)enclave_patience;
+    options->enclave_program = pst_call_flag(call, "enclave-program");
     options->registry = pst_registry_all;
     options->listens = listens;
     options->log = log_line;
@@ -434,6 +435,8 @@ static const struct pst_flag node_flags[] = {
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
     {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
      NULL},
+    {"enclave-program", 0, "FILE", false,
+     "Make workers from FILE, your own with your own operators, and not from penstock's.", "file"},
     {"stop-and-copy", 0, NULL, false,
      "For comparison alone: a partition that moves away from this node stands still while its state is copied.", NULL},
     {"checkpoints", 0, "DIR", false, "A folder that all nodes reach: their checkpoints and the results are there.",

@@ -85,6 +85,7 @@ static bool options_read(const struct pst_call *call, struct pst_run_options *op
     options->strict = pst_call_flag(call, "strict") != NULL;
     options->worker_count = (uint32_t)worker_count;
     options->enclave_patience_s = (uint32_t)patience;
+    options->enclave_program = pst_call_flag(call, "enclave-program");
     options->frame_rows = (uint32_t)frame_rows;
     options->channel_frames = (uint32_t)channel_frames;
     options->interrupts = pst_interrupts();
@@ -244,7 +245,8 @@ static int graph_run(const struct pst_call *call, const struct pst_loaded *loade
 /* What the command line says of enclaves, over what the graph says. PST_EXIT_OK, or it has complained. */
 int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
 {
-    const char *size = pst_call_flag(call, "epc"), *why;
+    const char *size = pst_call_flag(call, "epc"), *program = pst_call_flag(call, "enclave-program"), *why;
+    char sentence[640];
     uint64_t bytes = 0;
     if (size != NULL && (pst_parse_bytes(size, &bytes) != PST_OK || !pst_epc_fits(bytes))) {
         pst_complain(call, PST_EXIT_USAGE, "--epc `%s`: a size of 1MiB at least is wanted, as 93.5MiB", size);
@@ -256,7 +258,7 @@ int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
         if (strcmp(call->flags[i].flag->name, "enclave") != 0)
             continue;
         const char *id = call->flags[i].value;
-        int rc = pst_graph_enclave(graph, id, &why);
+        int rc = pst_graph_enclave(graph, id, program != NULL, &why);
         if (rc == PST_OK)
             continue;
         if (rc == PST_EGRAPH)
@@ -267,7 +269,10 @@ int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
             pst_complain(call, PST_EXIT_CONFIG, "--enclave `%s`: the graph has no operator of this id", id);
         return PST_EXIT_CONFIG;
     }
-    return PST_EXIT_OK;
+    if (pst_graph_enclave_check(graph, program, sentence) == PST_OK)
+        return PST_EXIT_OK;
+    pst_complain(call, PST_EXIT_CONFIG, "%s", sentence);
+    return PST_EXIT_CONFIG;
 }
 
 static int run_run(const struct pst_call *call)
@@ -321,6 +326,8 @@ static const struct pst_flag run_flags[] = {
     {"no-prefetch", 0, NULL, false, "Fetch pages when they are wanted, and not before.", NULL},
     {"enclave", 0, "OPERATOR", true,
      "Run OPERATOR in enclaves, one for each partition; `all`: every operator that can.", NULL},
+    {"enclave-program", 0, "FILE", false,
+     "Make workers from FILE, your own with your own operators, and not from penstock's.", "file"},
     {"epc", 0, "SIZE", false, "Memory of each enclave, locked; 93.5MiB unless said.", NULL},
     {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
      NULL},

@@ -27,9 +27,10 @@ struct pst_boot { /* nothing of it is kept by the host */
     uint32_t has_images, restore_key_count;
     uint64_t restore_least;
     uint8_t image_key[32], graph[32], restore_keys[PST_IMAGE_KEYS_MAX][32];
-    uint32_t lane, zero2; /* lane: 1: it owns none of its buckets before they have come from another worker */
+    uint32_t lane;  /* 1: it owns none of its buckets before they have come from another worker */
+    uint32_t trial; /* 1: it makes its plan, answers, and ends; nothing of the above counts then */
 };
-enum { PST_BOOT_VERSION = 3 };
+enum { PST_BOOT_VERSION = 4 };
 static_assert(sizeof(struct pst_boot) == 40 + 64 + PST_BOOT_BUCKETS_MAX / 8 + 80 + PST_IMAGE_KEYS_MAX * 32 + 8,
               "boot layout");
 

@@ -22,6 +22,7 @@
 enum {
     LOOK_US = 50 * 1000, /* between two looks whether a worker that says nothing still runs */
     QUIET_SECONDS_STANDARD = 60,
+    TRIAL_CONFIGS = 3, /* what a worker takes to read a configuration and make its plan, in sizes of that */
 };
 
 enum state { STARTING, READY, IMAGING, MOVING, ENDED, GONE };
@@ -695,6 +696,42 @@ int pst_enclave_start(const struct pst_enclave_backend *backend, const struct ps
         *settings->ret_lost = e->lost;
     pst_enclave_free(e);
     return rc;
+}
+
+int pst_enclave_try(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
+                    char ret_why[PST_ENCLAVE_WHY_BYTES])
+{
+    struct pst_text text = {0}, config = {0};
+    struct pst_enclave_box *box = NULL;
+    uint32_t facts;
+    ret_why[0] = '\0';
+    int rc = pst_config_encode(settings->operator, & config);
+    struct pst_enclave_settings small = *settings;
+    small.outside_bytes = 4096;
+    small.epc_bytes = (PST_EPC_BYTES_MIN + TRIAL_CONFIGS * (uint64_t)config.count + 4095) & ~(uint64_t)4095;
+    const struct pst_boot boot = {.magic = PST_BOOT_MAGIC,
+                                  .version = PST_BOOT_VERSION,
+                                  .config_bytes = (uint32_t)config.count,
+                                  .epc_bytes = small.epc_bytes,
+                                  .outside_bytes = small.outside_bytes,
+                                  .trial = 1};
+    if (rc == PST_OK)
+        rc = pst_text_add(&text, (const char *)&boot, sizeof boot);
+    if (rc == PST_OK)
+        rc = pst_text_add(&text, config.bytes, config.count);
+    if (rc == PST_OK)
+        rc = backend->create(&small, &box, ret_why);
+    if (rc == PST_OK)
+        rc = backend->run(box, text.bytes, text.count, &facts, ret_why);
+    if (box != NULL) {
+        backend->stop(box);
+        backend->destroy(box);
+    }
+    pst_text_fini(&text);
+    pst_text_fini(&config);
+    if (rc != PST_OK && ret_why[0] == '\0')
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", pst_error_sentence(rc));
+    return rc == PST_ESTOPPED ? PST_EIO : rc;
 }
 
 int pst_enclave_measure(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,

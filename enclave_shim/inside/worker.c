@@ -351,6 +351,18 @@ static _Noreturn void serve(struct worker *w)
     }
 }
 
+/* Whether it has this operator, and plans it as its host does: that is all that is asked. */
+static _Noreturn void plan_tried(struct worker *w)
+{
+    char why[PST_SENTENCE_BYTES_MAX] = "";
+    const void *planned;
+    int rc = pst_inside_plan(w->settings.op, &w->config, &w->arena, &planned, why);
+    if (rc != PST_OK)
+        refuse(rc, why[0] != '\0' ? why : pst_error_sentence(rc));
+    answer(PST_OK, 0, "");
+    leave(PST_INSIDE_STOPPED);
+}
+
 static void start(void)
 {
     char why[PST_SENTENCE_BYTES_MAX];
@@ -369,7 +381,10 @@ static void start(void)
                                                .counts = counts_add,
                                                .counter = &w->border};
     if (w->settings.op == NULL)
-        refuse(PST_ENOENT, "its type is not among the operators that a worker has");
+        refuse(PST_EGRAPH, "its type is not among the operators that the worker's program has, or was built for another "
+                           "version of operators/operator.h");
+    if (w->boot.trial != 0)
+        plan_tried(w);
     secrets_draw(w);
     images_know(w);
     offers_prepare(w);
