@@ -112,6 +112,7 @@ struct pst_enclave_operator {
     const char *type, *id;
     uint32_t bucket_count;
     int64_t epoch;
+    bool total; /* it takes its rows in total order; then they are not sealed */
     uint32_t param_count, input_count, output_count;
     struct pst_enclave_param *params;
     struct pst_enclave_input inputs[PST_INPUTS_MAX];
@@ -165,6 +166,8 @@ struct pst_enclave_settings {
     int (*answered)(
         void *taker); /* the first of what was asked for is answered, and its rows are taken; NULL: nobody asks */
     void *taker;
+    int (*take_at)(void *taker,
+                   int64_t t); /* of total order, before take(): its rows are of event time t, and nothing is asked */
     int (*take_capsules)(void *taker, const void *bytes, size_t byte_count); /* the same, where they are sealed */
     /* Of images of its state; NULL: there are none, as where rows are sealed (PST_EGRAPH). The key is the operator's, of the graph,
      * whatever worker it runs in; below restore_least it opens no checkpoint, and does nothing before it was given one back; 0: it may

@@ -19,8 +19,10 @@ enum {
 struct enclave_asks {
     int64_t emit_time[PST_ENCLAVE_ASKED_MAX];
     uint32_t first, count;
-    bool open; /* the time of the open epoch, or the end, is among what was asked for */
-    bool ends; /* the end is */
+    bool open;  /* the time of the open epoch, or the end, is among what was asked for */
+    bool ends;  /* the end is */
+    bool timed; /* total order: the rows that come next are of event time `at` */
+    int64_t at;
 };
 
 /* ---- what a worker is told ---- */
@@ -47,6 +49,7 @@ void pst_enclave_operator_fill(const struct pst_graph *graph, const struct pst_g
                                          .id = node->id,
                                          .bucket_count = node->bucket_count,
                                          .epoch = node->epoch,
+                                         .total = node->order == PST_ORDER_TOTAL,
                                          .param_count = node->op->param_count,
                                          .params = params,
                                          .input_count = node->input_count,
@@ -93,18 +96,32 @@ static int put(struct pst_ctx *ctx, uint32_t output, uint32_t n, const uint32_t 
     return PST_OK;
 }
 
+/* Rows that on_frame() has put out are of the first epoch that is not answered: what is promised to others stands below it. */
+static int take_at(void *taker, int64_t t)
+{
+    struct pst_ctx *ctx = taker;
+    int64_t begins = pst_ctx_enclave_epoch_min(ctx);
+    if (!ctx->now_known || t < begins || (uint64_t)t - (uint64_t)begins >= (uint64_t)ctx->node->epoch)
+        return PST_EREFUSED;
+    ctx->enclave_asks->timed = true;
+    ctx->enclave_asks->at = t;
+    return PST_OK;
+}
+
+/* In total order batches go at once: the next rows may be of another time. */
 static int take(void *taker, uint32_t output, uint32_t row_count, const uint32_t *bucket, const void *const *columns)
 {
     struct pst_ctx *ctx = taker;
     const void *some[PST_FIELDS_MAX];
     int rc = PST_OK;
-    ctx->emit_time = pst_ctx_enclave_time_min(ctx);
+    ctx->emit_time = ctx->enclave_asks->timed ? ctx->enclave_asks->at : pst_ctx_enclave_time_min(ctx);
+    ctx->enclave_asks->timed = false;
     for (uint32_t from = 0, n; from < row_count && rc == PST_OK; from += n) {
         n = row_count - from < PST_OUT_ROWS_MAX ? row_count - from : PST_OUT_ROWS_MAX;
         columns_from(&ctx->node->outputs[output].schema, columns, from, some);
         rc = (pst_batch_may_pass(ctx, output) ? pst_batch_pass : put)(ctx, output, n, bucket + from, some);
     }
-    return rc;
+    return rc == PST_OK && ctx->node->order == PST_ORDER_TOTAL ? pst_batches_flush(ctx) : rc;
 }
 
 static int answered(void *taker)
@@ -202,6 +219,15 @@ int64_t pst_ctx_enclave_time_min(const struct pst_ctx *ctx)
     return pst_ctx_enclave_asked(ctx) != 0 ? ctx->enclave_asks->emit_time[ctx->enclave_asks->first] : INT64_MAX;
 }
 
+int64_t pst_ctx_enclave_epoch_min(const struct pst_ctx *ctx)
+{
+    int64_t owed = pst_ctx_enclave_time_min(ctx);
+    if (owed == INT64_MAX || ctx->enclave_asks->ends) /* the end is asked for alone, and is of the open epoch */
+        return ctx->now;
+    int64_t begins = owed + 1 - ctx->node->epoch;
+    return begins < ctx->now ? begins : ctx->now;
+}
+
 bool pst_enclaves_wait(const struct worker *worker)
 {
     struct pst_ctx *waiting = NULL;
@@ -283,6 +309,7 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .random = run->world->random,
         .argument = run->world->self,
         .take = take,
+        .take_at = take_at,
         .answered = answered,
         .taker = taker,
         .image_key = keys.seals != NULL ? pst_secret_bytes(keys.seals) : NULL,

@@ -40,6 +40,8 @@ bool pst_ctx_enclave_ends(
     const struct pst_ctx *ctx); /* it was told that the input is at its end, be it answered or not */
 /* The least event time of rows that may still come of that; INT64_MAX: none. */
 int64_t pst_ctx_enclave_time_min(const struct pst_ctx *ctx);
+/* The beginning of the first epoch that is not answered, of those that were asked for and the open one; of any other instance the open one's. */
+int64_t pst_ctx_enclave_epoch_min(const struct pst_ctx *ctx);
 /* Where there is nothing else to do: true: there are workers that answers are waited for from, and there may be one now. */
 bool pst_enclaves_wait(const struct worker *worker);
 uint64_t pst_ctx_enclave_bytes(const struct pst_ctx *ctx);

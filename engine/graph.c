@@ -593,10 +593,10 @@ const char *pst_enclave_fault(const struct pst_graph_node *node)
     case PST_ROLE_PLAIN:
         break;
     }
-    return node->order != PST_ORDER_EPOCH ? "it takes its rows in total order" : NULL;
+    return node->order == PST_ORDER_ANY ? "it takes its rows in no order, as sinks alone do" : NULL;
 }
 
-#define PLUGIN_FAULT                                                                                         \
+#define PLUGIN_FAULT                                                                                           \
     "its type comes from a shared object, which the worker of penstock has not: link it into one of your own " \
     "and name that with --enclave-program"
 

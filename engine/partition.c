@@ -464,9 +464,11 @@ static int step_total(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
         rc = call_on_time(ctx, end);
         *ret_any = true;
     }
+    if (rc != PST_OK)
+        return rc;
     ctx->now = next_epoch(ctx, watermark, epoch);
     *ret_more = true;
-    return rc;
+    return PST_OK;
 }
 
 /* ---- what others may rely on ---- */
@@ -723,8 +725,10 @@ bool pst_partition_step(struct pst_ctx *ctx)
     if (!ctx->ended && ctx->now_known && ctx->node->order == PST_ORDER_EPOCH) {
         int64_t owed = pst_ctx_enclave_time_min(ctx), below = add_time(ctx->now, ctx->node->epoch - 1);
         ctx->watermark_out = owed < below ? owed : below;
-    } else if (!ctx->ended && ctx->now_known)
-        ctx->watermark_out = ctx->now > ctx->watermark_out ? ctx->now : ctx->watermark_out;
+    } else if (!ctx->ended && ctx->now_known) {
+        int64_t begins = pst_ctx_enclave_epoch_min(ctx);
+        ctx->watermark_out = begins > ctx->watermark_out ? begins : ctx->watermark_out;
+    }
     any |= publish(ctx, ctx->watermark_out, ctx->ended && flushed ? end : END_NOT);
     return any || ctx->ended;
 }

@@ -709,7 +709,7 @@ int pst_sealed_measure(const struct pst_graph *graph, const char *program,
         if (rc == PST_OK) {
             operator.sealing = sealing;
             struct pst_enclave_settings settings = {
-                .operator= & operator, .program = program, .epc_bytes = PST_EPC_BYTES_STANDARD };
+                .operator= & operator, .program = program, .epc_bytes = PST_EPC_BYTES_STANDARD};
             rc = pst_enclave_measure(&pst_enclave_process, &settings, measurement, ret_why);
         }
         if (rc == PST_OK)

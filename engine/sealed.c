@@ -23,6 +23,13 @@ static int check(const struct pst_graph *graph, struct pst_text *why)
                 node->id, node->op->name, graph->nodes[node->host].id);
             return PST_EGRAPH;
         }
+        if (node->op->role == PST_ROLE_PLAIN && node->order == PST_ORDER_TOTAL) {
+            (void)pst_text_printf(why,
+                                  "operator `%s` (%s) takes its rows in total order, which rows that are sealed from "
+                                  "end to end do not have: run it without --sealed",
+                                  node->id, node->op->name);
+            return PST_EGRAPH;
+        }
         if (node->op->role != PST_ROLE_PLAIN || node->enclave)
             continue;
         const char *fault = pst_enclave_fault(node);

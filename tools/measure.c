@@ -84,8 +84,7 @@ static int measure_run(const struct pst_call *call)
 static const struct pst_flag measure_flags[] = {
     {"enclave", 0, "OPERATOR", true,
      "As for `run`: `all` where the graph does not say which operators are in enclaves.", NULL},
-    {"enclave-program", 0, "FILE", false,
-     "As for `run`: the program that workers are made from.", "file"},
+    {"enclave-program", 0, "FILE", false, "As for `run`: the program that workers are made from.", "file"},
     {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
     {"node-key", 0, "FILE", false,
      "The node's key, a key file or node.key of `tls issue`: its public half is a line of the policy.", "file"},

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define CONFIG_MAGIC UINT32_C(0x43545350) /* "PSTC" */
-enum { CONFIG_VERSION = 2, NAME_BYTES_MAX = 4096 };
+enum { CONFIG_VERSION = 3, NAME_BYTES_MAX = 4096 };
 
 struct walk {
     struct pst_text *text; /* writing; NULL: reading */
@@ -221,6 +221,7 @@ static void operator_walk(struct walk *w, struct pst_enclave_operator *op)
     text_walk(w, &op->id);
     u32_walk(w, &op->bucket_count, PST_BOOT_BUCKETS_MAX);
     i64_walk(w, &op->epoch);
+    bool_walk(w, &op->total);
     u32_walk(w, &op->param_count, PST_CONFIG_ITEMS_MAX);
     u32_walk(w, &op->input_count, PST_INPUTS_MAX);
     u32_walk(w, &op->output_count, PST_OUTPUTS_MAX);
@@ -251,7 +252,8 @@ int pst_config_decode(const void *bytes, size_t byte_count, struct pst_arena *ar
     *ret = (struct pst_enclave_operator){0};
     operator_walk(&walk, ret);
     bool power = ret->bucket_count != 0 && (ret->bucket_count & (ret->bucket_count - 1)) == 0;
-    if (walk.rc == PST_OK && (walk.at != walk.end || !power || ret->epoch < 1 || ret->input_count == 0))
+    if (walk.rc == PST_OK && (walk.at != walk.end || !power || ret->epoch < 1 || ret->input_count == 0 ||
+                              (ret->total && ret->sealing != NULL)))
         walk.rc = PST_EDATA;
     return walk.rc;
 }

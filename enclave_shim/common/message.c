@@ -265,7 +265,8 @@ int pst_message_check_out(const struct pst_message *m, const struct pst_shape *s
                m->body_bytes == PST_CONFIG_DIGEST_BYTES;
         break;
     case PST_MESSAGE_ROWS:
-        fine = fits(m, &(struct fields){.rows = true}) && rows_fit(m, shapes, shape_count);
+        fine = fits(m, &(struct fields){.time = true, .rows = true, .facts = true}) && m->facts <= PST_ROWS_TIMED &&
+               (m->facts == PST_ROWS_TIMED || m->time == 0) && rows_fit(m, shapes, shape_count);
         break;
     case PST_MESSAGE_DONE:
         fine = fits(m, &(struct fields){.time = true, .state_bytes = true}) &&

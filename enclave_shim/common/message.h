@@ -24,7 +24,8 @@
  * RELEASE  in    -               -              -        -      -      the key's release (sealed.h); not answered
  * SEALED   in    -               -              -        -      -      whole capsules, one behind the other; not answered
  * READY    out   first timer     -              -        -      -      SHA-256 of the configuration it has; facts: what holds
- * ROWS     out   -               -              output   1..    -      rows: bucket, columns that are wanted
+ * ROWS     out   theirs, or -    -              output   1..    -      rows: bucket, columns that are wanted; facts 1: of on_frame(), and
+ *                                                                      of event time `time`; else of what is asked, and time is zero
  * DONE     out   first timer     -              -        -      -      counts (struct pst_border_counts); answers TIME and END
  * PIECE    out   -               number         bucket   place  -      a sealed piece, or nothing: it is as it was; facts: `changed`
  * IMAGED   out   -               checkpoint     -        -      code   32 bytes incarnation; facts: the image's generation; answers IMAGE
@@ -74,6 +75,7 @@ typedef enum pst_message_kind {
     PST_MESSAGE_OFFER,
     PST_MESSAGE_MOVED,
 } pst_message_kind;
+enum { PST_ROWS_TIMED = 1 }; /* facts of ROWS, where rows come in total order */
 enum { PST_ARRIVE_LAST = 1, PST_ARRIVE_OPENS_AGAIN = 2 };
 
 enum {

@@ -106,6 +106,9 @@ static int take_rows(struct pst_enclave *e, const struct pst_message *message, u
             return PST_EREFUSED;
     for (uint32_t f = 0; f < output->schema.field_count; f++)
         columns[f] = output->wanted[f] ? parts[part++] : NULL;
+    int rc = message->facts == PST_ROWS_TIMED ? e->settings.take_at(e->settings.taker, message->time) : PST_OK;
+    if (rc != PST_OK)
+        return rc;
     return e->settings.take(e->settings.taker, message->port, message->row_count, bucket, columns);
 }
 
@@ -197,6 +200,14 @@ static int take_imaged(struct pst_enclave *e, const struct pst_message *message,
     return PST_OK;
 }
 
+/* Of on_time() and on_end() while they are asked for; in total order those of on_frame() whenever a batch of them is full. */
+static bool rows_are_due(const struct pst_enclave *e, const struct pst_message *message)
+{
+    if (message->facts == PST_ROWS_TIMED)
+        return e->operator.total && e->settings.take_at != NULL &&(e->state == READY || e->state == ENDED);
+    return e->asked != 0 && e->state != IMAGING && e->state != MOVING;
+}
+
 static int take(struct pst_enclave *e, const struct pst_message *message, uint8_t *body)
 {
     int rc = pst_message_check_out(message, e->outputs, e->operator.output_count);
@@ -206,7 +217,7 @@ static int take(struct pst_enclave *e, const struct pst_message *message, uint8_
     case PST_MESSAGE_READY:
         return take_ready(e, message, body);
     case PST_MESSAGE_ROWS:
-        return e->asked != 0 && e->state != IMAGING && e->state != MOVING ? take_rows(e, message, body) : PST_EREFUSED;
+        return rows_are_due(e, message) ? take_rows(e, message, body) : PST_EREFUSED;
     case PST_MESSAGE_DONE:
         return take_done(e, message, body);
     case PST_MESSAGE_PIECE:

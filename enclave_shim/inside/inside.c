@@ -23,7 +23,9 @@ struct pst_ctx {
     bool opened;
     struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
     struct batch batches[PST_OUTPUTS_MAX];
-    bool may_put; /* in on_time() and on_end() */
+    bool may_put; /* in on_time() and on_end(), in total order in on_frame() too */
+    bool timed;   /* what is in the batches was put out by on_frame(), at rows_time */
+    int64_t rows_time;
     uint32_t *buckets, *due;
     uint32_t owned_count, due_count;
     uint8_t *marked; /* by bucket */
@@ -150,12 +152,14 @@ static int batch_emit(struct pst_ctx *ctx, uint32_t output)
     uint32_t rows = out->row_count, rows_each = pst_shape_rows_each(&ctx->outputs[output], rows);
     PST_ASSERT(rows <= out->row_capacity);
     if (pst_transfer_count(ctx->transfer))
-        pst_transfer_rows_out(ctx->transfer, output, ctx->time, out);
+        pst_transfer_rows_out(ctx->transfer, output, ctx->timed ? ctx->rows_time : ctx->time, out);
     out->row_count = 0;
     for (uint32_t from = 0; from < rows; from += rows_each) {
         uint32_t n = rows - from < rows_each ? rows - from : rows_each, count = 0;
         struct pst_piece pieces[PST_FIELDS_MAX + 1];
         struct pst_message message = {.kind = PST_MESSAGE_ROWS, .port = output, .row_count = n};
+        message.facts = ctx->timed ? PST_ROWS_TIMED : 0;
+        message.time = ctx->timed ? ctx->rows_time : 0;
         pieces[count++] = (struct pst_piece){out->bucket + from, n * (uint32_t)sizeof *out->bucket, 4, false};
         for (uint32_t f = 0; f < plan->schema.field_count; f++) {
             uint32_t bytes = pst_type_bytes(plan->schema.fields[f].type);
@@ -168,6 +172,15 @@ static int batch_emit(struct pst_ctx *ctx, uint32_t output)
             return rc;
     }
     return PST_OK;
+}
+
+static int batches_emit(struct pst_ctx *ctx)
+{
+    int rc = PST_OK;
+    for (uint32_t o = 0; o < ctx->settings.config->output_count && rc == PST_OK; o++)
+        rc = batch_emit(ctx, o);
+    ctx->timed = false;
+    return rc;
 }
 
 static struct pst_out *host_out_reserve(struct pst_ctx *ctx, uint32_t output, uint32_t row_count)
@@ -317,9 +330,25 @@ static void mark(struct pst_ctx *ctx, const struct pst_enclave_input *input, con
         ctx->marked[rows->bucket[i]] = 1;
 }
 
+/* In total order rows come one event time after the other, and what they put out is of their time: what is left of the one before goes
+ * first. PST_EDATA: they are of several, or below what has been. */
+static int total_begins(struct pst_ctx *ctx, const int64_t *time, uint32_t row_count)
+{
+    for (uint32_t i = 0; i < row_count; i++)
+        if (time[i] != time[0] || time[0] < ctx->time)
+            return PST_EDATA;
+    int rc = ctx->timed && ctx->rows_time != time[0] ? batches_emit(ctx) : PST_OK;
+    ctx->may_put = ctx->timed = true;
+    ctx->rows_time = time[0];
+    return rc;
+}
+
 int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count, void *const *parts)
 {
     struct pst_ctx *ctx = &inside->ctx;
+    int rc = ctx->settings.config->total ? total_begins(ctx, parts[0], row_count) : PST_OK;
+    if (rc != PST_OK)
+        return rc;
     const struct pst_enclave_input *input = &ctx->settings.config->inputs[port];
     struct pst_rows rows = {.row_count = row_count,
                             .input = port,
@@ -335,7 +364,9 @@ int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count
     if (pst_transfer_count(ctx->transfer))
         pst_transfer_row_in(ctx->transfer, port, &rows);
     begins(ctx, rows.time[0]);
-    return ends(ctx, ctx->settings.op->on_frame(ctx, &rows), "on_frame");
+    rc = ends(ctx, ctx->settings.op->on_frame(ctx, &rows), "on_frame");
+    ctx->may_put = false;
+    return rc;
 }
 
 static int take_frame(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
@@ -368,11 +399,9 @@ static int answer(struct pst_ctx *ctx)
 {
     struct pst_border_counts counts = {0};
     struct pst_message message = {.kind = PST_MESSAGE_DONE, .time = ctx->timer_min};
-    for (uint32_t o = 0; o < ctx->settings.config->output_count; o++) {
-        int rc = batch_emit(ctx, o);
-        if (rc != PST_OK)
-            return rc;
-    }
+    int rc = batches_emit(ctx);
+    if (rc != PST_OK)
+        return rc;
     if (ctx->pool != NULL) {
         struct pst_paging_counts paging;
         pst_state_paging_counts(ctx->state, &paging);
@@ -399,11 +428,14 @@ static int take_time(struct pst_ctx *ctx, const struct pst_message *message)
 {
     if (ctx->ended || message->time < ctx->time)
         return PST_EDATA;
+    int rc = batches_emit(ctx); /* of on_frame(): they are of a time of their own */
+    if (rc != PST_OK)
+        return rc;
     ctx->time = message->time;
     find_due(ctx, message->limit < message->time ? message->limit : message->time);
     ctx->may_put = true;
     begins(ctx, message->time);
-    int rc = ctx->settings.op->on_time != NULL ? ctx->settings.op->on_time(ctx, message->time) : PST_OK;
+    rc = ctx->settings.op->on_time != NULL ? ctx->settings.op->on_time(ctx, message->time) : PST_OK;
     rc = ends(ctx, rc, "on_time");
     if (rc == PST_OK)
         rc = answer(ctx);
@@ -413,14 +445,15 @@ static int take_time(struct pst_ctx *ctx, const struct pst_message *message)
 
 static int take_end(struct pst_ctx *ctx, const struct pst_message *message)
 {
-    if (ctx->ended)
-        return PST_EDATA;
+    int rc = ctx->ended ? PST_EDATA : batches_emit(ctx);
+    if (rc != PST_OK)
+        return rc;
     ctx->ended = true;
     memcpy(ctx->due, ctx->buckets, ctx->owned_count * sizeof *ctx->due);
     ctx->due_count = ctx->owned_count;
     ctx->may_put = true;
     begins(ctx, message->time);
-    int rc = ctx->settings.op->on_end != NULL ? ctx->settings.op->on_end(ctx, message->time) : PST_OK;
+    rc = ctx->settings.op->on_end != NULL ? ctx->settings.op->on_end(ctx, message->time) : PST_OK;
     rc = ends(ctx, rc, "on_end");
     if (rc == PST_OK)
         rc = answer(ctx);

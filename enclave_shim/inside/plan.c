@@ -14,7 +14,7 @@ struct pst_plan {
     uint32_t used[PST_INPUTS_MAX][PST_FIELDS_MAX];
     uint32_t outputs_said; /* bit o */
     void *user;
-    bool differs, no_memory;
+    bool differs, no_memory, total;
 };
 
 static const struct pst_enclave_param *param_find(struct pst_plan *plan, const char *name, pst_param_kind kind)
@@ -103,7 +103,8 @@ static int host_map(struct pst_plan *plan, uint32_t output, uint32_t output_fiel
 
 static void host_order(struct pst_plan *plan, pst_order order, int64_t epoch)
 {
-    plan->differs |= order != PST_ORDER_EPOCH || epoch != plan->config->epoch;
+    plan->total = order == PST_ORDER_TOTAL;
+    plan->differs |= (!plan->total && order != PST_ORDER_EPOCH) || epoch != plan->config->epoch;
 }
 
 static void host_error(struct pst_plan *plan, const char *param, uint32_t index, const char *sentence)
@@ -165,7 +166,7 @@ int pst_inside_plan(const struct pst_operator *op, const struct pst_enclave_oper
     int rc = fits ? op->plan(plan) : PST_EDATA;
     if (plan->no_memory)
         rc = PST_ENOMEM;
-    else if (rc != PST_OK || plan->differs || !used_same(plan))
+    else if (rc != PST_OK || plan->differs || plan->total != config->total || !used_same(plan))
         rc = PST_EDATA;
     if (rc == PST_EDATA)
         (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX,

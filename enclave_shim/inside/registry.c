@@ -16,7 +16,8 @@ static bool fits(const struct pst_operator *op)
 
 const struct pst_operator *pst_inside_operator(const char *type)
 {
-    const struct pst_operator *const *const lists[] = {pst_builtin_operators, pst_debs14_operators, PST_OPERATOR_SYMBOL};
+    const struct pst_operator *const *const lists[] = {pst_builtin_operators, pst_debs14_operators,
+                                                       PST_OPERATOR_SYMBOL};
     for (uint32_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         for (const struct pst_operator *const *op = lists[i]; *op != NULL; op++)
             if (fits(*op) && strcmp((*op)->name, type) == 0)

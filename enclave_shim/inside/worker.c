@@ -381,8 +381,9 @@ static void start(void)
                                                .counts = counts_add,
                                                .counter = &w->border};
     if (w->settings.op == NULL)
-        refuse(PST_EGRAPH, "its type is not among the operators that the worker's program has, or was built for another "
-                           "version of operators/operator.h");
+        refuse(PST_EGRAPH,
+               "its type is not among the operators that the worker's program has, or was built for another "
+               "version of operators/operator.h");
     if (w->boot.trial != 0)
         plan_tried(w);
     secrets_draw(w);
