@@ -90,7 +90,7 @@ static int enclaves_check(const struct pst_call *call, struct pst_loaded *loaded
 {
     const char *program = pst_call_flag(call, "enclave-program");
     char why[640];
-    int exit_code = pst_enclaves_apply(call, loaded->graph);
+    int exit_code = pst_enclaves_apply(call, loaded->graph, false);
     if (exit_code != PST_EXIT_OK || program == NULL)
         return exit_code;
     int rc = pst_graph_enclave_try(loaded->graph, program, why);

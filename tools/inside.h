@@ -107,8 +107,9 @@ int pst_loaded_init(struct pst_loaded *loaded, const struct pst_call *call);
 void pst_loaded_fini(struct pst_loaded *loaded);
 void pst_json_diagnostics(struct pst_text *json, const struct pst_diagnostics *diagnostics);
 
-/* run.c: --enclave and --epc. PST_EXIT_OK, or it has complained. */
-int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph);
+/* run.c: --enclave, --epc and --enclave-program. by_others: this command starts no workers, so whether there is a program for them is
+ * not its concern. PST_EXIT_OK, or it has complained. */
+int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph, bool by_others);
 struct pst_keyring_keys;
 int pst_key_serve(const struct pst_call *call, const struct pst_keyring_keys *keys); /* key_serve.c */
 

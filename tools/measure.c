@@ -57,7 +57,7 @@ static int measure_run(const struct pst_call *call)
     char why[640] = "";
     int exit_code = pst_loaded_init(&loaded, call);
     if (exit_code == PST_EXIT_OK)
-        exit_code = pst_enclaves_apply(call, loaded.graph);
+        exit_code = pst_enclaves_apply(call, loaded.graph, false);
     if (exit_code == PST_EXIT_OK) {
         if (call->json)
             pst_text_printf(&m.text, "{\"schema_version\":%d,\"enclaves\":[", PST_JSON_SCHEMA_VERSION);

@@ -243,7 +243,7 @@ static int graph_run(const struct pst_call *call, const struct pst_loaded *loade
 }
 
 /* What the command line says of enclaves, over what the graph says. PST_EXIT_OK, or it has complained. */
-int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
+int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph, bool by_others)
 {
     const char *size = pst_call_flag(call, "epc"), *program = pst_call_flag(call, "enclave-program"), *why;
     char sentence[640];
@@ -258,7 +258,7 @@ int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
         if (strcmp(call->flags[i].flag->name, "enclave") != 0)
             continue;
         const char *id = call->flags[i].value;
-        int rc = pst_graph_enclave(graph, id, program != NULL, &why);
+        int rc = pst_graph_enclave(graph, id, by_others || program != NULL, &why);
         if (rc == PST_OK)
             continue;
         if (rc == PST_EGRAPH)
@@ -269,7 +269,7 @@ int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph)
             pst_complain(call, PST_EXIT_CONFIG, "--enclave `%s`: the graph has no operator of this id", id);
         return PST_EXIT_CONFIG;
     }
-    if (pst_graph_enclave_check(graph, program, sentence) == PST_OK)
+    if (by_others || pst_graph_enclave_check(graph, program, sentence) == PST_OK)
         return PST_EXIT_OK;
     pst_complain(call, PST_EXIT_CONFIG, "%s", sentence);
     return PST_EXIT_CONFIG;
@@ -290,7 +290,7 @@ static int run_run(const struct pst_call *call)
         options.checkpoint = checkpoint.options;
         exit_code = pst_loaded_init(&loaded, call);
         if (exit_code == PST_EXIT_OK) {
-            exit_code = pst_enclaves_apply(call, loaded.graph);
+            exit_code = pst_enclaves_apply(call, loaded.graph, false);
             if (exit_code == PST_EXIT_OK)
                 exit_code = graph_run(call, &loaded, &options);
         } else {

@@ -26,7 +26,7 @@ static int keyed_init(struct keyed *keyed, const struct pst_call *call)
         pst_note(call, "note: keys could not be locked in memory, they may reach swap: `ulimit -l` is too low");
     exit_code = pst_loaded_init(&keyed->loaded, call);
     keyed->has_graph = true;
-    return exit_code == PST_EXIT_OK ? pst_enclaves_apply(call, keyed->loaded.graph) : exit_code;
+    return exit_code == PST_EXIT_OK ? pst_enclaves_apply(call, keyed->loaded.graph, true) : exit_code;
 }
 
 static void keyed_fini(struct keyed *keyed)
