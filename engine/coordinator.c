@@ -885,8 +885,11 @@ static int start_fill(struct pst_node *node, const struct submission *submission
 }
 
 /* What the nodes of a cluster cannot do with an operator in enclaves. */
-static int inside_good(const struct pst_graph *graph, struct pst_text *why)
+static int inside_good(const struct pst_node *node, const struct pst_graph *graph, struct pst_text *why)
 {
+    char sentence[640];
+    if (pst_graph_enclave_check(graph, node->options.enclave_program, sentence) != PST_OK)
+        (void)pst_text_printf(why, "%s, of every node", sentence);
     for (uint32_t n = 0; n < graph->node_count && why->count == 0; n++) {
         const struct pst_graph_node *op = &graph->nodes[n];
         const char *word = op->replicas > 1 ? "replicas" : op->autoscale.mode == PST_AUTOSCALE_ON ? "autoscale" : NULL;
@@ -907,7 +910,7 @@ static int graph_parse(struct pst_node *node, const struct submission *submissio
     if (rc == PST_EGRAPH)
         (void)pst_diagnostics_print(&d, false, why);
     pst_diagnostics_fini(&d);
-    return rc == PST_OK ? inside_good(record->graph, why) : rc;
+    return rc == PST_OK ? inside_good(node, record->graph, why) : rc;
 }
 
 /* The record of a graph of this name that has ended makes room, and leaves its version and incarnation. */
