@@ -22,7 +22,8 @@ static int plan(struct pst_plan *plan)
     (void)pst_plan_use(plan, 0, "k", NULL, 0);
     (void)pst_plan_use(plan, 0, "v", NULL, 0);
     pst_plan_set_user(plan, (void *)(uintptr_t)pst_plan_text(plan, "call"));
-    pst_plan_order(plan, PST_ORDER_EPOCH, TALLY_EPOCH);
+    bool total = strcmp(pst_plan_text(plan, "call"), "total") == 0;
+    pst_plan_order(plan, total ? PST_ORDER_TOTAL : PST_ORDER_EPOCH, TALLY_EPOCH);
     return pst_plan_output(plan, 0, out_fields, 2, -1);
 }
 
@@ -35,6 +36,17 @@ static int open(struct pst_ctx *ctx)
     user->call = pst_planned(ctx);
     pst_set_user(ctx, user);
     return user->sums != NULL ? PST_OK : PST_ENOMEM;
+}
+
+static int put_one(struct pst_ctx *ctx, uint32_t bucket, uint32_t key, int64_t value)
+{
+    struct pst_out *out = pst_out_reserve(ctx, 0, 1);
+    if (out == NULL)
+        return PST_ENOMEM;
+    ((uint32_t *)out->columns[0])[out->row_count] = key;
+    ((int64_t *)out->columns[1])[out->row_count] = value;
+    out->bucket[out->row_count++] = bucket;
+    return PST_OK;
 }
 
 static int on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
@@ -50,6 +62,10 @@ static int on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
         ((struct sum *)record)->key = keys[i];
         ((struct sum *)record)->value += (uint64_t)values[i]; /* it may wrap */
         pst_release(ctx);
+        if (strcmp(user->call, "total") == 0)
+            rc = put_one(ctx, rows->bucket[i], keys[i], -values[i]);
+        if (rc != PST_OK)
+            return rc;
     }
     if (strcmp(user->call, "fail") == 0) {
         pst_fail(ctx, "the test wants it so");
@@ -66,12 +82,9 @@ static int put(struct pst_ctx *ctx)
     for (uint32_t d = 0; d < due_count; d++) {
         for (uint32_t i = 0; i < pst_table_count(ctx, user->sums, due[d]); i++) {
             const struct sum *sum = pst_table_record(ctx, user->sums, due[d], i);
-            struct pst_out *out = pst_out_reserve(ctx, 0, 1);
-            if (out == NULL)
-                return PST_ENOMEM;
-            ((uint32_t *)out->columns[0])[out->row_count] = sum->key;
-            ((int64_t *)out->columns[1])[out->row_count] = (int64_t)sum->value;
-            out->bucket[out->row_count++] = due[d];
+            int rc = put_one(ctx, due[d], sum->key, (int64_t)sum->value);
+            if (rc != PST_OK)
+                return rc;
             pst_release(ctx);
         }
     }
@@ -120,6 +133,7 @@ void tally_config(struct pst_enclave_operator *ret, struct pst_enclave_param *re
                                          .id = "sums",
                                          .bucket_count = TALLY_BUCKETS,
                                          .epoch = TALLY_EPOCH,
+                                         .total = strcmp(call, "total") == 0,
                                          .param_count = 1,
                                          .params = ret_param,
                                          .input_count = 1,

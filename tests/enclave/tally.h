@@ -1,5 +1,6 @@
 /* tally.h - an operator for these tests: sums of `v` by `k`, put out when their bucket is due; a timer a bucket. Its parameter `call` names
- * what it tries besides, in on_time(): what an operator may not do (tests/attacks). */
+ * what it tries besides, in on_time(): what an operator may not do (tests/attacks); or "total": rows in total order, and each is put out
+ * by on_frame() too, with its value below zero. */
 #ifndef TALLY_H
 #define TALLY_H
 

@@ -353,6 +353,14 @@ static void a_header_fits_its_kind_or_is_refused(void **state)
     REFUSED(state_bytes, 1);
     REFUSED(zero, 1);
 #undef REFUSED
+    struct pst_message rows = {.kind = PST_MESSAGE_ROWS, .row_count = 3, .body_bytes = 24 + 24 + 16};
+    assert_int_equal(pst_message_check_out(&rows, shapes, 2), PST_OK);
+    rows.time = 5; /* a time, and it does not say that it has one */
+    assert_int_equal(pst_message_check_out(&rows, shapes, 2), PST_EDATA);
+    rows.facts = PST_ROWS_TIMED;
+    assert_int_equal(pst_message_check_out(&rows, shapes, 2), PST_OK);
+    rows.facts = PST_ROWS_TIMED + 1;
+    assert_int_equal(pst_message_check_out(&rows, shapes, 2), PST_EDATA);
     struct pst_message failed = {.kind = PST_MESSAGE_FAILED, .error = PST_EDATA, .body_bytes = PST_SENTENCE_BYTES_MAX};
     assert_int_equal(pst_message_check_out(&failed, shapes, 2), PST_OK);
     failed.body_bytes++;

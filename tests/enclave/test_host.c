@@ -137,14 +137,17 @@ static void done(struct pst_enclave_box *box)
     say(box, (struct pst_message){.kind = PST_MESSAGE_DONE, .time = INT64_MAX}, &counts, sizeof counts);
 }
 
-static void rows(struct pst_enclave_box *box, uint32_t bucket)
+static void rows_of(struct pst_enclave_box *box, uint32_t bucket, uint32_t facts, int64_t time)
 {
     const uint32_t buckets[] = {1, bucket}, keys[] = {7, 8};
     const int64_t sums[] = {70, 80};
     const struct pst_piece pieces[] = {{buckets, 8, 4, false}, {keys, 8, 4, false}, {sums, 16, 8, false}};
     static _Thread_local uint8_t body[PST_BODY_BYTES_MAX];
-    say(box, (struct pst_message){.kind = PST_MESSAGE_ROWS, .row_count = 2}, body, pst_pieces_write(pieces, 3, body));
+    say(box, (struct pst_message){.kind = PST_MESSAGE_ROWS, .row_count = 2, .facts = facts, .time = time}, body,
+        pst_pieces_write(pieces, 3, body));
 }
+
+static void rows(struct pst_enclave_box *box, uint32_t bucket) { rows_of(box, bucket, 0, 0); }
 
 /* Takes what comes up to the next message of this kind. False: it is to stop. */
 static bool heard(struct pst_enclave_box *box, uint32_t kind)
@@ -164,6 +167,31 @@ static void honest(struct pst_enclave_box *box)
         rows(box, 2);
         done(box);
     }
+}
+
+static void in_total_order(struct pst_enclave_box *box)
+{
+    ready(box);
+    rows_of(box, 2, PST_ROWS_TIMED, 3); /* nothing is asked, and it may */
+    while (heard(box, PST_MESSAGE_TIME)) {
+        rows_of(box, 2, PST_ROWS_TIMED, 4);
+        rows(box, 2);
+        done(box);
+    }
+}
+
+static void of_another_time(struct pst_enclave_box *box)
+{
+    ready(box);
+    if (heard(box, PST_MESSAGE_TIME))
+        rows_of(box, 2, PST_ROWS_TIMED, 13);
+}
+
+static void of_no_time(struct pst_enclave_box *box)
+{
+    ready(box);
+    rows(box, 2); /* they are of what is asked, and nothing is */
+    (void)heard(box, PST_MESSAGE_STOP);
 }
 
 static void another_configuration(struct pst_enclave_box *box)
@@ -406,13 +434,27 @@ static int draw(void *argument, void *bytes, size_t byte_count)
     return PST_OK;
 }
 
+/* Of the first epoch alone. */
+static int64_t times[8];
+static uint32_t time_count;
+static int take_at(void *taker, int64_t t)
+{
+    (void)taker;
+    if (t >= 10 || time_count == 8)
+        return PST_EREFUSED;
+    times[time_count++] = t;
+    return PST_OK;
+}
+
+static bool total; /* of the operator that is started */
+
 static int start(void (*plays)(struct pst_enclave_box *), struct pst_enclave **ret_enclave, char *ret_why)
 {
     static struct pst_enclave_operator config;
     static struct pst_enclave_param param;
     static const uint32_t buckets[] = {0, 1, 2};
     static const uint8_t authority[PST_ENCLAVE_AUTHORITY_BYTES] = {1};
-    tally_config(&config, &param, "");
+    tally_config(&config, &param, total ? "total" : "");
     config.authority = authority;
     script = plays;
     sum = row_count = piece_count = piece_bytes = 0;
@@ -423,6 +465,7 @@ static int start(void (*plays)(struct pst_enclave_box *), struct pst_enclave **r
                                             .outside_bytes = 1 << 20,
                                             .random = draw,
                                             .take = take,
+                                            .take_at = take_at,
                                             .take_piece = take_piece,
                                             .quiet_seconds_max = 2};
     return pst_enclave_start(&thread_backend, &settings, ret_enclave, ret_why);
@@ -484,6 +527,39 @@ static void what_a_worker_must_not_say_ends_it(void **state)
             assert_string_equal(pst_enclave_why(enclave), "?[2Jgone?for good????");
         pst_enclave_free(enclave);
     }
+}
+
+static void in_total_order_rows_come_with_their_time(void **state)
+{
+    (void)state;
+    struct pst_enclave *enclave;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    total = true;
+    time_count = 0;
+    assert_int_equal(start(in_total_order, &enclave, why), PST_OK);
+    assert_int_equal(pst_enclave_time(enclave, 10, 10), PST_OK);
+    assert_int_equal(row_count, 6);
+    assert_int_equal(time_count, 2);
+    assert_int_equal(times[0], 3);
+    assert_int_equal(times[1], 4);
+    pst_enclave_free(enclave);
+
+    static void (*const plays[])(struct pst_enclave_box *) = {of_another_time, of_no_time};
+    for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
+        assert_int_equal(start(plays[i], &enclave, why), PST_OK);
+        int rc = PST_OK;
+        while (i == 1 && rc == PST_OK && !pst_enclave_has_news(enclave)) /* before anything is asked */
+            rc = pst_enclave_wait(enclave, 1000);
+        assert_int_equal(pst_enclave_time(enclave, 10, 10), PST_EREFUSED);
+        assert_int_equal(row_count, 0);
+        pst_enclave_free(enclave);
+    }
+    total = false; /* in epoch order no rows have one */
+    time_count = 0;
+    assert_int_equal(start(in_total_order, &enclave, why), PST_OK);
+    assert_int_equal(pst_enclave_time(enclave, 10, 10), PST_EREFUSED);
+    assert_int_equal(row_count + time_count, 0);
+    pst_enclave_free(enclave);
 }
 
 static int answer(struct pst_enclave *enclave, int rc)
@@ -602,6 +678,7 @@ int main(void)
         cmocka_unit_test(an_honest_worker_is_believed_and_no_more_than_that),
         cmocka_unit_test(another_configuration_and_a_worker_that_is_not_locked_in_do_not_start),
         cmocka_unit_test(what_a_worker_must_not_say_ends_it),
+        cmocka_unit_test(in_total_order_rows_come_with_their_time),
         cmocka_unit_test(pieces_of_an_image_come_until_it_is_whole),
         cmocka_unit_test(a_worker_that_can_make_no_image_goes_on),
         cmocka_unit_test(what_a_worker_must_not_say_of_images_ends_it),

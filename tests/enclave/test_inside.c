@@ -26,6 +26,9 @@ struct scene {
     uint32_t row_count, done_count;
     int64_t timer_min;
     int error;
+    int64_t rows_time; /* of frames; 0: 1 */
+    int64_t timed[8];  /* of each ROWS with a time of its own, that */
+    uint32_t timed_count, untimed_count;
 };
 
 static int emit(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count)
@@ -41,6 +44,9 @@ static int emit(void *emitter, struct pst_message *message, const struct pst_pie
         memcpy(scene->keys + scene->row_count, pieces[1].bytes, pieces[1].byte_count);
         memcpy(scene->sums + scene->row_count, pieces[2].bytes, pieces[2].byte_count);
         scene->row_count += message->row_count;
+        scene->untimed_count += message->facts == 0;
+        if (message->facts == PST_ROWS_TIMED && scene->timed_count < 8)
+            scene->timed[scene->timed_count++] = message->time;
     } else {
         scene->done_count += message->kind == PST_MESSAGE_DONE;
         scene->timer_min = message->time;
@@ -72,7 +78,8 @@ static int frame(struct scene *scene, uint32_t first, uint32_t n)
     static uint32_t key[ROWS_MAX];
     struct pst_message message = {.kind = PST_MESSAGE_FRAME, .row_count = n};
     for (uint32_t i = 0; i < n; i++) {
-        time[i] = value[i] = 1;
+        time[i] = scene->rows_time != 0 ? scene->rows_time : 1;
+        value[i] = 1;
         hash[i] = (first + i) * UINT64_C(0x9e3779b97f4a7c15);
         key[i] = first + i;
     }
@@ -114,6 +121,50 @@ static void rows_are_summed_and_put_out_by_the_buckets_that_are_due(void **state
     assert_int_equal(scene.row_count, 0);
     assert_int_equal(at_time(&scene, 10 + 100 * TALLY_EPOCH), PST_OK); /* timers */
     assert_int_equal(scene.row_count, 1500);
+    pst_inside_free(scene.inside);
+}
+
+static void in_total_order_rows_leave_with_the_time_of_those_they_are_of(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, "total");
+    assert_int_equal(frame(&scene, 0, 100), PST_OK);
+    assert_int_equal(frame(&scene, 50, 100), PST_OK);
+    assert_int_equal(scene.row_count, 0); /* they wait until there are more, of this time */
+    scene.rows_time = 4;
+    assert_int_equal(frame(&scene, 0, 1), PST_OK);
+    assert_int_equal(scene.row_count, 200);
+    assert_int_equal(scene.timed_count, 1);
+    assert_int_equal(scene.timed[0], 1);
+    assert_int_equal(at_time(&scene, 10), PST_OK); /* what is left of on_frame() first, then what on_time() puts out */
+    assert_int_equal(scene.timed_count, 2);
+    assert_int_equal(scene.timed[1], 4);
+    assert_int_equal(scene.row_count, 1 + 150);
+    assert_int_equal(scene.untimed_count, 1);
+    assert_int_equal(scene.sums[0], -1);
+    assert_int_equal(sum_of(&scene, 120), 1);
+    scene.rows_time = 10;
+    assert_int_equal(frame(&scene, 0, 1500), PST_OK); /* more than a batch */
+    assert_int_equal(scene.timed_count, 3);
+    scene.rows_time = 9;
+    assert_int_equal(frame(&scene, 0, 1), PST_EDATA); /* below the time that was reached */
+    pst_inside_free(scene.inside);
+}
+
+static void in_epoch_order_on_frame_puts_nothing_out(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char why[PST_SENTENCE_BYTES_MAX];
+    scene_init(&scene, "total");
+    scene.config.total = false; /* as a host would have it */
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_EDATA);
+    assert_non_null(strstr(why, "is not the one that the host has made"));
+    pst_inside_free(scene.inside);
+    scene_init(&scene, "");
+    scene.config.total = true;
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_EDATA);
     pst_inside_free(scene.inside);
 }
 
@@ -497,6 +548,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_summed_and_put_out_by_the_buckets_that_are_due),
+        cmocka_unit_test(in_total_order_rows_leave_with_the_time_of_those_they_are_of),
+        cmocka_unit_test(in_epoch_order_on_frame_puts_nothing_out),
         cmocka_unit_test(only_buckets_of_the_partition_are_due),
         cmocka_unit_test(what_fits_nothing_is_refused_without_a_sentence),
         cmocka_unit_test(an_operators_error_is_told_with_its_sentence),
