@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <signal.h>
@@ -33,6 +36,15 @@ enum {
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
+#if defined(__x86_64__)
+#define START_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define START_ARCH AUDIT_ARCH_AARCH64
+#else
+#error "the filter of a worker's start does not know this machine"
+#endif
+/* The same on every machine; Debian 12's headers do not have all of them. */
+enum { NR_LANDLOCK_CREATE = 444, NR_LANDLOCK_RESTRICT = 446, NR_MEMFD_SECRET = 447, NR_MSEAL = 462 };
 #define MEASURE_LABEL "penstock enclave 1"
 
 struct pst_enclave_box {
@@ -190,6 +202,64 @@ static void *process_rings(const struct pst_enclave_box *box) { return box->bord
 
 /* ---- the child ---- */
 
+/* What a worker's start takes, until it gives up all but two of them itself: memory, what it was given, and giving up. Whatever else is
+ * refused, so that a constructor of an operator, which runs before main(), gets no file, no connection and no other process either.
+ * Numbers alone are looked at, but for the program: it is the one of that descriptor, which is gone when it runs. */
+static const int start_calls[] = {
+    SYS_futex,          SYS_brk,
+    SYS_mmap,           SYS_munmap,
+    SYS_mremap,         SYS_mprotect,
+    SYS_madvise,        SYS_mlock,
+    SYS_mlock2,         SYS_ftruncate,
+    SYS_fstat,          SYS_newfstatat,
+    SYS_recvfrom,       SYS_sendto,
+    SYS_read,           SYS_write,
+    SYS_close,          SYS_close_range,
+    SYS_getrandom,      SYS_rt_sigaction,
+    SYS_sigaltstack,    SYS_rt_sigprocmask,
+    SYS_prctl,          SYS_prlimit64,
+    SYS_getrlimit,      SYS_setrlimit,
+    SYS_unshare,        SYS_seccomp,
+    SYS_sysinfo,        SYS_uname,
+    SYS_readlinkat,     SYS_getpid,
+    SYS_gettid,         SYS_set_tid_address,
+    SYS_sched_yield,    SYS_set_robust_list,
+    SYS_exit,           SYS_exit_group,
+    SYS_rt_sigreturn,   SYS_clock_gettime,
+    SYS_rseq,           SYS_sched_getaffinity,
+#ifdef SYS_arch_prctl
+    SYS_arch_prctl,     SYS_readlink,
+#endif
+    NR_LANDLOCK_CREATE, NR_LANDLOCK_RESTRICT,
+    NR_MEMFD_SECRET,    NR_MSEAL,
+};
+
+/* Between fork() and exec. False: the system has no such filters, and no worker starts without. */
+static bool start_limit(void)
+{
+    enum { CALLS = sizeof start_calls / sizeof start_calls[0], HEAD = 8 };
+    const struct sock_filter head[HEAD] = {
+        /* 0 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        /* 1 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, START_ARCH, 1, 0),
+        /* 2 */ BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        /* 3 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        /* 4 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execveat, 0, HEAD - 5),
+        /* 5 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        /* 6 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FIRST_SPARE_FD, CALLS + 2, 0),
+        /* 7 */ BPF_JUMP(BPF_JMP | BPF_JA, CALLS, 0, 0),
+    };
+    struct sock_filter rules[HEAD + CALLS + 2];
+    memcpy(rules, head, sizeof head);
+    for (uint32_t i = 0; i < CALLS; i++)
+        rules[HEAD + i] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)start_calls[i], (uint8_t)(CALLS - i), 0);
+    rules[HEAD + CALLS] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    rules[HEAD + CALLS + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {sizeof rules / sizeof rules[0], rules};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
 /* Between fork() and exec: nothing but system calls. */
 static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, char *epc)
 {
@@ -212,7 +282,8 @@ static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, ch
     if (code < 0 || dup3(code, FIRST_SPARE_FD, O_CLOEXEC) < 0 ||
         syscall(SYS_close_range, FIRST_SPARE_FD + 1, ~0u, 0) != 0)
         _exit(PST_INSIDE_START);
-    (void)syscall(SYS_execveat, FIRST_SPARE_FD, "", arguments, environment, AT_EMPTY_PATH);
+    if (start_limit())
+        (void)syscall(SYS_execveat, FIRST_SPARE_FD, "", arguments, environment, AT_EMPTY_PATH);
     _exit(PST_INSIDE_START);
 }
 
