@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 const char *scene_program;
+uint32_t scene_patience_seconds = SCENE_PATIENCE_SECONDS;
 
 static int draw(void *argument, void *bytes, size_t byte_count)
 {
@@ -97,7 +98,7 @@ static int start(struct scene *scene, uint64_t epc_bytes, const uint8_t *image_k
                                             .epc_bytes = epc_bytes,
                                             .outside_bytes = SCENE_OUTSIDE_BYTES,
                                             .program = scene_program,
-                                            .quiet_seconds_max = 1,
+                                            .quiet_seconds_max = scene_patience_seconds,
                                             .random = draw,
                                             .take = take,
                                             .image_key = image_key,

@@ -4,8 +4,10 @@
 
 #include "tests/enclave/tally.h"
 
-enum { SCENE_ROWS = 1000, SCENE_EPC_BYTES = 8 << 20, SCENE_OUTSIDE_BYTES = 64 << 20 };
-extern const char *scene_program; /* of the worker */
+/* SCENE_PATIENCE_SECONDS: a worker that touches much memory on a machine that does much else takes seconds. */
+enum { SCENE_ROWS = 1000, SCENE_PATIENCE_SECONDS = 60, SCENE_EPC_BYTES = 8 << 20, SCENE_OUTSIDE_BYTES = 64 << 20 };
+extern const char *scene_program;       /* of the worker */
+extern uint32_t scene_patience_seconds; /* of scenes that are started from now on; 1 where one is to hang */
 
 struct scene {
     struct pst_enclave_operator config;

@@ -134,7 +134,9 @@ static void m1_a_tail_that_is_dropped_is_noticed(void **state)
 {
     (void)state;
     struct scene scene;
+    scene_patience_seconds = 1;
     scene_full(&scene);
+    scene_patience_seconds = SCENE_PATIENCE_SECONDS;
     atomic_store(&control(&scene)->in_head, 2);
     assert_int_equal(goes_on(&scene), PST_ETIMEOUT);
     assert_int_equal(scene.rows, 0);

@@ -108,7 +108,9 @@ static void o4_an_operator_that_spins_is_noticed_and_ended(void **state)
     (void)state;
     struct scene scene, control;
     char why[PST_ENCLAVE_WHY_BYTES];
+    scene_patience_seconds = 1;
     assert_int_equal(scene_start(&scene, "spin", SCENE_EPC_BYTES, why), PST_OK);
+    scene_patience_seconds = SCENE_PATIENCE_SECONDS;
     assert_int_equal(scene_start(&control, "", SCENE_EPC_BYTES, why), PST_OK);
     assert_int_equal(scene_time(&scene, 10), PST_ETIMEOUT);
     assert_string_equal(pst_enclave_why(scene.enclave), "its worker has not moved for 1 s");
@@ -191,7 +193,9 @@ static void b5_a_worker_that_hangs_is_noticed(void **state)
     (void)state;
     struct scene scene;
     char why[PST_ENCLAVE_WHY_BYTES];
+    scene_patience_seconds = 1;
     assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_OK);
+    scene_patience_seconds = SCENE_PATIENCE_SECONDS;
     assert_int_equal(scene_frame(&scene, 0), PST_OK);
     assert_int_equal(kill(scene.worker, SIGSTOP), 0);
     int rc = PST_OK;
