@@ -169,6 +169,9 @@ struct pst_enclave_settings {
     int (*take_at)(void *taker,
                    int64_t t); /* of total order, before take(): its rows are of event time t, and nothing is asked */
     int (*take_capsules)(void *taker, const void *bytes, size_t byte_count); /* the same, where they are sealed */
+    /* Where rows are sealed: it is told times and the end, and answers, as if it were handed rows; it takes no time that its marks do not
+     * bear out. Else it goes by the marks alone. */
+    bool paced;
     /* Of images of its state; NULL: there are none, as where rows are sealed (PST_EGRAPH). The key is the operator's, of the graph,
      * whatever worker it runs in; below restore_least it opens no checkpoint, and does nothing before it was given one back; 0: it may
      * begin with nothing. */
@@ -242,7 +245,7 @@ bool pst_enclave_has_news(const struct pst_enclave *enclave);
  * worker may sleep until kick(), or until something is waited for. */
 const uint8_t *pst_enclave_channel_key(const struct pst_enclave *enclave);
 int pst_enclave_release(struct pst_enclave *enclave, const void *release, size_t byte_count);
-/* Whole capsules, PST_ENCLAVE_CAPSULES_BYTES_MAX at most. PST_EAGAIN: there is no room now. */
+/* Whole capsules, PST_ENCLAVE_CAPSULES_BYTES_MAX at most. PST_EAGAIN: there is no room now; where it is paced, room is waited for. */
 int pst_enclave_capsules(struct pst_enclave *enclave, const void *bytes, size_t byte_count);
 int pst_enclave_poll(struct pst_enclave *enclave); /* takes the capsules that have come */
 bool pst_enclave_took_all(const struct pst_enclave *enclave);

@@ -1,5 +1,6 @@
 /* build.c - the instances and channels of a graph, and what a partition that comes later needs of them (lane.c). */
 #include "engine/build.h"
+#include "engine/carry.h"
 #include "engine/checkpoint.h"
 #include "engine/enclave.h"
 #include "engine/lane.h"
@@ -13,7 +14,8 @@ static bool is_stage(const struct pst_graph_node *node) { return node->op->role 
 static bool is_numbered(const struct run *run, uint32_t node_index)
 {
     const struct pst_graph_node *node = &run->graph->nodes[node_index];
-    return run->site != NULL && run->graph->nodes[node->host].op->role == PST_ROLE_PLAIN;
+    return run->site != NULL && run->graph->carry == NULL &&
+           run->graph->nodes[node->host].op->role == PST_ROLE_PLAIN;
 }
 
 /* Where each of the key's fields is among the columns that the consumer reads; *ret_columns stays NULL where one is not. */
@@ -666,6 +668,7 @@ static void list_drop(struct channel **list, uint32_t *count, const struct chann
 
 void pst_instance_free(struct pst_ctx *ctx)
 {
+    pst_carried_free(ctx);
     pst_ctx_disclose(ctx);
     if (ctx->opened && ctx->node->op->close != NULL)
         ctx->node->op->close(ctx);

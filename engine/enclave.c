@@ -2,6 +2,7 @@
 #include "engine/enclave.h"
 
 #include "enclave_shim/enclave_shim.h"
+#include "engine/carry.h"
 #include "engine/graph_build.h"
 #include "engine/lane.h"
 
@@ -290,13 +291,22 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
                  bool lane, struct pst_ctx *taker, struct pst_enclave **ret_enclave, bool *ret_lost, char *ret_why)
 {
     struct pst_enclave_operator operator;
-    struct pst_enclave_param *params = pst_calloc(node->op->param_count + 1, sizeof *params);
+    const struct pst_graph_node *planned =
+        run->graph->carry != NULL ? &run->graph->carry->bare.nodes[node - run->graph->nodes] : node;
+    struct pst_enclave_param *params = pst_calloc(planned->op->param_count + 1, sizeof *params);
     struct pst_enclave_keys keys = {0};
     int rc = params != NULL ? pst_enclave_keys_init(&keys, run, node) : PST_ENOMEM;
     (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", pst_error_sentence(rc));
-    if (rc == PST_OK)
+    struct carry *carry = run->graph->carry;
+    uint32_t n = (uint32_t)(node - run->graph->nodes);
+    if (rc == PST_OK && carry != NULL) {
+        pst_enclave_operator_fill(&carry->bare, planned, &operator, params);
+        operator.sealing = pst_sealed_plan_of(&carry->plan, &carry->bare, n);
+        rc = operator.sealing != NULL ? PST_OK : PST_ENOMEM;
+    } else if (rc == PST_OK) {
         pst_enclave_operator_fill(run->graph, node, &operator, params);
-    if (rc == PST_OK && run->options.identity != NULL)
+    }
+    if (rc == PST_OK && carry == NULL && run->options.identity != NULL)
         operator.authority = run->options.identity->authority;
     const struct pst_enclave_settings settings = {
         .operator= & operator,
@@ -310,6 +320,8 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .argument = run->world->self,
         .take = take,
         .take_at = take_at,
+        .take_capsules = carry != NULL ? pst_carried_out : NULL,
+        .paced = carry != NULL,
         .answered = answered,
         .taker = taker,
         .image_key = keys.seals != NULL ? pst_secret_bytes(keys.seals) : NULL,
@@ -338,7 +350,7 @@ int pst_ctx_enclose(struct pst_ctx *ctx)
     char why[PST_ENCLAVE_WHY_BYTES];
     bool lost = false;
     ctx->enclave_asks = pst_arena_alloc(&ctx->arena, sizeof *ctx->enclave_asks); /* zeroed */
-    if (ctx->enclave_asks == NULL)
+    if (ctx->enclave_asks == NULL || (run->graph->carry != NULL && pst_carried_init(ctx) != PST_OK))
         return pst_ctx_failed(ctx, PST_ENOMEM, "its enclave");
     int rc = start(run, node, ctx->buckets, ctx->owned_count, false, ctx, &ctx->enclave, &lost, why);
     if (rc != PST_OK) {

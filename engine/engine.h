@@ -204,6 +204,7 @@ struct pst_run_options {
     const char *enclave_program; /* that workers are made from; NULL: the one that comes with penstock */
     bool stop_and_copy;          /* of a node: for comparison, what is moved away stands still while it is copied */
     struct pst_disk *disk;       /* of a node: what all of its runs keep there; NULL: it is not counted */
+    const struct pst_sealed_options *sealed; /* of a graph on sealed rows: where its workers get their keys; else NULL */
     const struct pst_identity *identity; /* of a node; NULL: buckets of operators in enclaves stay where they are */
 };
 extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
@@ -294,7 +295,7 @@ struct pst_sealed_options {
     void *witness_argument;
 };
 /* Runs a graph on a sealed stream: options->input. Its sinks' files are NAME.sealed. As pst_run(). */
-int pst_sealed_run(const struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+int pst_sealed_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
                    const struct pst_sealed_options *sealed, struct pst_run_report *ret_report);
 /* Calls take() for each operator in enclaves with what its workers will be measured as (SHA-256). As pst_sealed_run(); `ret_why` is a
  * sentence on an error. */

@@ -1,4 +1,5 @@
 /* graph.c - the way from a file to a planned graph, stage by stage, and the calls that look at a finished one. */
+#include "engine/carry.h"
 #include "engine/graph_build.h"
 
 #include "enclave_shim/enclave_shim.h"
@@ -551,6 +552,7 @@ void pst_graph_free(struct pst_graph *graph)
 {
     if (graph == NULL)
         return;
+    pst_carry_free(graph->carry);
     pst_plugins_close(graph->libraries, graph->library_count);
     pst_arena_fini(&graph->arena);
     pst_free(graph);

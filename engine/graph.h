@@ -80,6 +80,7 @@ struct pst_graph_node {
     uint32_t host; /* stateless: the nearest node before it that is not; others: their own index */
 };
 
+struct carry;
 struct pst_graph {
     struct pst_arena arena; /* everything below lives here */
     const char *name;
@@ -88,7 +89,8 @@ struct pst_graph {
     uint32_t source;              /* index of the one source: 0, as it comes first */
     struct pst_hash_key hash_key; /* zero: nothing is secret yet */
     uint32_t library_count;
-    void **libraries; /* handles of dlopen(), closed last */
+    void **libraries;    /* handles of dlopen(), closed last */
+    struct carry *carry; /* its rows are sealed from end to end (carry.h); NULL: they are not */
 };
 
 /* Where a field comes from: walks back through stateless nodes to the node, output and field that a plain one or the

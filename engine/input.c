@@ -8,6 +8,7 @@
  * (P1: in the order of the input), rows and lines are numbered, dead letters are written. A turn is short; the rows then go out
  * from all workers at once. `max` (M) is raised in the turn, after every channel of this worker has been marked busy with
  * the watermark that held before: the other half of pst_channel_read_watermark(). */
+#include "engine/carry.h"
 #include "engine/checkpoint.h"
 #include "engine/feed.h"
 
@@ -171,7 +172,7 @@ int pst_input_skip(struct run *run, uint64_t offset)
         last = input->carry[count - 1];
         at += (uint64_t)count;
     }
-    if (offset != 0 && last != '\n' && !is_at_end(run)) {
+    if (offset != 0 && run->graph->carry == NULL && last != '\n' && !is_at_end(run)) {
         pst_run_fail(run, PST_EDATA, "%s is not what it was when the checkpoint was made: no line begins at byte %llu",
                      input->name, (unsigned long long)offset);
         return PST_EDATA;
@@ -237,6 +238,17 @@ static void cut_block(struct input *input, struct pst_block *block, const char *
     memcpy(input->carry, text + cut, input->carry_bytes);
 }
 
+/* The same of a sealed stream: behind its last whole capsule. What is wrong with it is said when it is parsed. */
+static void cut_capsules(struct input *input, struct pst_block *block, const char *text, size_t bytes)
+{
+    size_t whole;
+    int rc = pst_carry_whole(text, bytes, &whole);
+    block->text = text;
+    block->text_bytes = rc == PST_OK && !input->at_end ? whole : bytes;
+    input->carry_bytes = bytes - block->text_bytes;
+    memcpy(input->carry, text + block->text_bytes, input->carry_bytes);
+}
+
 /* PST_EAGAIN: nothing to be had now. */
 static int claim(struct source *source, struct run *run)
 {
@@ -252,7 +264,7 @@ static int claim(struct source *source, struct run *run)
         bytes += (size_t)count;
     }
     source->block = (struct pst_block){.first = !input->begun};
-    cut_block(input, &source->block, text, bytes);
+    (run->graph->carry != NULL ? cut_capsules : cut_block)(input, &source->block, text, bytes);
     if (source->block.text_bytes == 0 && !input->at_end)
         return PST_OK; /* no whole line yet: read on */
     source->block.last = input->at_end && input->carry_bytes == 0;
@@ -289,7 +301,8 @@ static int read_block(struct worker *worker)
     source->block.text = NULL;
     source->block.text_bytes = 0;
     source->block.last = false;
-    if (!closed && too_far_ahead(run)) {
+    bool others = run->graph->carry != NULL && worker->index != 0; /* capsules stay in their order: one worker reads */
+    if (!closed && (others || too_far_ahead(run))) {
         pst_lock_give(&input->lock);
         return PST_EAGAIN; /* whoever has sent his block wakes the others */
     }
@@ -431,6 +444,12 @@ static int parse(struct source *source)
     return PST_OK;
 }
 
+/* What is promised of all that follows, behind the blocks sequenced so far. */
+static int64_t promise_of(const struct run *run)
+{
+    return run->graph->carry != NULL ? pst_carry_watermark(run) : run->input.newest;
+}
+
 /* ---- by turn ---- */
 /* Plain reduction that vectorises: are the times of a batch in order, none below `floor`? */
 static bool in_order(const int64_t *time, uint32_t rows, int64_t floor)
@@ -484,6 +503,28 @@ static int decide_lateness(struct source *source, struct input *input)
     }
     atomic_store_explicit(&input->rows, rows, memory_order_relaxed);
     atomic_fetch_add_explicit(&input->rows_late, late, memory_order_relaxed);
+    return PST_OK;
+}
+
+/* A sealed stream has no late rows; what was worked off before its cut is left out. */
+static int decide_done(struct source *source, struct run *run)
+{
+    struct input *input = &run->input;
+    for (uint32_t b = 0; b < source->batch_count; b++) {
+        const struct batch *batch = &source->batches[b];
+        uint32_t kept = 0;
+        if (source->late[b] == NULL)
+            source->late[b] = pst_malloc(SOURCE_ROWS * sizeof **source->late);
+        if (source->late[b] == NULL)
+            return PST_ENOMEM;
+        for (uint32_t i = 0; i < batch->out.row_count; i++)
+            if (batch->time[i] >= input->done_below)
+                source->late[b][kept++] = i;
+        source->late_count[b] = source->done_count[b] = batch->out.row_count - kept;
+        source->number_first[b] = 0;
+    }
+    input->newest = pst_carry_newest(run);
+    atomic_store_explicit(&input->rows, pst_carry_rows(run), memory_order_relaxed);
     return PST_OK;
 }
 
@@ -593,7 +634,16 @@ static const char *cut_position(const struct source *source, int64_t cut, struct
 {
     uint32_t b, row;
     uint64_t late;
-    if (!cut_find(source, cut, &b, &row, &late))
+    const struct run *run = source->ctx->run;
+    bool found = cut_find(source, cut, &b, &row, &late);
+    if (run->graph->carry != NULL) { /* a mark may reach it, and the rows behind that stand in the next block */
+        uint32_t at_byte = found ? source->batches[b].out.bucket[row] : (uint32_t)source->block.text_bytes;
+        at->offset = source->offset + at_byte;
+        at->newest = cut;
+        at->rows = found ? pst_carry_rows_before(run) + 1 : pst_carry_rows(run);
+        return source->block.text + at_byte;
+    }
+    if (!found)
         return NULL;
     uint32_t line_offset = source->batches[b].out.bucket[row]; /* a source says there where the row's line begins */
     const char *line = source->block.text + line_offset;
@@ -700,14 +750,14 @@ static int take_turn(struct worker *worker)
     struct run *run = worker->run;
     struct input *input = &run->input;
     struct source *source = &worker->source;
-    int64_t before = input->newest;
+    int64_t before = run->graph->carry != NULL ? atomic_load_explicit(&input->max, memory_order_relaxed) : input->newest;
     struct pst_manifest_source at = counts_now(input);
     at.offset = source->offset;
     pst_checkpoint_turn(worker);
     if (!source->block.overlong || source->block.overlong_begins)
         pst_checkpoint_block(worker, &at);
     count_rejects(source, run);
-    int rc = decide_lateness(source, input);
+    int rc = run->graph->carry != NULL ? decide_done(source, run) : decide_lateness(source, input);
     if (rc == PST_OK)
         rc = letters_and_cut(worker, &at);
     if (rc != PST_OK)
@@ -719,11 +769,11 @@ static int take_turn(struct worker *worker)
                                   memory_order_release);                   /* above rows that are in the ring */
         atomic_store_explicit(&channel->busy, true, memory_order_relaxed); /* published by the release of max below */
     }
-    int64_t newest = input->newest;
-    bool last = source->block.last;
+    int64_t newest = promise_of(run);
+    bool last = source->block.last && run->graph->carry == NULL; /* the end of a sealed stream is a mark, and says it */
     atomic_fetch_add_explicit(&input->bytes_sequenced, source->block.text_bytes, memory_order_relaxed);
     atomic_store_explicit(&input->max, last && newest != INT64_MIN ? newest + 1 : newest, memory_order_release);
-    if (last)
+    if (source->block.last)
         atomic_store_explicit(&input->end, END_INPUT, memory_order_release);
     atomic_store_explicit(&input->turn, source->index + 1, memory_order_release);
     wake_all(worker);
@@ -761,7 +811,8 @@ static int send_batches(struct worker *worker)
                             .row_count = batch->out.row_count - source->late_count[b],
                             .number_first = ctx->run->input.number_base + source->number_first[b],
                             .from_source = true};
-        pst_count(&ctx->gauge.rows_in, batch->out.row_count);
+        if (ctx->run->graph->carry == NULL)
+            pst_count(&ctx->gauge.rows_in, batch->out.row_count);
         int rc = pst_deliver(ctx, 0, &view);
         if (rc != PST_OK)
             return rc;

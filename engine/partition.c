@@ -8,6 +8,7 @@
  *
  * Sinks (PST_ORDER_ANY) take all rows below the watermark at once. Total order takes them merged by (time, producer, number),
  * one call for each time. */
+#include "engine/carry.h"
 #include "engine/checkpoint.h"
 #include "engine/enclave.h"
 #include "engine/lane.h"
@@ -94,6 +95,10 @@ static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const str
     if (ctx->sums != NULL)
         pst_sums_in(ctx->sums, edge, &rows);
     ctx->had_rows = true;
+    if (ctx->carried != NULL) {
+        int rc = pst_carry_take(ctx, &rows);
+        return rc != PST_EDATA ? rc : frame_failed(ctx, rc, &rows);
+    }
     pst_count(&ctx->gauge.rows_in, n);
     if (ctx->sink != NULL)
         ctx->sink->rows += n;
@@ -396,6 +401,32 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
     return rc;
 }
 
+/* The same where rows are sealed, and what is due only the worker knows: it is told each time that the marks which it has been given have
+ * reached, for what it promises goes by its own marks. One time is on its way at once, and nothing is given to it meanwhile. At a cut it has
+ * all marks that reach it: they are in front of it, as what they count is. */
+static int step_carried(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, bool *ret_more)
+{
+    int64_t epoch = ctx->node->epoch;
+    int rc = PST_OK;
+    *ret_more = false;
+    if (!know_now(ctx, watermark, epoch))
+        return PST_OK;
+    int64_t end = add_time(ctx->now, epoch);
+    for (uint32_t c = 0; c < ctx->channel_count && rc == PST_OK && !pst_carried_asks(ctx); c++)
+        rc = deliver_below(ctx, ctx->channels[c], end, ret_any);
+    if (rc == PST_OK)
+        rc = pst_carried_time(ctx, ctx->cut, ret_any);
+    if (rc != PST_OK || watermark < end)
+        return rc;
+    int64_t jump = pst_floor_to(watermark, epoch), row = pst_floor_to(first_waiting(ctx), epoch);
+    jump = row < jump ? row : jump;
+    jump = jump > end ? jump : end;
+    ctx->now = ctx->cut > ctx->now && ctx->cut < jump ? ctx->cut : jump;
+    ctx->had_rows = false;
+    *ret_more = true;
+    return PST_OK;
+}
+
 /* When the cut is seen for the first time: has it been passed? The rows of an open epoch have been delivered in part. */
 static bool cut_is_passed(struct pst_ctx *ctx)
 {
@@ -586,8 +617,9 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, enum end end, boo
         bool closed = watermark >= add_time(ctx->now, ctx->node->epoch) && !ctx->run->options.stop_and_copy;
         if (pst_giver_stands(ctx, end != END_NOT || closed))
             return PST_OK;
-        rc = ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
-                                                 : step_epoch(ctx, watermark, ret_any, &more);
+        rc = ctx->carried != NULL                 ? step_carried(ctx, watermark, ret_any, &more)
+             : ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
+                                                   : step_epoch(ctx, watermark, ret_any, &more);
         if (rc != PST_OK)
             return rc;
         if (pst_any_pending(ctx) && !pst_flush_channels(ctx))
@@ -687,6 +719,8 @@ bool pst_partition_step(struct pst_ctx *ctx)
         (void)publish(ctx, ctx->watermark_out, END_NOT);
         return false;
     }
+    if (ctx->carried != NULL && ctx->enclave != NULL && pst_carried_key(ctx) != PST_OK)
+        return false;
     if (ctx->enclave != NULL && pst_ctx_enclave_collect(ctx, &any) != PST_OK)
         return false;
     int64_t watermark = watermark_in(ctx, &end); /* before the rings are looked at (E2) */
@@ -724,6 +758,8 @@ bool pst_partition_step(struct pst_ctx *ctx)
     /* nothing comes out before the open epoch's end, at the time just below it */
     if (!ctx->ended && ctx->now_known && ctx->node->order == PST_ORDER_EPOCH) {
         int64_t owed = pst_ctx_enclave_time_min(ctx), below = add_time(ctx->now, ctx->node->epoch - 1);
+        if (ctx->carried != NULL) /* it goes by what was sealed */
+            below = pst_carried_promise(ctx);
         ctx->watermark_out = owed < below ? owed : below;
     } else if (!ctx->ended && ctx->now_known) {
         int64_t begins = pst_ctx_enclave_epoch_min(ctx);

@@ -6,7 +6,9 @@
  * them is behind, so that in its enclave no more than about two batches of each wait: a capsule of rows goes in when marks of all have gone in
  * that reach the time it begins at. Nobody waits for ever: that of the queue that is furthest behind may always go, and a partition that
  * has all capsules below a time promises that time, so by induction along the graph every queue gets its next batch. What waits here is bounded by reading no further; where nothing else moves, the input is read all the same. */
+#include "engine/carry.h"
 #include "engine/enclave.h"
+#include <stdlib.h>
 #include "engine/release.h"
 #include "engine/sealed.h"
 
@@ -651,9 +653,29 @@ static void relay_free(struct relay *relay)
     pst_free(relay);
 }
 
-int pst_sealed_run(const struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+/* As any other run: with checkpoints, by carriers (carry.h). */
+static int run_carried(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
+                       const struct pst_sealed_options *sealed, struct pst_run_report *ret_report)
+{
+    struct pst_text why = {0};
+    struct pst_run_options with = *options;
+    with.sealed = sealed;
+    *ret_report = (struct pst_run_report){.watermark = INT64_MIN};
+    int rc = graph->carry != NULL ? PST_OK : pst_graph_carry(graph, &why);
+    if (rc == PST_OK)
+        rc = pst_run(graph, &with, world, ret_report);
+    else
+        ret_report->error = pst_strdup(why.bytes != NULL ? why.bytes : pst_error_sentence(rc));
+    ret_report->sealed = true;
+    pst_text_fini(&why);
+    return rc;
+}
+
+int pst_sealed_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
                    const struct pst_sealed_options *sealed, struct pst_run_report *ret_report)
 {
+    if (options->checkpoint.directory != NULL || getenv("PST_CARRY"))
+        return run_carried(graph, options, world, sealed, ret_report);
     struct pst_text why = {0};
     *ret_report = (struct pst_run_report){.watermark = INT64_MIN};
     struct relay *relay = pst_calloc(1, sizeof *relay);

@@ -149,7 +149,7 @@ static int connect_step(struct release_asker *a)
 {
     const struct pst_world *world = a->world;
     char peer[PST_PEER_BYTES];
-    int rc = a->conn == NULL ? world->net_connect(world->self, 0, a->options->keys, &a->conn) : PST_OK;
+    int rc = a->conn == NULL ? world->net_connect(world->self, a->worker, a->options->keys, &a->conn) : PST_OK;
     if (rc == PST_EINVAL)
         return failed(a, PST_EGRAPH, "HOST:PORT or unix:PATH is wanted");
     if (rc == PST_OK)

@@ -40,6 +40,7 @@ struct release_asker { /* embedded */
     struct pst_world *world;
     const struct pst_sealed_options *options;
     const uint8_t *graph;
+    uint32_t worker;       /* of the world: whose step it is */
     struct pst_conn *conn; /* NULL: to be opened again, for a while: a keeper may be about to listen */
     uint64_t since_ns;     /* of what it waits for */
     enum { ASKER_CONNECTING, ASKER_IDLE, ASKER_ASKED, ASKER_SHOWN } state;

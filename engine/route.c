@@ -1,5 +1,6 @@
 /* route.c - rows on their way out of an instance: through its stateless stages, then hashed by key, dealt to partitions and
  * copied into the frames of their channels. All work is per column over up to ROUTE_ROWS rows; nothing is per row. */
+#include "engine/carry.h"
 #include "engine/lane.h"
 
 #include <stdlib.h>
@@ -533,6 +534,13 @@ static int append(struct channel *channel, const struct view *view, const struct
     return PST_OK;
 }
 
+int pst_route_append(struct pst_ctx *ctx, const struct route *route, uint32_t target, const struct view *view,
+                     const uint32_t *rows, uint32_t n)
+{
+    struct part part = {NULL, rows, n, view->selection == NULL};
+    return append(route->targets[target], view, &part, ctx->run->workers[ctx->worker].scratch);
+}
+
 /* The rows that a lane gets, too. All of them where there are no buckets, or to all. */
 static int append_branch(const struct route *route, const struct view *view, const uint32_t *rows, uint32_t n,
                          const struct scratch *scratch)
@@ -622,6 +630,8 @@ int pst_deliver(struct pst_ctx *ctx, uint32_t output, const struct view *view)
         pst_lane_keeps_back(ctx, view);
         return PST_OK;
     }
+    if (run->graph->carry != NULL)
+        return pst_carry_deliver(ctx, view);
     pst_count(&ctx->gauge.rows_out, view->row_count);
     for (uint32_t i = 0; i < out->stage_count; i++) {
         int rc = stage_run(out->stages[i], &out->plan->schema, view);

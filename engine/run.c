@@ -1,5 +1,6 @@
 /* run.c - opens, steps and ends a graph whose instances and channels build.c has made, and says how it ended. */
 #include "engine/build.h"
+#include "engine/carry.h"
 #include "engine/checkpoint.h"
 #include "engine/enclave.h"
 #include "engine/feed.h"
@@ -192,6 +193,8 @@ static pst_step worker_done(struct worker *worker)
 {
     for (uint32_t l = 0; l < worker->link_count; l++)
         pst_link_close(worker->links[l]);
+    for (uint32_t p = 0; p < worker->partition_count; p++)
+        pst_carried_hang_up(worker->partitions[p]);
     if (worker->index == 0 && worker->run->input.feed != NULL)
         pst_feed_close(worker->run->input.feed);
     return PST_STEP_DONE;
@@ -359,13 +362,15 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
 {
     run->options = *options;
     if (run->options.frame_rows == 0)
-        run->options.frame_rows = FRAME_ROWS;
+        run->options.frame_rows = run->graph->carry != NULL ? CARRY_FRAME_ROWS : FRAME_ROWS;
     if (run->options.channel_frames == 0)
         run->options.channel_frames = CHANNEL_FRAMES;
     if (run->options.block_bytes == 0)
         run->options.block_bytes = BLOCK_BYTES;
     if (run->options.block_bytes < BLOCK_BYTES_MIN)
         run->options.block_bytes = BLOCK_BYTES_MIN;
+    if (run->graph->carry != NULL && run->options.block_bytes < PST_CAPSULE_BYTES_MAX)
+        run->options.block_bytes = PST_CAPSULE_BYTES_MAX;
     run->worker_count = options->worker_count == 0 ? run->world->cores(run->world->self) : options->worker_count;
     if (run->site != NULL)
         run->worker_count = run->site->worker_count[run->site->this_node];

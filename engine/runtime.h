@@ -224,6 +224,7 @@ struct pst_ctx {
     struct spill *spill;                   /* where its pages lie outside; NULL: no budget */
     struct pst_enclave *enclave;           /* its operator and state are there (enclave.h); NULL: they are here */
     struct enclave_asks *enclave_asks;     /* what it has been asked for and has not answered */
+    struct carried *carried;               /* its rows are capsules (carry.h); NULL: they are rows */
     bool enclave_seals;                    /* its state, for a checkpoint, and has not answered */
     bool enclave_back;                     /* something of a checkpoint was given back to it */
     struct enclave_moving *enclave_moving; /* buckets have gone from it, or come to it; NULL: none have */
@@ -517,6 +518,9 @@ bool pst_batch_may_pass(const struct pst_ctx *ctx, uint32_t output);
 int pst_batch_pass(struct pst_ctx *ctx, uint32_t output, uint32_t row_count, const uint32_t *bucket,
                    const void *const *columns);
 int pst_batches_flush(struct pst_ctx *ctx);
+/* Rows of a view, ROUTE_ROWS at most, by their numbers: to one target. */
+int pst_route_append(struct pst_ctx *ctx, const struct route *route, uint32_t target, const struct view *view,
+                     const uint32_t *rows, uint32_t n);
 int pst_batch_init(struct batch *batch, const struct pst_schema *schema, uint32_t row_capacity);
 void pst_batch_fini(struct batch *batch, const struct pst_schema *schema);
 void pst_ordering_fini(struct ordering *ordering);

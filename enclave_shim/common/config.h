@@ -29,9 +29,11 @@ struct pst_boot { /* nothing of it is kept by the host */
     uint8_t image_key[32], graph[32], restore_keys[PST_IMAGE_KEYS_MAX][32];
     uint32_t lane;  /* 1: it owns none of its buckets before they have come from another worker */
     uint32_t trial; /* 1: it makes its plan, answers, and ends; nothing of the above counts then */
+    uint32_t paced; /* 1: rows come sealed, and it works on them as far as it is told times */
+    uint32_t zero2;
 };
-enum { PST_BOOT_VERSION = 4 };
-static_assert(sizeof(struct pst_boot) == 40 + 64 + PST_BOOT_BUCKETS_MAX / 8 + 80 + PST_IMAGE_KEYS_MAX * 32 + 8,
+enum { PST_BOOT_VERSION = 5 };
+static_assert(sizeof(struct pst_boot) == 40 + 64 + PST_BOOT_BUCKETS_MAX / 8 + 80 + PST_IMAGE_KEYS_MAX * 32 + 16,
               "boot layout");
 
 struct pst_boot_answer { /* the worker's, before it locks itself in */

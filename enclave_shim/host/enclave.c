@@ -159,7 +159,7 @@ static int take_ready(struct pst_enclave *e, const struct pst_message *message, 
 
 static int take_done(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
 {
-    bool sealed = e->operator.sealing != NULL && e->state == READY; /* nobody asked: it goes by what it opens */
+    bool sealed = e->operator.sealing != NULL && !e->settings.paced && e->state == READY; /* nobody asked: it goes by what it opens */
     if (!sealed && (e->asked == 0 || e->state == IMAGING || e->state == MOVING))
         return PST_EREFUSED;
     e->asked -= !sealed;
@@ -234,7 +234,7 @@ static int take(struct pst_enclave *e, const struct pst_message *message, uint8_
         memcpy(e->channel_key, body, sizeof e->channel_key);
         return PST_OK;
     case PST_MESSAGE_CAPSULES:
-        return e->state == READY && e->operator.sealing != NULL
+        return (e->state == READY || (e->state == ENDED && e->settings.paced)) && e->operator.sealing != NULL
                    ? e->settings.take_capsules(e->settings.taker, body, message->body_bytes)
                    : PST_EREFUSED;
     default:
@@ -560,6 +560,8 @@ int pst_enclave_capsules(struct pst_enclave *e, const void *bytes, size_t byte_c
     PST_ASSERT(byte_count != 0 && byte_count <= PST_ENCLAVE_CAPSULES_BYTES_MAX);
     if (e->state != READY)
         return gone(e, PST_EINTERNAL);
+    if (e->settings.paced)
+        return send(e, &message, &piece, 1);
     int rc = pst_border_send(&e->border, &message, &piece, 1);
     if (rc == PST_EREFUSED)
         (void)snprintf(e->why, sizeof e->why, "its worker put something into the border that is not valid");
@@ -626,6 +628,7 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
     for (uint32_t i = 0; i < s->bucket_count; i++)
         boot->owned[s->buckets[i] / 8] |= (uint8_t)(1 << s->buckets[i] % 8);
     boot->lane = s->lane;
+    boot->paced = s->paced;
     if (s->image_key != NULL) {
         boot->has_images = 1;
         boot->restore_least = s->restore_least;

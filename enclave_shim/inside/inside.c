@@ -424,6 +424,8 @@ static int answer(struct pst_ctx *ctx)
     return ctx->settings.emit(ctx->settings.emitter, &message, &piece, 1);
 }
 
+int pst_inside_answer(struct pst_inside *inside) { return answer(&inside->ctx); }
+
 static int take_time(struct pst_ctx *ctx, const struct pst_message *message)
 {
     if (ctx->ended || message->time < ctx->time)

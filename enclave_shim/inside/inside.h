@@ -60,6 +60,7 @@ int pst_inside_take(struct pst_inside *inside, const struct pst_message *message
 enum { PST_INSIDE_ROWS_MAX = 2048 };
 int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count, void *const *parts);
 const char *pst_inside_why(const struct pst_inside *inside);
+int pst_inside_answer(struct pst_inside *inside); /* DONE, as it is now. emit's */
 /* Pages that have to lie in clear at least, as far as that is known; 0: there is no budget. */
 uint64_t pst_inside_page_bytes_least(const struct pst_inside *inside);
 
@@ -71,6 +72,7 @@ struct pst_inside_sealed_settings {            /* borrowed until it is freed */
     uint8_t channel_secret[32]; /* drawn for this worker alone */
     uint8_t (*salts)[32];       /* for each edge that leads away one, drawn for this worker alone */
     uint64_t held_bytes_max;    /* of rows of one input that wait */
+    bool paced; /* it works on what has come as far as it is told times: TIME, END, each answered. Else as far as marks allow, at once */
     int (*emit)(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count);
     void *emitter;
 };

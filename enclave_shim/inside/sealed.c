@@ -30,6 +30,8 @@ struct pst_inside_sealed {
     struct pst_sealed_reader *readers[PST_INPUTS_MAX];
     struct way_out *ways;
     bool released, begun, ended; /* begun: it knows of which stream what it puts out comes */
+    bool answers;                /* what was asked for is done */
+    int64_t told;                /* the last time that it was told, where it is paced */
     struct pst_sealed_keys keys;
     /* event time, as in a partition of the engine */
     int64_t now, timer_min, timer_limit, emit_time, watermark_out;
@@ -108,7 +110,7 @@ int pst_inside_sealed_new(const struct pst_inside_sealed_settings *settings, str
     s->settings = *settings;
     s->sealing = settings->config->sealing;
     s->timer_min = s->timer_limit = INT64_MAX;
-    s->watermark_out = INT64_MIN;
+    s->watermark_out = s->told = INT64_MIN;
     s->out = pst_malloc(OUT_BYTES);
     s->ways = pst_calloc(s->sealing->edge_count + (size_t)1, sizeof *s->ways);
     if (s->out == NULL || s->ways == NULL)
@@ -238,7 +240,9 @@ int pst_inside_sealed_emit(void *self, struct pst_message *message, const struct
     if (message->kind == PST_MESSAGE_ROWS)
         return rows_out(s, message, pieces);
     if (message->kind == PST_MESSAGE_DONE)
-        s->timer_min = message->time; /* and its counts go to the host as ever */
+        s->timer_min = message->time;
+    if (message->kind == PST_MESSAGE_DONE && s->settings.paced && !s->answers)
+        return PST_OK; /* of one epoch among those that it was told of; its counts go to the host with the answer */
     return s->settings.emit(s->settings.emitter, message, pieces, piece_count);
 }
 
@@ -386,6 +390,7 @@ static int mark_if_much(struct pst_inside_sealed *s)
     return PST_OK;
 }
 
+/* Rows at or above the watermark stay where they are, though marks may bear them out: what is told comes first. */
 static int work_off(struct pst_inside_sealed *s, int64_t watermark)
 {
     int64_t epoch = s->settings.config->epoch;
@@ -396,7 +401,7 @@ static int work_off(struct pst_inside_sealed *s, int64_t watermark)
     }
     while (s->now_known) {
         int64_t end = add_time(s->now, epoch), due = end < s->timer_limit ? end : s->timer_limit;
-        int rc = deliver(s, end);
+        int rc = deliver(s, s->settings.paced && watermark < end ? watermark : end);
         if (rc != PST_OK || watermark < end)
             return rc;
         if (s->had_rows || s->timer_min <= due) {
@@ -428,14 +433,11 @@ static int end_all(struct pst_inside_sealed *s, int64_t watermark)
     return rc == PST_OK ? mark_all(s, last, true, s->timer_limit == INT64_MAX ? INT64_MIN : s->timer_limit) : rc;
 }
 
-/* As far as all inputs' marks allow. */
-static int advance(struct pst_inside_sealed *s)
+/* How far all inputs' marks allow; a timer beyond the end of the input is for on_end(). */
+static int64_t known_time(struct pst_inside_sealed *s, bool *ret_ended)
 {
     int64_t low = INT64_MAX, high = INT64_MIN, input_end = INT64_MIN;
     bool ended = true;
-    int rc = s->begun ? PST_OK : begin(s);
-    if (rc != PST_OK)
-        return rc == PST_EAGAIN ? PST_OK : rc;
     for (uint32_t i = 0; i < s->settings.config->input_count; i++) {
         int64_t watermark = pst_sealed_reader_watermark(s->readers[i]);
         int64_t end = pst_sealed_reader_input_end(s->readers[i]);
@@ -444,14 +446,77 @@ static int advance(struct pst_inside_sealed *s)
         input_end = end > input_end ? end : input_end;
         ended &= pst_sealed_reader_ended(s->readers[i]);
     }
-    int64_t watermark = ended ? high : low;
-    if (ended && input_end != INT64_MIN) /* a timer beyond the end of the input is for on_end() */
+    if (ended && input_end != INT64_MIN)
         s->timer_limit = input_end;
+    *ret_ended = ended;
+    return ended ? high : low;
+}
+
+static int promise(struct pst_inside_sealed *s)
+{
+    int64_t t = s->now_known ? add_time(s->now, s->settings.config->epoch - 1) : INT64_MIN;
+    return t > s->watermark_out ? mark_all(s, t, false, 0) : PST_OK;
+}
+
+static int advance(struct pst_inside_sealed *s)
+{
+    bool ended;
+    int rc = s->begun ? PST_OK : begin(s);
+    if (rc != PST_OK)
+        return rc == PST_EAGAIN ? PST_OK : rc;
+    int64_t watermark = known_time(s, &ended);
     rc = work_off(s, watermark);
     if (rc == PST_OK && ended)
         return end_all(s, watermark);
-    int64_t promise = s->now_known ? add_time(s->now, s->settings.config->epoch - 1) : INT64_MIN;
-    return rc == PST_OK && promise > s->watermark_out ? mark_all(s, promise, false, 0) : rc;
+    return rc == PST_OK ? promise(s) : rc;
+}
+
+/* ---- where its host says how far ---- */
+
+static int answer(struct pst_inside_sealed *s)
+{
+    int rc = out_send(s);
+    s->answers = true;
+    if (rc == PST_OK)
+        rc = pst_inside_answer(s->inside);
+    s->answers = false;
+    return rc;
+}
+
+static int time_take(struct pst_inside_sealed *s, int64_t t)
+{
+    bool ended = false;
+    if (!s->released || s->ended || t <= s->told || t % s->settings.config->epoch != 0)
+        return PST_EDATA;
+    int rc = s->begun ? PST_OK : begin(s);
+    if (rc != PST_OK && rc != PST_EAGAIN)
+        return rc;
+    if (rc == PST_EAGAIN || known_time(s, &ended) < t)
+        return because(s, PST_EREFUSED, "event time is said to be further than its sealed streams are: something of them "
+                                        "was left out");
+    s->told = t;
+    rc = work_off(s, t);
+    if (rc == PST_OK)
+        rc = promise(s);
+    return rc == PST_OK ? answer(s) : rc;
+}
+
+static int end_take(struct pst_inside_sealed *s)
+{
+    bool ended = false;
+    if (!s->released || s->ended)
+        return PST_EDATA;
+    int rc = s->begun ? PST_OK : begin(s);
+    if (rc != PST_OK && rc != PST_EAGAIN)
+        return rc;
+    int64_t watermark = rc == PST_OK ? known_time(s, &ended) : INT64_MIN;
+    if (!ended)
+        return because(s, PST_EREFUSED, "the input is said to have ended, and its sealed streams have not: something of "
+                                        "them was left out");
+    rc = work_off(s, watermark);
+    if (rc == PST_OK)
+        rc = end_all(s, watermark);
+    return rc == PST_OK ? answer(s) : rc;
 }
 
 static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint32_t byte_count)
@@ -472,7 +537,7 @@ static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint
         if (s->ended)
             return because(s, PST_EREFUSED, "the sealed stream goes on behind its end");
         int rc = pst_sealed_reader_take(s->readers[i], bytes + at, pst_capsule_bytes(&capsule), why);
-        if (rc == PST_EFULL && marked) { /* what a mark allows need not wait */
+        if (rc == PST_EFULL && marked && !s->settings.paced) { /* what a mark allows need not wait */
             marked = false;
             if ((rc = advance(s)) != PST_OK)
                 return rc;
@@ -480,6 +545,8 @@ static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint
         }
         if (rc != PST_OK) /* its bound is the configuration's */
             return because(s, rc == PST_EFULL ? PST_EGRAPH : rc, why);
+        if (s->settings.paced)
+            continue;
         marked |= capsule.kind == PST_CAPSULE_MARK;
         rc = capsule.kind == PST_CAPSULE_MARK && (capsule.flags & PST_CAPSULE_ENDS) != 0 ? advance(s) : PST_OK;
         if (rc != PST_OK)
@@ -489,6 +556,20 @@ static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint
     return rc == PST_OK ? out_send(s) : rc;
 }
 
+static int paced_take(struct pst_inside_sealed *s, const struct pst_message *m)
+{
+    if (pst_message_check_in(m, NULL, 0) != PST_OK)
+        return PST_EDATA;
+    switch (m->kind) {
+    case PST_MESSAGE_TIME:
+        return time_take(s, m->time);
+    case PST_MESSAGE_END:
+        return end_take(s);
+    default:
+        return PST_EDATA;
+    }
+}
+
 int pst_inside_sealed_take(struct pst_inside_sealed *s, const struct pst_message *message, uint8_t *body)
 {
     const struct pst_message *m = message;
@@ -496,6 +577,12 @@ int pst_inside_sealed_take(struct pst_inside_sealed *s, const struct pst_message
                 m->facts == 0 && m->state_bytes == 0;
     if (m->kind == PST_MESSAGE_STOP && bare && m->body_bytes == 0)
         return PST_ESTOPPED;
+    if (s->settings.paced && m->kind != PST_MESSAGE_RELEASE && m->kind != PST_MESSAGE_SEALED) {
+        int rc = paced_take(s, m);
+        if (rc != PST_OK && rc != PST_EDATA && s->why[0] == '\0')
+            (void)snprintf(s->why, sizeof s->why, "%s", pst_inside_why(s->inside));
+        return rc;
+    }
     if (!bare || m->body_bytes == 0)
         return PST_EDATA;
     int rc = m->kind == PST_MESSAGE_RELEASE  ? key_take(s, body, m->body_bytes)
