@@ -97,7 +97,7 @@ void pst_admin_answer(struct pst_node *node, const struct graph_record *record, 
     pst_text_fini(&out);
 }
 
-/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--from SAVEPOINT] [--listen] [--strict] [--wait];
+/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--from SAVEPOINT] [--keys ADDRESS] [--listen] [--strict] [--wait];
  * the body is the graph's text */
 static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
@@ -134,6 +134,8 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
             submission.input = admin->arguments[++i];
         } else if (strcmp(admin->arguments[i], "--from") == 0 && i + 1 < admin->n_arguments) {
             submission.from = admin->arguments[++i];
+        } else if (strcmp(admin->arguments[i], "--keys") == 0 && i + 1 < admin->n_arguments) {
+            submission.keys = admin->arguments[++i];
         } else if (strcmp(admin->arguments[i], "--listen") == 0) {
             submission.fed = true;
         } else if (strcmp(admin->arguments[i], "--strict") == 0) {

@@ -2,6 +2,7 @@
  *
  * A graph is a record: a Start message as it is sent to its nodes. Whatever changes it - another incarnation, other places - is
  * committed first, then said (K3). Its state beside it is found again by asking: who runs what stands in every hello. */
+#include "engine/carry.h"
 #include "engine/loads.h"
 #include "engine/mover.h"
 
@@ -869,13 +870,14 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     start->file = pst_arena_strdup(arena, submission->file);
     start->strict = submission->strict;
     start->fed = submission->fed;
+    start->keys = pst_arena_strdup(arena, submission->keys != NULL ? submission->keys : "");
     start->checkpoint_every_ns = node->options.checkpoints != NULL ? node->options.every_ns : 0;
     start->input = pst_arena_strdup(arena, submission->input != NULL ? submission->input : "");
     control->graph = pst_arena_strdup(arena, pst_graph_name(record->graph));
     control->incarnation = 1;
     control->body_case = PST__CONTROL__BODY_START;
     control->start = start;
-    if (start->file == NULL || start->input == NULL || control->graph == NULL)
+    if (start->file == NULL || start->input == NULL || start->keys == NULL || control->graph == NULL)
         return PST_ENOMEM;
     int rc = sources_fill(submission, arena, start);
     if (rc == PST_OK)
@@ -900,6 +902,23 @@ static int inside_good(const struct pst_node *node, const struct pst_graph *grap
     return why->count == 0 ? PST_OK : PST_EGRAPH;
 }
 
+/* Of a graph whose rows are sealed: it becomes one that is carried. */
+static int sealed_good(const struct pst_node *node, const struct submission *submission, struct pst_graph *graph,
+                       struct pst_text *why)
+{
+    if (submission->keys == NULL)
+        return PST_OK;
+    if (submission->source_count > 1)
+        (void)pst_text_printf(why, "a sealed stream is one: it is read by one node");
+    else if (submission->strict)
+        (void)pst_text_printf(why, "--strict means nothing with --sealed: lines are parsed where rows are sealed");
+    else if (submission->from != NULL)
+        (void)pst_text_printf(why, "sealed rows do not go on from a savepoint yet");
+    else if (node->options.insecure && strncmp(submission->keys, "unix:", 5) != 0)
+        (void)pst_text_printf(why, "--keys %.200s needs nodes with --tls; unix:PATH needs none", submission->keys);
+    return why->count == 0 ? pst_graph_carry(graph, why) : PST_EGRAPH;
+}
+
 static int graph_parse(struct pst_node *node, const struct submission *submission, struct graph_record *record,
                        struct pst_text *why)
 {
@@ -910,7 +929,9 @@ static int graph_parse(struct pst_node *node, const struct submission *submissio
     if (rc == PST_EGRAPH)
         (void)pst_diagnostics_print(&d, false, why);
     pst_diagnostics_fini(&d);
-    return rc == PST_OK ? inside_good(node, record->graph, why) : rc;
+    if (rc == PST_OK)
+        rc = inside_good(node, record->graph, why);
+    return rc == PST_OK ? sealed_good(node, submission, record->graph, why) : rc;
 }
 
 /* The record of a graph of this name that has ended makes room, and leaves its version and incarnation. */
@@ -1678,6 +1699,11 @@ static int record_restore(struct pst_node *node)
         rc = pst_graph_parse(start->file, (const char *)start->text.data, start->text.len, settings,
                              (uint32_t)start->n_settings, &node->options.registry, &d, &record->graph);
         pst_diagnostics_fini(&d);
+    }
+    if (rc == PST_OK && start->keys[0] != '\0') {
+        struct pst_text why = {0};
+        rc = pst_graph_carry(record->graph, &why);
+        pst_text_fini(&why);
     }
     if (rc != PST_OK && rc != PST_EGRAPH) {
         record_free(record);

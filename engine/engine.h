@@ -345,6 +345,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     uint32_t enclave_patience_s;         /* as of a run */
     const char *enclave_program;         /* the same */
     const struct pst_identity *identity; /* NULL: it has none, or one of another kind */
+    const uint8_t *node_key; /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
     uint64_t join_ns;   /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;      /* its connections are not protected: `status` says so */
     bool stop_and_copy; /* as of a run */

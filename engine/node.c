@@ -1,4 +1,5 @@
 /* node.c - see node.h: a node's life, its workers, the runs that it hosts. */
+#include "engine/carry.h"
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/loads.h"
@@ -229,7 +230,27 @@ static int graph_parse(struct pst_node *node, struct hosted *hosted, const Pst__
     if (rc == PST_EGRAPH)
         (void)pst_diagnostics_print(&d, false, why);
     pst_diagnostics_fini(&d);
-    return rc;
+    return rc == PST_OK && start->keys[0] != '\0' ? pst_graph_carry(hosted->graph, why) : rc;
+}
+
+#define KEYS_NS (UINT64_C(30) * 1000 * 1000 * 1000) /* for an answer of whoever keeps the key */
+
+/* Where rows are sealed: its workers are shown to whoever keeps the key, by a key of this node. */
+static int sealed_options(const struct pst_node *node, struct hosted *hosted, const Pst__Start *start,
+                          struct pst_text *why)
+{
+    const char *keys = pst_arena_strdup(&hosted->arena, start->keys);
+    if (start->keys[0] == '\0')
+        return PST_OK;
+    if (node->options.node_key == NULL) {
+        (void)pst_text_printf(why, "its rows are sealed, and node %s has no key to sign its workers' evidence with: "
+                                   "start it with --node-key FILE",
+                              node->options.name);
+        return PST_EINVAL;
+    }
+    hosted->sealed = (struct pst_sealed_options){keys, node->options.node_key, KEYS_NS};
+    hosted->options.sealed = &hosted->sealed;
+    return keys != NULL ? PST_OK : PST_ENOMEM;
 }
 
 /* NULL: no memory. */
@@ -332,6 +353,8 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .note_argument = &hosted->notes,
         .interrupts = &hosted->interrupts};
     rc = input_choose(hosted, start);
+    if (rc == PST_OK)
+        rc = sealed_options(node, hosted, start, why);
     if (rc == PST_OK && start->checkpoint_every_ns != 0)
         rc = checkpoint_options(node, hosted, start, why);
     if (rc != PST_OK)
@@ -432,6 +455,8 @@ static void begin_ended(struct pst_node *node, uint32_t index)
         started_tell(node, hosted);
     }
 }
+
+#define KEYS_NS (UINT64_C(30) * 1000 * 1000 * 1000) /* for an answer of who keeps the key */
 
 struct hosted *pst_node_hosted(struct pst_node *node, const char *graph_name, uint64_t incarnation)
 {

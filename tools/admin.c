@@ -126,13 +126,19 @@ static int submit_run(const struct pst_call *call)
         pst_complain(call, PST_EXIT_USAGE, "--input names a file, and with --listen none is read");
         return PST_EXIT_USAGE;
     }
+    bool sealed = pst_call_flag(call, "sealed") != NULL;
+    if (sealed != (pst_call_flag(call, "keys") != NULL)) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--sealed and --keys ADDRESS, of `penstock key serve`, belong together: one is missing");
+        return PST_EXIT_USAGE;
+    }
     asked.arguments[asked.question.argument_count++] = "submit";
     asked.arguments[asked.question.argument_count++] = call->operands[0];
     for (uint32_t i = 0; i < call->flag_count; i++) {
         bool source = strcmp(call->flags[i].flag->name, "source") == 0;
         if (!source && strcmp(call->flags[i].flag->name, "set") != 0)
             continue;
-        if (asked.question.argument_count + 9 > ARGUMENTS_MAX) {
+        if (asked.question.argument_count + 11 > ARGUMENTS_MAX) {
             pst_complain(call, PST_EXIT_USAGE, "too many --set or --source");
             return PST_EXIT_USAGE;
         }
@@ -147,6 +153,10 @@ static int submit_run(const struct pst_call *call)
     if (pst_call_flag(call, "from") != NULL) {
         asked.arguments[asked.question.argument_count++] = "--from";
         asked.arguments[asked.question.argument_count++] = pst_call_flag(call, "from");
+    }
+    if (sealed) {
+        asked.arguments[asked.question.argument_count++] = "--keys";
+        asked.arguments[asked.question.argument_count++] = pst_call_flag(call, "keys");
     }
     if (pst_call_flag(call, "listen") != NULL)
         asked.arguments[asked.question.argument_count++] = "--listen";
@@ -175,6 +185,10 @@ static const struct pst_flag submit_flags[] = {
     {"input", 'i', "FILE", false, "Read FILE, a path on that node, instead of the source's file.", NULL},
     {"from", 0, "FOLDER", false, "Go on from the savepoint that `penstock stop` has put there.", NULL},
     {"listen", 0, NULL, false, "Read no file, but what `penstock replay` sends.", NULL},
+    {"sealed", 0, NULL, false,
+     "The input, or what `penstock replay` sends, is what `penstock seal` made; results are NAME.sealed.", NULL},
+    {"keys", 0, "ADDRESS", false,
+     "With --sealed: where `penstock key serve` answers the nodes, HOST:PORT, or unix:PATH on each of them.", NULL},
     {"strict", 0, NULL, false, "Stop at the first malformed line.", NULL},
     {"wait", 0, NULL, false, "End when the graph has ended, and not when it runs.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
@@ -203,11 +217,15 @@ const struct pst_verb pst_verb_submit = {
         "what its sinks had written; the results of both together are those of one run. The graph may be another "
         "version of the one that was stopped, as with `penstock run --resume`: what would lose state is refused. Its "
         "partitions and nodes may be others. All else is said anew: its settings, and its input.\n\n"
+        "With `--sealed` no node sees a row: each carries what `penstock seal` made to the operators, all of which are "
+        "in enclaves, and their results to NAME.sealed, for `penstock open`. The workers get their keys from `penstock "
+        "key serve`, once their nodes' evidence was checked: each node needs --node-key.\n\n"
         "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv\n"
-                "penstock submit load.yaml --node unix:n1/admin.sock --from before-upgrade",
+                "penstock submit load.yaml --node unix:n1/admin.sock --from before-upgrade\n"
+                "penstock submit load.yaml --node unix:n1/admin.sock --sealed --keys keeper:7400 --input meters.sealed",
     .flags = submit_flags,
     .run = submit_run,
 };

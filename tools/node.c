@@ -24,6 +24,7 @@ struct parts { /* what a node stands on */
     struct pst_store *stored, *store;          /* store: what is stored, authenticated */
     const char *zookeeper;                     /* its servers; NULL: the store is embedded, or another node's */
     struct pst_keyring_keys keys, shared_keys; /* shared: with all nodes */
+    struct pst_keyring_keys evidence_keys;     /* what evidence is signed with */
     struct pst_text directory_store, key_path, admin, store_name;
     struct pst_tls_identity tls;  /* its key is wiped: */
     struct pst_secret *node_key;  /* here it is */
@@ -40,6 +41,7 @@ static void parts_fini(struct parts *parts)
         parts->stored->close(parts->stored->self);
     pst_keyring_keys_fini(&parts->keys);
     pst_keyring_keys_fini(&parts->shared_keys);
+    pst_keyring_keys_fini(&parts->evidence_keys);
     pst_secret_free(parts->node_key);
     pst_text_fini(&parts->directory_store);
     pst_text_fini(&parts->key_path);
@@ -260,6 +262,18 @@ static int shared_read(const struct pst_call *call, struct parts *parts, struct 
     return exit_code;
 }
 
+/* By which who keeps the key of sealed rows knows this node's word. */
+static int node_key_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
+{
+    const char *path = pst_call_flag(call, "node-key");
+    if (path == NULL)
+        return PST_EXIT_OK;
+    int exit_code = pst_keyfile_read(call, path, &parts->evidence_keys);
+    if (exit_code == PST_EXIT_OK)
+        options->node_key = pst_secret_bytes(parts->evidence_keys.secrets[0]);
+    return exit_code;
+}
+
 /* One process at a time: two would write the same results. */
 static int folder_take(const struct pst_call *call, struct parts *parts, const char *directory)
 {
@@ -401,6 +415,8 @@ static int node_run(const struct pst_call *call)
     if (exit_code == PST_EXIT_OK)
         exit_code = shared_read(call, &parts, &options);
     if (exit_code == PST_EXIT_OK)
+        exit_code = node_key_read(call, &parts, &options);
+    if (exit_code == PST_EXIT_OK)
         exit_code = folder_take(call, &parts, options.directory);
     if (exit_code == PST_EXIT_OK && options.join == NULL && parts.zookeeper == NULL)
         exit_code = store_open(call, &parts, options.directory);
@@ -433,6 +449,8 @@ static const struct pst_flag node_flags[] = {
      "Told to end, stay so long at most until the node's partitions are elsewhere; 30, and 0 is not at all.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them.", "dir"},
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
+    {"node-key", 0, "FILE", false,
+     "Sign evidence of workers that get keys for sealed rows with the newest key of FILE.", "file"},
     {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
      NULL},
     {"enclave-program", 0, "FILE", false,

@@ -1,0 +1,93 @@
+#!/bin/bash
+# sealed.sh - rows sealed from end to end on three nodes: what the user opens is the bytes of `penstock run`; what a host does to a stream is
+# noticed inside, and the graph ends with a report.
+# shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+hands=$ROOT/tests/cli/sealed.py
+"$P" gen --houses 4 --plugs 60 --rows 200000 --late 50 --malformed 20 --seed 5 --output meters.csv --quiet
+sets=(--set 'slices=60,300' --set partitions=3)
+sed -E 's/^    type: (plug|house)_load$/&\n    enclave: true\n    epc: 8MiB/' "$ROOT/debs14/load.yaml" >load.yaml
+"$P" run "$ROOT/debs14/load.yaml" --input meters.csv --output wanted "${sets[@]}" --quiet
+"$P" key init user.key --quiet
+"$P" key init other.key --quiet
+for name in n1 n2 n3; do "$P" key init $name.key --quiet; done
+"$P" seal load.yaml "${sets[@]}" --key user.key -i meters.csv -o meters.sealed --quiet
+if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
+    echo "not run: this build has no penstock-enclave"
+    exit 0
+fi
+"$P" tls init authority --quiet
+for name in n1 n2 n3 user; do "$P" tls issue authority $name --quiet; done
+
+# each node signs with a key of its own, and the user's policy names them all
+"$P" measure load.yaml "${sets[@]}" --node-key n1.key >policy.yaml
+for name in n2 n3; do
+    "$P" measure load.yaml "${sets[@]}" --node-key $name.key | sed -n '/^node_keys:/{n;p}' >also
+    sed -i '/^node_keys:/r also' policy.yaml
+done
+mkfifo said
+"$P" key serve user.key --policy policy.yaml --allow-software --listen "unix:$PWD/keys.sock" 2>said &
+keeper=$!
+exec 7<said
+rm said
+read -r _ <&7 # that it listens
+cat <&7 >kept &
+trap 'kill $keeper; down; rm -rf "$T"' EXIT
+keys=(--sealed --keys "unix:$PWD/keys.sock")
+
+opened() { # opened FOLDER: each result, wherever it lies below it, opens to what it is to be
+    local sink file
+    for sink in load_plug load_house; do
+        file=$(find "$@" -name "$sink.csv.sealed")
+        rm -f "$sink.csv"
+        spec "$sink.csv opens" 0 open load.yaml "$file" "${sets[@]}" --key user.key --sink "$sink" -o "$sink.csv"
+        expect "the bytes of penstock run in $sink.csv" cmp -s "wanted/$sink.csv" "$sink.csv"
+    done
+}
+once() { python3 "$hands" unique "$@" >/dev/null; }
+start_node() { up "$1" --workers 1 --node-key "$1.key" "${@:2}"; }
+three() {
+    rm -rf n[1-9] n[1-9].err n[1-9].out
+    start_node n1 "$@"
+    start_node n2 --join "$(reach n1)" "$@"
+    start_node n3 --join "$(reach n1)" "$@"
+    for name in n2 n3; do await n1.err "node $name has joined"; done
+    export PENSTOCK_NODE=unix:n1/admin.sock
+}
+
+three
+spec "a sealed file, read by one node" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --source n2 --input meters.sealed --wait
+expect "each of six workers has asked for its key" test "$(grep -c 'released' kept)" = 6
+opened n[1-3]/results/load
+expect "nothing is in the clear on any node" test -z "$(find n[1-3]/results -name '*.csv')"
+expect "nothing twice under one key and sequence" once $(find n[1-3]/results -name '*.sealed') meters.sealed
+
+# ---- what a host does ----
+for word in "drop:one was left out" "repeat:comes a second time" "swap:one was left out, or repeated|comes a second time" "change:does not open"; do
+    python3 "$hands" "${word%%:*}" meters.sealed bad.sealed
+    spec "a stream after: ${word%%:*}" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input bad.sealed --wait
+    err "in its enclave: the sealed stream loads.0>plug_load.0 is not what was sealed: .*(${word#*:})"
+done
+python3 "$hands" end meters.sealed bad.sealed
+spec "a stream without its end" 65 submit load.yaml "${sets[@]}" "${keys[@]}" --input bad.sealed --wait
+err 'the end of the sealed stream is missing'
+
+# ---- who gets the key ----
+kill_node n3 KILL
+up n3 --workers 1 --join "$(reach n1)" --node-key other.key
+await n1.err 'node n3 is back'
+spec "a node that the policy does not know" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --wait
+err 'gets no key: .* the evidence is not what the policy wants: process.node_key'
+kill_node n3 KILL
+up n3 --workers 1 --join "$(reach n1)"
+await n1.err 'node n3 is back' 2
+spec "a node that has none" 78 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --wait
+err 'node n3 has no key to sign its workers. evidence with: start it with --node-key FILE'
+spec "--sealed without a keeper" 2 submit load.yaml "${sets[@]}" --sealed --input meters.sealed
+err '--sealed and --keys ADDRESS'
+spec "an operator in the clear on the way" 78 submit "$ROOT/debs14/load.yaml" "${sets[@]}" "${keys[@]}" --input meters.sealed
+err 'operator `plug_load` \(plug_load\) lies on the way of sealed rows'
+down
+
+finish
