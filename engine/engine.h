@@ -450,6 +450,7 @@ struct pst_replay_report {
 };
 struct pst_replay;
 /* Errors:  PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()): the file; PST_EINVAL: it cannot be read again; PST_ENOMEM. */
+/* PST_ERANGE: a sealed stream at a speed, or a range of one: no event time of it is known. */
 int pst_replay_new(struct pst_world *world, const struct pst_replay_options *options, struct pst_replay **ret_replay);
 /* For world->run() with one worker. */
 pst_step pst_replay_step(void *argument, uint32_t worker);

@@ -532,6 +532,10 @@ int pst_replay_new(struct pst_world *world, const struct pst_replay_options *opt
     replay->client |= 1;
     if (rc == PST_OK)
         rc = pst_tape_open(world, options->file, options->from, options->until, &replay->tape);
+    if (rc == PST_OK && pst_tape_is_sealed(replay->tape) && options->speed > 0) {
+        pst_tape_close(replay->tape);
+        rc = PST_ERANGE;
+    }
     if (rc != PST_OK) {
         pst_free(replay);
         return rc;

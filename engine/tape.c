@@ -11,7 +11,7 @@ struct tape {
     struct pst_world *world;
     struct pst_file *file;
     struct gunzip *gunzip;
-    bool packed;
+    bool packed, sealed; /* sealed: capsules (enclave_shim/sealed.h), and no lines */
     uint64_t file_bytes;
     int64_t from, until;
     struct tape_lines lines;
@@ -32,6 +32,18 @@ static bool ends_in(const char *name, const char *end)
     return name_bytes >= end_bytes && strcmp(name + name_bytes - end_bytes, end) == 0;
 }
 
+/* By its first bytes; whoever opens it looks closer. */
+static int kind_find(struct tape *tape)
+{
+    static const char magic[4] = {'P', 'S', 'T', 'F'};
+    char bytes[sizeof magic];
+    int64_t count = tape->world->file_read(tape->world->self, tape->file, bytes, sizeof bytes);
+    if (count < 0)
+        return (int)count;
+    tape->sealed = count == sizeof bytes && memcmp(bytes, magic, sizeof magic) == 0;
+    return tape->world->file_seek(tape->world->self, tape->file, 0);
+}
+
 int pst_tape_open(struct pst_world *world, const char *path, int64_t from, int64_t until, struct tape **ret_tape)
 {
     struct tape *tape = pst_calloc(1, sizeof *tape);
@@ -44,6 +56,10 @@ int pst_tape_open(struct pst_world *world, const char *path, int64_t from, int64
     int rc = tape->buffer != NULL ? world->file_open(world->self, path, PST_OPEN_READ, &tape->file) : PST_ENOMEM;
     if (rc == PST_OK)
         rc = world->file_size(world->self, tape->file, &tape->file_bytes);
+    if (rc == PST_OK && !tape->packed)
+        rc = kind_find(tape);
+    if (rc == PST_OK && tape->sealed && (from != INT64_MIN || until != INT64_MAX))
+        rc = PST_ERANGE;
     if (rc == PST_OK && tape->packed) {
         tape->gunzip = pst_gunzip_new(world, tape->file);
         rc = tape->gunzip != NULL ? PST_OK : PST_ENOMEM;
@@ -73,6 +89,8 @@ uint64_t pst_tape_file_bytes(const struct tape *tape)
 {
     return tape->packed || tape->from != INT64_MIN || tape->until != INT64_MAX ? 0 : tape->file_bytes;
 }
+
+bool pst_tape_is_sealed(const struct tape *tape) { return tape->sealed; }
 
 uint64_t pst_tape_offset(const struct tape *tape) { return tape->file_at - tape->begin; }
 
@@ -308,12 +326,15 @@ static int piece_make(struct tape *tape, size_t bytes_max, int64_t due, struct p
     if (tape->at_end && tape->at == tape->count && tape->end == UINT64_MAX)
         tape->end = tape->file_at;
     *piece = (struct piece){.bytes = tape->buffer + tape->at, .newest = INT64_MIN, .next = INT64_MIN};
-    if (tape->file_at != tape->end && due == INT64_MAX && tape->until == INT64_MAX)
+    if (tape->file_at != tape->end && (tape->sealed || (due == INT64_MAX && tape->until == INT64_MAX)))
         piece_blind(tape, bytes_max, piece);
     else if (tape->file_at != tape->end)
         piece_lines(tape, bytes_max, due, piece);
     if (piece->byte_count == 0)
         return tape->file_at == tape->end ? PST_ESTOPPED : piece->next != INT64_MIN ? PST_EAGAIN : PST_EFULL;
+    piece->first = INT64_MIN;
+    if (tape->sealed)
+        return PST_OK;
     piece->rows = newlines(piece->bytes, piece->bytes + piece->byte_count);
     piece->newest = piece->first = newest_of(tape, piece);
     first_find(tape, piece);

@@ -4,6 +4,8 @@
  * The stream is a range of the file's (uncompressed) bytes. It begins with the first line at or above `from`, and ends before the first
  * line behind it at or above `until`; lines without a time are part of what stands before them. Offsets are the stream's.
  *
+ * A sealed stream, which `penstock seal` has made, is such a range too, the whole file: of it nothing is known but its bytes.
+ *
  * Thread:  one. No call reads more than one buffer.
  */
 #ifndef PST_ENGINE_TAPE_H
@@ -13,7 +15,8 @@
 
 struct tape;
 
-/* Errors: PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()); PST_EINVAL: not a regular file; PST_ENOMEM. */
+bool pst_tape_is_sealed(const struct tape *tape);
+/* Errors: PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()); PST_ERANGE: a range of a sealed stream; PST_EINVAL: not a regular file; PST_ENOMEM. */
 int pst_tape_open(struct pst_world *world, const char *path, int64_t from, int64_t until, struct tape **ret_tape);
 void pst_tape_close(struct tape *tape);
 struct tape_lines {                /* which of them have an event time */

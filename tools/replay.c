@@ -1,5 +1,6 @@
 /* tools/replay.c - `penstock replay`: a recorded stream into a graph that runs on a cluster. */
 #include "tools/inside.h"
+#include "tools/keyfile.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -295,14 +296,36 @@ static int play(struct player *player, struct pst_world *world)
     }
     rc = pst_replay_new(world, &player->options, &replay);
     if (rc != PST_OK) {
-        pst_complain(player->call, pst_exit_of_error(rc), "cannot read %s: %s", file,
-                     rc == PST_EINVAL ? "it is no file that can be read again" : pst_system_error());
-        return pst_exit_of_error(rc);
+        pst_complain(player->call, rc == PST_ERANGE ? PST_EXIT_USAGE : pst_exit_of_error(rc), "cannot read %s: %s", file,
+                     rc == PST_ERANGE ? "it is sealed, so --speed, --from and --until mean nothing: nobody here knows "
+                                        "when its rows are due"
+                     : rc == PST_EINVAL ? "it is no file that can be read again"
+                                        : pst_system_error());
+        return rc == PST_ERANGE ? PST_EXIT_USAGE : pst_exit_of_error(rc);
     }
     pst_signals_take();
     int ran = world->run(world->self, 1, pst_replay_step, replay);
     rc = pst_replay_free(replay, &report);
     return outcome_show(player, ran != PST_OK ? ran : rc, &report);
+}
+
+/* With --seal: what is sent is the file that is sealed first, so that the same rows are the same bytes whenever they are sent again. */
+static int sealed_make(struct player *player)
+{
+    const struct pst_call *call = player->call;
+    const char *graph = pst_call_flag(call, "seal"), *spool = pst_call_flag(call, "spool");
+    bool key = pst_call_flag(call, "key") != NULL;
+    if (graph == NULL && spool == NULL && !key && pst_call_flag(call, "set") == NULL &&
+        pst_call_flag(call, "enclave") == NULL)
+        return PST_EXIT_OK;
+    if (graph == NULL || spool == NULL || !key) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--seal GRAPH.yaml, --key FILE and --spool FILE belong together, with --set and --enclave as for "
+                     "`penstock seal`: one is missing");
+        return PST_EXIT_USAGE;
+    }
+    player->options.file = spool;
+    return pst_seal_spool(call, graph, call->operands[0], spool);
 }
 
 static int replay_run(const struct pst_call *call)
@@ -313,7 +336,9 @@ static int replay_run(const struct pst_call *call)
     player.options.argument = &player;
     if (!options_read(&player))
         return PST_EXIT_USAGE;
-    int exit_code = stream_name(&player);
+    int exit_code = sealed_make(&player);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = stream_name(&player);
     struct pst_world *world = exit_code == PST_EXIT_OK ? pst_world_uv() : NULL;
     if (exit_code == PST_EXIT_OK)
         exit_code = world != NULL ? play(&player, world) : PST_EXIT_FAILED;
@@ -330,6 +355,14 @@ static const struct pst_flag replay_flags[] = {
      "Seconds of event time in a second, as 60x or 0.5x; max, the standard: as fast as it goes.", NULL},
     {"from", 0, "T", false, "Begin with the first line whose event time is T or above.", NULL},
     {"until", 0, "T", false, "End before the next line whose event time is T or above.", NULL},
+    {"seal", 0, "GRAPH", false,
+     "Seal FILE's rows for this graph first, as `penstock seal` does, and send what was sealed; with --key and --spool.",
+     "file"},
+    {"key", 'k', "FILE", false, "With --seal: the user's key, made by `penstock key init FILE`.", "file"},
+    {"spool", 0, "FILE", false,
+     "With --seal: where what is sealed lies. If it is there already, it is sent; FILE.part is gone on with.", "file"},
+    {"enclave", 0, "OPERATOR", true, "With --seal: as for `penstock seal`.", NULL},
+    {"set", 's', "NAME=VALUE", true, "With --seal: give the graph's parameter NAME this value.", NULL},
     {"id", 0, "ID", false, "The stream's id; without it one is made from the file's size and its two ends.", NULL},
     {"time-unit", 0, "UNIT", false, "Of event time: s (unless said), ms, us, ns.", "s ms us ns"},
     {"time-column", 0, "N", false, "The column of the event time, from 1; without it as the graph's source has it.",
@@ -358,13 +391,18 @@ const struct pst_verb pst_verb_replay = {
         "that of `--id` or 16 bytes of the SHA-256 of the file's size, its first 64 KiB and its last 64 KiB; the range "
         "is a "
         "part of it.\n\n"
+        "A sealed stream, of `penstock seal`, is sent as it is, into a graph that was submitted with `--sealed`. With "
+        "`--seal` it is made first: all of FILE is sealed into the file of `--spool`, and then that is sent. So nothing "
+        "is ever sealed again that may have been sent: the same command after an end of this one sends the same "
+        "bytes.\n\n"
         "With `--speed` a line is sent when its time has come by this machine's clock, whatever the graph does "
         "meanwhile; "
         "who is late catches up. A graph that takes less than it is sent slows the replay: nothing is lost.",
     .examples = "penstock submit debs14/load.yaml --listen\n"
                 "penstock replay meters.csv --to load/meters --node unix:n1/admin.sock\n"
                 "penstock replay meters.csv.gz --to 127.0.0.1:7001 --tls authority/me --speed 60x\n"
-                "penstock replay meters.csv --to load/meters --from 1377986400 --until 1378072800 --json",
+                "penstock replay meters.csv --to load/meters --from 1377986400 --until 1378072800 --json\n"
+                "penstock replay meters.csv --to load/meters --seal load.yaml --key user.key --spool meters.sealed",
     .flags = replay_flags,
     .run = replay_run,
 };

@@ -2,6 +2,7 @@
 #include "tools/inside.h"
 #include "tools/keyfile.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- what both need ---- */
@@ -11,8 +12,9 @@ struct keyed { /* a graph whose operators are in enclaves, and a key */
     bool has_graph;
 };
 
-static int keyed_init(struct keyed *keyed, const struct pst_call *call)
+static int keyed_init(struct keyed *keyed, const struct pst_call *call, const char *graph)
 {
+    struct pst_call of = *call;
     const char *path = pst_call_flag(call, "key");
     *keyed = (struct keyed){0};
     if (path == NULL) {
@@ -24,7 +26,8 @@ static int keyed_init(struct keyed *keyed, const struct pst_call *call)
         return exit_code;
     if (!keyed->keys.locked)
         pst_note(call, "note: keys could not be locked in memory, they may reach swap: `ulimit -l` is too low");
-    exit_code = pst_loaded_init(&keyed->loaded, call);
+    of.operands = &graph;
+    exit_code = pst_loaded_init(&keyed->loaded, &of);
     keyed->has_graph = true;
     return exit_code == PST_EXIT_OK ? pst_enclaves_apply(call, keyed->loaded.graph, true) : exit_code;
 }
@@ -91,14 +94,15 @@ static int seal_show(const struct pst_call *call, const struct pst_run_report *r
     return exit_code != PST_EXIT_OK ? exit_code : shown;
 }
 
-static int graph_seal(const struct pst_call *call, const struct keyed *keyed, const char *output)
+static int graph_seal(const struct pst_call *call, const struct keyed *keyed, const char *input, const char *output,
+                      bool resume, bool shows)
 {
     uint64_t workers = 0;
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX, 0, &workers))
         return PST_EXIT_USAGE;
     struct pst_progress progress = {.call = call, .interrupts = pst_interrupts()};
     struct pst_run_report report = {0};
-    struct pst_run_options options = {.input = pst_call_flag(call, "input"),
+    struct pst_run_options options = {.input = input,
                                       .dead_letter = pst_call_flag(call, "dead-letter"),
                                       .strict = pst_call_flag(call, "strict") != NULL,
                                       .worker_count = (uint32_t)workers,
@@ -110,7 +114,7 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
     struct pst_seal_options seal = {.ret_stream = stream,
                                     .key = pst_secret_bytes(keyed->keys.secrets[0]),
                                     .output = output,
-                                    .resume = pst_call_flag(call, "resume") != NULL};
+                                    .resume = resume};
     pst_signals_take();
     int rc = pst_seal_run(keyed->loaded.graph, &options, &seal, &report);
     pst_progress_clear(&progress);
@@ -124,7 +128,8 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
         pst_note(call, "%s: stream %s, %llu rows read, %llu late, %llu lines malformed", output, id.bytes,
                  (unsigned long long)report.rows, (unsigned long long)report.rows_late,
                  (unsigned long long)report.lines_malformed);
-    exit_code = seal_show(call, &report, output, stream, exit_code);
+    if (shows)
+        exit_code = seal_show(call, &report, output, stream, exit_code);
     pst_text_fini(&id);
     pst_run_report_fini(&report);
     return exit_code;
@@ -136,10 +141,35 @@ static int seal_run(const struct pst_call *call)
     struct keyed keyed;
     if (output == NULL)
         return PST_EXIT_USAGE;
-    int exit_code = keyed_init(&keyed, call);
+    int exit_code = keyed_init(&keyed, call, call->operands[0]);
     if (exit_code == PST_EXIT_OK)
-        exit_code = graph_seal(call, &keyed, output);
+        exit_code = graph_seal(call, &keyed, pst_call_flag(call, "input"), output,
+                               pst_call_flag(call, "resume") != NULL, true);
     keyed_fini(&keyed);
+    return exit_code;
+}
+
+static bool is_there(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (file != NULL)
+        (void)fclose(file);
+    return file != NULL;
+}
+
+int pst_seal_spool(const struct pst_call *call, const char *graph, const char *input, const char *spool)
+{
+    struct pst_text part = {0};
+    struct keyed keyed;
+    if (is_there(spool)) /* it has this name when it is whole */
+        return PST_EXIT_OK;
+    int exit_code = keyed_init(&keyed, call, graph);
+    if (exit_code == PST_EXIT_OK && pst_text_printf(&part, "%s.part", spool) != PST_OK)
+        exit_code = PST_EXIT_FAILED;
+    if (exit_code == PST_EXIT_OK)
+        exit_code = graph_seal(call, &keyed, input, spool, is_there(part.bytes), false);
+    keyed_fini(&keyed);
+    pst_text_fini(&part);
     return exit_code;
 }
 
@@ -189,7 +219,7 @@ static int open_run(const struct pst_call *call)
     uint8_t stream[STREAM_BYTES];
     if (output == NULL || !stream_read(call, stream))
         return PST_EXIT_USAGE;
-    int exit_code = keyed_init(&keyed, call);
+    int exit_code = keyed_init(&keyed, call, call->operands[0]);
     if (exit_code == PST_EXIT_OK) {
         int rc =
             pst_open_sealed(keyed.loaded.graph, pst_call_flag(call, "sink"), pst_secret_bytes(keyed.keys.secrets[0]),

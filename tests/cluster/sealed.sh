@@ -47,8 +47,12 @@ opened() { # opened FOLDER: each result, wherever it lies below it, opens to wha
 }
 once() { python3 "$hands" unique "$@" >/dev/null; }
 start_node() { up "$1" --workers 1 --node-key "$1.key" "${@:2}"; }
-three() {
+three() { # three [slow]: what comes to n1 goes at 6 MB a second
     rm -rf n[1-9] n[1-9].err n[1-9].out
+    if [[ ${1:-} == slow ]]; then
+        shift
+        way n1 6000000
+    fi
     start_node n1 "$@"
     start_node n2 --join "$(reach n1)" "$@"
     start_node n3 --join "$(reach n1)" "$@"
@@ -62,6 +66,42 @@ expect "each of six workers has asked for its key" test "$(grep -c 'released' ke
 opened n[1-3]/results/load
 expect "nothing is in the clear on any node" test -z "$(find n[1-3]/results -name '*.csv')"
 expect "nothing twice under one key and sequence" once $(find n[1-3]/results -name '*.sealed') meters.sealed
+
+# ---- over the network ----
+play() { # play NAME FLAGS...: what it says goes to NAME.err
+    "$P" replay meters.csv --to load/meters --node "$(reach n1)" --tls authority/user --seal load.yaml --key user.key \
+        --spool spool.sealed "${sets[@]}" "${@:2}" >"$1.out" 2>"$1.err" &
+    player=$!
+}
+python3 "$hands" cut meters.sealed spool.sealed.part 40
+before=$(stat -c %s spool.sealed.part)
+head -c "$before" spool.sealed.part >cut
+down
+three slow
+spec "a graph that waits for sealed rows" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --listen
+play first
+await first.err 'node n1 takes it, from byte 0 on'
+spec_name="whoever replays is killed in the middle"
+kill -9 $player
+wait $player 2>/dev/null
+cp spool.sealed sent
+play second
+spec_name="the same again goes on"
+wait $player
+expect "to the end" test $? = 0
+expect "with the same bytes" cmp -s sent spool.sealed
+await n1.err 'graph load, incarnation 1: done'
+expect "what had been sealed before that stays" cmp -s -n $((before - 50)) cut spool.sealed
+expect "what was sealed in two parts is two sessions, and nothing twice under one key and sequence" test "$(python3 "$hands" unique spool.sealed)" = 2
+opened n[1-3]/results/load
+expect "nor in the results" once $(find n[1-3]/results -name '*.sealed')
+spec "a sealed file is sent as it is" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --listen
+spec "to its end" 0 replay meters.sealed --to load/meters
+opened n[1-3]/results/load
+spec "at no speed" 2 replay meters.sealed --to load/meters --speed 60x
+err 'it is sealed, so --speed, --from and --until mean nothing'
+spec "--seal without a spool" 2 replay meters.csv --to load/meters --seal load.yaml --key user.key
+err '--seal GRAPH.yaml, --key FILE and --spool FILE belong together'
 
 # ---- what a host does ----
 for word in "drop:one was left out" "repeat:comes a second time" "swap:one was left out, or repeated|comes a second time" "change:does not open"; do
