@@ -119,6 +119,10 @@ int pst_sealed_writer_add(struct pst_sealed_writer *writer, uint32_t row_count, 
 /* Seals what is kept, then says that no row below `watermark` follows; `ends`: none at all. input_end: of the end. */
 int pst_sealed_writer_mark(struct pst_sealed_writer *writer, int64_t watermark, bool ends, int64_t input_end);
 
+/* The session's salt, and which of its capsules was the last mark: what goes on from here goes on from that. */
+void pst_sealed_writer_marked(const struct pst_sealed_writer *writer, uint8_t ret_salt[PST_CAPSULE_SALT_BYTES],
+                              uint64_t *ret_sequence);
+
 /* ---- a reader ---- */
 struct pst_sealed_reader;
 struct pst_sealed_reader_settings {
@@ -150,6 +154,15 @@ struct pst_sealed_position {
     int64_t watermark;
     bool ended;
 };
+/* All that a reader knows, for one of the same edge that goes on in its place: rows are among it, so it is as secret as they are. Little
+ * endian:
+ *    0 u32 magic "PSTQ"   4 u32 sessions   8 u32 capsules whose rows wait   12 u32 1, a stream is known   16 u8[16] which   32 i64 floor
+ * Session: u8[32] salt, u64 sequence, marks, sequence of the last mark, i64 watermark, end of the input, u32 1 ended | 2 over, u32 zero,
+ * u64 words of the cover, u64 capsules by bucket. Capsule: u32 session, rows, rows given, zero, u64 sequence, body as it was. */
+int pst_sealed_reader_save(const struct pst_sealed_reader *reader, struct pst_text *text); /* PST_ENOMEM */
+/* Into a new one; *ret_used: how many of the bytes. What it has had is then left out when it comes again, and no more is said.
+ * PST_EDATA: it is nothing of this edge's; PST_EFULL: more rows wait than may; PST_ENOMEM. */
+int pst_sealed_reader_load(struct pst_sealed_reader *reader, const uint8_t *bytes, size_t byte_count, size_t *ret_used);
 bool pst_sealed_reader_position(const struct pst_sealed_reader *reader, struct pst_sealed_position *ret_position);
 
 /* ---- the key's release ----

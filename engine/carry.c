@@ -379,6 +379,13 @@ struct gather { /* what has come of a capsule of one producer */
     bool ended;
 };
 
+struct kept { /* a piece of a checkpoint */
+    struct kept *next;
+    struct pst_enclave_piece piece;
+    uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES];
+    uint8_t sealed[];
+};
+
 struct carried {
     struct gather *gathers[PST_INPUTS_MAX];
     uint32_t gather_count[PST_INPUTS_MAX];
@@ -387,6 +394,9 @@ struct carried {
     bool asks_key, released;
     bool asks; /* it was told a time, and has not answered */
     int64_t asked, reached; /* the time; the one before. INT64_MIN: none */
+    struct kept *back, **back_last; /* of a checkpoint */
+    uint64_t back_id;               /* 0: there is none to go on from */
+    int64_t back_cut;
     uint32_t going_bytes;
     uint8_t going[PST_ENCLAVE_CAPSULES_BYTES_MAX];
     void *columns[CARRY_FIELDS]; /* CARRY_ROWS_MAX rows each */
@@ -400,6 +410,7 @@ int pst_carried_init(struct pst_ctx *ctx)
         return PST_ENOMEM;
     ctx->carried = c;
     c->asked = c->reached = INT64_MIN;
+    c->back_last = &c->back;
     for (uint32_t i = 0; i < ctx->node->input_count; i++) {
         uint32_t producer = ctx->node->inputs[i].producer;
         c->gather_count[i] = producer == graph->source ? 1 : ctx->run->partition_count[producer];
@@ -423,12 +434,22 @@ void pst_carried_hang_up(struct pst_ctx *ctx)
         pst_release_end(&ctx->carried->asker);
 }
 
+static void back_drop(struct carried *c)
+{
+    for (struct kept *next; c->back != NULL; c->back = next) {
+        next = c->back->next;
+        pst_free(c->back);
+    }
+    c->back_last = &c->back;
+}
+
 void pst_carried_free(struct pst_ctx *ctx)
 {
     struct carried *c = ctx->carried;
     if (c == NULL)
         return;
     pst_carried_hang_up(ctx);
+    back_drop(c);
     for (uint32_t i = 0; i < PST_INPUTS_MAX; i++)
         for (uint32_t p = 0; c->gathers[i] != NULL && p < c->gather_count[i]; p++)
             pst_free(c->gathers[i][p].bytes);
@@ -545,6 +566,43 @@ int pst_carried_out(void *taker, const void *bytes, size_t byte_count)
 
 /* ---- keys and times ---- */
 
+int pst_carried_back(struct pst_ctx *ctx, const uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES],
+                     const struct pst_enclave_piece *piece)
+{
+    struct carried *c = ctx->carried;
+    struct kept *kept = pst_malloc(sizeof *kept + piece->sealed_bytes);
+    if (kept == NULL)
+        return PST_ENOMEM;
+    *kept = (struct kept){.piece = *piece};
+    memcpy(kept->incarnation, incarnation, sizeof kept->incarnation);
+    memcpy(kept->sealed, piece->sealed, piece->sealed_bytes);
+    kept->piece.sealed = kept->sealed;
+    *c->back_last = kept;
+    c->back_last = &kept->next;
+    return PST_OK;
+}
+
+void pst_carried_back_whole(struct pst_ctx *ctx, uint64_t checkpoint, int64_t cut)
+{
+    ctx->carried->back_id = checkpoint;
+    ctx->carried->back_cut = cut;
+}
+
+static int restore(struct pst_ctx *ctx)
+{
+    struct carried *c = ctx->carried;
+    int rc = PST_OK;
+    if (c->back_id == 0)
+        return PST_OK;
+    for (struct kept *at = c->back; at != NULL && rc == PST_OK; at = at->next)
+        rc = pst_enclave_restore(ctx->enclave, at->incarnation, &at->piece);
+    if (rc == PST_OK)
+        rc = pst_enclave_restored(ctx->enclave, c->back_id, c->back_cut);
+    back_drop(c);
+    c->reached = c->back_cut;
+    return pst_ctx_enclave_said(ctx, rc);
+}
+
 int pst_carried_key(struct pst_ctx *ctx)
 {
     struct run *run = ctx->run;
@@ -564,8 +622,9 @@ int pst_carried_key(struct pst_ctx *ctx)
     }
     pst_carried_hang_up(ctx);
     c->released = rc == PST_OK;
-    if (rc != PST_OK)
-        pst_run_fail(run, rc, "operator %s (%s), partition %u, gets no key: %s", ctx->node->id, ctx->node->op->name,
+    if (rc == PST_OK)
+        return restore(ctx);
+    pst_run_fail(run, rc, "operator %s (%s), partition %u, gets no key: %s", ctx->node->id, ctx->node->op->name,
                      ctx->partition, c->asker.why);
     return rc;
 }

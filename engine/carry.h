@@ -63,6 +63,10 @@ void pst_carried_hang_up(struct pst_ctx *ctx); /* by its thread, before it ends 
 void pst_carried_free(struct pst_ctx *ctx);
 /* The key. PST_OK: the worker has it; PST_EAGAIN: it is asked for; else the run has ended, and says why. */
 int pst_carried_key(struct pst_ctx *ctx);
+/* What it had at a checkpoint: kept until it has its key, for it opens nothing before. In the order in which it was put out; then the end. */
+int pst_carried_back(struct pst_ctx *ctx, const uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES],
+                     const struct pst_enclave_piece *piece);
+void pst_carried_back_whole(struct pst_ctx *ctx, uint64_t checkpoint, int64_t cut);
 /* The worker is told how far the marks go that it has been given, an epoch's end, but not beyond `limit`, if it was not yet. PST_OK: it has
  * answered; *ret_any: just now. PST_EAGAIN: it will. */
 int pst_carried_time(struct pst_ctx *ctx, int64_t limit, bool *ret_any);

@@ -1,4 +1,5 @@
 /* checkpoint_resume.c - the way back: the newest checkpoint that opens wholly, and the run that goes on from it. */
+#include "engine/carry.h"
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/enclave.h"
@@ -524,6 +525,10 @@ static int input_back(struct run *run, const struct pst_manifest_source *at)
     /* It may be where a block begins, below the cut. Nobody has dead letters there. */
     if (pst_checkpoint_several(run) && !PST_PLANTED(ROWS_AGAIN))
         input->done_below = run->checkpoint->found[0].manifest.cut;
+    if (run->graph->carry != NULL) {
+        input->done_below = run->checkpoint->found[0].manifest.cut;
+        pst_carry_resume(run, input->done_below, at->rows - 1);
+    }
     input->lines = at->lines;
     atomic_store_explicit(&input->max, at->newest, memory_order_relaxed);
     atomic_store_explicit(&input->rows, at->rows, memory_order_relaxed);

@@ -294,6 +294,7 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
     const struct pst_graph_node *planned =
         run->graph->carry != NULL ? &run->graph->carry->bare.nodes[node - run->graph->nodes] : node;
     struct pst_enclave_param *params = pst_calloc(planned->op->param_count + 1, sizeof *params);
+    static const uint8_t no_key[PST_IMAGE_KEY_BYTES]; /* of sealed rows it comes with the user's */
     struct pst_enclave_keys keys = {0};
     int rc = params != NULL ? pst_enclave_keys_init(&keys, run, node) : PST_ENOMEM;
     (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", pst_error_sentence(rc));
@@ -324,7 +325,9 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .paced = carry != NULL,
         .answered = answered,
         .taker = taker,
-        .image_key = keys.seals != NULL ? pst_secret_bytes(keys.seals) : NULL,
+        .image_key = carry != NULL && run->checkpoint != NULL ? no_key
+                     : keys.seals != NULL                      ? pst_secret_bytes(keys.seals)
+                                                               : NULL,
         .restore_keys = keys.open_bytes,
         .restore_key_count = keys.open_count,
         .graph = keys.graph,

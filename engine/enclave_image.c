@@ -1,4 +1,5 @@
 /* enclave_image.c - checkpoints of operators in enclaves: what their workers have sealed on its way to the disk, and back. */
+#include "engine/carry.h"
 #include "engine/checkpoint.h"
 #include "engine/enclave.h"
 
@@ -24,6 +25,8 @@ int pst_enclave_keys_init(struct pst_enclave_keys *keys, const struct run *run, 
         return PST_OK;
     keys->graph = run->checkpoint->graph;
     keys->least = pst_checkpoint_least(run, node);
+    if (run->graph->carry != NULL) /* this process has no key that they are sealed with */
+        return PST_OK;
     int rc = pst_secret_derive(options->keys[0], IMAGE_LABEL, keys->graph, node->id, &keys->seals);
     bool resumes = pst_checkpoint_resumes(run);
     for (uint32_t i = 0; i < options->key_count && i < PST_IMAGE_KEYS_MAX && resumes && rc == PST_OK; i++) {
@@ -137,6 +140,8 @@ int pst_ctx_enclave_piece_back(struct pst_ctx *ctx, const uint8_t incarnation[PS
     const struct pst_enclave_piece piece = {page->bucket,  page->structure,    page->kind, page->number,
                                             page->changed, page->sealed_bytes, sealed};
     ctx->enclave_back = true;
+    if (ctx->carried != NULL)
+        return pst_carried_back(ctx, incarnation, &piece);
     return pst_ctx_enclave_said(ctx, pst_enclave_restore(ctx->enclave, incarnation, &piece));
 }
 
@@ -149,6 +154,10 @@ int pst_enclaves_restored(struct run *run)
         struct pst_ctx *ctx = run->instances[i];
         if (ctx->enclave == NULL || (!ctx->enclave_back && pst_checkpoint_least(run, ctx->node) == 0))
             continue;
+        if (ctx->carried != NULL) { /* when it has its key */
+            pst_carried_back_whole(ctx, from->id, from->cut);
+            continue;
+        }
         rc = pst_ctx_enclave_said(ctx, pst_enclave_restored(ctx->enclave, from->id, from->cut));
         ctx->timer_min = pst_enclave_timer_min(ctx->enclave);
     }

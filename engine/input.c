@@ -637,11 +637,11 @@ static const char *cut_position(const struct source *source, int64_t cut, struct
     const struct run *run = source->ctx->run;
     bool found = cut_find(source, cut, &b, &row, &late);
     if (run->graph->carry != NULL) { /* a mark may reach it, and the rows behind that stand in the next block */
-        uint32_t at_byte = found ? source->batches[b].out.bucket[row] : (uint32_t)source->block.text_bytes;
-        at->offset = source->offset + at_byte;
+        /* From the block on in which something has reached it, for in it or behind it are the marks that reach it. */
+        at->offset = source->offset;
         at->newest = cut;
-        at->rows = found ? pst_carry_rows_before(run) + 1 : pst_carry_rows(run);
-        return source->block.text + at_byte;
+        at->rows = pst_carry_rows_before(run) + 1;
+        return source->block.text;
     }
     if (!found)
         return NULL;

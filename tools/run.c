@@ -165,7 +165,6 @@ static int sealed_check(const struct pst_call *call)
 {
     static const char *const others[] = {"dead-letter", "strict",     "state-budget",
                                          "workers",     "frame-rows", "channel-frames"};
-    static const char *const kept[] = {"checkpoint", "resume"};
     static const char *const alone[] = {"tpm", "tpm-key", "pcrs"};
     struct pst_witness witness;
     bool sealed = pst_call_flag(call, "sealed") != NULL;
@@ -176,15 +175,6 @@ static int sealed_check(const struct pst_call *call)
         pst_complain(call, PST_EXIT_USAGE,
                      "--%s means nothing with --sealed: the host only carries what it cannot read", others[i]);
         return PST_EXIT_USAGE;
-    }
-    for (uint32_t i = 0; sealed && i < sizeof kept / sizeof kept[0]; i++) {
-        if (pst_call_flag(call, kept[i]) == NULL)
-            continue;
-        pst_complain(call, PST_EXIT_CONFIG,
-                     "--%s does not go with --sealed: this process would have the key of checkpoints, and must have "
-                     "none of what it carries; a run on sealed rows that ends early begins again",
-                     kept[i]);
-        return PST_EXIT_CONFIG;
     }
     for (uint32_t i = 0; !sealed && i < sizeof alone / sizeof alone[0]; i++) {
         if (pst_call_flag(call, alone[i]) == NULL)

@@ -28,7 +28,8 @@ struct session {
     uint64_t cover[PST_SEALED_COVER_WORDS];
     uint64_t *taken; /* [bucket_count] */
     int64_t watermark, input_end;
-    bool ended, over; /* over: another session has gone on from it */
+    bool ended, over;  /* over: another session has gone on from it */
+    uint64_t restored; /* one above the last capsule that was had before it was loaded: up to there they may come again. 0: none */
 };
 
 struct held { /* rows of one capsule */
@@ -372,6 +373,8 @@ int pst_sealed_reader_take(struct pst_sealed_reader *r, const void *bytes, size_
     struct session *s = session_find(r, p.salt);
     if (s == NULL)
         return session_begin(r, bytes, &p, ret_why);
+    if (p.sequence < s->restored && s->sequence < s->restored) /* a host that goes on from a cut sends it again */
+        return PST_OK;
     if (s->over || s->ended)
         return refuse(r, &p, ret_why, "is of a stream that is over");
     if (p.sequence <= s->sequence)
@@ -458,6 +461,159 @@ bool pst_sealed_reader_position(const struct pst_sealed_reader *r, struct pst_se
     memcpy(ret_position->salt, s->salt, sizeof ret_position->salt);
     memcpy(ret_position->stream, r->stream, sizeof ret_position->stream);
     return true;
+}
+
+/* ---- on in another process ---- */
+
+#define SAVED_MAGIC UINT32_C(0x51545350) /* "PSTQ" */
+enum { SAVED_HEAD_BYTES = 40, SAVED_SESSION_BYTES = 80, SAVED_HELD_BYTES = 24 };
+
+static void save_u64(struct pst_text *text, uint64_t value) { (void)pst_text_add(text, (const char *)&value, sizeof value); }
+static void save_u32(struct pst_text *text, uint32_t value) { (void)pst_text_add(text, (const char *)&value, sizeof value); }
+
+static void session_save(const struct pst_sealed_reader *r, const struct session *s, struct pst_text *text)
+{
+    (void)pst_text_add(text, (const char *)s->salt, sizeof s->salt);
+    save_u64(text, s->sequence);
+    save_u64(text, s->marks);
+    save_u64(text, s->marked_sequence);
+    save_u64(text, (uint64_t)s->watermark);
+    save_u64(text, (uint64_t)s->input_end);
+    save_u32(text, (s->ended ? 1u : 0u) | (s->over ? 2u : 0u));
+    save_u32(text, 0);
+    (void)pst_text_add(text, (const char *)s->cover,
+                       pst_cover_words(r->edge->producer_bucket_count) * sizeof *s->cover);
+    (void)pst_text_add(text, (const char *)s->taken, r->edge->bucket_count * sizeof *s->taken);
+}
+
+int pst_sealed_reader_save(const struct pst_sealed_reader *r, struct pst_text *text)
+{
+    uint32_t held_count = 0;
+    for (const struct held *held = r->first; held != NULL; held = held->next)
+        held_count++;
+    save_u32(text, SAVED_MAGIC);
+    save_u32(text, r->session_count);
+    save_u32(text, held_count);
+    save_u32(text, r->stream_known);
+    (void)pst_text_add(text, (const char *)r->stream, sizeof r->stream);
+    save_u64(text, (uint64_t)r->floor);
+    for (uint32_t s = 0; s < r->session_count; s++)
+        session_save(r, &r->sessions[s], text);
+    for (const struct held *held = r->first; held != NULL; held = held->next) {
+        save_u32(text, held->session);
+        save_u32(text, held->row_count);
+        save_u32(text, held->sorted ? held->cursor : 0);
+        save_u32(text, 0);
+        save_u64(text, held->sequence);
+        (void)pst_text_add(text, (const char *)held->body, held->bytes);
+    }
+    return text->failed ? PST_ENOMEM : PST_OK;
+}
+
+struct saved { /* what is left of it */
+    const uint8_t *at, *end;
+};
+
+static const uint8_t *saved_take(struct saved *saved, size_t byte_count)
+{
+    const uint8_t *at = saved->at;
+    if ((size_t)(saved->end - at) < byte_count)
+        return NULL;
+    saved->at += byte_count;
+    return at;
+}
+
+static int session_load(struct pst_sealed_reader *r, struct saved *saved)
+{
+    struct session *s = &r->sessions[r->session_count];
+    size_t cover_bytes = pst_cover_words(r->edge->producer_bucket_count) * sizeof *s->cover;
+    const uint8_t *at = saved_take(saved, SAVED_SESSION_BYTES), *cover = saved_take(saved, cover_bytes);
+    const uint8_t *taken = saved_take(saved, r->edge->bucket_count * sizeof *s->taken);
+    if (at == NULL || cover == NULL || taken == NULL || session_find(r, at) != NULL || pst_get_u32(at + 72) > 3 ||
+        pst_get_u32(at + 76) != 0)
+        return PST_EDATA;
+    *s = (struct session){.sequence = pst_get_u64(at + 32),
+                          .marks = pst_get_u64(at + 40),
+                          .marked_sequence = pst_get_u64(at + 48),
+                          .watermark = (int64_t)pst_get_u64(at + 56),
+                          .input_end = (int64_t)pst_get_u64(at + 64),
+                          .ended = (pst_get_u32(at + 72) & 1) != 0,
+                          .over = (pst_get_u32(at + 72) & 2) != 0};
+    if (s->sequence >= PST_CAPSULES_MAX)
+        return PST_EDATA;
+    s->restored = s->sequence + 1;
+    memcpy(s->salt, at, sizeof s->salt);
+    memcpy(s->cover, cover, cover_bytes);
+    s->taken = pst_calloc(r->edge->bucket_count, sizeof *s->taken);
+    int rc = s->taken != NULL ? pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher) : PST_ENOMEM;
+    r->session_count++; /* freed with the reader */
+    if (s->taken != NULL)
+        memcpy(s->taken, taken, r->edge->bucket_count * sizeof *s->taken);
+    return rc;
+}
+
+/* The least time of those that were not given. */
+static void held_first(const struct pst_sealed_reader *r, struct held *held)
+{
+    const int64_t *time = (const int64_t *)(const void *)held->body;
+    held->min = INT64_MAX;
+    for (uint32_t i = held->sorted ? held->cursor : 0; i < held->row_count; i++)
+        if ((held->sorted || time[i] >= r->floor) && time[i] < held->min)
+            held->min = time[i];
+}
+
+static int held_load(struct pst_sealed_reader *r, struct saved *saved)
+{
+    const uint8_t *at = saved_take(saved, SAVED_HELD_BYTES);
+    uint32_t rows = at != NULL ? pst_get_u32(at + 4) : 0;
+    if (rows == 0 || rows > PST_CAPSULE_BODY_BYTES_MAX || pst_get_u32(at) >= r->session_count ||
+        pst_get_u32(at + 8) > rows || pst_get_u32(at + 12) != 0)
+        return PST_EDATA;
+    size_t bytes = pst_shape_wide_bytes(&r->shape, rows);
+    const uint8_t *body = bytes <= PST_CAPSULE_BODY_BYTES_MAX ? saved_take(saved, bytes) : NULL;
+    if (body == NULL)
+        return PST_EDATA;
+    if (r->held_bytes + bytes > r->held_bytes_max)
+        return PST_EFULL;
+    struct held *held = pst_malloc(sizeof *held + bytes);
+    if (held == NULL)
+        return PST_ENOMEM;
+    *held = (struct held){.session = pst_get_u32(at),
+                          .row_count = rows,
+                          .cursor = pst_get_u32(at + 8),
+                          .sequence = pst_get_u64(at + 16),
+                          .bytes = bytes};
+    memcpy(held->body, body, bytes);
+    held_times(held, (const int64_t *)(const void *)held->body);
+    if (!held->sorted)
+        held->cursor = 0;
+    held_first(r, held);
+    r->held_bytes += bytes;
+    if (r->first == NULL)
+        r->first = held;
+    else
+        r->last->next = held;
+    r->last = held;
+    return PST_OK;
+}
+
+int pst_sealed_reader_load(struct pst_sealed_reader *r, const uint8_t *bytes, size_t byte_count, size_t *ret_used)
+{
+    struct saved saved = {bytes, bytes + byte_count};
+    const uint8_t *head = saved_take(&saved, SAVED_HEAD_BYTES);
+    if (r->session_count != 0 || head == NULL || pst_get_u32(head) != SAVED_MAGIC ||
+        pst_get_u32(head + 4) > r->session_capacity || pst_get_u32(head + 12) > 1)
+        return PST_EDATA;
+    r->stream_known = pst_get_u32(head + 12) == 1;
+    memcpy(r->stream, head + 16, sizeof r->stream);
+    r->floor = (int64_t)pst_get_u64(head + 32);
+    int rc = PST_OK;
+    for (uint32_t s = 0; s < pst_get_u32(head + 4) && rc == PST_OK; s++)
+        rc = session_load(r, &saved);
+    for (uint32_t h = 0; h < pst_get_u32(head + 8) && rc == PST_OK; h++)
+        rc = held_load(r, &saved);
+    *ret_used = (size_t)(saved.at - bytes);
+    return rc;
 }
 
 /* ---- rows that go on ---- */

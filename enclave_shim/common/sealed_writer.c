@@ -16,7 +16,7 @@ struct pst_sealed_writer {
     uint8_t salt[PST_CAPSULE_SALT_BYTES];
     struct pst_mark mark;
     bool begun, ended, continues;
-    uint64_t sequence, marks;
+    uint64_t sequence, marks, marked; /* marked: sequence of the last mark */
     int64_t watermark;
     uint64_t *sent; /* [bucket_count] */
     /* rows that are kept */
@@ -233,5 +233,13 @@ int pst_sealed_writer_mark(struct pst_sealed_writer *w, int64_t watermark, bool 
     w->begun = true;
     w->ended = ends;
     w->watermark = watermark;
+    w->marked = w->sequence;
     return capsule_send(w, &header);
+}
+
+void pst_sealed_writer_marked(const struct pst_sealed_writer *w, uint8_t ret_salt[PST_CAPSULE_SALT_BYTES],
+                              uint64_t *ret_sequence)
+{
+    memcpy(ret_salt, w->salt, sizeof w->salt);
+    *ret_sequence = w->marked;
 }

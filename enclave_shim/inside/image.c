@@ -2,6 +2,7 @@
 #include "enclave_shim/inside/image.h"
 
 #include <inttypes.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@ enum {
     INDEX_STRUCTURE = PST_PLACE_INDEX & 0xffff,
     INDEX_KIND = PST_PLACE_INDEX >> 16,
     PAGES_FIRST = 64, /* room for so many at first */
+    EXTRA_BYTES = PST_PAGE_BYTES - 1024,
 };
 
 struct pst_images {
@@ -34,6 +36,9 @@ struct pst_images {
     uint32_t part, part_count, compared;
     uint64_t of_checkpoint; /* that all of them are of, from the first index on; 0: none was read yet */
     int64_t of_cut;
+    const struct pst_text *extra; /* what goes out beside the state; NULL: nothing */
+    struct pst_text extra_back;   /* what came back of that */
+    uint32_t extra_count, extra_version;
     uint32_t changed_max;
     uint8_t done[PST_BOOT_BUCKETS_MAX / 8];
     uint8_t arriving[PST_BOOT_BUCKETS_MAX / 8]; /* of a move: done, of of_cut, and nobody's yet */
@@ -156,6 +161,9 @@ void pst_images_free(struct pst_images *im)
         return;
     pst_sealer_free(im->sealer);
     pst_sealer_free(im->opener);
+    if (im->extra_back.bytes != NULL)
+        OPENSSL_cleanse(im->extra_back.bytes, im->extra_back.count);
+    pst_text_fini(&im->extra_back);
     pst_free(im->pages);
     pst_free(im);
 }
@@ -249,10 +257,27 @@ static int imaged(struct pst_images *im, uint64_t checkpoint, int error, uint32_
     return im->settings->emit(im->settings->emitter, &message, &piece, 1);
 }
 
+/* As pages of a structure that no operator has, in front of the index, which names them: so they are of one image. */
+static int extra_out(struct pst_images *im, uint32_t bucket, uint32_t version)
+{
+    int rc = PST_OK;
+    for (size_t at = 0, n; at < im->extra->count && rc == PST_OK; at += n) {
+        struct pst_seal_place place = {bucket, PST_EXTRA_STRUCTURE, PST_PAGE_LOG, at / EXTRA_BYTES, version};
+        n = im->extra->count - at < EXTRA_BYTES ? im->extra->count - at : EXTRA_BYTES;
+        rc = page_note(im, &(struct pst_index_page){place.structure, place.kind, version, place.number});
+        if (rc == PST_OK)
+            rc = piece_out(im, &place, im->extra->bytes + at, (uint32_t)n);
+    }
+    return rc;
+}
+
+void pst_images_extra(struct pst_images *im, const struct pst_text *extra) { im->extra = extra; }
+const struct pst_text *pst_images_extra_back(const struct pst_images *im) { return &im->extra_back; }
+
 int pst_images_out(struct pst_images *im, const struct pst_images_of *of, const struct pst_message *message)
 {
     uint64_t checkpoint = (uint64_t)message->limit;
-    uint32_t generation = 1;
+    uint32_t generation = ++im->extra_version;
     if (checkpoint == 0 || checkpoint <= im->checkpoint)
         return PST_EDATA;
     im->checkpoint = checkpoint; /* whatever becomes of it: D3 */
@@ -261,6 +286,8 @@ int pst_images_out(struct pst_images *im, const struct pst_images_of *of, const 
         im->page_count = 0;
         if (of->state != NULL)
             rc = pst_state_image_bucket(of->state, of->buckets[i], message->facts, im->clear, page_out, im);
+        if (rc == PST_OK && i == 0 && im->extra != NULL)
+            rc = extra_out(im, of->buckets[i], of->state != NULL ? pst_state_generation(of->state) : im->extra_version);
         if (rc == PST_OK)
             rc = index_out(im, of, of->buckets[i], message);
         pst_sealer_forget(im->sealer);
@@ -373,6 +400,18 @@ static int page_back(struct pst_images *im, const struct pst_images_of *of, cons
     return rc == PST_EDATA ? refuse(im, why, place->bucket, "a page is none of its state") : rc;
 }
 
+static int extra_back(struct pst_images *im, const struct pst_images_of *of, const struct pst_seal_place *place,
+                      uint32_t byte_count, char *why)
+{
+    if (im->part != 0 || im->move != 0 || place->bucket != of->buckets[0] || place->number != im->extra_count)
+        return refuse(im, why, place->bucket, "its place in the stream is not whole, or is of other partitions");
+    im->extra_count++;
+    im->changed_max = place->version > im->changed_max ? (uint32_t)place->version : im->changed_max;
+    int rc =
+        page_note(im, &(struct pst_index_page){place->structure, place->kind, (uint32_t)place->version, place->number});
+    return rc == PST_OK ? pst_text_add(&im->extra_back, (const char *)im->clear, byte_count) : rc;
+}
+
 /* All of a bucket is there. */
 static int bucket_end(struct pst_images *im, const struct pst_images_of *of, const struct pst_index *index)
 {
@@ -446,6 +485,8 @@ static int piece_back(struct pst_images *im, const struct pst_images_of *of, str
     }
     if (rc != PST_OK)
         return rc;
+    if (place->structure == PST_EXTRA_STRUCTURE && im->settings->config->sealing != NULL)
+        return extra_back(im, of, place, byte_count, why);
     return index ? index_back(im, of, byte_count, why) : page_back(im, of, place, byte_count, why);
 }
 

@@ -45,6 +45,10 @@ struct pst_index { /* one part, read; lists are where they were read */
 int pst_index_read(const uint8_t *clear, uint32_t byte_count, struct pst_index *ret_index);
 struct pst_image_log pst_index_log(const struct pst_index *index, uint32_t i, uint32_t bucket);
 
+/* Where rows are sealed, in the first of a worker's buckets: pieces of what its readers and writers know (sealed.c), numbered from 0. No
+ * operator may have so many structures. */
+enum { PST_EXTRA_STRUCTURE = PST_STRUCTURES_MAX - 1 };
+
 struct pst_images;
 struct pst_images_of {       /* what an image is of; borrowed for a call */
     struct pst_state *state; /* NULL: the operator has none */
@@ -67,6 +71,11 @@ int pst_images_back(struct pst_images *images, const struct pst_images_of *of, c
                     const uint8_t *body, char why[PST_SENTENCE_BYTES_MAX]);
 int pst_images_end(struct pst_images *images, const struct pst_images_of *of, const struct pst_message *message,
                    char why[PST_SENTENCE_BYTES_MAX]);
+
+/* What is to be in the next image beside the state, borrowed until that is out; and what has come back, once all has: empty where there was
+ * none. */
+void pst_images_extra(struct pst_images *images, const struct pst_text *extra);
+const struct pst_text *pst_images_extra_back(const struct pst_images *images);
 
 /* ---- buckets that move ---- */
 /* Of one move, by the keys of its meeting; gives: they are sealed, else opened. settings->image_key is not looked at. */

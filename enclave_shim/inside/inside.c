@@ -721,6 +721,32 @@ static int open_operator(struct pst_ctx *ctx, char *ret_why)
     return rc;
 }
 
+int pst_inside_images(struct pst_inside *inside, const uint8_t key[PST_SECRET_BYTES])
+{
+    struct pst_ctx *ctx = &inside->ctx;
+    struct pst_inside_settings *s = &ctx->settings;
+    struct pst_structure_view views[PST_STRUCTURES_MAX];
+    if (s->image_room == NULL)
+        return PST_OK;
+    if (ctx->state != NULL && pst_state_structures(ctx->state, views) > PST_EXTRA_STRUCTURE)
+        return PST_EGRAPH;
+    memcpy(pst_secret_bytes(s->image_room), key, PST_SECRET_BYTES);
+    s->image_key = s->restore_keys[0] = s->image_room;
+    s->restore_key_count = 1;
+    return pst_images_new(s, &ctx->images);
+}
+
+void pst_inside_extra(struct pst_inside *inside, const struct pst_text *extra)
+{
+    if (inside->ctx.images != NULL)
+        pst_images_extra(inside->ctx.images, extra);
+}
+
+const struct pst_text *pst_inside_extra_back(const struct pst_inside *inside)
+{
+    return inside->ctx.images != NULL ? pst_images_extra_back(inside->ctx.images) : NULL;
+}
+
 /* Its host has the key of images, so it could read by them what it must not, or put back what was. */
 static int may_have_images(const struct pst_inside_settings *settings, char *ret_why)
 {

@@ -29,6 +29,7 @@ struct pst_inside_settings { /* borrowed until it is freed */
     uint8_t incarnation[PST_INCARNATION_BYTES]; /* the same */
     /* Images of its state (image.h). NULL: there are none. */
     const struct pst_secret *image_key; /* of this operator of this graph, whatever worker it runs in */
+    struct pst_secret *image_room; /* where rows are sealed: room for that key, which comes with the user's; NULL: no images are wanted */
     const struct pst_secret *restore_keys[PST_IMAGE_KEYS_MAX]; /* of what is given back: each is tried */
     uint32_t restore_key_count;
     uint8_t graph[PST_GRAPH_DIGEST_BYTES];            /* that it is of */
@@ -60,6 +61,11 @@ int pst_inside_take(struct pst_inside *inside, const struct pst_message *message
 enum { PST_INSIDE_ROWS_MAX = 2048 };
 int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count, void *const *parts);
 const char *pst_inside_why(const struct pst_inside *inside);
+/* Where rows are sealed: the key of images has come. PST_EGRAPH: the operator has too many tables; PST_ENOMEM, PST_EINTERNAL. */
+int pst_inside_images(struct pst_inside *inside, const uint8_t key[PST_SECRET_BYTES]);
+/* What goes into the next image beside the state, and what has come back of the last one (image.h). NULL: there are no images. */
+void pst_inside_extra(struct pst_inside *inside, const struct pst_text *extra);
+const struct pst_text *pst_inside_extra_back(const struct pst_inside *inside);
 int pst_inside_answer(struct pst_inside *inside); /* DONE, as it is now. emit's */
 /* Pages that have to lie in clear at least, as far as that is known; 0: there is no budget. */
 uint64_t pst_inside_page_bytes_least(const struct pst_inside *inside);

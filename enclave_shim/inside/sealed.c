@@ -2,6 +2,7 @@
  * and the end are what the marks say that it opens, so a host that says otherwise is not asked. Epochs are those of engine/partition.c. */
 #include "enclave_shim/inside/inside.h"
 
+#include "enclave_shim/common/capsule.h"
 #include "enclave_shim/sealed.h"
 
 #include <openssl/crypto.h>
@@ -11,6 +12,7 @@
 enum {
     ROWS_KEPT_MAX = 4096,
     OUT_BYTES = PST_ENCLAVE_CAPSULES_BYTES_MAX,
+    PST_IMAGE_ID_BYTES_MAX = 255,
     MARK_EVERY_BYTES = 256 * 1024, /* of rows on an edge, by all of an operator's partitions together */
 };
 
@@ -30,6 +32,7 @@ struct pst_inside_sealed {
     struct pst_sealed_reader *readers[PST_INPUTS_MAX];
     struct way_out *ways;
     bool released, begun, ended; /* begun: it knows of which stream what it puts out comes */
+    bool goes_on;                /* from a checkpoint: what it puts out begins with the next time */
     bool answers;                /* what was asked for is done */
     int64_t told;                /* the last time that it was told, where it is paced */
     struct pst_sealed_keys keys;
@@ -259,6 +262,24 @@ static int mark_all(struct pst_inside_sealed *s, int64_t watermark, bool ends, i
 
 /* ---- the key ---- */
 
+/* Of its operator's images, whatever worker has them: the user's key gives it, and no host has it. */
+static int images_begin(struct pst_inside_sealed *s)
+{
+    static const char label[] = "penstock sealed image 1";
+    static const uint8_t salt[PST_SEALED_KEY_BYTES];
+    uint8_t info[sizeof label + PST_IMAGE_ID_BYTES_MAX], key[PST_SEALED_KEY_BYTES];
+    size_t id_bytes = strlen(s->settings.config->id);
+    if (id_bytes > PST_IMAGE_ID_BYTES_MAX)
+        return PST_EGRAPH;
+    memcpy(info, label, sizeof label);
+    memcpy(info + sizeof label, s->settings.config->id, id_bytes);
+    int rc = pst_hkdf(s->keys.root, salt, sizeof salt, info, sizeof label + id_bytes, key, sizeof key);
+    if (rc == PST_OK)
+        rc = pst_inside_images(s->inside, key);
+    OPENSSL_cleanse(key, sizeof key);
+    return rc;
+}
+
 static int key_take(struct pst_inside_sealed *s, const uint8_t *body, uint32_t byte_count)
 {
     const struct pst_enclave_operator *config = s->settings.config;
@@ -281,6 +302,10 @@ static int key_take(struct pst_inside_sealed *s, const uint8_t *body, uint32_t b
             &s->readers[i]);
     if (rc != PST_OK)
         return because(s, rc, rc == PST_ENOMEM ? "no room for what is sealed" : "the configuration's edges do not fit");
+    if (rc == PST_OK)
+        rc = images_begin(s);
+    if (rc != PST_OK)
+        return because(s, rc, "its state cannot be put into checkpoints");
     s->released = true;
     return PST_OK;
 }
@@ -312,7 +337,7 @@ static int writers_open(struct pst_inside_sealed *s, const uint8_t *stream)
     if (rc != PST_OK)
         return because(s, rc, "no room for what is to be sealed");
     s->begun = true;
-    return mark_all(s, INT64_MIN, false, 0);
+    return PST_OK;
 }
 
 /* All inputs come of one stream of the user's, which is known once each has begun. What is put out comes of it, too. */
@@ -328,7 +353,8 @@ static int begin(struct pst_inside_sealed *s)
                            "its inputs come of different streams of the user's: one of them is of another time");
         stream = one;
     }
-    return writers_open(s, stream);
+    int rc = writers_open(s, stream);
+    return rc == PST_OK ? mark_all(s, INT64_MIN, false, 0) : rc;
 }
 
 /* ---- event time ---- */
@@ -483,6 +509,15 @@ static int answer(struct pst_inside_sealed *s)
     return rc;
 }
 
+/* What it puts out from now on goes on from what it had put out at the checkpoint. */
+static int go_on(struct pst_inside_sealed *s)
+{
+    if (!s->goes_on)
+        return PST_OK;
+    s->goes_on = false;
+    return mark_all(s, s->watermark_out, false, 0);
+}
+
 static int time_take(struct pst_inside_sealed *s, int64_t t)
 {
     bool ended = false;
@@ -495,7 +530,9 @@ static int time_take(struct pst_inside_sealed *s, int64_t t)
         return because(s, PST_EREFUSED, "event time is said to be further than its sealed streams are: something of them "
                                         "was left out");
     s->told = t;
-    rc = work_off(s, t);
+    rc = go_on(s);
+    if (rc == PST_OK)
+        rc = work_off(s, t);
     if (rc == PST_OK)
         rc = promise(s);
     return rc == PST_OK ? answer(s) : rc;
@@ -513,10 +550,113 @@ static int end_take(struct pst_inside_sealed *s)
     if (!ended)
         return because(s, PST_EREFUSED, "the input is said to have ended, and its sealed streams have not: something of "
                                         "them was left out");
-    rc = work_off(s, watermark);
+    rc = go_on(s);
+    if (rc == PST_OK)
+        rc = work_off(s, watermark);
     if (rc == PST_OK)
         rc = end_all(s, watermark);
     return rc == PST_OK ? answer(s) : rc;
+}
+
+/* ---- checkpoints ----
+ * Beside its state an image has where the worker is. Little endian:
+ *    0 u32 magic "PSTW"   4 u32 inputs   8 u32 edges that lead away   12 u32 bytes of `owned`
+ *   16 i64 told, watermark of what it has put out, limit of timers, the first timer   48 u8[16] the user's stream
+ *   64 owned; for each edge that leads away u8[32] salt, u64 sequence of the last mark; for each input what its reader knows (sealed.h) */
+
+#define PLACE_MAGIC UINT32_C(0x57545350) /* "PSTW" */
+enum { PLACE_HEAD_BYTES = 64, PLACE_WAY_BYTES = PST_CAPSULE_SALT_BYTES + 8 };
+
+static uint32_t owned_bytes(const struct pst_inside_sealed *s) { return (s->settings.config->bucket_count + 7) / 8; }
+
+static void put(struct pst_text *text, const void *bytes, size_t byte_count)
+{
+    (void)pst_text_add(text, bytes, byte_count);
+}
+
+static int place_save(struct pst_inside_sealed *s, struct pst_text *text)
+{
+    const struct pst_enclave_operator *config = s->settings.config;
+    const uint32_t head[4] = {PLACE_MAGIC, config->input_count, s->sealing->edge_count, owned_bytes(s)};
+    const int64_t times[4] = {s->told, s->watermark_out, s->timer_limit, s->timer_min};
+    int rc = PST_OK;
+    put(text, head, sizeof head);
+    put(text, times, sizeof times);
+    put(text, pst_sealed_reader_stream(s->readers[0]), PST_STREAM_ID_BYTES);
+    put(text, s->settings.owned, owned_bytes(s));
+    for (uint32_t w = 0; w < s->sealing->edge_count; w++) {
+        uint8_t salt[PST_CAPSULE_SALT_BYTES];
+        uint64_t sequence;
+        pst_sealed_writer_marked(s->ways[w].writer, salt, &sequence);
+        put(text, salt, sizeof salt);
+        put(text, &sequence, sizeof sequence);
+    }
+    for (uint32_t i = 0; i < config->input_count && rc == PST_OK; i++)
+        rc = pst_sealed_reader_save(s->readers[i], text);
+    return rc;
+}
+
+static int place_load(struct pst_inside_sealed *s, const uint8_t *at, size_t byte_count)
+{
+    const struct pst_enclave_operator *config = s->settings.config;
+    const uint32_t head[4] = {PLACE_MAGIC, config->input_count, s->sealing->edge_count, owned_bytes(s)};
+    size_t fixed = PLACE_HEAD_BYTES + owned_bytes(s) + (size_t)s->sealing->edge_count * PLACE_WAY_BYTES, used = 0;
+    int64_t times[4];
+    if (byte_count < fixed || memcmp(at, head, sizeof head) != 0 ||
+        memcmp(at + PLACE_HEAD_BYTES, s->settings.owned, owned_bytes(s)) != 0)
+        return PST_EDATA;
+    memcpy(times, at + sizeof head, sizeof times);
+    int rc = writers_open(s, at + 48);
+    const uint8_t *way = at + PLACE_HEAD_BYTES + owned_bytes(s);
+    for (uint32_t w = 0; w < s->sealing->edge_count && rc == PST_OK; w++, way += PLACE_WAY_BYTES) {
+        uint64_t sequence;
+        memcpy(&sequence, way + PST_CAPSULE_SALT_BYTES, sizeof sequence);
+        pst_sealed_writer_continue(s->ways[w].writer, way, sequence);
+    }
+    for (uint32_t i = 0; i < config->input_count && rc == PST_OK; i++, fixed += used)
+        rc = pst_sealed_reader_load(s->readers[i], at + fixed, byte_count - fixed, &used);
+    s->told = s->now = times[0];
+    s->watermark_out = times[1];
+    s->timer_limit = times[2];
+    s->timer_min = times[3];
+    s->now_known = s->goes_on = true;
+    return rc == PST_OK && fixed != byte_count ? PST_EDATA : rc;
+}
+
+/* At a cut that it was told: all below it is in its state. */
+static int image_take(struct pst_inside_sealed *s, const struct pst_message *m, uint8_t *body)
+{
+    struct pst_text place = {0};
+    if (!s->released || !s->begun || s->goes_on || s->ended || m->time != s->told || s->now != s->told)
+        return PST_EDATA;
+    int rc = place_save(s, &place);
+    pst_inside_extra(s->inside, &place);
+    if (rc == PST_OK)
+        rc = pst_inside_take(s->inside, m, body);
+    pst_inside_extra(s->inside, NULL);
+    if (place.bytes != NULL)
+        OPENSSL_cleanse(place.bytes, place.count);
+    pst_text_fini(&place);
+    return rc;
+}
+
+static int restore_take(struct pst_inside_sealed *s, const struct pst_message *m, uint8_t *body)
+{
+    if (!s->released || s->begun)
+        return PST_EDATA;
+    int rc = pst_inside_take(s->inside, m, body);
+    if (rc != PST_OK || m->kind != PST_MESSAGE_RESTORED)
+        return rc;
+    const struct pst_text *place = pst_inside_extra_back(s->inside);
+    rc = place != NULL && place->count != 0 ? place_load(s, (const uint8_t *)place->bytes, place->count) : PST_EDATA;
+    if (rc == PST_OK && s->told != m->time)
+        rc = PST_EDATA;
+    if (rc != PST_OK)
+        return because(s, rc == PST_EDATA ? PST_EREFUSED : rc,
+                       rc == PST_EDATA ? "a checkpoint cannot be put back: it is of other partitions than these, which "
+                                         "sealed rows cannot change"
+                                       : "a checkpoint cannot be put back");
+    return answer(s);
 }
 
 static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint32_t byte_count)
@@ -556,7 +696,7 @@ static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint
     return rc == PST_OK ? out_send(s) : rc;
 }
 
-static int paced_take(struct pst_inside_sealed *s, const struct pst_message *m)
+static int paced_take(struct pst_inside_sealed *s, const struct pst_message *m, uint8_t *body)
 {
     if (pst_message_check_in(m, NULL, 0) != PST_OK)
         return PST_EDATA;
@@ -565,6 +705,11 @@ static int paced_take(struct pst_inside_sealed *s, const struct pst_message *m)
         return time_take(s, m->time);
     case PST_MESSAGE_END:
         return end_take(s);
+    case PST_MESSAGE_IMAGE:
+        return image_take(s, m, body);
+    case PST_MESSAGE_RESTORE:
+    case PST_MESSAGE_RESTORED:
+        return restore_take(s, m, body);
     default:
         return PST_EDATA;
     }
@@ -578,7 +723,7 @@ int pst_inside_sealed_take(struct pst_inside_sealed *s, const struct pst_message
     if (m->kind == PST_MESSAGE_STOP && bare && m->body_bytes == 0)
         return PST_ESTOPPED;
     if (s->settings.paced && m->kind != PST_MESSAGE_RELEASE && m->kind != PST_MESSAGE_SEALED) {
-        int rc = paced_take(s, m);
+        int rc = paced_take(s, m, body);
         if (rc != PST_OK && rc != PST_EDATA && s->why[0] == '\0')
             (void)snprintf(s->why, sizeof s->why, "%s", pst_inside_why(s->inside));
         return rc;

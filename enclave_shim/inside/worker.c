@@ -211,6 +211,12 @@ static void images_know(struct worker *w)
         refuse_start(w, PST_ENOMEM);
     if (getrandom(w->settings.image_incarnation, PST_INCARNATION_BYTES, 0) != PST_INCARNATION_BYTES)
         refuse(PST_EIO, "no random bytes");
+    if (w->config.sealing != NULL) { /* its host has no such key: it comes with the user's */
+        memcpy(w->settings.graph, w->boot.graph, sizeof w->settings.graph);
+        w->settings.restore_least = w->boot.restore_least;
+        w->settings.image_room = key;
+        return;
+    }
     memcpy(pst_secret_bytes(key), w->boot.image_key, PST_SECRET_BYTES);
     OPENSSL_cleanse(w->boot.image_key, sizeof w->boot.image_key);
     for (uint32_t i = 0; i < w->boot.restore_key_count && i < PST_IMAGE_KEYS_MAX; i++) {
