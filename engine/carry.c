@@ -221,20 +221,17 @@ int pst_carry_whole(const char *bytes, size_t byte_count, size_t *ret_whole)
     return rc == PST_EAGAIN ? PST_OK : rc;
 }
 
-/* Its event time: of rows as it says, of a mark that of the mark before, so that it is behind no cut that its rows are in front of. Where that
- * is not known, for the run goes on from a cut, it is the cut's: the worker leaves out what it has had. */
+/* Its event time: of rows as it says, of a mark that of the mark before, so that it is behind no cut that its rows are in front of. Where no
+ * mark before it is known, for the run goes on from a cut, it is the cut's: the worker leaves out what it has had. */
 static int64_t time_of(struct pst_ctx *ctx, struct passed *p, const struct pst_capsule *capsule)
 {
     struct carry_source *s = ctx->user;
-    int64_t time = capsule->time;
-    if (capsule->kind == PST_CAPSULE_MARK) {
-        time = p->marked;
-        if (!p->known && s->cut != INT64_MIN)
-            time = s->cut > capsule->time ? s->cut : capsule->time;
-        p->marked = capsule->time > p->marked ? capsule->time : p->marked;
-        p->ended |= (capsule->flags & PST_CAPSULE_ENDS) != 0;
-        p->known = true;
-    }
+    bool mark = capsule->kind == PST_CAPSULE_MARK;
+    int64_t time = !mark ? capsule->time : p->known ? p->marked : s->cut;
+    if ((mark || !p->known) && capsule->time > p->marked)
+        p->marked = capsule->time; /* rows say the mark before them */
+    p->ended |= mark && (capsule->flags & PST_CAPSULE_ENDS) != 0;
+    p->known = true;
     p->rows += capsule->row_count;
     pst_count(&ctx->gauge.rows_in, capsule->row_count);
     p->last = time > p->last ? time : p->last; /* a header may say anything, and a channel's time does not go back */
@@ -650,7 +647,7 @@ int pst_carried_time(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
     struct carried *c = ctx->carried;
     if (!c->asks) {
         int64_t t = marks_known(c);
-        t = c->reached < limit && limit < t ? limit : t;
+        t = limit < t ? limit : t;
         if (t == INT64_MIN || (t = pst_floor_to(t, ctx->node->epoch)) <= c->reached)
             return PST_OK;
         c->asks = true;

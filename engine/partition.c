@@ -402,7 +402,8 @@ static int step_epoch(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, boo
 }
 
 /* The same where rows are sealed, and what is due only the worker knows: it is told each time that the marks which it has been given have
- * reached, for what it promises goes by its own marks. One time is on its way at once, and nothing is given to it meanwhile. At a cut it has
+ * reached, for what it promises goes by its own marks; but no further than the watermark, which was read before the cut was, as marks are
+ * not. One time is on its way at once, and nothing is given to it meanwhile. At a cut it has
  * all marks that reach it: they are in front of it, as what they count is. */
 static int step_carried(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, bool *ret_more)
 {
@@ -414,9 +415,11 @@ static int step_carried(struct pst_ctx *ctx, int64_t watermark, bool *ret_any, b
     int64_t end = add_time(ctx->now, epoch);
     for (uint32_t c = 0; c < ctx->channel_count && rc == PST_OK && !pst_carried_asks(ctx); c++)
         rc = deliver_below(ctx, ctx->channels[c], end, ret_any);
+    int64_t promised = pst_carried_promise(ctx);
     if (rc == PST_OK)
-        rc = pst_carried_time(ctx, ctx->cut, ret_any);
-    if (rc != PST_OK || watermark < end)
+        rc = pst_carried_time(ctx, ctx->cut < watermark ? ctx->cut : watermark, ret_any);
+    *ret_more = rc == PST_OK && pst_carried_promise(ctx) != promised; /* more may have come while it worked */
+    if (rc != PST_OK || watermark < end || *ret_more)
         return rc;
     int64_t jump = pst_floor_to(watermark, epoch), row = pst_floor_to(first_waiting(ctx), epoch);
     jump = row < jump ? row : jump;

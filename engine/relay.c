@@ -8,7 +8,6 @@
  * has all capsules below a time promises that time, so by induction along the graph every queue gets its next batch. What waits here is bounded by reading no further; where nothing else moves, the input is read all the same. */
 #include "engine/carry.h"
 #include "engine/enclave.h"
-#include <stdlib.h>
 #include "engine/release.h"
 #include "engine/sealed.h"
 
@@ -674,7 +673,7 @@ static int run_carried(struct pst_graph *graph, const struct pst_run_options *op
 int pst_sealed_run(struct pst_graph *graph, const struct pst_run_options *options, struct pst_world *world,
                    const struct pst_sealed_options *sealed, struct pst_run_report *ret_report)
 {
-    if (options->checkpoint.directory != NULL || getenv("PST_CARRY"))
+    if (options->checkpoint.directory != NULL)
         return run_carried(graph, options, world, sealed, ret_report);
     struct pst_text why = {0};
     *ret_report = (struct pst_run_report){.watermark = INT64_MIN};

@@ -103,6 +103,46 @@ err 'it is sealed, so --speed, --from and --until mean nothing'
 spec "--seal without a spool" 2 replay meters.csv --to load/meters --seal load.yaml --key user.key
 err '--seal GRAPH.yaml, --key FILE and --spool FILE belong together'
 
+# ---- what dies ----
+down
+"$P" key init k.key --quiet
+every_node=(--checkpoints shared --key k.key --every-seconds 1 --enclave-patience 1)
+three slow
+spec "with checkpoints" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --listen
+workers_of() { cat /proc/"${pid[$1]}"/task/*/children 2>/dev/null; }
+manifests() { find shared/load/nodes -name '*.manifest' 2>/dev/null | sort | tail -n 1; }
+newer() { # newer: waits until there is a checkpoint that was not there before
+    local before=$1
+    until [[ $(manifests) != "$before" && -n $(manifests) ]]; do kill -0 $player || break; done
+}
+play third
+newer ""
+spec_name="a worker of n2 is killed"
+read -r worker _ <<<"$(workers_of n2)"
+kill -9 "$worker"
+await n1.err 'graph load: node n2: .*has been ended by signal 9 .*: it goes back to its last checkpoint'
+await n1.err 'graph load, incarnation 2: running'
+spec_name="n3 is killed"
+kill_node n3 KILL
+await n1.err 'graph load, incarnation 3: running'
+spec_name="so is whoever replays"
+kill -9 $player
+wait $player 2>/dev/null
+cp spool.sealed sent
+play fourth
+wait $player
+expect "to the end" test $? = 0
+expect "with the same bytes" cmp -s sent spool.sealed
+await n1.err 'graph load, incarnation 3: done'
+opened shared/load/results
+expect "nothing twice under one key and sequence" once shared/load/results/*.sealed
+expect "what was put out goes on in other sessions" test "$(python3 "$hands" unique shared/load/results/load_plug.csv.sealed)" -gt 3
+spec "its partitions stay" 77 move plug_load/0 n2
+err 'no graph that runs|are sealed'
+down
+every_node=()
+three
+
 # ---- what a host does ----
 for word in "drop:one was left out" "repeat:comes a second time" "swap:one was left out, or repeated|comes a second time" "change:does not open"; do
     python3 "$hands" "${word%%:*}" meters.sealed bad.sealed
