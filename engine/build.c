@@ -14,8 +14,7 @@ static bool is_stage(const struct pst_graph_node *node) { return node->op->role 
 static bool is_numbered(const struct run *run, uint32_t node_index)
 {
     const struct pst_graph_node *node = &run->graph->nodes[node_index];
-    return run->site != NULL && run->graph->carry == NULL &&
-           run->graph->nodes[node->host].op->role == PST_ROLE_PLAIN;
+    return run->site != NULL && run->graph->carry == NULL && run->graph->nodes[node->host].op->role == PST_ROLE_PLAIN;
 }
 
 /* Where each of the key's fields is among the columns that the consumer reads; *ret_columns stays NULL where one is not. */

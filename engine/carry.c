@@ -11,9 +11,11 @@
 #define PLACE_MARK (UINT64_C(1) << 49)
 enum { TIME_FIELD, PLACE_FIELD, WORDS_FIELD, CARRY_FIELDS = WORDS_FIELD + CARRY_WORDS };
 enum { KEY_LOOK_NS = 100 * 1000 * 1000 };
-#define TIME_BEGINS (INT64_MIN / 2) /* of capsules before the first mark that says a time: below all times that there are */
+#define TIME_BEGINS \
+    (INT64_MIN / 2) /* of capsules before the first mark that says a time: below all times that there are */
 static_assert((int)CARRY_FIELDS <= (int)PST_FIELDS_MAX, "a schema has room for a row");
-static_assert((int)PST_SEALED_BUCKETS_MAX <= 1 << 16 && (int)PST_SEALED_EDGES_MAX <= 1 << 16, "a place has room for them");
+static_assert((int)PST_SEALED_BUCKETS_MAX <= 1 << 16 && (int)PST_SEALED_EDGES_MAX <= 1 << 16,
+              "a place has room for them");
 static_assert((int)CARRY_ROWS_MAX <= (int)ROUTE_ROWS, "a capsule is routed at once");
 
 /* ---- places ---- */
@@ -38,7 +40,10 @@ int pst_carry_place_read(uint64_t word, struct carry_place *ret)
 
 /* ---- the graph ---- */
 
-#define WORD {"word", PST_U64, 0}
+#define WORD               \
+    {                      \
+        "word", PST_U64, 0 \
+    }
 #define WORDS_4 WORD, WORD, WORD, WORD
 #define WORDS_16 WORDS_4, WORDS_4, WORDS_4, WORDS_4
 static const struct pst_field fields[CARRY_FIELDS] = {{"time", PST_I64, 0}, {"place", PST_U64, 0}, WORDS_16, WORDS_16};
@@ -177,8 +182,8 @@ static uint32_t rows_fill(void *const *columns, uint32_t at, uint64_t place, int
 
 /* ---- the source ---- */
 
-struct passed { /* of an edge that begins on the user's side */
-    int64_t last, marked; /* event time of its last capsule; of its last mark */
+struct passed {                 /* of an edge that begins on the user's side */
+    int64_t last, marked;       /* event time of its last capsule; of its last mark */
     uint64_t rows, rows_before; /* rows_before: of the blocks before this one */
     bool known, ended;
 };
@@ -268,8 +273,8 @@ static int source_block(struct pst_ctx *ctx, const struct pst_block *block)
         if (out == NULL)
             return PST_ENOMEM;
         int64_t time = time_of(ctx, &s->edges[capsule.edge], &capsule);
-        rows = rows_fill(out->columns, out->row_count, place_of(&capsule, 0), time,
-                         (const uint8_t *)block->text + at, pst_capsule_bytes(&capsule));
+        rows = rows_fill(out->columns, out->row_count, place_of(&capsule, 0), time, (const uint8_t *)block->text + at,
+                         pst_capsule_bytes(&capsule));
         for (uint32_t i = 0; i < rows; i++)
             out->bucket[out->row_count + i] = (uint32_t)at;
         out->row_count += rows;
@@ -369,9 +374,8 @@ int pst_carry_deliver(struct pst_ctx *ctx, const struct view *view)
 
 /* ---- a partition ---- */
 
-struct gather { /* what has come of a capsule of one producer */
-    uint8_t *bytes; /* CARRY_ROWS_MAX rows; NULL: nothing has come yet */
-    uint32_t count;
+struct gather { /* of one producer */
+    struct carry_gather of;
     int64_t marked; /* of the last mark that was whole */
     bool ended;
 };
@@ -389,8 +393,8 @@ struct carried {
     /* of an operator, and of no sink */
     struct release_asker asker;
     bool asks_key, released;
-    bool asks; /* it was told a time, and has not answered */
-    int64_t asked, reached; /* the time; the one before. INT64_MIN: none */
+    bool asks;                      /* it was told a time, and has not answered */
+    int64_t asked, reached;         /* the time; the one before. INT64_MIN: none */
     struct kept *back, **back_last; /* of a checkpoint */
     uint64_t back_id;               /* 0: there is none to go on from */
     int64_t back_cut;
@@ -449,7 +453,7 @@ void pst_carried_free(struct pst_ctx *ctx)
     back_drop(c);
     for (uint32_t i = 0; i < PST_INPUTS_MAX; i++)
         for (uint32_t p = 0; c->gathers[i] != NULL && p < c->gather_count[i]; p++)
-            pst_free(c->gathers[i][p].bytes);
+            pst_free(c->gathers[i][p].of.bytes);
     pst_free(c);
     ctx->carried = NULL;
 }
@@ -487,29 +491,37 @@ static struct gather *gather_of(struct pst_ctx *ctx, uint32_t input, const struc
         plan->edges[place->edge].input != input || place->producer >= c->gather_count[input])
         return NULL;
     struct gather *gather = &c->gathers[input][place->producer];
-    if (gather->bytes == NULL)
-        gather->bytes = pst_malloc((size_t)CARRY_ROWS_MAX * CARRY_ROW_BYTES);
-    return gather->bytes != NULL ? gather : NULL;
+    if (gather->of.bytes == NULL)
+        gather->of.bytes = pst_malloc(CARRY_GATHER_BYTES);
+    return gather->of.bytes != NULL ? gather : NULL;
+}
+
+int pst_carry_gather(struct carry_gather *gather, bool first, const void *const *words, uint32_t row,
+                     struct pst_capsule *ret_capsule)
+{
+    if (first != (gather->count == 0) || gather->count >= CARRY_GATHER_BYTES)
+        return PST_EDATA;
+    for (uint32_t w = 0; w < CARRY_WORDS; w++)
+        memcpy(gather->bytes + gather->count + w * sizeof(uint64_t), (const uint64_t *)words[w] + row,
+               sizeof(uint64_t));
+    gather->count += CARRY_ROW_BYTES;
+    int rc = pst_capsule_read(gather->bytes, gather->count, ret_capsule);
+    if (rc == PST_OK)
+        gather->count = 0;
+    return rc == PST_OK || rc == PST_EAGAIN ? rc : PST_EDATA;
 }
 
 static int row_take(struct pst_ctx *ctx, struct gather *gather, bool first, const void *const *columns, uint32_t row)
 {
     struct pst_capsule capsule;
-    if (first != (gather->count == 0) || gather->count >= CARRY_ROWS_MAX * CARRY_ROW_BYTES)
-        return PST_EDATA;
-    for (uint32_t w = 0; w < CARRY_WORDS; w++)
-        memcpy(gather->bytes + gather->count + w * sizeof(uint64_t),
-               (const uint64_t *)columns[1 + w] + row, sizeof(uint64_t));
-    gather->count += CARRY_ROW_BYTES;
-    int rc = pst_capsule_read(gather->bytes, gather->count, &capsule);
-    if (rc == PST_EAGAIN)
-        return PST_OK;
-    gather->count = 0;
-    if (rc == PST_OK && capsule.kind == PST_CAPSULE_MARK) {
+    int rc = pst_carry_gather(&gather->of, first, columns + 1, row, &capsule);
+    if (rc != PST_OK)
+        return rc == PST_EAGAIN ? PST_OK : rc;
+    if (capsule.kind == PST_CAPSULE_MARK) {
         gather->marked = capsule.time > gather->marked ? capsule.time : gather->marked;
         gather->ended = (capsule.flags & PST_CAPSULE_ENDS) != 0;
     }
-    return rc == PST_OK ? capsule_take(ctx, &capsule, gather->bytes) : PST_EDATA;
+    return capsule_take(ctx, &capsule, gather->of.bytes);
 }
 
 int pst_carry_take(struct pst_ctx *ctx, const struct pst_rows *rows)
@@ -622,7 +634,7 @@ int pst_carried_key(struct pst_ctx *ctx)
     if (rc == PST_OK)
         return restore(ctx);
     pst_run_fail(run, rc, "operator %s (%s), partition %u, gets no key: %s", ctx->node->id, ctx->node->op->name,
-                     ctx->partition, c->asker.why);
+                 ctx->partition, c->asker.why);
     return rc;
 }
 

@@ -21,6 +21,7 @@ enum {
     CARRY_WORDS = 32,
     CARRY_ROW_BYTES = CARRY_WORDS * 8,
     CARRY_ROWS_MAX = (PST_CAPSULE_BYTES_MAX + CARRY_ROW_BYTES - 1) / CARRY_ROW_BYTES,
+    CARRY_GATHER_BYTES = CARRY_ROWS_MAX * CARRY_ROW_BYTES,
     CARRY_FRAME_ROWS = 512, /* of a frame, where nothing else is said: 140 KiB */
 };
 struct carry { /* of a graph; in its arena but for the plan */
@@ -53,12 +54,20 @@ void pst_carry_resume(struct run *run, int64_t cut, uint64_t rows);
 /* ---- on the way ---- */
 /* Rows of a carrier: each capsule to whoever reads its edge. As pst_deliver(). */
 int pst_carry_deliver(struct pst_ctx *ctx, const struct view *view);
+/* A capsule of which rows come one after the other: `words` is CARRY_WORDS columns of them. PST_OK: with this row it is whole, and stands in
+ * `bytes`; PST_EAGAIN: not yet. PST_EDATA: these are no rows of a capsule. */
+struct carry_gather {
+    uint8_t *bytes; /* CARRY_GATHER_BYTES of the caller's; NULL: nothing has come yet */
+    uint32_t count;
+};
+int pst_carry_gather(struct carry_gather *gather, bool first, const void *const *words, uint32_t row,
+                     struct pst_capsule *ret_capsule);
 /* Rows that have come to a partition or a sink. */
 int pst_carry_take(struct pst_ctx *ctx, const struct pst_rows *rows);
 
 /* ---- a partition's worker ---- */
 struct carried;
-int pst_carried_init(struct pst_ctx *ctx); /* of a sink, too */
+int pst_carried_init(struct pst_ctx *ctx);     /* of a sink, too */
 void pst_carried_hang_up(struct pst_ctx *ctx); /* by its thread, before it ends */
 void pst_carried_free(struct pst_ctx *ctx);
 /* The key. PST_OK: the worker has it; PST_EAGAIN: it is asked for; else the run has ended, and says why. */

@@ -326,8 +326,8 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .answered = answered,
         .taker = taker,
         .image_key = carry != NULL && run->checkpoint != NULL ? no_key
-                     : keys.seals != NULL                      ? pst_secret_bytes(keys.seals)
-                                                               : NULL,
+                     : keys.seals != NULL                     ? pst_secret_bytes(keys.seals)
+                                                              : NULL,
         .restore_keys = keys.open_bytes,
         .restore_key_count = keys.open_count,
         .graph = keys.graph,

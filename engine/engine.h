@@ -204,7 +204,8 @@ struct pst_run_options {
     const char *enclave_program; /* that workers are made from; NULL: the one that comes with penstock */
     bool stop_and_copy;          /* of a node: for comparison, what is moved away stands still while it is copied */
     struct pst_disk *disk;       /* of a node: what all of its runs keep there; NULL: it is not counted */
-    const struct pst_sealed_options *sealed; /* of a graph on sealed rows: where its workers get their keys; else NULL */
+    const struct pst_sealed_options
+        *sealed;                         /* of a graph on sealed rows: where its workers get their keys; else NULL */
     const struct pst_identity *identity; /* of a node; NULL: buckets of operators in enclaves stay where they are */
 };
 extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
@@ -345,9 +346,10 @@ struct pst_node_options {    /* borrowed until the node is freed */
     uint32_t enclave_patience_s;         /* as of a run */
     const char *enclave_program;         /* the same */
     const struct pst_identity *identity; /* NULL: it has none, or one of another kind */
-    const uint8_t *node_key; /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
-    uint64_t join_ns;   /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
-    bool insecure;      /* its connections are not protected: `status` says so */
+    const uint8_t
+        *node_key;    /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
+    uint64_t join_ns; /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
+    bool insecure;    /* its connections are not protected: `status` says so */
     bool stop_and_copy; /* as of a run */
     uint64_t
         portion_bytes; /* of a coordinator: what moves at once is at most this much state, or a bucket; 0: 64 MiB */

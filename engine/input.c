@@ -750,7 +750,8 @@ static int take_turn(struct worker *worker)
     struct run *run = worker->run;
     struct input *input = &run->input;
     struct source *source = &worker->source;
-    int64_t before = run->graph->carry != NULL ? atomic_load_explicit(&input->max, memory_order_relaxed) : input->newest;
+    int64_t before =
+        run->graph->carry != NULL ? atomic_load_explicit(&input->max, memory_order_relaxed) : input->newest;
     struct pst_manifest_source at = counts_now(input);
     at.offset = source->offset;
     pst_checkpoint_turn(worker);

@@ -243,12 +243,14 @@ static int sealed_options(const struct pst_node *node, struct hosted *hosted, co
     if (start->keys[0] == '\0')
         return PST_OK;
     if (node->options.node_key == NULL) {
-        (void)pst_text_printf(why, "its rows are sealed, and node %s has no key to sign its workers' evidence with: "
-                                   "start it with --node-key FILE",
+        (void)pst_text_printf(why,
+                              "its rows are sealed, and node %s has no key to sign its workers' evidence with: "
+                              "start it with --node-key FILE",
                               node->options.name);
         return PST_EINVAL;
     }
-    hosted->sealed = (struct pst_sealed_options){keys, node->options.node_key, KEYS_NS};
+    hosted->sealed =
+        (struct pst_sealed_options){.keys = keys, .node_key = node->options.node_key, .patience_ns = KEYS_NS};
     hosted->options.sealed = &hosted->sealed;
     return keys != NULL ? PST_OK : PST_ENOMEM;
 }

@@ -74,7 +74,7 @@ struct peer {
 };
 
 /* ---- node.c ---- */
-struct hosted { /* a graph's run, or one that is to be begun */
+struct hosted {                       /* a graph's run, or one that is to be begun */
     struct pst_sealed_options sealed; /* where its rows are */
     struct pst_node *node;
     char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
@@ -468,7 +468,7 @@ struct submission {
     const char *input;                 /* its file; NULL: the graph's own */
     const struct pst_setting *sources; /* where several nodes read: node and file of each, instead of the two above */
     uint32_t source_count;
-    bool fed; /* it reads what a connection brings */
+    bool fed;         /* it reads what a connection brings */
     const char *keys; /* its rows are sealed: where its workers get their keys; NULL: they are not */
     bool strict;
     const char *from; /* a savepoint to go on from; NULL: it begins at the beginning */

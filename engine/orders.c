@@ -642,7 +642,8 @@ static bool may_move(struct graph_record *record, struct pst_text *why)
         (void)pst_text_printf(why, "move %s/%" PRIu64 " runs already", record->start->graph,
                               moving->now->message->move);
     else if (record->graph->carry != NULL)
-        (void)pst_text_printf(why, "the rows of graph `%s` are sealed from end to end: its partitions stay where they are",
+        (void)pst_text_printf(why,
+                              "the rows of graph `%s` are sealed from end to end: its partitions stay where they are",
                               record->start->graph);
     else if (moving->order != NULL || (moving->now == NULL && (moving->writes || moving->written)))
         (void)pst_text_printf(why, "partitions of graph `%s` are being moved already", record->start->graph);

@@ -620,7 +620,7 @@ static int step_inputs(struct pst_ctx *ctx, int64_t watermark, enum end end, boo
         bool closed = watermark >= add_time(ctx->now, ctx->node->epoch) && !ctx->run->options.stop_and_copy;
         if (pst_giver_stands(ctx, end != END_NOT || closed))
             return PST_OK;
-        rc = ctx->carried != NULL                 ? step_carried(ctx, watermark, ret_any, &more)
+        rc = ctx->carried != NULL                  ? step_carried(ctx, watermark, ret_any, &more)
              : ctx->node->order == PST_ORDER_TOTAL ? step_total(ctx, watermark, ret_any, &more)
                                                    : step_epoch(ctx, watermark, ret_any, &more);
         if (rc != PST_OK)

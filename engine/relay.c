@@ -659,6 +659,8 @@ static int run_carried(struct pst_graph *graph, const struct pst_run_options *op
     struct pst_text why = {0};
     struct pst_run_options with = *options;
     with.sealed = sealed;
+    if (sealed->witness != NULL)
+        with.worker_count = 1; /* whom it asks is asked by one at a time */
     *ret_report = (struct pst_run_report){.watermark = INT64_MIN};
     int rc = graph->carry != NULL ? PST_OK : pst_graph_carry(graph, &why);
     if (rc == PST_OK)

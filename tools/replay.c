@@ -296,7 +296,8 @@ static int play(struct player *player, struct pst_world *world)
     }
     rc = pst_replay_new(world, &player->options, &replay);
     if (rc != PST_OK) {
-        pst_complain(player->call, rc == PST_ERANGE ? PST_EXIT_USAGE : pst_exit_of_error(rc), "cannot read %s: %s", file,
+        pst_complain(player->call, rc == PST_ERANGE ? PST_EXIT_USAGE : pst_exit_of_error(rc), "cannot read %s: %s",
+                     file,
                      rc == PST_ERANGE ? "it is sealed, so --speed, --from and --until mean nothing: nobody here knows "
                                         "when its rows are due"
                      : rc == PST_EINVAL ? "it is no file that can be read again"
@@ -356,7 +357,8 @@ static const struct pst_flag replay_flags[] = {
     {"from", 0, "T", false, "Begin with the first line whose event time is T or above.", NULL},
     {"until", 0, "T", false, "End before the next line whose event time is T or above.", NULL},
     {"seal", 0, "GRAPH", false,
-     "Seal FILE's rows for this graph first, as `penstock seal` does, and send what was sealed; with --key and --spool.",
+     "Seal FILE's rows for this graph first, as `penstock seal` does, and send what was sealed; with --key and "
+     "--spool.",
      "file"},
     {"key", 'k', "FILE", false, "With --seal: the user's key, made by `penstock key init FILE`.", "file"},
     {"spool", 0, "FILE", false,
@@ -392,7 +394,8 @@ const struct pst_verb pst_verb_replay = {
         "is a "
         "part of it.\n\n"
         "A sealed stream, of `penstock seal`, is sent as it is, into a graph that was submitted with `--sealed`. With "
-        "`--seal` it is made first: all of FILE is sealed into the file of `--spool`, and then that is sent. So nothing "
+        "`--seal` it is made first: all of FILE is sealed into the file of `--spool`, and then that is sent. So "
+        "nothing "
         "is ever sealed again that may have been sent: the same command after an end of this one sends the same "
         "bytes.\n\n"
         "With `--speed` a line is sent when its time has come by this machine's clock, whatever the graph does "

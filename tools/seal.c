@@ -111,10 +111,8 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
                                       .progress_argument = &progress};
     uint8_t stream[STREAM_BYTES] = {0};
     struct pst_text id = {0};
-    struct pst_seal_options seal = {.ret_stream = stream,
-                                    .key = pst_secret_bytes(keyed->keys.secrets[0]),
-                                    .output = output,
-                                    .resume = resume};
+    struct pst_seal_options seal = {
+        .ret_stream = stream, .key = pst_secret_bytes(keyed->keys.secrets[0]), .output = output, .resume = resume};
     pst_signals_take();
     int rc = pst_seal_run(keyed->loaded.graph, &options, &seal, &report);
     pst_progress_clear(&progress);
@@ -143,8 +141,8 @@ static int seal_run(const struct pst_call *call)
         return PST_EXIT_USAGE;
     int exit_code = keyed_init(&keyed, call, call->operands[0]);
     if (exit_code == PST_EXIT_OK)
-        exit_code = graph_seal(call, &keyed, pst_call_flag(call, "input"), output,
-                               pst_call_flag(call, "resume") != NULL, true);
+        exit_code =
+            graph_seal(call, &keyed, pst_call_flag(call, "input"), output, pst_call_flag(call, "resume") != NULL, true);
     keyed_fini(&keyed);
     return exit_code;
 }

@@ -28,8 +28,9 @@ struct session {
     uint64_t cover[PST_SEALED_COVER_WORDS];
     uint64_t *taken; /* [bucket_count] */
     int64_t watermark, input_end;
-    bool ended, over;  /* over: another session has gone on from it */
-    uint64_t restored; /* one above the last capsule that was had before it was loaded: up to there they may come again. 0: none */
+    bool ended, over; /* over: another session has gone on from it */
+    uint64_t
+        restored; /* one above the last capsule that was had before it was loaded: up to there they may come again. 0: none */
 };
 
 struct held { /* rows of one capsule */
@@ -468,8 +469,14 @@ bool pst_sealed_reader_position(const struct pst_sealed_reader *r, struct pst_se
 #define SAVED_MAGIC UINT32_C(0x51545350) /* "PSTQ" */
 enum { SAVED_HEAD_BYTES = 40, SAVED_SESSION_BYTES = 80, SAVED_HELD_BYTES = 24 };
 
-static void save_u64(struct pst_text *text, uint64_t value) { (void)pst_text_add(text, (const char *)&value, sizeof value); }
-static void save_u32(struct pst_text *text, uint32_t value) { (void)pst_text_add(text, (const char *)&value, sizeof value); }
+static void save_u64(struct pst_text *text, uint64_t value)
+{
+    (void)pst_text_add(text, (const char *)&value, sizeof value);
+}
+static void save_u32(struct pst_text *text, uint32_t value)
+{
+    (void)pst_text_add(text, (const char *)&value, sizeof value);
+}
 
 static void session_save(const struct pst_sealed_reader *r, const struct session *s, struct pst_text *text)
 {

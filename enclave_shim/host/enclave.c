@@ -159,7 +159,8 @@ static int take_ready(struct pst_enclave *e, const struct pst_message *message, 
 
 static int take_done(struct pst_enclave *e, const struct pst_message *message, const uint8_t *body)
 {
-    bool sealed = e->operator.sealing != NULL && !e->settings.paced && e->state == READY; /* nobody asked: it goes by what it opens */
+    bool sealed = e->operator.sealing != NULL && !e->settings.paced &&
+                  e->state == READY; /* nobody asked: it goes by what it opens */
     if (!sealed && (e->asked == 0 || e->state == IMAGING || e->state == MOVING))
         return PST_EREFUSED;
     e->asked -= !sealed;

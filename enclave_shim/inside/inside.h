@@ -29,7 +29,8 @@ struct pst_inside_settings { /* borrowed until it is freed */
     uint8_t incarnation[PST_INCARNATION_BYTES]; /* the same */
     /* Images of its state (image.h). NULL: there are none. */
     const struct pst_secret *image_key; /* of this operator of this graph, whatever worker it runs in */
-    struct pst_secret *image_room; /* where rows are sealed: room for that key, which comes with the user's; NULL: no images are wanted */
+    struct pst_secret *
+        image_room; /* where rows are sealed: room for that key, which comes with the user's; NULL: no images are wanted */
     const struct pst_secret *restore_keys[PST_IMAGE_KEYS_MAX]; /* of what is given back: each is tried */
     uint32_t restore_key_count;
     uint8_t graph[PST_GRAPH_DIGEST_BYTES];            /* that it is of */
@@ -78,7 +79,8 @@ struct pst_inside_sealed_settings {            /* borrowed until it is freed */
     uint8_t channel_secret[32]; /* drawn for this worker alone */
     uint8_t (*salts)[32];       /* for each edge that leads away one, drawn for this worker alone */
     uint64_t held_bytes_max;    /* of rows of one input that wait */
-    bool paced; /* it works on what has come as far as it is told times: TIME, END, each answered. Else as far as marks allow, at once */
+    bool
+        paced; /* it works on what has come as far as it is told times: TIME, END, each answered. Else as far as marks allow, at once */
     int (*emit)(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count);
     void *emitter;
 };

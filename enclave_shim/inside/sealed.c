@@ -527,8 +527,9 @@ static int time_take(struct pst_inside_sealed *s, int64_t t)
     if (rc != PST_OK && rc != PST_EAGAIN)
         return rc;
     if (rc == PST_EAGAIN || known_time(s, &ended) < t)
-        return because(s, PST_EREFUSED, "event time is said to be further than its sealed streams are: something of them "
-                                        "was left out");
+        return because(s, PST_EREFUSED,
+                       "event time is said to be further than its sealed streams are: something of them "
+                       "was left out");
     s->told = t;
     rc = go_on(s);
     if (rc == PST_OK)
@@ -548,8 +549,9 @@ static int end_take(struct pst_inside_sealed *s)
         return rc;
     int64_t watermark = rc == PST_OK ? known_time(s, &ended) : INT64_MIN;
     if (!ended)
-        return because(s, PST_EREFUSED, "the input is said to have ended, and its sealed streams have not: something of "
-                                        "them was left out");
+        return because(s, PST_EREFUSED,
+                       "the input is said to have ended, and its sealed streams have not: something of "
+                       "them was left out");
     rc = go_on(s);
     if (rc == PST_OK)
         rc = work_off(s, watermark);

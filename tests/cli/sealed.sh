@@ -159,6 +159,27 @@ python3 "$hands" change load.sealed again.sealed.part 2
 spec "what was changed is not gone on with" 77 seal "$load" "${q1[@]}" -i meters.csv -o again.sealed --resume
 err 'cannot go on with again.sealed.part: .* does not open'
 
+# ---- checkpoints ----
+"$P" key init k.key --quiet
+points=("${sealed[@]}" --set every=60 --checkpoint points --key k.key --every-rows 10000)
+spec_name="killed in the middle, twice"
+for again in "" --resume; do
+    # shellcheck disable=SC2086 # none, or a word
+    "$P" run "$load" -i load.sealed -o cut "${points[@]}" $again --quiet &
+    run=$!
+    until ls points 2>/dev/null | grep -q manifest; do kill -0 $run 2>/dev/null || break; done
+    kill -9 $run 2>/dev/null
+    wait $run 2>/dev/null
+done
+expect "there is a checkpoint" test -n "$(ls points/*.manifest)"
+spec "a run on sealed rows goes on from its checkpoint" 0 run "$load" -i load.sealed -o cut "${points[@]}" --resume --json
+json 'd["error"] is None and d["sealed"]'
+rm -rf results
+mv cut results
+opened "$load" load_plug load_plug.csv --set every=60
+opened "$load" load_house load_house.csv --set every=60
+expect "nothing twice under one key and sequence" python3 "$hands" unique results/load_plug.csv.sealed results/load_house.csv.sealed
+
 # ---- a partition that is far behind ----
 spec_shell "what one partition puts out waits for another in the host" 0 "python3 '$ROOT/tests/cli/sealed_slow.py' \$P '$load' stop"
 spec_shell "a worker that dies ends the run" 74 "python3 '$ROOT/tests/cli/sealed_slow.py' \$P '$load' kill"
@@ -186,11 +207,6 @@ spec "a stateless one behind an enclave" 78 seal between.yaml --enclave all --ke
 err 'operator `between` \(filter\) cannot lie on the way of sealed rows: it runs beside `plug_load`'
 spec "the same of a run" 78 run "$load" -i load.sealed -o results --set every=60 --sealed --keys unix:keys.sock --node-key node.key
 err 'operator `plug_load` \(plug_load\) lies on the way of sealed rows'
-spec "a checkpoint of it" 78 run "$load" -i load.sealed --enclave all --sealed --keys unix:keys.sock --node-key node.key --checkpoint points
-err '--checkpoint does not go with --sealed: this process would have the key of checkpoints'
-not_there points
-spec "going on with one" 78 run "$load" -i load.sealed --enclave all --sealed --keys unix:keys.sock --node-key node.key --resume
-err '--resume does not go with --sealed'
 spec "--sealed without a keeper" 2 run "$load" -i load.sealed --sealed
 err '--sealed needs --input FILE, of `penstock seal`, --keys ADDRESS'
 spec "a keeper on a network without certificates" 2 key serve user.key --policy policy.yaml --listen localhost:0

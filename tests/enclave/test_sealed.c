@@ -746,6 +746,93 @@ static int seal_and_read(struct scene *scene)
     return rc;
 }
 
+/* ---- on in another process ---- */
+
+/* Takes capsules from..to, and the rows below `limit` and the marks. */
+static void read_some(struct scene *scene, struct pst_sealed_reader *reader, uint32_t from, uint32_t to, int64_t limit)
+{
+    for (uint32_t i = from; i < to; i++)
+        assert_int_equal(pst_sealed_reader_take(reader, scene->stream.bytes[i], scene->stream.sizes[i], scene->why),
+                         PST_OK);
+    int64_t watermark = pst_sealed_reader_watermark(reader);
+    scene->limit = limit < watermark ? limit : watermark;
+    assert_int_equal(pst_sealed_reader_rows(reader, scene->limit, take, scene), PST_OK);
+    scene->floor = scene->limit;
+}
+
+static struct pst_sealed_reader *saved_and_loaded(struct scene *scene, struct pst_sealed_reader *reader)
+{
+    struct pst_text saved = {0};
+    size_t used;
+    assert_int_equal(pst_sealed_reader_save(reader, &saved), PST_OK);
+    pst_sealed_reader_free(reader);
+    for (size_t bytes = 0; bytes < saved.count; bytes += 1 + saved.count / 200) { /* it is whole, or it is none */
+        struct pst_sealed_reader *other = reader_new(scene, NULL);
+        assert_int_equal(pst_sealed_reader_load(other, (const uint8_t *)saved.bytes, bytes, &used), PST_EDATA);
+        pst_sealed_reader_free(other);
+    }
+    reader = reader_new(scene, NULL);
+    assert_int_equal(pst_sealed_reader_load(reader, (const uint8_t *)saved.bytes, saved.count, &used), PST_OK);
+    assert_int_equal(used, saved.count);
+    pst_text_fini(&saved);
+    return reader;
+}
+
+static void a_reader_that_was_saved_goes_on_where_it_was(void **state)
+{
+    (void)state;
+    for (int64_t limit = 15; limit <= 40; limit += 5) {
+        struct scene scene;
+        scene_init(&scene);
+        seal_some(&scene);
+        uint32_t cut = nth_of_kind(&scene.stream, PST_CAPSULE_MARK, 2) + 1; /* the mark that reaches 40 */
+        struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+        scene.floor = INT64_MIN;
+        read_some(&scene, reader, 0, cut, limit);
+        reader = saved_and_loaded(&scene, reader);
+        assert_int_equal(pst_sealed_reader_watermark(reader), 40);
+        read_some(&scene, reader, 0, scene.stream.count, INT64_MAX); /* what it has had comes again */
+        assert_true(pst_sealed_reader_ended(reader));
+        assert_int_equal(scene.rows, 500);
+        assert_int_equal(scene.sum, scene.value_sum);
+        pst_sealed_reader_free(reader);
+        scene_fini(&scene);
+    }
+}
+
+static void what_comes_again_behind_a_cut_is_left_out_until_something_new_comes(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    seal_some(&scene);
+    uint32_t cut = nth_of_kind(&scene.stream, PST_CAPSULE_MARK, 1) + 1;
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    scene.floor = INT64_MIN;
+    read_some(&scene, reader, 0, cut, INT64_MAX);
+    reader = saved_and_loaded(&scene, reader);
+    assert_int_equal(
+        pst_sealed_reader_take(reader, scene.stream.bytes[cut - 1], scene.stream.sizes[cut - 1], scene.why), PST_OK);
+    assert_int_equal(
+        pst_sealed_reader_take(reader, scene.stream.bytes[cut + 1], scene.stream.sizes[cut + 1], scene.why),
+        PST_OK); /* another bucket's: which is missing shows with the mark */
+    assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[cut], scene.stream.sizes[cut], scene.why),
+                     PST_EREFUSED);
+    assert_non_null(strstr(scene.why, "comes a second time, or after later ones"));
+    pst_sealed_reader_free(reader);
+
+    reader = reader_new(&scene, NULL);
+    scene.floor = INT64_MIN;
+    read_some(&scene, reader, 0, cut, INT64_MAX);
+    reader = saved_and_loaded(&scene, reader);
+    assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[cut], scene.stream.sizes[cut], scene.why),
+                     PST_OK);
+    assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[0], scene.stream.sizes[0], scene.why),
+                     PST_EREFUSED); /* and now nothing more */
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
 static void each_allocation_may_fail(void **state)
 {
     (void)state;
@@ -786,6 +873,8 @@ int main(void)
         cmocka_unit_test(buckets_depend_on_the_graphs_key),
         cmocka_unit_test(a_release_opens_for_its_worker_alone),
         cmocka_unit_test(the_layout_is_frozen),
+        cmocka_unit_test(a_reader_that_was_saved_goes_on_where_it_was),
+        cmocka_unit_test(what_comes_again_behind_a_cut_is_left_out_until_something_new_comes),
         cmocka_unit_test(each_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

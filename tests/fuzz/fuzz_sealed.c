@@ -1,8 +1,10 @@
 /* fuzz_sealed.c - a sealed stream, whatever its host makes of it: an answer. First byte 0: the bytes as they are, as a stream that a worker
- * is handed; 1: a key's release and the messages that ask for one; else: commands of 8 bytes, each of which becomes a capsule that is
+ * is handed; 1: a key's release and the messages that ask for one; 2: what
+ * a reader has saved; 3: rows of a carrier, as another node may send them; else: commands of 8 bytes, each of which becomes a capsule that is
  * sealed with the right key, so that what is behind the seal is reached, too. */
 #include "enclave_shim/common/capsule.h"
 #include "enclave_shim/inside/inside.h"
+#include "engine/carry.h"
 #include "engine/release.h"
 #include "tests/enclave/tally.h"
 
@@ -181,6 +183,58 @@ static void release(const uint8_t *data, size_t size)
         abort();
 }
 
+/* What a reader has saved, with whatever has become of it: loaded wholly, or refused. */
+static void saved(struct scene *scene, const uint8_t *data, size_t size)
+{
+    struct pst_sealed_reader *reader;
+    size_t used = 0;
+    must(pst_sealed_reader_new(
+             &(struct pst_sealed_reader_settings){
+                 .keys = &scene->keys, .edge = &scene->edge, .held_bytes_max = 64 * 1024, .frame_rows = 16},
+             &reader) == PST_OK);
+    int rc = pst_sealed_reader_load(reader, data, size, &used);
+    if (rc == PST_OK) {
+        struct pst_text again = {0};
+        must(used <= size && pst_sealed_reader_save(reader, &again) == PST_OK && again.count == used);
+        pst_text_fini(&again);
+    }
+    (void)pst_sealed_reader_watermark(reader);
+    (void)pst_sealed_reader_first(reader);
+    pst_sealed_reader_free(reader);
+}
+
+/* Rows of a carrier: 8 bytes of place, then as many of a row as there are. */
+static void carried(const uint8_t *data, size_t size)
+{
+    static uint8_t bytes[CARRY_GATHER_BYTES];
+    struct carry_gather gather = {.bytes = bytes};
+    struct pst_capsule capsule;
+    uint64_t words[CARRY_WORDS];
+    const void *columns[CARRY_WORDS];
+    size_t whole = 0;
+    if (pst_carry_whole((const char *)data, size, &whole) == PST_OK)
+        must(whole <= size);
+    for (uint32_t w = 0; w < CARRY_WORDS; w++)
+        columns[w] = &words[w];
+    while (size >= sizeof(uint64_t)) {
+        struct carry_place place = {0};
+        uint64_t word;
+        memcpy(&word, data, sizeof word);
+        data += sizeof word;
+        size -= sizeof word;
+        size_t n = size < sizeof words ? size : sizeof words;
+        memset(words, 0, sizeof words);
+        memcpy(words, data, n);
+        data += n;
+        size -= n;
+        if (pst_carry_place_read(word, &place) != PST_OK)
+            continue;
+        int rc = pst_carry_gather(&gather, place.first, columns, 0, &capsule);
+        must(rc == PST_EDATA || gather.count <= CARRY_GATHER_BYTES);
+        must(rc != PST_OK || pst_capsule_bytes(&capsule) <= CARRY_GATHER_BYTES);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct scene scene;
@@ -190,8 +244,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         release(data + 1, size - 1);
         return 0;
     }
+    if (data[0] == 3) {
+        carried(data + 1, size - 1);
+        return 0;
+    }
     scene_init(&scene);
-    if (data[0] == 0)
+    if (data[0] == 2)
+        saved(&scene, data + 1, size - 1);
+    else if (data[0] == 0)
         (void)give(&scene, data[1] == 0 ? PST_MESSAGE_RELEASE : PST_MESSAGE_SEALED, data + 1, size - 1);
     else
         commands(&scene, data + 1, size - 1);
