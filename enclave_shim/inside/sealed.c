@@ -353,6 +353,7 @@ static int begin(struct pst_inside_sealed *s)
                            "its inputs come of different streams of the user's: one of them is of another time");
         stream = one;
     }
+    PST_ASSERT(stream != NULL); /* an operator has an input */
     int rc = writers_open(s, stream);
     return rc == PST_OK ? mark_all(s, INT64_MIN, false, 0) : rc;
 }

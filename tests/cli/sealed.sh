@@ -167,11 +167,11 @@ for again in "" --resume; do
     # shellcheck disable=SC2086 # none, or a word
     "$P" run "$load" -i load.sealed -o cut "${points[@]}" $again --quiet &
     run=$!
-    until ls points 2>/dev/null | grep -q manifest; do kill -0 $run 2>/dev/null || break; done
+    until compgen -G "points/*.manifest" >/dev/null; do kill -0 $run 2>/dev/null || break; done
     kill -9 $run 2>/dev/null
     wait $run 2>/dev/null
 done
-expect "there is a checkpoint" test -n "$(ls points/*.manifest)"
+expect "there is a checkpoint" test -n "$(compgen -G 'points/*.manifest')"
 spec "a run on sealed rows goes on from its checkpoint" 0 run "$load" -i load.sealed -o cut "${points[@]}" --resume --json
 json 'd["error"] is None and d["sealed"]'
 rm -rf results
