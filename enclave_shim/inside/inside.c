@@ -752,7 +752,7 @@ static int may_have_images(const struct pst_inside_settings *settings, char *ret
 {
     if (settings->image_key == NULL || settings->config->sealing == NULL)
         return PST_OK;
-    (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX, "where rows are sealed from end to end there are no checkpoints");
+    (void)snprintf(ret_why, PST_SENTENCE_BYTES_MAX, PST_INSIDE_NO_KEY);
     return PST_EGRAPH;
 }
 

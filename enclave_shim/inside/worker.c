@@ -145,6 +145,8 @@ static uint64_t sealed_bytes(const struct worker *w)
     if (w->config.sealing == NULL)
         return 0;
     uint64_t held = w->sealed_settings.held_bytes_max * w->config.input_count;
+    if (w->boot.has_images != 0) /* rows that wait are in an image, and are copied for it and from it */
+        held *= 3;
     return held + SEALED_EDGE_BYTES * (w->config.sealing->edge_count + (uint64_t)w->config.input_count);
 }
 
@@ -212,6 +214,9 @@ static void images_know(struct worker *w)
     if (getrandom(w->settings.image_incarnation, PST_INCARNATION_BYTES, 0) != PST_INCARNATION_BYTES)
         refuse(PST_EIO, "no random bytes");
     if (w->config.sealing != NULL) { /* its host has no such key: it comes with the user's */
+        static const uint8_t none[sizeof w->boot.image_key];
+        if (memcmp(w->boot.image_key, none, sizeof none) != 0 || w->boot.restore_key_count != 0)
+            refuse(PST_EGRAPH, PST_INSIDE_NO_KEY);
         memcpy(w->settings.graph, w->boot.graph, sizeof w->settings.graph);
         w->settings.restore_least = w->boot.restore_least;
         w->settings.image_room = key;

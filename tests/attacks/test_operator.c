@@ -270,7 +270,7 @@ static void a_worker_of_sealed_rows_takes_no_key_of_images(void **state)
     const uint8_t image_key[PST_IMAGE_KEY_BYTES] = {1}, nothing[32] = {0};
     char why[PST_ENCLAVE_WHY_BYTES];
     assert_int_equal(scene_start_sealed(&refused, image_key, why), PST_EGRAPH);
-    assert_non_null(strstr(why, "where rows are sealed from end to end there are no checkpoints"));
+    assert_non_null(strstr(why, "where rows are sealed from end to end its host has no key of images"));
     assert_int_equal(scene_start_sealed(&first, NULL, why), PST_OK);
     assert_int_equal(scene_start_sealed(&second, NULL, why), PST_OK); /* the same once more is another one */
     assert_memory_not_equal(pst_enclave_channel_key(first.enclave), nothing, sizeof nothing);

@@ -478,8 +478,8 @@ static int take_sealed(struct pst_inside_sealed *sealed, struct pst_message mess
     return pst_inside_sealed_take(sealed, &message, body);
 }
 
-/* A host has the key of images, and must have none of what is sealed: no image goes out, and none comes back. */
-static void where_rows_are_sealed_there_are_no_images(void **state)
+/* A host must have no key of what is sealed; and where nobody has asked for images, none goes out, and none comes back. */
+static void where_rows_are_sealed_the_host_has_no_key_of_images(void **state)
 {
     (void)state;
     struct scene scene;
@@ -495,7 +495,7 @@ static void where_rows_are_sealed_there_are_no_images(void **state)
     assert_int_equal(pst_secret_new(&key), PST_OK);
     scene.settings.image_key = key;
     assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_EGRAPH);
-    assert_string_equal(why, "where rows are sealed from end to end there are no checkpoints");
+    assert_string_equal(why, "where rows are sealed from end to end its host has no key of images");
     pst_inside_free(scene.inside);
     pst_secret_free(key);
 
@@ -562,7 +562,7 @@ int main(void)
         cmocka_unit_test(a_state_beyond_what_may_lie_outside_ends_the_worker),
         cmocka_unit_test(a_configuration_reads_as_it_was_written),
         cmocka_unit_test(a_configuration_with_sealed_edges_reads_as_it_was_written),
-        cmocka_unit_test(where_rows_are_sealed_there_are_no_images),
+        cmocka_unit_test(where_rows_are_sealed_the_host_has_no_key_of_images),
         cmocka_unit_test(a_worker_that_is_handed_rows_takes_no_capsules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
