@@ -226,8 +226,8 @@ int pst_carry_whole(const char *bytes, size_t byte_count, size_t *ret_whole)
     return rc == PST_EAGAIN ? PST_OK : rc;
 }
 
-/* Its event time: of rows as it says, of a mark that of the mark before, so that it is behind no cut that its rows are in front of. Where no
- * mark before it is known, for the run goes on from a cut, it is the cut's: the worker leaves out what it has had. */
+/* Its event time: of rows as it says, of a mark that of the mark before, so that it is behind no cut that its rows are in front of. Where
+ * no mark before it is known, for the run goes on from a cut, it is the cut's: the worker leaves out what it has had. */
 static int64_t time_of(struct pst_ctx *ctx, struct passed *p, const struct pst_capsule *capsule)
 {
     struct carry_source *s = ctx->user;

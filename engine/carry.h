@@ -1,13 +1,13 @@
-/* engine/carry.h - graphs on sealed rows as any other run has them (docs/sealing.md): what stands where the operators stand is carriers, which
- * hand capsules over and can open none. Inside the room.
+/* engine/carry.h - graphs on sealed rows as any other run has them (docs/sealing.md): what stands where the operators stand is carriers,
+ * which hand capsules over and can open none. Inside the room.
  *
  * A graph that is carried has the same nodes at the same places. Its source reads a sealed stream, its stateless operators are gone (the
  * user's side has run them), its plain ones are partitions whose operator is in an enclave, its sinks write what they get. Between them go
  * capsules, cut into rows of one size, so that channels, links, cuts and checkpoints are those of any graph.
  *
- * A row: event time, place, CARRY_WORDS words of the capsule, the last ones padded with zeros. All rows of a capsule have its time and place,
- * and follow each other on their channel. Place:
- *    0 bucket of the reader, 16 bits     16 partition of the producer, 16 bits     32 edge, 16 bits     48 it is the first one     49 a mark
+ * A row: event time, place, CARRY_WORDS words of the capsule, the last ones padded with zeros. All rows of a capsule have its time and
+ * place, and follow each other on their channel. Place:
+ *    0 bucket of the reader, 16 bits   16 partition of the producer, 16 bits   32 edge, 16 bits   48 it is the first one   49 a mark
  * The event time of a capsule is that of the mark before it on its edge and session, or at which it was put out: so it never goes back on a
  * channel, and the watermark behind a mark is what the mark says. What these say is the host's word; whoever opens checks. */
 #ifndef PST_ENGINE_CARRY_H
@@ -54,8 +54,8 @@ void pst_carry_resume(struct run *run, int64_t cut, uint64_t rows);
 /* ---- on the way ---- */
 /* Rows of a carrier: each capsule to whoever reads its edge. As pst_deliver(). */
 int pst_carry_deliver(struct pst_ctx *ctx, const struct view *view);
-/* A capsule of which rows come one after the other: `words` is CARRY_WORDS columns of them. PST_OK: with this row it is whole, and stands in
- * `bytes`; PST_EAGAIN: not yet. PST_EDATA: these are no rows of a capsule. */
+/* A capsule of which rows come one after the other: `words` is CARRY_WORDS columns of them. PST_OK: with this row it is whole, and stands
+ * in `bytes`; PST_EAGAIN: not yet. PST_EDATA: these are no rows of a capsule. */
 struct carry_gather {
     uint8_t *bytes; /* CARRY_GATHER_BYTES of the caller's; NULL: nothing has come yet */
     uint32_t count;
@@ -72,7 +72,8 @@ void pst_carried_hang_up(struct pst_ctx *ctx); /* by its thread, before it ends 
 void pst_carried_free(struct pst_ctx *ctx);
 /* The key. PST_OK: the worker has it; PST_EAGAIN: it is asked for; else the run has ended, and says why. */
 int pst_carried_key(struct pst_ctx *ctx);
-/* What it had at a checkpoint: kept until it has its key, for it opens nothing before. In the order in which it was put out; then the end. */
+/* What it had at a checkpoint: kept until it has its key, for it opens nothing before. In the order in which it was put out; then the
+ * end. */
 int pst_carried_back(struct pst_ctx *ctx, const uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES],
                      const struct pst_enclave_piece *piece);
 void pst_carried_back_whole(struct pst_ctx *ctx, uint64_t checkpoint, int64_t cut);

@@ -16,7 +16,8 @@
 struct tape;
 
 bool pst_tape_is_sealed(const struct tape *tape);
-/* Errors: PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()); PST_ERANGE: a range of a sealed stream; PST_EINVAL: not a regular file; PST_ENOMEM. */
+/* Errors: PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()); PST_ERANGE: a range of a sealed stream;
+ * PST_EINVAL: not a regular file; PST_ENOMEM. */
 int pst_tape_open(struct pst_world *world, const char *path, int64_t from, int64_t until, struct tape **ret_tape);
 void pst_tape_close(struct tape *tape);
 struct tape_lines {                /* which of them have an event time */

@@ -45,8 +45,8 @@ int pst_keyfile_make(const struct pst_call *call, struct pst_world *world, const
 int pst_keyfile_rotate(const struct pst_call *call, struct pst_world *world, const char *path,
                        struct pst_keyring_keys *ret_keys);
 
-/* tools/seal.c: `input` sealed for a graph into `spool`, by --key, --set and --enclave of the call, unless that is there; goes on with what was
- * cut. It has complained. */
+/* tools/seal.c: `input` sealed for a graph into `spool`, by --key, --set and --enclave of the call, unless that is there; goes on with what
+ * was cut. It has complained. */
 struct pst_call;
 int pst_seal_spool(const struct pst_call *call, const char *graph, const char *input, const char *spool);
 

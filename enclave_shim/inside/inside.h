@@ -50,7 +50,8 @@ struct pst_inside_settings { /* borrowed until it is freed */
 /* Of a worker whose rows are sealed, and whose host gives it a key of images: it would have that key, too. */
 #define PST_INSIDE_NO_KEY "where rows are sealed from end to end its host has no key of images"
 /* Plans and opens it. Errors: PST_EDATA the plan differs from the host's; PST_EGRAPH the budget is below what it can begin with, or its
- * rows are sealed and there is a key of images; PST_ENOMEM; the operator's. `ret_why` is a sentence; *ret_inside is to be freed then, too, unless it is NULL. */
+ * rows are sealed and there is a key of images; PST_ENOMEM; the operator's. `ret_why` is a sentence; *ret_inside is to be freed then, too,
+ * unless it is NULL. */
 int pst_inside_new(const struct pst_inside_settings *settings, struct pst_inside **ret_inside,
                    char ret_why[PST_SENTENCE_BYTES_MAX]);
 void pst_inside_free(struct pst_inside *inside);
