@@ -151,6 +151,10 @@ for word in "drop:one was left out" "repeat:comes a second time" "swap:one was l
     spec "a stream after: ${word%%:*}" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input bad.sealed --wait
     err "in its enclave: the sealed stream loads.0>plug_load.0 is not what was sealed: .*(${word#*:})"
 done
+"$P" seal load.yaml "${sets[@]}" --key user.key -i meters.csv -o before.sealed --quiet
+python3 "$hands" mix meters.sealed before.sealed bad.sealed
+spec "with a capsule of another time" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input bad.sealed --wait
+err 'is of a stream that has not begun here'
 python3 "$hands" end meters.sealed bad.sealed
 spec "a stream without its end" 65 submit load.yaml "${sets[@]}" "${keys[@]}" --input bad.sealed --wait
 err 'the end of the sealed stream is missing'
