@@ -316,6 +316,8 @@ static int channel_add(struct run *run, struct channel *channel)
 {
     if (channel == NULL)
         return PST_ENOMEM;
+    if (run->graph->carry != NULL)
+        channel->floor = INT64_MIN; /* of rows that came sealed nothing is known before a mark says it */
     if (run->channel_count == CHANNELS_MAX) {
         pst_channel_free(channel);
         pst_run_fail(run, PST_EGRAPH,

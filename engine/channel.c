@@ -58,7 +58,6 @@ struct channel *pst_channel_new(struct run *run, const struct edge *edge, uint32
     channel->frame_rows = run->options.frame_rows;
     atomic_init(&channel->watermark, INT64_MIN);
     channel->newest = INT64_MIN;
-    channel->floor = INT64_MIN;
     channel->ring_buffer = pst_calloc(size, sizeof *channel->ring_buffer);
     channel->recycled_buffer = pst_calloc(size * 2, sizeof *channel->recycled_buffer);
     if (channel->ring_buffer == NULL || channel->recycled_buffer == NULL) {
