@@ -422,6 +422,7 @@ void pst_answer_fini(struct pst_answer *answer);
 /* ---- replay: a recorded stream into a running graph ---- */
 struct pst_replay_options {     /* borrowed until the replay is freed */
     const char *file;           /* one that can be read again; NAME.gz is unpacked */
+    bool sealed;                /* nothing but a sealed stream is sent */
     const char *address;        /* HOST:PORT or unix:PATH of any node */
     const char *graph, *source; /* "": the only one that takes a stream; its source */
     const char *stream;         /* its id; visible ASCII */
@@ -452,7 +453,7 @@ struct pst_replay_report {
 };
 struct pst_replay;
 /* Errors:  PST_ENOENT, PST_EIO, PST_EREFUSED (pst_system_error()): the file; PST_EINVAL: it cannot be read again; PST_ENOMEM. */
-/* PST_ERANGE: a sealed stream at a speed, or a range of one: no event time of it is known. */
+/* PST_EDATA: it is to be a sealed stream, and is none. PST_ERANGE: a sealed stream at a speed, or a range of one: no event time of it is known. */
 int pst_replay_new(struct pst_world *world, const struct pst_replay_options *options, struct pst_replay **ret_replay);
 /* For world->run() with one worker. */
 pst_step pst_replay_step(void *argument, uint32_t worker);

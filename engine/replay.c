@@ -532,9 +532,11 @@ int pst_replay_new(struct pst_world *world, const struct pst_replay_options *opt
     replay->client |= 1;
     if (rc == PST_OK)
         rc = pst_tape_open(world, options->file, options->from, options->until, &replay->tape);
-    if (rc == PST_OK && pst_tape_is_sealed(replay->tape) && options->speed > 0) {
+    bool paced = rc == PST_OK && pst_tape_is_sealed(replay->tape) && options->speed > 0;
+    bool clear = rc == PST_OK && options->sealed && !pst_tape_is_sealed(replay->tape);
+    if (paced || clear) {
         pst_tape_close(replay->tape);
-        rc = PST_ERANGE;
+        rc = clear ? PST_EDATA : PST_ERANGE;
     }
     if (rc != PST_OK) {
         pst_free(replay);

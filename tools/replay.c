@@ -298,8 +298,9 @@ static int play(struct player *player, struct pst_world *world)
     if (rc != PST_OK) {
         pst_complain(player->call, rc == PST_ERANGE ? PST_EXIT_USAGE : pst_exit_of_error(rc), "cannot read %s: %s",
                      file,
-                     rc == PST_ERANGE ? "it is sealed, so --speed, --from and --until mean nothing: nobody here knows "
-                                        "when its rows are due"
+                     rc == PST_ERANGE  ? "it is sealed, so --speed, --from and --until mean nothing: nobody here knows "
+                                         "when its rows are due"
+                     : rc == PST_EDATA ? "it is no sealed stream, and with --seal nothing goes in clear"
                      : rc == PST_EINVAL ? "it is no file that can be read again"
                                         : pst_system_error());
         return rc == PST_ERANGE ? PST_EXIT_USAGE : pst_exit_of_error(rc);
@@ -326,6 +327,7 @@ static int sealed_make(struct player *player)
         return PST_EXIT_USAGE;
     }
     player->options.file = spool;
+    player->options.sealed = true;
     return pst_seal_spool(call, graph, call->operands[0], spool);
 }
 

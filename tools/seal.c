@@ -2,6 +2,7 @@
 #include "tools/inside.h"
 #include "tools/keyfile.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -147,12 +148,14 @@ static int seal_run(const struct pst_call *call)
     return exit_code;
 }
 
+/* What cannot be opened is there, too: nothing is made in its place. */
 static bool is_there(const char *path)
 {
     FILE *file = fopen(path, "rb");
+    bool there = file != NULL || errno != ENOENT;
     if (file != NULL)
         (void)fclose(file);
-    return file != NULL;
+    return there;
 }
 
 int pst_seal_spool(const struct pst_call *call, const char *graph, const char *input, const char *spool)

@@ -103,6 +103,8 @@ spec "at no speed" 2 replay meters.sealed --to load/meters --speed 60x
 err 'it is sealed, so --speed, --from and --until mean nothing'
 spec "--seal without a spool" 2 replay meters.csv --to load/meters --seal load.yaml --key user.key
 err '--seal GRAPH.yaml, --key FILE and --spool FILE belong together'
+spec "nothing goes in clear, though the spool is there" 65 replay meters.csv --to load/meters --seal load.yaml --key user.key --spool meters.csv
+err 'it is no sealed stream, and with --seal nothing goes in clear'
 
 # ---- what dies ----
 down
