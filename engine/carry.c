@@ -232,7 +232,10 @@ static int64_t time_of(struct pst_ctx *ctx, struct passed *p, const struct pst_c
 {
     struct carry_source *s = ctx->user;
     bool mark = capsule->kind == PST_CAPSULE_MARK;
-    int64_t time = !mark ? capsule->time : p->known ? p->marked : s->cut;
+    int64_t time = !mark                 ? capsule->time
+                   : p->known            ? p->marked
+                   : s->cut != INT64_MIN ? s->cut - 1 /* the mark before it lies below, so this one was delivered */
+                                         : s->cut;
     if ((mark || !p->known) && capsule->time > p->marked)
         p->marked = capsule->time; /* rows say the mark before them */
     p->ended |= mark && (capsule->flags & PST_CAPSULE_ENDS) != 0;
