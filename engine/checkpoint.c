@@ -105,6 +105,8 @@ void pst_checkpoint_forget(struct pst_ctx *ctx)
     struct checkpoint *checkpoint = ctx->run->checkpoint;
     if (checkpoint == NULL || ctx->index >= checkpoint->part_count)
         return;
+    int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
+    PST_ASSERT(phase == CHECKPOINT_IDLE || phase == CHECKPOINT_WRITTEN); /* nobody waits for what it would bring */
     struct part *part = &checkpoint->parts[ctx->index];
     pst_free(part->timers);
     pst_free(part->numbers);
@@ -186,6 +188,37 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
     atomic_store_explicit(&checkpoint->dropped, PST_OK, memory_order_relaxed);
     atomic_store_explicit(&checkpoint->phase, CHECKPOINT_CHOSEN, memory_order_release);
     atomic_store_explicit(&run->cut, cut, memory_order_release); /* C1 */
+    atomic_store_explicit(&checkpoint->announced, id, memory_order_release);
+}
+
+/* The part is on the disk, or it is known why not. On several nodes that is to be told. */
+static void all_done(struct checkpoint *checkpoint, int rc)
+{
+    if (checkpoint->run->site == NULL) {
+        atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_release);
+        return;
+    }
+    checkpoint->part_error = rc;
+    atomic_store_explicit(&checkpoint->part, checkpoint->id, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITTEN, memory_order_release); /* the last touch of the job */
+}
+
+static void why_dropped(struct checkpoint *checkpoint, const char *what, const char *why)
+{
+    struct pst_checkpoint_report *report = &checkpoint->report;
+    (void)snprintf(report->why_dropped, sizeof report->why_dropped, "%s: %s", what, why);
+}
+
+/* Instead, while partitions come and go here: others hear of it as of any, and this node has no part. Where the coordinator is of this
+ * version that does not happen: who reads goes on last. */
+static void begin_without(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
+{
+    checkpoint->id = id;
+    checkpoint->cut = cut;
+    checkpoint->takeover = atomic_load_explicit(&checkpoint->run->takeover, memory_order_acquire);
+    why_dropped(checkpoint, "it is not cut here", "buckets move");
+    checkpoint->report.dropped++;
+    all_done(checkpoint, PST_EAGAIN);
     atomic_store_explicit(&checkpoint->announced, id, memory_order_release);
 }
 
@@ -275,14 +308,20 @@ void pst_checkpoint_go_on(struct run *run, bool changed)
         return;
     pst_lock_take(&checkpoint->lock);
     checkpoint->full_next |= changed;
+    checkpoint->moves = false;
     atomic_store_explicit(&checkpoint->rests, false, memory_order_relaxed);
     pst_lock_give(&checkpoint->lock);
 }
 
 void pst_checkpoint_over(struct run *run)
 {
-    if (run->checkpoint != NULL)
-        atomic_store_explicit(&run->checkpoint->announced, 0, memory_order_release);
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL)
+        return;
+    pst_lock_take(&checkpoint->lock);
+    checkpoint->moves = true;
+    atomic_store_explicit(&checkpoint->announced, 0, memory_order_release);
+    pst_lock_give(&checkpoint->lock);
 }
 
 /* ---- from node to node ---- */
@@ -320,7 +359,10 @@ int pst_checkpoint_heard(struct run *run, const struct cut *cut, uint32_t worker
             settle(checkpoint, cut->complete == checkpoint->id);
             if (cut->complete > checkpoint->complete) /* it had no part of that one, and hands the news on */
                 checkpoint->complete = cut->complete;
-            begin(checkpoint, cut->id, cut->time);
+            if (checkpoint->moves)
+                begin_without(checkpoint, cut->id, cut->time);
+            else
+                begin(checkpoint, cut->id, cut->time);
             begun = true;
         }
     }
@@ -361,30 +403,12 @@ void pst_checkpoint_settled(struct run *run, uint64_t id, bool complete)
 
 /* ---- what each part brings ---- */
 
-/* The part is on the disk, or it is known why not. On several nodes that is to be told. */
-static void all_done(struct checkpoint *checkpoint, int rc)
-{
-    if (checkpoint->run->site == NULL) {
-        atomic_store_explicit(&checkpoint->phase, CHECKPOINT_IDLE, memory_order_release);
-        return;
-    }
-    checkpoint->part_error = rc;
-    atomic_store_explicit(&checkpoint->part, checkpoint->id, memory_order_relaxed);
-    atomic_store_explicit(&checkpoint->phase, CHECKPOINT_WRITTEN, memory_order_release); /* the last touch of the job */
-}
-
 static void job(void *argument)
 {
     struct checkpoint *checkpoint = argument;
     int rc = pst_checkpoint_write(checkpoint);
     parts_drop(checkpoint);
     all_done(checkpoint, rc);
-}
-
-static void why_dropped(struct checkpoint *checkpoint, const char *what, const char *why)
-{
-    struct pst_checkpoint_report *report = &checkpoint->report;
-    (void)snprintf(report->why_dropped, sizeof report->why_dropped, "%s: %s", what, why);
 }
 
 /* Whoever brings the last part starts the job. */

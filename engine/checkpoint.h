@@ -62,7 +62,8 @@ struct checkpoint {
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
     bool full, full_next; /* full_next: what `previous` names is sealed under an older key, or must not be built on */
     atomic_bool rests;    /* buckets move: no cut is chosen. Set by the keeper, under the lock */
-    atomic_bool asked;    /* a cut is to be chosen, due or not. Set by the keeper */
+    bool moves; /* under the lock: partitions come and go here: of a cut that is heard of this node has no part */
+    atomic_bool asked; /* a cut is to be chosen, due or not. Set by the keeper */
     atomic_bool positioned;
     struct pst_manifest_source source;
     uint64_t dead_letter_bytes;
@@ -141,13 +142,14 @@ int pst_checkpoint_find(struct run *run);
 int pst_checkpoint_load(struct run *run);
 /* An instance came later. While workers stand still, and checkpoints rest. */
 int pst_checkpoint_grow(struct run *run);
-void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more */
+void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more. The same */
 /* The keeper's, while buckets move: from now on no cut is chosen here; true: and none is under way. Of a graph that rests where its
  * input is read, and then everywhere, nothing is. */
 bool pst_checkpoint_rest(struct run *run);
 /* changed: what is here is not what it was: the next one is whole. */
 void pst_checkpoint_go_on(struct run *run, bool changed);
-/* Whoever has a part in a move rests. The last cut is over, and is told to nobody any more: a node that had no part of it would hear of it too late. */
+/* Whoever has a part in a move rests, and from now on partitions come and go here. The last cut is over, and is told to nobody any more:
+ * a node that had no part of it would hear of it too late. */
 void pst_checkpoint_over(struct run *run);
 /* A checkpoint was found that this run goes on from. */
 static inline bool pst_checkpoint_resumes(const struct run *run)

@@ -223,6 +223,8 @@ static bool alone(struct pst_node *node, struct hosted *hosted, const Pst__MoveS
     hosted->mover->move.operator_index = n;
     if (n == hosted->graph->node_count)
         refuse(node, hosted, "it is not of the graph that runs here");
+    else
+        pst_checkpoint_over(&hosted->run); /* all rest; copies go, now or when the move is dropped */
     return n != hosted->graph->node_count;
 }
 

@@ -24,7 +24,10 @@
  *   REROUTE   upstreams send there by themselves                }
  *   DRAIN     all that was sent before has come                 }
  *   RETIRE    what owns nothing any more is forgotten; checkpoints go on
- *   DROP      instead of LISTEN: all of it goes again
+ *   DROP      instead of LISTEN: all of it goes again; checkpoints go on
+ *
+ * The last two are told to those that read when all others have done them: a cut that is chosen then finds no lane on its way, and no partition
+ * that is about to go.
  *
  * An answer bears the step that it answers. REFUSED comes unasked, and ends in DROP. Whatever kills a node or a run ends the
  * incarnation, and with it all of this: the next one begins with the owners that the store has, and without lanes.
@@ -131,6 +134,7 @@ struct moving { /* of a graph that runs */
     bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
     bool copies_end;                                               /* for it: ALONE */
     bool waits_cut;         /* the next step is REST, and a checkpoint is cut first */
+    bool readers;           /* RETIRE, DROP: all others have done it, and who reads is told */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */
     int64_t time, taken_at; /* time: of the step */
     uint64_t begun_ns, deadline_ns;

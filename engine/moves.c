@@ -376,6 +376,24 @@ static void parts_find(struct graph_record *record)
             nodes_mark(record, n);
 }
 
+/* It reads input of the graph. */
+static bool reads(const struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    const struct pst_graph *graph = record->graph;
+    bool any = false;
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        for (size_t i = 0; graph->nodes[n].op->role == PST_ROLE_SOURCE && i < start->n_places; i++)
+            any |= start->places[i]->node == index && strcmp(start->places[i]->operator_id, graph->nodes[n].id) == 0;
+    return any;
+}
+
+/* Checkpoints go on with it: who reads is told when all others have done it. */
+static bool readers_last(const struct stage *stage)
+{
+    return stage->step == PST__STEP__RETIRE || stage->step == PST__STEP__DROP;
+}
+
 /* It has a part in this move, and has had none in one before. */
 static bool is_behind(const struct graph_record *record, uint32_t i)
 {
@@ -422,8 +440,9 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     Pst__MoveStep body = PST__MOVE_STEP__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     memset(moving->acked, 0, sizeof moving->acked);
-    pst_node_log(node, "graph %s, move %llu: %s", record->start->graph, (unsigned long long)moving->now->message->move,
-                 stage->name);
+    pst_node_log(node, "graph %s, move %llu: %s%s", record->start->graph,
+                 (unsigned long long)moving->now->message->move, stage->name,
+                 moving->readers ? ", where the input is read" : "");
     node->any = true;
     if (stage->step == PST__STEP__STEP_UNSAID) {
         for (uint32_t i = 0; i < start->n_nodes; i++)
@@ -466,7 +485,7 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     message.move_step = &body;
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
-        moving->acked[i] = unborn || !moving->part[i];
+        moving->acked[i] = unborn || !moving->part[i] || (readers_last(stage) && reads(record, i) != moving->readers);
         if (!moving->acked[i])
             pst_coordinator_tell(node, start->nodes[i], &message);
     }
@@ -648,7 +667,7 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->word_bytes[0] = moving->word_bytes[1] = 0;
     moving->begun_ns = now_ns(node);
     moving->deadline_ns = moving->begun_ns + deadline_ns;
-    moving->waits_cut = false;
+    moving->waits_cut = moving->readers = false;
     moving->writes = true;
     pst_node_log(node, "graph %s, move %llu: %u buckets of %s/%u on node %s %s %u on node %s", record->start->graph,
                  (unsigned long long)id, wish->count, record_of(past)->operator_id, wish->from,
@@ -749,6 +768,11 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
     struct moving *moving = record->moving;
     const struct stage *stage = &stages[moving->stage];
     Pst__MoveRecord *body = record_of(moving->now);
+    if (readers_last(stage) && !moving->readers) {
+        moving->readers = true;
+        stage_tell(node, record);
+        return;
+    }
     if (moving->stage == STAGE_DROP) {
         ended(node, record, body->why == PST_MOVE_WHY_LATE ? PST_ETIMEOUT : PST_EREFUSED, moving->why);
         return;

@@ -1007,6 +1007,8 @@ void cluster_turn(struct cluster *cluster, const char *what)
                  what, (unsigned long long)cluster->turns, (unsigned long long)(cluster->net.now_ns / 1000000),
                  (unsigned long long)cluster->player.report.offset, cluster->client.says);
     }
+    if (cluster->look != NULL)
+        cluster->look(cluster, what);
 }
 
 void cluster_kill_amid(struct cluster *cluster)

@@ -143,6 +143,7 @@ struct cluster {
     uint32_t passed; /* lines that say so of a part that could not be had */
     uint64_t newest_move;
     uint64_t turns;
+    void (*look)(struct cluster *cluster, const char *what); /* after each turn; NULL: nothing is looked at */
 };
 
 /* Whether the first reader has its row that stands at this byte of so many. */

@@ -1,5 +1,7 @@
 /* test_recovery.c - checkpoints of a graph that runs on several nodes: whatever node is killed, and whenever, with whatever it had not
  * synced lost, the graph goes on from the last complete checkpoint and leaves the bytes of one process (P1, P2). */
+#include "engine/checkpoint.h"
+#include "engine/mover.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/graphs.h"
 
@@ -135,6 +137,30 @@ static void kill_one(struct cluster *cluster, const char *what)
     cluster_up(cluster, i);
 }
 
+/* Whatever a checkpoint still waits for is there to be brought: else it would wait for ever, and nothing moves any more either. */
+static void nobody_is_waited_for_in_vain(struct cluster *cluster, const char *what)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        const struct pst_node *node = cluster->nodes[i].node;
+        for (uint32_t h = 0; node != NULL && h < node->hosted_count; h++) {
+            const struct run *run = &node->hosted[h]->run;
+            const struct checkpoint *checkpoint = node->hosted[h]->begun ? run->checkpoint : NULL;
+            if (checkpoint == NULL || checkpoint->phase != CHECKPOINT_CHOSEN)
+                continue;
+            uint32_t to_come = !checkpoint->positioned;
+            for (uint32_t k = 0; k < run->instance_count; k++) {
+                const struct pst_ctx *ctx = run->instances[k];
+                bool brings =
+                    !ctx->retired && (ctx->node->op->role == PST_ROLE_PLAIN || ctx->node->op->role == PST_ROLE_SINK);
+                to_come += brings && ctx->cut_done < checkpoint->cut;
+            }
+            if (checkpoint->missing != to_come)
+                fail_msg("%s: checkpoint %016llx waits on n%u for %u images and positions, and %u are to come", what,
+                         (unsigned long long)checkpoint->id, i, checkpoint->missing, to_come);
+        }
+    }
+}
+
 /* One cluster of a seed, to its end. at_completed: a node is killed when so many checkpoints are complete. */
 static void one(const struct scene *wanted, const struct pst_text *text, const char *name, uint64_t seed,
                 uint32_t kills, uint32_t at_completed, struct sums *sums)
@@ -157,6 +183,7 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     if (disk_bytes_max != 0)
         cluster->disk_bytes_max =
             disk_bytes_max / 10 + sim_random(&cluster->random, disk_bytes_max - disk_bytes_max / 10);
+    cluster->look = movable != NULL ? nobody_is_waited_for_in_vain : NULL;
     cluster_begin(cluster);
     while (at_completed != 0 && !cluster->client.done && cluster->completed < at_completed)
         cluster_turn(cluster, what);
@@ -214,7 +241,8 @@ static void moved(const char *const *operators, const char *path, const char *na
     movable = NULL;
 }
 
-/* Between two checkpoints partitions move, and nodes die amid both: what is gone on from was cut under other owners. */
+/* Between two checkpoints partitions move, and nodes die amid both: what is gone on from was cut under other owners. No move leaves a
+ * checkpoint behind that waits for what is no more. */
 static void partitions_move_between_checkpoints(void **state)
 {
     static const char *const of_load[] = {"plug_load", "house_load", NULL};
@@ -398,9 +426,194 @@ static void a_node_of_an_earlier_version_has_no_part_in_that(void **state)
     several = false;
 }
 
+/* ---- checkpoints go on ---- */
+
+static const char *const plain = SOURCE OPERATOR("keyed", "sequence", "rows", "k", "key_field: k, value: v")
+    SINK("out", "keyed", "at, number, key, digest, value");
+
+/* Three nodes, of which the second reads. */
+static struct cluster *cluster_of(uint64_t seed, const struct pst_text *text, const char *graph_name)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    cluster_init_many(cluster, seed, 3, text, query_input);
+    cluster->source = 1;
+    cluster->look = nobody_is_waited_for_in_vain;
+    cluster->client.graph_name = graph_name;
+    return cluster;
+}
+
+/* The coordinator's word that a partition is no more, and that checkpoints go on, takes longer to one node than to another, and than a cut
+ * from there: the cut finds nothing that is about to go. */
+static void checkpoints_go_on_when_partitions_have_moved(void **state)
+{
+    static const char *const wishes[2][4] = {{"drain", "n2", NULL}, {"drain", "n2", "--undo", NULL}};
+    const uint64_t second = 1000 * 1000 * 1000;
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    const char *what = "moves";
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(10); seed < end; seed++) {
+        struct cluster *cluster = cluster_of(seed, &text, "test");
+        uint32_t wished = 0;
+        uint64_t changed_ns = 0, complete = 0;
+        cluster->every_ns = 20 * 1000 * 1000;
+        cluster->grow_ns = 3 * 1000 * 1000;
+        cluster->net.delay_ns_max = 20 * 1000 * 1000;
+        cluster->dead_ns = 4 * second;
+        cluster_begin(cluster);
+        while (!cluster->client.done) {
+            const struct graph_record *record = cluster_record(cluster);
+            if (record != NULL && record->complete != complete) {
+                complete = record->complete;
+                changed_ns = cluster->net.now_ns;
+            }
+            if (cluster->completed >= 2 && cluster->client.wish[0] == NULL && wished < 6)
+                memcpy(cluster->client.wish, wishes[wished++ % 2], sizeof cluster->client.wish);
+            cluster_turn(cluster, what);
+        }
+        assert_int_equal(cluster->client.error, PST_OK);
+        if (cluster->net.now_ns - changed_ns > 10 * second)
+            fail_msg("seed %llu: the last complete checkpoint was %llu ms before the end", (unsigned long long)seed,
+                     (unsigned long long)((cluster->net.now_ns - changed_ns) / 1000000));
+        cluster_same(&wanted[0], cluster, "test", what);
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
+/* A partition here whose rows nobody gets: where buckets are moving to. NULL: there is none. */
+static const struct pst_ctx *lane_on(const struct cluster *cluster, uint32_t i)
+{
+    const struct pst_node *node = cluster->nodes[i].node;
+    for (uint32_t h = 0; node != NULL && h < node->hosted_count; h++) {
+        const struct run *run = &node->hosted[h]->run;
+        for (uint32_t k = 0; node->hosted[h]->begun && k < run->instance_count; k++)
+            if (!run->instances[k]->retired && run->instances[k]->lane != NULL && pst_is_muted(run->instances[k]))
+                return run->instances[k];
+    }
+    return NULL;
+}
+
+/* The last moment at which a move can be given up: the lane has all, and the coordinator has not heard that. False: there is none. */
+static bool lane_is_full(struct cluster *cluster, const struct graph_record *record, const char *what)
+{
+    const struct pst_ctx *lane = NULL;
+    while (!cluster->client.done && (lane = lane_on(cluster, 2)) == NULL)
+        cluster_turn(cluster, what);
+    while (!cluster->client.done && lane_on(cluster, 2) == lane && record->moving->now != NULL &&
+           record->moving->now->message->move_record->step < PST_MOVE_COPYING)
+        cluster_turn(cluster, what);
+    sim_net_cut(&cluster->net, 2, 0, true);
+    while (!cluster->client.done && lane != NULL && lane_on(cluster, 2) == lane && lane->lane->state != LANE_INSTALLED)
+        cluster_turn(cluster, what);
+    return !cluster->client.done && lane != NULL && lane_on(cluster, 2) == lane && record->moving->now != NULL;
+}
+
+/* A move is cancelled, and its taker does not hear that for a while: what it has made for it is in no checkpoint, and holds none up. It is
+ * killed then: what all go back to has every bucket once. */
+static void checkpoints_go_on_when_a_move_was_cancelled(void **state)
+{
+    static const char *const move[] = {"move", "keyed/0", "n2"};
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    const char *what = "a move is cancelled";
+    uint32_t cancelled = 0;
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(6); seed < end; seed++) {
+        struct cluster *cluster = cluster_of(seed, &text, "test");
+        struct pst_text why = {0};
+        for (uint32_t i = 0; i < cluster->like.setting_count; i++)
+            if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+                cluster->like.settings[i].value = "3";
+        cluster->portion_bytes = 0;
+        cluster->every_ns = 300 * 1000 * 1000;
+        cluster->grow_ns = 600000;
+        cluster->dead_ns = UINT64_C(6000) * 1000 * 1000;
+        cluster_begin(cluster);
+        while (!cluster->client.done && cluster->completed < 3)
+            cluster_turn(cluster, what);
+        memcpy(cluster->client.wish, move, sizeof move);
+        struct graph_record *record = (struct graph_record *)(uintptr_t)cluster_record(cluster);
+        bool full = lane_is_full(cluster, record, what);
+        if (full) {
+            sim_net_cut(&cluster->net, 0, 2, true);
+            assert_int_equal(pst_moves_cancel(cluster->nodes[0].node, record, record->moving->now->message->move, &why),
+                             PST_OK);
+            cluster->nodes[0].sim.world.wake(&cluster->nodes[0].sim, 0);
+        }
+        uint64_t until = cluster->net.now_ns + UINT64_C(1500) * 1000 * 1000;
+        while (full && !cluster->client.done && cluster->net.now_ns < until)
+            cluster_turn(cluster, what);
+        sim_net_cut(&cluster->net, 2, 0, false);
+        sim_net_cut(&cluster->net, 0, 2, false);
+        uint64_t complete = record->complete;
+        while (!cluster->client.done && (record->complete == complete || record->committing))
+            cluster_turn(cluster, what);
+        assert_true(!cluster->client.done); /* there was another one */
+        cluster_kill(cluster, 2);
+        cluster_up(cluster, 2);
+        cluster_run(cluster, 0, false, what);
+        assert_int_equal(cluster->client.error, PST_OK);
+        assert_true(cluster->resumed > 0);
+        cluster_same(&wanted[0], cluster, "test", what);
+        cancelled += full;
+        pst_text_fini(&why);
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    assert_true(cancelled > 0);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
+/* As under a coordinator of an earlier version: a cut comes from where a move is over to where it is not. */
+static void a_node_where_buckets_still_move_has_no_part_of_a_cut(void **state)
+{
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    const char *what = "a move is not over";
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    struct cluster *cluster = cluster_of(1, &text, "test");
+    cluster->every_ns = 100 * 1000 * 1000;
+    cluster->grow_ns = 600000;
+    cluster_begin(cluster);
+    while (!cluster->client.done && cluster->completed < 2)
+        cluster_turn(cluster, what);
+    struct run *run = &cluster->nodes[2].node->hosted[0]->run;
+    pst_checkpoint_over(run);
+    while (!cluster->client.done && cluster->given_up < 2)
+        cluster_turn(cluster, what);
+    assert_non_null(strstr(cluster_record(cluster)->given_up, "node n2: it is not cut here: buckets move"));
+    pst_checkpoint_go_on(run, true);
+    uint32_t completed = cluster->completed;
+    while (!cluster->client.done && cluster->completed < completed + 2)
+        cluster_turn(cluster, what);
+    assert_true(!cluster->client.done);
+    cluster_kill(cluster, 0);
+    cluster_up(cluster, 0);
+    cluster_run(cluster, 0, false, what);
+    assert_true(cluster->resumed > 0);
+    cluster_same(&wanted[0], cluster, "test", what);
+    cluster_fini(cluster);
+    free(cluster);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(checkpoints_go_on_when_a_move_was_cancelled),
+        cmocka_unit_test(a_node_where_buckets_still_move_has_no_part_of_a_cut),
+        cmocka_unit_test(checkpoints_go_on_when_partitions_have_moved),
         cmocka_unit_test(checkpoints_change_nothing),
         cmocka_unit_test(a_bound_of_disk_holds_and_changes_nothing),
         cmocka_unit_test(a_fresh_checkpoint_saves_most_of_the_reading),
