@@ -180,7 +180,9 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
     checkpoint->cut = cut;
     checkpoint->takeover = atomic_load_explicit(&run->takeover, memory_order_acquire);
     atomic_store_explicit(&checkpoint->positioned, !pst_reads(run), memory_order_relaxed);
-    checkpoint->full = checkpoint->previous == NULL || checkpoint->full_next || rewrites(checkpoint);
+    checkpoint->changes_begun = checkpoint->changes;
+    checkpoint->full =
+        checkpoint->previous == NULL || checkpoint->changes != checkpoint->changes_previous || rewrites(checkpoint);
     uint32_t missing = pst_reads(run);
     for (uint32_t i = 0; i < run->instance_count; i++)
         missing += brings_image(run->instances[i]);
@@ -231,7 +233,7 @@ static void settle(struct checkpoint *checkpoint, bool complete)
         pst_checkpoint_drop(&checkpoint->previous);
         checkpoint->previous = checkpoint->written;
         checkpoint->written = NULL;
-        checkpoint->full_next = false;
+        checkpoint->changes_previous = checkpoint->changes_begun;
         pst_checkpoint_count(checkpoint);
         for (uint32_t i = 0; i < checkpoint->part_count; i++)
             checkpoint->parts[i].since = checkpoint->parts[i].since_written;
@@ -307,7 +309,7 @@ void pst_checkpoint_go_on(struct run *run, bool changed)
     if (checkpoint == NULL)
         return;
     pst_lock_take(&checkpoint->lock);
-    checkpoint->full_next |= changed;
+    checkpoint->changes += changed;
     checkpoint->moves = false;
     atomic_store_explicit(&checkpoint->rests, false, memory_order_relaxed);
     pst_lock_give(&checkpoint->lock);

@@ -60,8 +60,11 @@ struct checkpoint {
     int64_t cut;
     uint32_t takeover;           /* run->takeover, then */
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
-    bool full, full_next; /* full_next: what `previous` names is sealed under an older key, or must not be built on */
-    atomic_bool rests;    /* buckets move: no cut is chosen. Set by the keeper, under the lock */
+    bool full;                   /* it builds on nothing */
+    /* How often what is here has become another, by a move or a takeover, or is sealed under another key: by now; when the one under way
+     * began; when `previous` did. What differs from that must not be built on. */
+    uint32_t changes, changes_begun, changes_previous;
+    atomic_bool rests; /* buckets move: no cut is chosen. Set by the keeper, under the lock */
     bool moves; /* under the lock: partitions come and go here: of a cut that is heard of this node has no part */
     atomic_bool asked; /* a cut is to be chosen, due or not. Set by the keeper */
     atomic_bool positioned;

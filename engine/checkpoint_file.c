@@ -664,7 +664,7 @@ static int become_previous(struct writer *writer)
         pst_manifest_fini(checkpoint->previous);
     if (checkpoint->previous == NULL)
         return PST_ENOMEM; /* then the next one is whole again */
-    checkpoint->full_next = false;
+    checkpoint->changes_previous = checkpoint->changes_begun;
     *checkpoint->previous = writer->manifest;
     writer->manifest = (struct pst_manifest){0};
     pst_checkpoint_count(checkpoint);

@@ -56,7 +56,7 @@ static int try_one(struct run *run, uint64_t id, struct pst_manifest *manifest, 
     struct checkpoint_reader reader = {
         run->world, checkpoint->directory, options->keys, options->key_count, why, sizeof why, 0};
     int rc = pst_checkpoint_read(&reader, id, manifest);
-    checkpoint->full_next = reader.key_found != 0;
+    checkpoint->changes = checkpoint->changes_previous + (reader.key_found != 0);
     if (rc == PST_OK) {
         rc = pst_checkpoint_pages(&reader, manifest, NULL, NULL);
         if (rc != PST_OK)

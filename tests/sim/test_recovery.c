@@ -485,6 +485,60 @@ static void checkpoints_go_on_when_partitions_have_moved(void **state)
     pst_text_fini(&text);
 }
 
+static void partitions_set(struct cluster *cluster, const char *count)
+{
+    for (uint32_t i = 0; i < cluster->like.setting_count; i++)
+        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+            cluster->like.settings[i].value = count;
+}
+
+/* Pages of partitions that were others are not built on: on no node, whether its part of the one before was settled when the move began or
+ * is so only now. */
+static void after_a_move_the_next_checkpoint_is_whole(void **state)
+{
+    static const char *const move[] = {"move", "keyed/0", "n2"};
+    struct pst_text text = {0};
+    const char *what = "whole after a move";
+    (void)state;
+    graph_path = plain;
+    text_of(plain, &text);
+    for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(4); seed < end; seed++) {
+        struct cluster *cluster = cluster_of(seed, &text, "test");
+        uint64_t before[3] = {0};
+        uint32_t in_part = 0, whole = 0;
+        partitions_set(cluster, "3");
+        cluster->portion_bytes = 0; /* it is one move */
+        cluster->every_ns = 300 * 1000 * 1000;
+        cluster->grow_ns = 600000;
+        cluster_begin(cluster);
+        while (!cluster->client.done && cluster->completed < 3)
+            cluster_turn(cluster, what);
+        memcpy(cluster->client.wish, move, sizeof move);
+        while (!cluster->client.done && whole < 3) {
+            cluster_turn(cluster, what);
+            for (uint32_t i = 0; i < 3 && !cluster->client.done; i++) {
+                const struct checkpoint *checkpoint = cluster->nodes[i].node->hosted[0]->run.checkpoint;
+                if (before[i] == UINT64_MAX)
+                    continue;
+                if (checkpoint->rests) {
+                    assert_false(checkpoint->full);
+                    in_part += before[i] == 0;
+                    before[i] = checkpoint->id;
+                } else if (before[i] != 0 && checkpoint->id != before[i]) {
+                    assert_true(checkpoint->full);
+                    before[i] = UINT64_MAX;
+                    whole++;
+                }
+            }
+        }
+        assert_int_equal(in_part, 3);
+        assert_int_equal(whole, 3);
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    pst_text_fini(&text);
+}
+
 /* A partition here whose rows nobody gets: where buckets are moving to. NULL: there is none. */
 static const struct pst_ctx *lane_on(const struct cluster *cluster, uint32_t i)
 {
@@ -528,9 +582,7 @@ static void checkpoints_go_on_when_a_move_was_cancelled(void **state)
     for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(6); seed < end; seed++) {
         struct cluster *cluster = cluster_of(seed, &text, "test");
         struct pst_text why = {0};
-        for (uint32_t i = 0; i < cluster->like.setting_count; i++)
-            if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
-                cluster->like.settings[i].value = "3";
+        partitions_set(cluster, "3");
         cluster->portion_bytes = 0;
         cluster->every_ns = 300 * 1000 * 1000;
         cluster->grow_ns = 600000;
@@ -611,6 +663,7 @@ static void a_node_where_buckets_still_move_has_no_part_of_a_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(after_a_move_the_next_checkpoint_is_whole),
         cmocka_unit_test(checkpoints_go_on_when_a_move_was_cancelled),
         cmocka_unit_test(a_node_where_buckets_still_move_has_no_part_of_a_cut),
         cmocka_unit_test(checkpoints_go_on_when_partitions_have_moved),
