@@ -435,8 +435,7 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
     node->duty->store->begin(node->duty->store->self, &record->commit);
 }
 
-/* A stop that was asked for and will not come to its savepoint. */
-static void stop_forget(struct pst_node *node, struct graph_record *record, int error, const char *why)
+void pst_coordinator_stop_forget(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     if (record->stop_to == NULL)
         return;
@@ -452,7 +451,7 @@ static void record_end(struct pst_node *node, struct graph_record *record, enum 
     (void)snprintf(sentence, sizeof sentence, "there is no savepoint, the graph is %s%s%s",
                    pst_graph_state_names[state], why[0] != '\0' ? ": " : "", why);
     if (state != GRAPH_STOPPED)
-        stop_forget(node, record, PST_EREFUSED, sentence);
+        pst_coordinator_stop_forget(node, record, PST_EREFUSED, sentence);
     record->saving = false;
     record->error = error;
     record->begins = record->restored = false;
@@ -501,7 +500,7 @@ static void stop_begin(struct pst_node *node, struct graph_record *record)
     uint64_t id = record->settling;
     int rc = pst_savepoint_begin(node, record);
     if (rc != PST_OK) {
-        stop_forget(node, record, rc, pst_error_sentence(rc));
+        pst_coordinator_stop_forget(node, record, rc, pst_error_sentence(rc));
         settle(node, record, id, PST_OK, "");
         return;
     }
@@ -579,7 +578,7 @@ static bool is_needed(struct graph_record *record, uint32_t index)
     return strcmp(move->from_node, start->nodes[index]) == 0 || strcmp(move->to_node, start->nodes[index]) == 0;
 }
 
-static bool has_place(const Pst__Start *start, uint32_t index)
+bool pst_start_has_place(const Pst__Start *start, uint32_t index)
 {
     for (size_t i = 0; i < start->n_places; i++)
         if (start->places[i]->node == index)
@@ -613,7 +612,7 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
         return false;
     if (start->n_left_nodes != 0)
         memcpy(left, start->left_nodes, start->n_left_nodes * sizeof *left);
-    if (has_place(start, index) && !replaced_add(record, index))
+    if (pst_start_has_place(start, index) && !replaced_add(record, index))
         return false;
     left[start->n_left_nodes] = index;
     start->left_nodes = left;
@@ -1090,7 +1089,7 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
                               record->saving ? "being stopped" : pst_graph_state_names[record->state]);
         return PST_EREFUSED;
     }
-    stop_forget(node, record, PST_ESTOPPED, "it was cancelled");
+    pst_coordinator_stop_forget(node, record, PST_ESTOPPED, "it was cancelled");
     answer(node, record, PST_ESTOPPED, "it was cancelled");
     record->asked_by = asked->asked_by;
     record->request = asked->request;
@@ -1110,7 +1109,7 @@ void pst_coordinator_saved(struct pst_node *node, struct graph_record *record)
 
 void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
-    stop_forget(node, record, error, why);
+    pst_coordinator_stop_forget(node, record, error, why);
     record->saving = false;
     record_restart(node, record);
 }
@@ -1595,7 +1594,7 @@ static void replicas_take_over(struct pst_node *node, const struct member *membe
         struct graph_record *record = node->duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, member->name);
         if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index] &&
-            has_place(record->start->start, index))
+            pst_start_has_place(record->start->start, index))
             (void)pst_coordinator_release(node, record, index);
     }
 }

@@ -61,16 +61,25 @@ static void give_up(struct pst_node *node, struct graph_record *record)
 
 void pst_cuts_ask(struct graph_record *record) { record->cutting.due_ns = 0; }
 
-/* A node of the graph that does not know what it would hear; NULL: all do. */
-static const char *stranger(struct pst_node *node, const struct graph_record *record)
+const char *pst_cuts_stranger(struct pst_node *node, const struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
-    for (size_t i = 0; i < start->n_nodes; i++) {
+    for (uint32_t i = 0; i < start->n_nodes && pst_cuts_wanted(record); i++) {
         const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
-        if (!record->left[i] && member != NULL && member->alive && !member->waits)
+        if (!record->left[i] && pst_start_has_place(start, i) && member != NULL && member->alive && !member->waits)
             return start->nodes[i];
     }
     return NULL;
+}
+
+/* Whoever has asked for a stop before it came is told. */
+static void strange(struct pst_node *node, struct graph_record *record, const char *name)
+{
+    char why[sizeof record->given_up + 60];
+    (void)snprintf(record->given_up, sizeof record->given_up,
+                   "node %s is of an earlier version, which has no checkpoints where several nodes read", name);
+    (void)snprintf(why, sizeof why, "there is no savepoint, and the graph goes on: %s", record->given_up);
+    pst_coordinator_stop_forget(node, record, PST_EREFUSED, why);
 }
 
 /* Nobody is to wait for one that is not there at this moment. */
@@ -88,10 +97,9 @@ static bool all_connected(struct pst_node *node, const struct graph_record *reco
 static void begin(struct pst_node *node, struct graph_record *record)
 {
     struct cutting *cutting = &record->cutting;
-    const char *name = stranger(node, record);
+    const char *name = pst_cuts_stranger(node, record);
     if (name != NULL)
-        (void)snprintf(record->given_up, sizeof record->given_up,
-                       "node %s is of an earlier version, which has no checkpoints where several nodes read", name);
+        strange(node, record, name);
     if (name != NULL || !all_connected(node, record)) {
         over(node, record);
         return;

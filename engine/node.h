@@ -494,6 +494,7 @@ void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control 
 void pst_coordinator_commit(struct pst_node *node, struct graph_record *record);
 /* Index of a node in a Start: of several of one name the last one, as the others have left. start->n_nodes: it is not there. */
 uint32_t pst_start_index(const Pst__Start *start, const char *name);
+bool pst_start_has_place(const Pst__Start *start, uint32_t index); /* the node by itself has something of the graph */
 /* The graph goes on without this node of it, which has nothing to do there: false: it has, or may have. */
 bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index);
 /* Says the Start to one node of it. */
@@ -503,6 +504,8 @@ struct member *pst_coordinator_member(struct coordinator *duty, const char *name
 /* What savepoint.c has found out: it is complete, and the graph is stopped; or it cannot be, and the graph is started again. */
 void pst_coordinator_saved(struct pst_node *node, struct graph_record *record);
 void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *record, int error, const char *why);
+/* A stop that was asked for will not come to its savepoint: the graph goes on, and whoever waits is told. None was: nothing. */
+void pst_coordinator_stop_forget(struct pst_node *node, struct graph_record *record, int error, const char *why);
 bool pst_coordinator_goes_on(const struct graph_record *record);
 /* Whoever waits is told, once. */
 void pst_coordinator_answer(struct pst_node *node, struct graph_record *record, int error, const char *why);
@@ -511,6 +514,9 @@ void pst_coordinator_answer(struct pst_node *node, struct graph_record *record, 
 /* How long readers wait for a cut, at most: each of them, and whoever has asked them. */
 static inline uint64_t pst_cut_wait_ns(const struct pst_node *node) { return node->options.dead_ns / 2; }
 bool pst_cuts_wanted(const struct graph_record *record); /* the graph is such a one */
+/* A node that has a place in such a graph, and does not know what it would hear: as long there is no checkpoint. NULL: all do, or it is
+ * no such graph. */
+const char *pst_cuts_stranger(struct pst_node *node, const struct graph_record *record);
 void pst_cuts_step(struct pst_node *node);
 void pst_cuts_ask(struct graph_record *record); /* one is wanted now */
 /* Checkpoints are about to rest: true: not yet, one is being cut, or is due. */

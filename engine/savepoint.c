@@ -349,6 +349,14 @@ int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, co
         (void)pst_text_printf(why, "graph `%s` has no checkpoints, and so no savepoint", graph);
         return PST_EREFUSED;
     }
+    const char *stranger = pst_cuts_stranger(node, record);
+    if (rc == PST_OK && stranger != NULL) {
+        (void)pst_text_printf(why,
+                              "graph `%s` can have no savepoint as long as node `%s` has a part of it: that is of an "
+                              "earlier version, which has no checkpoints where several nodes read",
+                              graph, stranger);
+        return PST_EREFUSED;
+    }
     if (rc == PST_OK)
         rc = place_free(node, name, why);
     char *copy = rc == PST_OK ? pst_arena_strdup(&record->arena, name) : NULL;

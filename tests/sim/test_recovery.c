@@ -426,6 +426,75 @@ static void a_node_of_an_earlier_version_has_no_part_in_that(void **state)
     several = false;
 }
 
+static void partitions_set(struct cluster *cluster, const char *count)
+{
+    for (uint32_t i = 0; i < cluster->like.setting_count; i++)
+        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+            cluster->like.settings[i].value = count;
+}
+
+static struct cluster *cluster_that_runs(const struct pst_text *text, uint32_t node_count, const char *partitions)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    cluster_init_many(cluster, 1, node_count, text, query_input);
+    partitions_set(cluster, partitions);
+    cluster->reader_count = 2;
+    cluster->every_ns = 1000000;
+    cluster->grow_ns = 900000;
+    cluster_begin(cluster);
+    while (cluster_record(cluster) == NULL || cluster_record(cluster)->state != GRAPH_RUNNING)
+        cluster_turn(cluster, "it begins");
+    return cluster;
+}
+
+/* With that node the checkpoint that a stop waits for does not come: it is refused, and answered where the node has come since. One that has
+ * nothing of the graph is in nobody's way. */
+static void a_stop_is_refused_while_a_node_of_an_earlier_version_has_a_part(void **state)
+{
+    const struct submission asked = {0};
+    struct pst_text text = {0}, why = {0};
+    (void)state;
+    several = true;
+    graph_path = LOAD;
+    text_of(LOAD, &text);
+    struct cluster *cluster = cluster_that_runs(&text, 3, "9");
+    struct pst_node *node = cluster->nodes[0].node;
+    struct member *old = pst_coordinator_member(node->duty, "n2");
+    const struct graph_record *record = cluster_record(cluster);
+    old->waits = false;
+    assert_int_equal(pst_savepoint_stop(node, &asked, "load", "point", &why), PST_EREFUSED);
+    assert_non_null(strstr(why.bytes, "as long as node `n2` has a part of it: that is of an earlier version"));
+    assert_null(record->stop_to);
+    pst_text_fini(&why);
+    old->waits = true;
+    assert_int_equal(pst_savepoint_stop(node, &asked, "load", "point", &why), PST_OK);
+    old->waits = false;
+    while (!cluster->client.done && record->stop_to != NULL)
+        cluster_turn(cluster, "a stop");
+    assert_int_equal(record->state, GRAPH_RUNNING);
+    assert_non_null(strstr(record->given_up, "node n2 is of an earlier version"));
+    cluster_fini(cluster);
+    free(cluster);
+    cluster = cluster_that_runs(&text, 9, "1");
+    record = cluster_record(cluster);
+    uint32_t idle = 0;
+    while (pst_start_has_place(record->start->start, idle))
+        idle++;
+    assert_true(idle < record->start->start->n_nodes);
+    pst_coordinator_member(cluster->nodes[0].node->duty, record->start->start->nodes[idle])->waits = false;
+    while (!cluster->client.done && cluster->completed == 0)
+        cluster_turn(cluster, "an old one has nothing");
+    assert_int_equal(pst_savepoint_stop(cluster->nodes[0].node, &asked, "load", "point", &why), PST_OK);
+    while (!cluster->client.done && record->state != GRAPH_STOPPED)
+        cluster_turn(cluster, "a stop");
+    assert_int_equal(record->state, GRAPH_STOPPED);
+    cluster_fini(cluster);
+    free(cluster);
+    pst_text_fini(&why);
+    pst_text_fini(&text);
+    several = false;
+}
+
 /* ---- checkpoints go on ---- */
 
 static const char *const plain = SOURCE OPERATOR("keyed", "sequence", "rows", "k", "key_field: k, value: v")
@@ -483,13 +552,6 @@ static void checkpoints_go_on_when_partitions_have_moved(void **state)
     }
     wanted_free(wanted);
     pst_text_fini(&text);
-}
-
-static void partitions_set(struct cluster *cluster, const char *count)
-{
-    for (uint32_t i = 0; i < cluster->like.setting_count; i++)
-        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
-            cluster->like.settings[i].value = count;
 }
 
 /* Pages of partitions that were others are not built on: on no node, whether its part of the one before was settled when the move began or
@@ -677,6 +739,7 @@ int main(void)
         cmocka_unit_test(nodes_that_all_read_go_on_from_their_checkpoints),
         cmocka_unit_test(inputs_that_lie_apart_go_on_from_their_checkpoints),
         cmocka_unit_test(a_node_of_an_earlier_version_has_no_part_in_that),
+        cmocka_unit_test(a_stop_is_refused_while_a_node_of_an_earlier_version_has_a_part),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
     };
     if (getenv("PST_TEST_ONLY") != NULL)
