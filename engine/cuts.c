@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-enum { ASKED_PART = 8 }; /* of the time after which a node is taken for dead: a cut that was asked for is tried again */
-
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
 bool pst_cuts_wanted(const struct graph_record *record)
@@ -45,8 +43,7 @@ static void over(struct pst_node *node, struct graph_record *record)
     struct cutting *cutting = &record->cutting;
     bool asked = record->stop_to != NULL;
     cutting->id = 0;
-    cutting->due_ns =
-        now_ns(node) + (asked ? node->options.dead_ns / ASKED_PART : record->start->start->checkpoint_every_ns);
+    cutting->due_ns = now_ns(node) + (asked ? pst_cut_again_ns(node) : record->start->start->checkpoint_every_ns);
     node->any = true;
 }
 

@@ -364,8 +364,9 @@ struct graph_record {
     int part_error;
     char part_why[400];
     char given_up[400]; /* why the last checkpoint was; "": it was not */
-    char *stop_to; /* in `arena`: its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
-    bool saving;   /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
+    char *stop_to;   /* in `arena`: its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
+    uint64_t ask_ns; /* of such a one, where one node reads: when that is told again to choose a cut */
+    bool saving;     /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
     uint64_t settling, settled; /* settling: it is complete when the store has it; settled: its nodes were told */
     int settled_error;
     struct cutting { /* cuts.c; of one incarnation */
@@ -513,6 +514,8 @@ void pst_coordinator_answer(struct pst_node *node, struct graph_record *record, 
 /* cuts.c: where several nodes read and there are checkpoints; elsewhere all of it does nothing */
 /* How long readers wait for a cut, at most: each of them, and whoever has asked them. */
 static inline uint64_t pst_cut_wait_ns(const struct pst_node *node) { return node->options.dead_ns / 2; }
+/* A cut that a stop waits for is asked for again so much later: nobody may have heard it, or the checkpoint was given up. */
+static inline uint64_t pst_cut_again_ns(const struct pst_node *node) { return node->options.dead_ns / 8; }
 bool pst_cuts_wanted(const struct graph_record *record); /* the graph is such a one */
 /* A node that has a place in such a graph, and does not know what it would hear: as long there is no checkpoint. NULL: all do, or it is
  * no such graph. */
@@ -530,7 +533,7 @@ const char *pst_savepoint_folder(struct pst_arena *arena, const char *checkpoint
 /* stop GRAPH --savepoint NAME: answered later, when it is stopped, or goes on after all. Errors: *why says it. */
 int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, const char *graph, const char *name,
                        struct pst_text *why);
-/* Whoever reads the graph's input is to choose a cut. */
+/* Whoever reads the graph's input is to choose a cut; pst_savepoint_step() asks again. */
 void pst_savepoint_ask(struct pst_node *node, struct graph_record *record);
 /* Its nodes have been stopped, the checkpoint is complete: a job begins. Errors: it has not. */
 int pst_savepoint_begin(struct pst_node *node, struct graph_record *record);

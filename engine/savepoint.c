@@ -391,7 +391,20 @@ void pst_savepoint_ask(struct pst_node *node, struct graph_record *record)
     message.body_case = PST__CONTROL__BODY_CUT;
     message.cut = &cut;
     for (size_t i = 0; i < start->n_nodes; i++) /* who reads nothing, chooses nothing */
-        pst_coordinator_tell(node, start->nodes[i], &message);
+        if (!record->left[i])
+            pst_coordinator_tell(node, start->nodes[i], &message);
+    record->ask_ns = node->world->now_ns(node->world->self) + pst_cut_again_ns(node);
+}
+
+/* Where several nodes read the next cut is tried by itself (cuts.c). Elsewhere who reads may not have heard that there is to be one, and has
+ * forgotten it when the checkpoint was given up. Told twice, it is the same. */
+static void ask_again(struct pst_node *node, struct graph_record *record)
+{
+    if (record->stop_to == NULL || record->state != GRAPH_RUNNING || record->settling != 0 || pst_cuts_wanted(record))
+        return;
+    if (node->world->now_ns(node->world->self) >= record->ask_ns)
+        pst_savepoint_ask(node, record);
+    (void)node->world->alarm(node->world->self, 0, record->ask_ns);
 }
 
 static void save_free(struct pst_save *save)
@@ -469,6 +482,8 @@ static void save_ended(struct pst_node *node, const struct pst_save *save)
 
 void pst_savepoint_step(struct pst_node *node)
 {
+    for (uint32_t i = 0; node->duty != NULL && i < node->duty->graph_count; i++)
+        ask_again(node, node->duty->graphs[i]);
     for (uint32_t i = 0; i < NODE_SAVES_MAX; i++) {
         struct pst_save *save = node->saves[i];
         if (save == NULL || !atomic_load_explicit(&save->done, memory_order_acquire))

@@ -497,6 +497,14 @@ static void a_stop_is_refused_while_a_node_of_an_earlier_version_has_a_part(void
 
 /* ---- checkpoints go on ---- */
 
+static void stop_comes(struct cluster *cluster, const struct graph_record *record)
+{
+    while (!cluster->client.done && record->state != GRAPH_STOPPED)
+        cluster_turn(cluster, "a stop");
+    assert_int_equal(record->state, GRAPH_STOPPED);
+    assert_true(cluster->client.error == PST_OK || !cluster->client.done);
+}
+
 static const char *const plain = SOURCE OPERATOR("keyed", "sequence", "rows", "k", "key_field: k, value: v")
     SINK("out", "keyed", "at, number, key, digest, value");
 
@@ -722,9 +730,45 @@ static void a_node_where_buckets_still_move_has_no_part_of_a_cut(void **state)
     pst_text_fini(&text);
 }
 
+/* No checkpoint but the one that a stop asks for: who reads does not hear that, for its connection is broken; or the first one is given up. */
+static void a_stop_is_asked_for_until_there_is_a_savepoint(void **state)
+{
+    const struct submission asked = {0};
+    struct pst_text text = {0}, why = {0};
+    (void)state;
+    graph_path = plain;
+    text_of(plain, &text);
+    for (uint32_t given_up = 0; given_up < 2; given_up++) {
+        struct cluster *cluster = cluster_of(1, &text, "test");
+        cluster->every_ns = UINT64_C(3600) * 1000 * 1000 * 1000;
+        cluster->grow_ns = 600000;
+        cluster_begin(cluster);
+        while (cluster_record(cluster) == NULL || cluster_record(cluster)->state != GRAPH_RUNNING)
+            cluster_turn(cluster, "it begins");
+        const struct graph_record *record = cluster_record(cluster);
+        const struct member *reader = pst_coordinator_member(cluster->nodes[0].node->duty, "n1");
+        cluster->nodes[2].sim.create_percent = given_up ? 100 : 0;
+        for (uint32_t k = 0; k < 2 && !given_up; k++)
+            sim_net_break(&cluster->net, k, 1 - k);
+        while (!given_up && reader->lost_ns == 0)
+            cluster_turn(cluster, "a connection breaks");
+        assert_int_equal(pst_savepoint_stop(cluster->nodes[0].node, &asked, "test", "point", &why), PST_OK);
+        while (!cluster->client.done && cluster->given_up < 2 * given_up)
+            cluster_turn(cluster, "it is given up");
+        cluster->nodes[2].sim.create_percent = 0;
+        stop_comes(cluster, record);
+        assert_int_equal(record->start->incarnation, 1);
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    pst_text_fini(&why);
+    pst_text_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stop_is_asked_for_until_there_is_a_savepoint),
         cmocka_unit_test(after_a_move_the_next_checkpoint_is_whole),
         cmocka_unit_test(checkpoints_go_on_when_a_move_was_cancelled),
         cmocka_unit_test(a_node_where_buckets_still_move_has_no_part_of_a_cut),
