@@ -382,6 +382,9 @@ static int start_pack(struct graph_record *record)
     stored.checkpoint = record->complete;
     stored.checkpoint_nodes = record->complete_nodes;
     stored.n_checkpoint_nodes = record->complete_node_count;
+    stored.given_up = record->settling != 0 && record->settling_error != PST_OK ? record->settling
+                      : record->settled_error != PST_OK                         ? record->settled
+                                                                                : 0;
     if (record->complete != record->start->start->checkpoint) /* it is the graph's own */
         stored.savepoint = (char *)(uintptr_t) "";
     record->left_packed = stored.n_left_nodes;
@@ -480,13 +483,26 @@ static void tell_settled(struct pst_node *node, struct graph_record *record, con
             pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
-/* It is known what has become of a checkpoint: whoever reads the input may choose the next one. */
+/* It is known what has become of a checkpoint, but K3: that it is given up is a decision, too. Another coordinator is told the parts again,
+ * perhaps without the one that was missing. */
 static void settle(struct pst_node *node, struct graph_record *record, uint64_t id, int error, const char *why)
 {
+    record->settling = id;
+    record->settling_error = error;
+    (void)snprintf(record->settling_why, sizeof record->settling_why, "%s", why);
+    record_commit(node, record);
+}
+
+/* The store has it: whoever reads the input may choose the next one. */
+static void settled(struct pst_node *node, struct graph_record *record)
+{
+    uint64_t id = record->settling;
+    int error = record->settling_error;
+    const char *why = record->settling_why;
     record->settled = id;
     record->settled_error = error;
     record->settling = 0;
-    (void)snprintf(record->given_up, sizeof record->given_up, "%s", error != PST_OK ? why : "");
+    (void)snprintf(record->given_up, sizeof record->given_up, "%s", why);
     pst_node_log(node, "graph %s, incarnation %llu: checkpoint %016llx %s%s", record->start->graph,
                  (unsigned long long)record->start->incarnation, (unsigned long long)id,
                  error == PST_OK ? "is complete" : "is given up: ", why);
@@ -497,14 +513,14 @@ static void settle(struct pst_node *node, struct graph_record *record, uint64_t 
  * cannot be, nothing is decided about the graph. */
 static void stop_begin(struct pst_node *node, struct graph_record *record)
 {
-    uint64_t id = record->settling;
     int rc = pst_savepoint_begin(node, record);
     if (rc != PST_OK) {
         pst_coordinator_stop_forget(node, record, rc, pst_error_sentence(rc));
-        settle(node, record, id, PST_OK, "");
+        settled(node, record);
         return;
     }
-    record->settled = id;
+    record->settled = record->settling;
+    record->settled_error = PST_OK;
     record->settling = 0;
     record->saving = true;
     pst_moves_over(node, record, "the graph is being stopped");
@@ -682,6 +698,7 @@ static void released(struct pst_node *node, struct graph_record *record)
 static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
+    uint64_t settles = record->again ? 0 : record->settling; /* the store has it */
     record->committing = false;
     node->any = true;
     if (rc == PST_OK) {
@@ -716,10 +733,11 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         /* Nodes need not keep any more how it has ended, nor its checkpoints. */
         stop_say(node, record->start->graph, record->start->incarnation, NULL, rc == PST_OK);
         answer(node, record, rc != PST_OK ? rc : record->error, record->why);
-    } else if (record->settling != 0 && record->stop_to != NULL) {
-        stop_begin(node, record);
-    } else if (record->settling != 0) {
-        settle(node, record, record->settling, PST_OK, "");
+    } else if (settles != 0 && settles == record->settling) {
+        if (record->settling_error == PST_OK && record->stop_to != NULL)
+            stop_begin(node, record);
+        else
+            settled(node, record);
     }
     if (record->state == GRAPH_RUNNING && !record->committing && all(record->ended, record->start->start->n_nodes))
         record_end(node, record, GRAPH_DONE, PST_OK, ""); /* a node that has left was the last one */
@@ -1317,10 +1335,10 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
         settle(node, record, id, record->part_error, record->part_why);
         return;
     }
-    record->complete = record->settling = id;
+    record->complete = id;
     record->complete_nodes = record->part_nodes;
     record->complete_node_count = record->part_node_count;
-    record_commit(node, record);
+    settle(node, record, id, PST_OK, "");
 }
 
 static void member_load_take(struct member *member, const Pst__Beat *beat)
@@ -1713,6 +1731,12 @@ static int record_restore(struct pst_node *node)
     record->complete = record->settled = start->checkpoint;
     record->complete_nodes = start->checkpoint_nodes;
     record->complete_node_count = start->n_checkpoint_nodes;
+    if (start->given_up > record->settled) {
+        record->settled = start->given_up;
+        record->settled_error = PST_EAGAIN;
+        (void)snprintf(record->given_up, sizeof record->given_up,
+                       "the coordinator before this one did that: its log says why");
+    }
     for (size_t i = 0; i < start->n_left_nodes; i++)
         record->left[start->left_nodes[i]] = record->ended[start->left_nodes[i]] = true;
     record->restored = rc == PST_OK;

@@ -570,6 +570,10 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
     if (hosted == NULL || hosted->incarnation != message->incarnation)
         return;
     pst_checkpoint_settled(&hosted->run, body->checkpoint, body->error == PST_OK);
+    if (body->error != PST_OK && body->checkpoint == hosted->part && hosted->part_error == PST_OK) {
+        hosted->part_error = PST_EAGAIN; /* told again, to one whom an earlier version has not left it in the store */
+        sentence_copy(hosted->part_why, sizeof hosted->part_why, "it was given up before");
+    }
     if (body->error == PST_OK)
         pst_results_complete(hosted, body->checkpoint);
 }

@@ -367,8 +367,11 @@ struct graph_record {
     char *stop_to;   /* in `arena`: its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
     uint64_t ask_ns; /* of such a one, where one node reads: when that is told again to choose a cut */
     bool saving;     /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
-    uint64_t settling, settled; /* settling: it is complete when the store has it; settled: its nodes were told */
-    int settled_error;
+    /* settling: what has become of it is on its way to the store; settled: the store has it, and the nodes were told. Errors: PST_OK: it is
+     * complete. */
+    uint64_t settling, settled;
+    int settling_error, settled_error;
+    char settling_why[400];
     struct cutting { /* cuts.c; of one incarnation */
         uint64_t incarnation;
         uint64_t id;   /* that readers wait for; 0: none */
