@@ -46,6 +46,7 @@ struct cut {
 struct found { /* what a run goes on from: one folder's part of a checkpoint */
     const char *directory;
     struct pst_manifest manifest;
+    uint64_t left_at; /* the checkpoint from which on its node has had no place; 0: it has one */
 };
 
 struct checkpoint {

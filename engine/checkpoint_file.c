@@ -556,16 +556,22 @@ static int left_visit(void *argument, uint64_t id)
     return PST_OK;
 }
 
-/* There is a complete checkpoint of this incarnation: nothing below it is wanted of nodes that have no part of it. A savepoint stays. */
+/* Nothing is wanted any more of nodes that have no part of the last complete checkpoint. Who has gone since then may have one, which names files
+ * of those before it. A savepoint stays. */
 static void sweep_left(struct writer *writer)
 {
-    const struct checkpoint *checkpoint = writer->checkpoint;
+    struct checkpoint *checkpoint = writer->checkpoint;
+    const struct pst_manifest *previous = checkpoint->previous;
     static const char *const suffixes[] = {suffix_manifest, suffix_part, suffix_pages};
     for (uint32_t i = 0; i < checkpoint->found_count; i++) {
-        const char *directory = checkpoint->found[i].directory;
-        for (uint32_t s = 0; s < 3 && is_left(checkpoint->run, directory); s++) {
-            struct sweep left = {writer, suffixes[s], checkpoint->previous, directory, 0};
-            (void)ids_visit(writer->world, directory, suffixes[s], left_visit, &left);
+        struct found *found = &checkpoint->found[i];
+        if (!is_left(checkpoint->run, found->directory))
+            found->left_at = 0;
+        else if (found->left_at == 0)
+            found->left_at = checkpoint->id;
+        for (uint32_t s = 0; s < 3 && found->left_at != 0 && previous != NULL && previous->id >= found->left_at; s++) {
+            struct sweep left = {writer, suffixes[s], previous, found->directory, 0};
+            (void)ids_visit(writer->world, found->directory, suffixes[s], left_visit, &left);
         }
     }
 }
@@ -634,9 +640,9 @@ static void sweep(struct writer *writer)
     sweep_own(writer);
     disk_tell(writer, writer->manifest.files[0].bytes + writer->manifest_bytes);
     struct run *run = writer->checkpoint->run;
-    if (run->site == NULL || writer->checkpoint->previous == NULL)
+    if (run->site == NULL)
         return;
-    for (uint32_t i = 0; i < run->sink_count; i++)
+    for (uint32_t i = 0; i < run->sink_count && writer->checkpoint->previous != NULL; i++)
         pst_sink_clear(run, run->sinks[i]);
     if (pst_reads(run) && run->site->input_index == 0 && run->site->saved == NULL) /* one does so */
         sweep_left(writer);

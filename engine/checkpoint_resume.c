@@ -82,7 +82,7 @@ static int choose(struct run *run, const struct ids *ids)
     for (uint32_t i = 0; i < ids->count && rc == PST_OK && !good; i++)
         rc = try_one(run, ids->ids[i], manifest, &good);
     if (rc == PST_OK && good)
-        checkpoint->found[checkpoint->found_count++] = (struct found){checkpoint->directory, *manifest};
+        checkpoint->found[checkpoint->found_count++] = (struct found){checkpoint->directory, *manifest, 0};
     pst_free(manifest);
     if (rc == PST_OK && good)
         return PST_OK;
