@@ -3,6 +3,7 @@
  * A graph is a record: a Start message as it is sent to its nodes. Whatever changes it - another incarnation, other places - is
  * committed first, then said (K3). Its state beside it is found again by asking: who runs what stands in every hello. */
 #include "engine/carry.h"
+#include "engine/checkpoint.h"
 #include "engine/loads.h"
 #include "engine/mover.h"
 
@@ -1308,6 +1309,8 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
                             const Pst__Checkpointed *body)
 {
     uint64_t id = body->checkpoint;
+    if (pst_checkpoint_incarnation(id) != record->start->incarnation)
+        return; /* C5: there is none of this number; above all that there are, it would be waited for */
     if (id == record->settled)
         tell_settled(node, record, "", record->start->start->nodes[index]); /* it has not heard it */
     if (!goes_on(record) || id <= record->settled || id < record->part || id == record->settling ||

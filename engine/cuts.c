@@ -8,6 +8,7 @@
  *
  * Nothing is kept of it in the store. A reader that is at work for a cut already says so instead, and where it is: then all others are
  * told that one (again), as it may be of another coordinator, or a message may have been lost. */
+#include "engine/checkpoint.h"
 #include "engine/mover.h"
 
 #include <string.h>
@@ -130,7 +131,8 @@ void pst_cuts_on(struct pst_node *node, struct graph_record *record, const char 
     struct cutting *cutting = &record->cutting;
     const Pst__Start *start = record->start->start;
     size_t index = 0, answers = 0;
-    if (cutting->id == 0 || cutting->incarnation != record->start->incarnation || answer->checkpoint != cutting->id)
+    if (cutting->id == 0 || cutting->incarnation != record->start->incarnation || answer->checkpoint != cutting->id ||
+        pst_checkpoint_incarnation(answer->last) != cutting->incarnation) /* C5: the next one would be of none */
         return;
     while (index < start->n_source_nodes && strcmp(start->source_nodes[index], name) != 0)
         index++;
