@@ -105,11 +105,12 @@ static uint32_t wanted_index(uint32_t reader_count, enum cluster_lack lack)
 
 static void wanted_make(struct scene *wanted, const char *path)
 {
+    const bool apart = several; /* it does not change meanwhile */
     graph_path = path;
-    for (uint32_t i = wanted_index(2, LACKS_NOTHING); i < (several ? WANTED_COUNT : 1u); i++) {
+    for (uint32_t i = wanted_index(2, LACKS_NOTHING); i < (apart ? WANTED_COUNT : 1u); i++) {
         scene_init(&wanted[i], 1);
         query_input(&wanted[i]);
-        if (several)
+        if (apart)
             rows_taken(&wanted[i], i / LACKS_COUNT, i % LACKS_COUNT);
         scene_set(&wanted[i], "partitions", "1");
         assert_int_equal(scene_run(&wanted[i], path), PST_OK);
