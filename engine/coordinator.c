@@ -639,28 +639,38 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
 }
 
 /* Nodes without a place neither hear of a cut nor write a part. */
+static void placed_find(const Pst__Start *start, bool ret_placed[NODE_MEMBERS_MAX])
+{
+    memset(ret_placed, 0, NODE_MEMBERS_MAX * sizeof *ret_placed);
+    for (size_t i = 0; i < start->n_places; i++)
+        ret_placed[start->places[i]->node] = true;
+}
+
 static int part_nodes_find(struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
-    bool placed[NODE_MEMBERS_MAX] = {false};
+    bool placed[NODE_MEMBERS_MAX];
     if (record->part_nodes != NULL)
         return PST_OK;
     record->part_nodes = pst_arena_alloc(&record->arena, start->n_nodes * sizeof *record->part_nodes);
     if (record->part_nodes == NULL)
         return PST_ENOMEM;
     record->part_node_count = 0;
-    for (size_t i = 0; i < start->n_places; i++)
-        placed[start->places[i]->node] = true;
+    placed_find(start, placed);
     for (size_t i = 0; i < start->n_nodes; i++)
         if (placed[i])
             record->part_nodes[record->part_node_count++] = start->nodes[i];
     return PST_OK;
 }
 
+/* Without memory: a part is told once on each connection. */
 static bool parts_all(const struct graph_record *record)
 {
-    for (size_t i = 0; i < record->part_node_count; i++)
-        if (!record->parts[pst_start_index(record->start->start, record->part_nodes[i])])
+    const Pst__Start *start = record->start->start;
+    bool placed[NODE_MEMBERS_MAX];
+    placed_find(start, placed);
+    for (size_t i = 0; i < start->n_nodes; i++)
+        if (placed[i] && !record->parts[pst_start_index(start, start->nodes[i])])
             return false;
     return true;
 }
@@ -669,7 +679,7 @@ static bool parts_all(const struct graph_record *record)
  * it. */
 static void part_lost(struct pst_node *node, struct graph_record *record)
 {
-    if (record->part <= record->settled || record->part == record->settling || part_nodes_find(record) != PST_OK)
+    if (record->part <= record->settled || record->part == record->settling)
         return;
     record->part_error = PST_EAGAIN;
     (void)snprintf(record->part_why, sizeof record->part_why, "a node was replaced by replicas meanwhile");
@@ -1313,8 +1323,7 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
         return; /* C5: there is none of this number; above all that there are, it would be waited for */
     if (id == record->settled)
         tell_settled(node, record, "", record->start->start->nodes[index]); /* it has not heard it */
-    if (!goes_on(record) || id <= record->settled || id < record->part || id == record->settling ||
-        part_nodes_find(record) != PST_OK)
+    if (!goes_on(record) || id <= record->settled || id < record->part || id == record->settling)
         return;
     if (id != record->part) {
         memset(record->parts, 0, sizeof record->parts);
@@ -1334,6 +1343,8 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
     }
     if (!parts_all(record))
         return;
+    if (record->part_error == PST_OK && (record->part_error = part_nodes_find(record)) != PST_OK)
+        (void)snprintf(record->part_why, sizeof record->part_why, "%s", pst_error_sentence(record->part_error));
     if (record->part_error != PST_OK) {
         settle(node, record, id, record->part_error, record->part_why);
         return;
