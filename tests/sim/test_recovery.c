@@ -766,6 +766,331 @@ static void a_stop_is_asked_for_until_there_is_a_savepoint(void **state)
     pst_text_fini(&text);
 }
 
+/* ---- what becomes of a checkpoint that is not complete ---- */
+
+/* A cluster of a seed that runs `plain` on three nodes, of which the second reads. */
+static struct cluster *plain_cluster(uint64_t seed, const struct pst_text *text, uint64_t every_ns, uint64_t grow_ns)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    assert_non_null(cluster);
+    cluster_init_many(cluster, seed, 3, text, query_input);
+    cluster->source = 1;
+    cluster->every_ns = every_ns;
+    cluster->grow_ns = grow_ns;
+    cluster->dead_ns = UINT64_C(4000) * 1000 * 1000;
+    cluster->client.graph_name = "test";
+    return cluster;
+}
+
+/* To its end, as one process leaves it. */
+static void plain_ends(const struct scene *wanted, struct cluster *cluster, const char *what)
+{
+    while (!cluster->client.done)
+        cluster_turn(cluster, what);
+    assert_int_equal(cluster->client.error, PST_OK);
+    cluster_same(wanted, cluster, "test", what);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+/* The graph's record, when the graph runs and there is a coordinator; where the graph has ended, as it is. */
+static const struct graph_record *running(struct cluster *cluster, const char *what)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    while (record == NULL || (!cluster->client.done && record->state != GRAPH_RUNNING)) {
+        cluster_turn(cluster, what);
+        record = cluster_record(cluster);
+    }
+    return record;
+}
+
+/* Whoever coordinates loses its session. To when another one does, or the same one again. */
+static void another_coordinates(struct cluster *cluster, const char *what)
+{
+    const struct cluster_node *node = &cluster->nodes[cluster_coordinator(cluster)];
+    uint32_t terms = cluster->terms;
+    for (struct cluster_session *session = cluster->sessions; session != NULL; session = session->next)
+        if (!session->closed && session->node == node)
+            store_sim_expire(&cluster->coordination, session->below);
+    for (uint32_t n = 0; n < cluster->node_count; n++)
+        if (cluster->nodes[n].node != NULL)
+            cluster->nodes[n].sim.world.wake(&cluster->nodes[n].sim, 0);
+    while (!cluster->client.done && cluster->terms == terms)
+        cluster_turn(cluster, what);
+}
+
+/* A node whose disk takes no part of a checkpoint leaves the graph, and another node coordinates: all that are left have a part of that
+ * checkpoint, and what the one had is in none. */
+static void a_checkpoint_that_was_given_up_stays_so(void **state)
+{
+    const char *what = "given up";
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    uint64_t seeds = scene_seeds(3), told_again = 0;
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++) {
+        struct cluster *cluster = plain_cluster(seed, &text, 1500000000, 900000);
+        cluster->elects = true;
+        cluster->drain_ns = UINT64_C(20) * 1000 * 1000 * 1000;
+        cluster_begin(cluster);
+        while (!cluster->client.done && cluster->completed < 1)
+            cluster_turn(cluster, what);
+        cluster->nodes[2].sim.create_percent = 100;
+        while (!cluster->client.done && cluster->given_up < 1)
+            cluster_turn(cluster, what);
+        uint64_t id = running(cluster, what)->settled;
+        bool given_up = id != running(cluster, what)->complete;
+        cluster_stop(cluster, 2);
+        while (!cluster->client.done && cluster->nodes[2].node != NULL)
+            cluster_turn(cluster, what);
+        bool last = running(cluster, what)->settled == id;
+        another_coordinates(cluster, what);
+        told_again += given_up && last && running(cluster, what)->start->incarnation == 1; /* it was taken as it is */
+        for (uint64_t until = cluster->net.now_ns + 400000000; !cluster->client.done && cluster->net.now_ns < until;)
+            cluster_turn(cluster, what);
+        assert_true(!given_up || running(cluster, what)->complete != id);
+        cluster_kill(cluster, 0);
+        cluster_up(cluster, 0);
+        plain_ends(&wanted[0], cluster, what);
+    }
+    assert_true(seeds < 3 || told_again > 1);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
+/* Files in a node's folder of checkpoints whose names end so; id: 0, or of this checkpoint alone. */
+static uint32_t parts_count(const struct cluster *cluster, const char *node, uint64_t id, const char *suffix)
+{
+    char below[80];
+    uint32_t count = 0;
+    size_t n = (size_t)snprintf(below, sizeof below, "shared/test/nodes/%s/", node);
+    if (id != 0)
+        n += (size_t)snprintf(below + n, sizeof below - n, "%016llx", (unsigned long long)id);
+    for (uint32_t f = 0; f < cluster->shared.file_count; f++) {
+        const struct sim_file *file = &cluster->shared.files[f];
+        size_t bytes = strlen(file->name);
+        count += file->there && strncmp(file->name, below, n) == 0 && bytes > strlen(suffix) &&
+                 strcmp(file->name + bytes - strlen(suffix), suffix) == 0;
+    }
+    return count;
+}
+
+/* To when it has nothing any more; again where a move of it was given up. */
+static void drained(struct cluster *cluster, const char *node, const char *what)
+{
+    do {
+        cluster->client.wish[1] = node;
+        cluster->client.wish[0] = "drain";
+        while (!cluster->client.done && cluster->client.wish[0] != NULL)
+            cluster_turn(cluster, what);
+    } while (!cluster->client.done && cluster->client.wish_error != PST_OK);
+    assert_int_equal(cluster->client.wish_error, PST_OK);
+}
+
+/* What a node had goes elsewhere, and the next checkpoint has no part of it. Until that one is complete all go back to the one before, of
+ * which it has a part, and that names pages of earlier ones. */
+static void parts_of_a_node_that_was_drained_stay_until_they_are_not_wanted(void **state)
+{
+    const char *what = "drained";
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    uint64_t seeds = scene_seeds(6), count = 0;
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++) {
+        struct cluster *cluster = plain_cluster(seed, &text, 60000000, 600000);
+        cluster_begin(cluster);
+        while (!cluster->client.done && cluster->completed < 2)
+            cluster_turn(cluster, what);
+        cluster_kill(cluster, 2); /* and it is back at once: all go on from a checkpoint, it too */
+        cluster_up(cluster, 2);
+        while (!cluster->client.done && cluster->resumed < 3)
+            cluster_turn(cluster, what);
+        for (uint32_t until = cluster->completed + 4; !cluster->client.done && cluster->completed < until;)
+            cluster_turn(cluster, what);
+        if (cluster_places(cluster, 2, true) == 0) /* else it has the sink, which stays */
+            drained(cluster, "n2", what);
+        uint64_t complete = running(cluster, what)->complete;
+        uint32_t pages = parts_count(cluster, "n2", 0, ".pages");
+        if (cluster_places(cluster, 2, false) != 0 || pages < 2 ||
+            parts_count(cluster, "n2", complete, ".manifest") == 0) { /* it has no part of that one already */
+            plain_ends(&wanted[0], cluster, what);
+            continue;
+        }
+        count++;
+        while (!cluster->client.done && parts_count(cluster, "n1", complete + 1, ".manifest") == 0)
+            cluster_turn(cluster, what);
+        assert_int_equal(running(cluster, what)->complete, complete);
+        assert_int_equal(parts_count(cluster, "n2", 0, ".pages"), pages);
+        cluster_kill(cluster, 0);
+        cluster_up(cluster, 0);
+        uint32_t resumed = cluster->resumed;
+        while (!cluster->client.done && cluster->resumed == resumed)
+            cluster_turn(cluster, what);
+        while (!cluster->client.done && parts_count(cluster, "n2", 0, ".pages") != 0) /* now they go */
+            cluster_turn(cluster, what);
+        assert_false(cluster->client.done);
+        plain_ends(&wanted[0], cluster, what);
+    }
+    assert_true(seeds < 6 || count > 1);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
+static struct graph_record *writable(const struct graph_record *record)
+{
+    return (struct graph_record *)(uintptr_t)record;
+}
+
+/* No allocation from it does without memory any more. */
+static void arena_fill(struct pst_arena *arena)
+{
+    size_t before = arena->bytes_total, rest;
+    while (arena->bytes_total == before)
+        assert_non_null(pst_arena_alloc(arena, 16));
+    for (rest = arena->bytes_total - before - 16; rest != 0; rest -= 16)
+        assert_non_null(pst_arena_alloc(arena, 16));
+}
+
+/* As the node would say it. */
+static void part_told(struct cluster *cluster, uint32_t node, uint64_t id)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    Pst__Checkpointed body = PST__CHECKPOINTED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.checkpoint = id;
+    body.sentence = (char *)(uintptr_t) "";
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
+    message.checkpointed = &body;
+    pst_coordinator_on(cluster->nodes[cluster_coordinator(cluster)].node, record->start->start->nodes[node], &message);
+}
+
+/* The node whose part alone is missing to the checkpoint that is under way; UINT32_MAX: there is none such. */
+static uint32_t part_missing(const struct cluster *cluster)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    uint32_t missing = UINT32_MAX, count = 0;
+    for (uint32_t i = 0; record != NULL && record->part > record->settled && i < cluster->node_count; i++) {
+        uint32_t index = pst_start_index(record->start->start, record->start->start->nodes[i]);
+        missing = record->parts[index] ? missing : index;
+        count += !record->parts[index];
+    }
+    return count == 1 ? missing : UINT32_MAX;
+}
+
+/* A part is told once: where the coordinator finds no memory when all are there, the checkpoint is given up, and the next ones are not. */
+static void a_coordinator_without_memory_gives_a_checkpoint_up(void **state)
+{
+    const char *what = "no memory";
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    struct cluster *cluster = plain_cluster(1, &text, 60000000, 600000);
+    cluster_begin(cluster);
+    while (part_missing(cluster) == UINT32_MAX)
+        cluster_turn(cluster, what);
+    struct graph_record *record = writable(cluster_record(cluster));
+    arena_fill(&record->arena);
+    pst_malloc_fail_at(1);
+    part_told(cluster, part_missing(cluster), record->part);
+    pst_malloc_fail_at(0);
+    assert_int_equal(record->settling, record->part);
+    assert_int_equal(record->settling_error, PST_ENOMEM);
+    while (cluster->given_up == 0)
+        cluster_turn(cluster, what);
+    assert_int_equal(cluster->completed, 0);
+    while (!cluster->client.done && cluster->completed == 0)
+        cluster_turn(cluster, what);
+    assert_false(cluster->client.done);
+    plain_ends(&wanted[0], cluster, what);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
+/* Whose number is above all that are given in this incarnation: it is none, and those that are given count. */
+static void a_checkpoint_of_another_incarnation_is_none(void **state)
+{
+    static const uint64_t numbers[] = {UINT64_MAX, UINT64_C(2) << 32};
+    const char *what = "another number";
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    struct cluster *cluster = plain_cluster(1, &text, 60000000, 600000);
+    cluster_begin(cluster);
+    for (uint32_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        while (!cluster->client.done && cluster->completed == 2 * i)
+            cluster_turn(cluster, what);
+        part_told(cluster, 2, numbers[i]);
+        while (!cluster->client.done && cluster->completed < 2 * i + 2)
+            cluster_turn(cluster, what);
+        assert_false(cluster->client.done);
+    }
+    plain_ends(&wanted[0], cluster, what);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+}
+
+/* As a node that reads would say it that waits for the cut. */
+static void cut_answered(struct cluster *cluster, const char *node, uint64_t last)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    Pst__CutAnswer body = PST__CUT_ANSWER__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.checkpoint = record->cutting.id;
+    body.time = body.low = INT64_MIN;
+    body.last = last;
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_CUT_ANSWER;
+    message.cut_answer = &body;
+    pst_coordinator_on(cluster->nodes[cluster_coordinator(cluster)].node, node, &message);
+}
+
+/* The same, of the numbers that the coordinator gives where several nodes read. */
+static void no_cut_has_a_number_of_another_incarnation(void **state)
+{
+    static const uint64_t numbers[] = {UINT64_MAX, UINT64_C(2) << 32};
+    const char *what = "another number of a cut";
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0};
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    (void)state;
+    several = true;
+    text_of(LOAD, &text);
+    wanted_make(wanted, LOAD);
+    cluster_init_many(cluster, 1, 3, &text, query_input);
+    cluster->reader_count = 2;
+    cluster->every_ns = 20000000;
+    cluster->grow_ns = 300000;
+    cluster->dead_ns = UINT64_C(4000) * 1000 * 1000;
+    cluster->client.graph_name = "load";
+    cluster_begin(cluster);
+    for (uint32_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        while (!cluster->client.done && (cluster_record(cluster) == NULL || cluster_record(cluster)->cutting.id == 0))
+            cluster_turn(cluster, what);
+        cut_answered(cluster, "n1", numbers[i]);
+        for (uint32_t until = cluster->completed + 1; !cluster->client.done && cluster->completed < until;)
+            cluster_turn(cluster, what);
+        assert_false(cluster->client.done);
+    }
+    cluster_run(cluster, 0, false, what);
+    cluster_same(&wanted[wanted_index(2, LACKS_NOTHING)], cluster, "load", what);
+    cluster_fini(cluster);
+    free(cluster);
+    wanted_free(wanted);
+    pst_text_fini(&text);
+    several = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -785,6 +1110,11 @@ int main(void)
         cmocka_unit_test(inputs_that_lie_apart_go_on_from_their_checkpoints),
         cmocka_unit_test(a_node_of_an_earlier_version_has_no_part_in_that),
         cmocka_unit_test(a_stop_is_refused_while_a_node_of_an_earlier_version_has_a_part),
+        cmocka_unit_test(a_checkpoint_that_was_given_up_stays_so),
+        cmocka_unit_test(parts_of_a_node_that_was_drained_stay_until_they_are_not_wanted),
+        cmocka_unit_test(a_coordinator_without_memory_gives_a_checkpoint_up),
+        cmocka_unit_test(a_checkpoint_of_another_incarnation_is_none),
+        cmocka_unit_test(no_cut_has_a_number_of_another_incarnation),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
     };
     if (getenv("PST_TEST_ONLY") != NULL)
