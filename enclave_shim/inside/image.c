@@ -353,13 +353,17 @@ static int opener_make(struct pst_images *im, uint32_t key)
                                   &s->config->id, &s->config->bucket_count, &im->opener);
 }
 
-/* All of a bucket is of the worker that has sealed its index: versions of another one mean something else. */
+/* All of a bucket is of the worker that has sealed its index: versions of another one mean something else. Where rows are sealed all of its
+ * buckets are (D5). */
 static int opener_for(struct pst_images *im, const uint8_t *incarnation, bool first, char *why)
 {
     if (im->opener != NULL && memcmp(im->opener_incarnation, incarnation, PST_INCARNATION_BYTES) == 0)
         return PST_OK;
     if (!first)
         return refuse(im, why, im->bucket, "its pieces were sealed by more than one worker");
+    if (im->opener != NULL && im->settings->config->sealing != NULL)
+        return refuse(im, why, im->bucket,
+                      "another worker sealed it than others: it is of another stream, or of other partitions");
     memcpy(im->opener_incarnation, incarnation, PST_INCARNATION_BYTES);
     im->opened = false;
     return im->settings->restore_key_count != 0 ? opener_make(im, 0) : PST_EDATA;

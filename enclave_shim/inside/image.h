@@ -12,6 +12,9 @@
  * Buckets that move to another worker (move.h) go in the same form, under a key of that one move, whose number stands where a checkpoint's
  * does, with the time of the hand-over as the cut:
  *   D4  each is sealed once at most, whole, and taken in once at most: so there is one content for a place again (D1)
+ * Where rows are sealed from end to end, the first bucket has the worker's place in the stream besides:
+ *   D5  all that a worker is given back was sealed by one worker, so that place is the place of all buckets. No cut leaves anything else:
+ *       partitions stay as they are, and a worker's first image is whole
  *
  * Index of a bucket, in parts that fit a page; little endian, 80 bytes and two lists:
  *    0 u32 magic "PSTI"    4 u16 version 1    6 u16 zero     8 u64 checkpoint

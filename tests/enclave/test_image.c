@@ -614,6 +614,86 @@ static void no_image_is_sealed_twice_or_between_epochs(void **state)
     scene_fini(&scene);
 }
 
+/* A worker of sealed rows: its key of images comes after its start, and with them goes how far it is in its stream. */
+static void scene_open_sealed(struct scene *scene, struct pst_enclave_sealing *sealing)
+{
+    const uint8_t key[PST_SECRET_BYTES] = {7};
+    scene->config.sealing = sealing;
+    scene->settings.image_room = scene->key;
+    scene->settings.image_key = NULL;
+    scene->settings.restore_key_count = 0;
+    scene_open(scene);
+    assert_int_equal(pst_inside_images(scene->inside, key), PST_OK);
+}
+
+/* The first bucket as it was in `one`, and the others as in `other`. */
+static int restore_of_both(struct scene *scene, const struct checkpoint *one, const struct checkpoint *other)
+{
+    int rc = PST_OK;
+    assert_int_equal(one->count, other->count);
+    for (uint32_t i = 0; i < one->count && rc == PST_OK; i++) {
+        const struct checkpoint *of = one->kept[i].message.port == 0 ? one : other;
+        rc = give(scene, of, &of->kept[i]);
+    }
+    return rc == PST_OK ? given(scene, one->id, one->cut) : rc;
+}
+
+/* Of two streams under one key, whose checkpoints have the same number and cut: the host chooses both. */
+static void where_rows_are_sealed_all_buckets_are_of_one_worker(void **state)
+{
+    (void)state;
+    static struct scene before[2], after;
+    struct checkpoint first[2], second[2];
+    struct pst_text place[2] = {{0}, {0}};
+    struct pst_enclave_sealing sealing = {.inputs = {{"rows.0>sums.0", 0, 1}}};
+    for (int i = 0; i < 2; i++) {
+        scene_begin(&before[i], (uint8_t)(1 + i), 0);
+        scene_open_sealed(&before[i], &sealing);
+        assert_int_equal(pst_text_add(&place[i], i == 0 ? "stream X" : "stream Y", 8), PST_OK);
+        pst_inside_extra(before[i].inside, &place[i]);
+        two_checkpoints(&before[i], &first[i], &second[i]);
+        scene_begin(&after, 3, 0);
+        scene_open_sealed(&after, &sealing);
+        assert_int_equal(restore(&after, &second[i]), PST_OK); /* and most of its pages are of the checkpoint before */
+        assert_int_equal(pst_inside_extra_back(after.inside)->count, 8);
+        assert_memory_equal(pst_inside_extra_back(after.inside)->bytes, place[i].bytes, 8);
+        scene_fini(&after);
+    }
+    for (int i = 0; i < 2; i++) {
+        scene_begin(&after, 3, 0);
+        scene_open_sealed(&after, &sealing);
+        assert_int_equal(restore_of_both(&after, &second[i], &second[1 - i]), PST_EREFUSED);
+        assert_non_null(strstr(pst_inside_why(after.inside), "bucket 1: another worker sealed it than others"));
+        scene_fini(&after);
+    }
+    for (int i = 0; i < 2; i++) {
+        checkpoints_fini(&first[i], &second[i]);
+        pst_text_fini(&place[i]);
+        scene_fini(&before[i]);
+    }
+}
+
+/* The control: where partitions may change, they may come of several workers. */
+static void where_they_are_not_they_may_be_of_several(void **state)
+{
+    (void)state;
+    static struct scene before[2], after;
+    struct checkpoint first[2], second[2];
+    for (int i = 0; i < 2; i++) {
+        scene_begin(&before[i], (uint8_t)(1 + i), 0);
+        scene_open(&before[i]);
+        two_checkpoints(&before[i], &first[i], &second[i]);
+    }
+    scene_begin(&after, 3, 2);
+    scene_open(&after);
+    assert_int_equal(restore_of_both(&after, &second[0], &second[1]), PST_OK);
+    scene_fini(&after);
+    for (int i = 0; i < 2; i++) {
+        checkpoints_fini(&first[i], &second[i]);
+        scene_fini(&before[i]);
+    }
+}
+
 static void without_a_key_there_are_no_images(void **state)
 {
     (void)state;
@@ -717,6 +797,8 @@ int main(void)
         cmocka_unit_test(what_is_another_operators_does_not_open),
         cmocka_unit_test(a_worker_that_must_be_given_something_back_does_nothing_before),
         cmocka_unit_test(no_image_is_sealed_twice_or_between_epochs),
+        cmocka_unit_test(where_rows_are_sealed_all_buckets_are_of_one_worker),
+        cmocka_unit_test(where_they_are_not_they_may_be_of_several),
         cmocka_unit_test(without_a_key_there_are_no_images),
         cmocka_unit_test(every_allocation_of_an_image_may_fail),
         cmocka_unit_test(every_allocation_of_the_way_back_may_fail),
