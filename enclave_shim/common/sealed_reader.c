@@ -254,18 +254,28 @@ static int session_join(struct pst_sealed_reader *r, struct session *s, const st
     return mark_take(r, s, p, m, ret_why);
 }
 
+/* The rows of a session that is forgotten, and of the last one, which takes its place. Of one that is over nothing is dropped any more, so
+ * it does not matter whose they are: 0 is below every sequence. */
+static void held_move(struct pst_sealed_reader *r, uint32_t forgotten, uint32_t last)
+{
+    for (struct held *held = r->first; held != NULL; held = held->next) {
+        if (held->session == forgotten)
+            held->sequence = held->session = 0;
+        else if (held->session == last)
+            held->session = forgotten;
+    }
+}
+
 /* Of a stream that goes on and on the first sessions are forgotten: none comes back, for what goes on from it was refused already. */
 static bool session_room(struct pst_sealed_reader *r)
 {
     for (uint32_t s = 0; s < r->session_count && r->session_count == r->session_capacity; s++) {
         if (!r->sessions[s].over)
             continue;
-        for (const struct held *held = r->first; held != NULL; held = held->next)
-            if (held->session == s || held->session == r->session_count - 1)
-                return false;
         EVP_CIPHER_CTX_free(r->sessions[s].cipher);
         pst_free(r->sessions[s].taken);
         r->session_count--;
+        held_move(r, s, r->session_count);
         if (r->session_marked == r->session_count)
             r->session_marked = s;
         r->sessions[s] = r->sessions[r->session_count];

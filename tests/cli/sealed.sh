@@ -136,6 +136,12 @@ err 'these are results of another sink, or of another graph'
 python3 "$hands" cut load.sealed again.sealed.part 40
 spec "sealing goes on where it was cut" 0 seal "$load" "${q1[@]}" -i meters.csv -o again.sealed --resume
 expect "two sessions, and nothing twice under one key and sequence" test "$(python3 "$hands" unique again.sealed)" = 2
+for sessions in 3 4; do # more than a reader has room for
+    mv again.sealed before.sealed
+    python3 "$hands" cut before.sealed again.sealed.part $((sessions * 60))
+    spec "cut again, it goes on again" 0 seal "$load" "${q1[@]}" -i meters.csv -o again.sealed --resume
+    expect "in $sessions sessions, and nothing twice" test "$(python3 "$hands" unique again.sealed)" = $sessions
+done
 rm -rf results
 spec "a stream that was cut and gone on with" 0 run "$load" -i again.sealed -o results --set every=60 "${sealed[@]}"
 opened "$load" load_plug load_plug.csv --set every=60

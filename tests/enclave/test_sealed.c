@@ -624,6 +624,64 @@ static void a_stream_goes_on_from_no_other_mark_and_only_once(void **state)
     scene_fini(&scene);
 }
 
+/* The `n`-th session, from 1 on: 200 rows are marked, 200 behind them are sealed, and it is cut there, or all are marked and it ends. */
+static void go_on_and_cut(struct scene *scene, uint32_t n, bool ends)
+{
+    struct pst_sealed_position position;
+    position_of(scene, &position);
+    assert_int_equal(position.watermark, 20 * n);
+    struct pst_sealed_writer *writer = writer_new(scene, (uint8_t)(7 + n), NULL);
+    pst_sealed_writer_continue(writer, position.salt, position.sequence);
+    assert_int_equal(pst_sealed_writer_mark(writer, position.watermark, false, 0), PST_OK);
+    add(scene, writer, 20 * n, 200 * n, 200);
+    assert_int_equal(pst_sealed_writer_mark(writer, 20 * (n + 1), ends, 20 * (n + 1)), PST_OK);
+    uint64_t rows = scene->row_count, sum = scene->value_sum;
+    if (!ends)
+        add(scene, writer, 20 * (n + 1), 200 * (n + 1), 200);
+    scene->row_count = rows;
+    scene->value_sum = sum;
+    pst_sealed_writer_free(writer);
+}
+
+static void a_stream_may_be_cut_as_often_as_it_likes(void **state)
+{
+    (void)state;
+    struct scene scene;
+    uint32_t marked, begins[6] = {0};
+    bool ended;
+    scene_init(&scene);
+    seal_cut(&scene, &marked);
+    for (uint32_t n = 1; n <= 5; n++) {
+        begins[n] = scene.stream.count;
+        go_on_and_cut(&scene, n, n == 5);
+    }
+    assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+    assert_true(ended);
+    assert_int_equal(scene.rows, 1200);
+    assert_int_equal(scene.row_count, 1200);
+    assert_int_equal(scene.sum, scene.value_sum);
+
+    struct pst_sealed_position position; /* which takes all of it, and no row: they wait */
+    position_of(&scene, &position);
+    assert_true(position.ended);
+
+    /* The first sessions are forgotten, and none comes back. */
+    for (uint32_t n = 1; n <= 5; n++) {
+        uint32_t at = begins[n] + 1;
+        struct stream more = with(&scene.stream, at, scene.stream.bytes[1], scene.stream.sizes[1]);
+        expect_refused(&scene, &more,
+                       n == 1 ? "is of a stream that is over" : "is of a stream that has not begun here");
+        more = with(&scene.stream, at, scene.stream.bytes[0], scene.stream.sizes[0]);
+        expect_refused(&scene, &more, n == 1 ? "is of a stream that is over" : "where another one stands already");
+        if (n < 3)
+            continue;
+        uint32_t before = begins[n - 2]; /* went on from a session that is forgotten, and is itself */
+        more = with(&scene.stream, at, scene.stream.bytes[before], scene.stream.sizes[before]);
+        expect_refused(&scene, &more, "does not go on where the stream was cut");
+    }
+    scene_fini(&scene);
+}
+
 /* ---- keys, releases, layout, memory ---- */
 
 static void a_writer_takes_rows_between_its_marks_alone(void **state)
@@ -833,6 +891,28 @@ static void what_comes_again_behind_a_cut_is_left_out_until_something_new_comes(
     scene_fini(&scene);
 }
 
+static void rows_of_sessions_that_are_forgotten_wait_and_are_saved(void **state)
+{
+    (void)state;
+    struct scene scene;
+    uint32_t marked;
+    scene_init(&scene);
+    seal_cut(&scene, &marked);
+    for (uint32_t n = 1; n <= 4; n++)
+        go_on_and_cut(&scene, n, n == 4);
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    scene.floor = INT64_MIN;
+    read_some(&scene, reader, 0, scene.stream.count, 7); /* all others wait, of each session */
+    assert_int_equal(scene.rows, 70);
+    reader = saved_and_loaded(&scene, reader);
+    read_some(&scene, reader, 0, 0, INT64_MAX);
+    assert_true(pst_sealed_reader_ended(reader));
+    assert_int_equal(scene.rows, 1000);
+    assert_int_equal(scene.sum, scene.value_sum);
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
 static void each_allocation_may_fail(void **state)
 {
     (void)state;
@@ -868,6 +948,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_was_cut_goes_on_from_its_last_mark),
         cmocka_unit_test(no_two_capsules_share_key_and_sequence),
         cmocka_unit_test(a_stream_goes_on_from_no_other_mark_and_only_once),
+        cmocka_unit_test(a_stream_may_be_cut_as_often_as_it_likes),
         cmocka_unit_test(a_writer_takes_rows_between_its_marks_alone),
         cmocka_unit_test(another_users_key_opens_nothing),
         cmocka_unit_test(buckets_depend_on_the_graphs_key),
@@ -875,6 +956,7 @@ int main(void)
         cmocka_unit_test(the_layout_is_frozen),
         cmocka_unit_test(a_reader_that_was_saved_goes_on_where_it_was),
         cmocka_unit_test(what_comes_again_behind_a_cut_is_left_out_until_something_new_comes),
+        cmocka_unit_test(rows_of_sessions_that_are_forgotten_wait_and_are_saved),
         cmocka_unit_test(each_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
