@@ -106,8 +106,10 @@ static void nodes_that_are_killed_lose_and_repeat_nothing(void **state)
 static void graphs_are_scaled_and_moved_while_they_run(void **state)
 {
     (void)state;
+    longer = true; /* so that there is time for moves of several portions */
     query_for_all_seeds(&load, true, 0, scene_seeds(60));
     query_for_all_seeds(&outliers, true, 0, scene_seeds(60));
+    longer = false;
 }
 
 static void nodes_are_killed_while_partitions_move(void **state)
