@@ -503,7 +503,7 @@ operators:
         keys = max(state_bytes // 1024, 64)
         with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 4, True) as cluster:
             pacer.tell(f"lay {keys}")
-            pacer.tell(f"strew {20_000_000 if quick else 100_000_000}")
+            pacer.tell(f"strew {20_000_000 if quick else 300_000_000}")
             cluster.ask("submit", self.graph_of_a_kill(folder, stamps, events, ", replicas: 2"))
             owner = dict(cluster.places("moves", "held"))[0]
             fixed = [node for operator in ("events", "seen", "seen_beside") for _, node in cluster.places("moves", operator)]
@@ -537,7 +537,7 @@ operators:
         more = ["--checkpoints", folder / "shared", "--key", folder / "key", "--every-seconds", "1" if quick else "5"]
         with Pacer(self, stamps, events, keys) as pacer, Nodes(self, folder, 2, True, more) as cluster:
             pacer.tell(f"lay {keys}")
-            pacer.tell(f"strew {20_000_000 if quick else 100_000_000}")
+            pacer.tell(f"strew {20_000_000 if quick else 300_000_000}")
             path = self.graph_of_a_kill(folder, stamps, events)
             coordinator = cluster.nodes["n1"]
             begun = time.monotonic_ns()
