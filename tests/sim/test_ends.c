@@ -49,7 +49,9 @@ static uint32_t node_with(const struct cluster *cluster, const char *operator_id
     const Pst__Start *start = record != NULL && record->state == GRAPH_RUNNING ? record->start->start : NULL;
     for (size_t p = 0; start != NULL && p < start->n_places; p++)
         if (strcmp(start->places[p]->operator_id, operator_id) == 0)
-            return (uint32_t)atoi(start->nodes[start->places[p]->node] + 1);
+            for (uint32_t i = 0; i < cluster->node_count; i++)
+                if (strcmp(cluster->nodes[i].node->options.name, start->nodes[start->places[p]->node]) == 0)
+                    return i;
     return NOWHERE;
 }
 
