@@ -60,13 +60,9 @@ static bool partition_look(const struct graph_record *record, uint32_t n, uint32
 {
     uint32_t index = record->moving->layouts[n]->node_of[partition];
     const struct load *load = pst_load_find(&record->loads, false, index, n, partition);
-    if (load == NULL || now_ns - load->heard_ns >= LOAD_STALE_NS || load->before.time_ns == 0 ||
-        load->now.time_ns <= load->before.time_ns || load->now.busy_ns < load->before.busy_ns)
+    if (load == NULL || now_ns - load->heard_ns >= LOAD_STALE_NS || !pst_load_share(load, &ret_partition->busy))
         return false;
-    double busy =
-        (double)(load->now.busy_ns - load->before.busy_ns) / (double)(load->now.time_ns - load->before.time_ns);
     ret_partition->number = partition;
-    ret_partition->busy = busy < 1 ? busy : 1;
     ret_partition->state_bytes = load->now.state_bytes;
     return true;
 }

@@ -219,19 +219,27 @@ static struct load *load_take(struct loads *loads, const struct load *key)
     return load;
 }
 
+bool pst_load_share(const struct load *load, double *ret_share)
+{
+    const struct load_sample *now = &load->now, *before = &load->before;
+    if (before->time_ns == 0 || now->time_ns <= before->time_ns || now->busy_ns < before->busy_ns)
+        return false;
+    double share = (double)(now->busy_ns - before->busy_ns) / (double)(now->time_ns - before->time_ns);
+    *ret_share = share < 1 ? share : 1;
+    return true;
+}
+
 /* Queries work in bursts, at the ends of slices and windows: the first looks count alike, later ones so that the last AVERAGE_SECONDS do. */
 static void busy_take(struct load *load)
 {
-    const struct load_sample *now = &load->now, *before = &load->before;
-    if (before->time_ns == 0 || now->time_ns <= before->time_ns || now->busy_ns < before->busy_ns) {
+    double share, seconds = (double)(load->now.time_ns - load->before.time_ns) / 1e9;
+    if (!pst_load_share(load, &share)) {
         load->looks = 0;
         return;
     }
-    double seconds = (double)(now->time_ns - before->time_ns) / 1e9;
-    double busy = (double)(now->busy_ns - before->busy_ns) / 1e9 / seconds;
     double first = 1.0 / (load->looks + 1), later = seconds / (seconds + AVERAGE_SECONDS);
     load->busy = load->looks == 0 ? 0 : load->busy;
-    load->busy += ((busy < 1 ? busy : 1) - load->busy) * (first > later ? first : later);
+    load->busy += (share - load->busy) * (first > later ? first : later);
     load->looks += load->looks < LOOKS_MAX;
 }
 
