@@ -1,4 +1,4 @@
-/* level.c - see mover.h: what `rebalance --by-load` goes by. How busy each bucket is, and what a node does besides, is looked at once, when
+/* balance.c - see mover.h: what `rebalance --by-load` goes by. How busy each bucket is, and what a node does besides, is looked at once, when
  * the order is given: what a move itself costs would else be evened out, too. */
 #include "engine/loads.h"
 #include "engine/mover.h"
@@ -10,18 +10,18 @@ enum { MOVES_A_NODE_MAX = 4 };
 struct bucket_load {
     double busy, state_bytes;
 };
-struct level {
+struct balance {
     uint32_t moves_left;
     double fixed[NODE_MEMBERS_MAX]; /* by the graph's node: what cannot move, as shares of a worker's time */
     uint32_t operator_count;
     struct bucket_load *buckets[]; /* by operator; NULL: none of it moves */
 };
 
-void pst_level_free(struct level *level)
+void pst_balance_free(struct balance *balance)
 {
-    for (uint32_t n = 0; level != NULL && n < level->operator_count; n++)
-        pst_free(level->buckets[n]);
-    pst_free(level);
+    for (uint32_t n = 0; balance != NULL && n < balance->operator_count; n++)
+        pst_free(balance->buckets[n]);
+    pst_free(balance);
 }
 
 static bool moves(const struct pst_node *node, const struct graph_record *record, uint32_t n)
@@ -31,16 +31,16 @@ static bool moves(const struct pst_node *node, const struct graph_record *record
 }
 
 /* Sources and sinks, and operators of one bucket. */
-static void fixed_look(const struct pst_node *node, const struct graph_record *record, struct level *level,
+static void fixed_look(const struct pst_node *node, const struct graph_record *record, struct balance *balance,
                        uint64_t now_ns)
 {
     double busy;
     for (uint32_t i = 0; i < record->loads.capacity; i++) {
         const struct load *load = &record->loads.items[i];
-        if (load->taken && !load->edge && load->operator_index < level->operator_count &&
+        if (load->taken && !load->edge && load->operator_index < balance->operator_count &&
             load->node < NODE_MEMBERS_MAX && !moves(node, record, load->operator_index) &&
             pst_load_busy(load, now_ns, &busy))
-            level->fixed[load->node] += busy;
+            balance->fixed[load->node] += busy;
     }
 }
 
@@ -64,37 +64,37 @@ static bool buckets_look(const struct graph_record *record, uint32_t n, struct b
     return true;
 }
 
-int pst_level_new(const struct pst_node *node, const struct graph_record *record, struct level **ret_level)
+int pst_balance_new(const struct pst_node *node, const struct graph_record *record, struct balance **ret_balance)
 {
     uint32_t count = record->moving->layout_count;
     uint64_t now_ns = node->world->now_ns(node->world->self);
-    struct level *level = pst_calloc(1, sizeof *level + count * sizeof level->buckets[0]);
-    if (level == NULL)
+    struct balance *balance = pst_calloc(1, sizeof *balance + count * sizeof balance->buckets[0]);
+    if (balance == NULL)
         return PST_ENOMEM;
-    level->operator_count = count;
-    level->moves_left = MOVES_A_NODE_MAX * node->duty->member_count;
+    balance->operator_count = count;
+    balance->moves_left = MOVES_A_NODE_MAX * node->duty->member_count;
     int rc = record->loads.incarnation == record->start->incarnation ? PST_OK : PST_ETIMEOUT;
     for (uint32_t n = 0; n < count && rc == PST_OK; n++) {
         if (!moves(node, record, n))
             continue;
-        level->buckets[n] = pst_calloc(record->graph->nodes[n].bucket_count, sizeof *level->buckets[n]);
-        if (level->buckets[n] == NULL)
+        balance->buckets[n] = pst_calloc(record->graph->nodes[n].bucket_count, sizeof *balance->buckets[n]);
+        if (balance->buckets[n] == NULL)
             rc = PST_ENOMEM;
-        else if (!buckets_look(record, n, level->buckets[n], now_ns))
+        else if (!buckets_look(record, n, balance->buckets[n], now_ns))
             rc = PST_ETIMEOUT;
     }
     if (rc != PST_OK) {
-        pst_level_free(level);
+        pst_balance_free(balance);
         return rc;
     }
-    fixed_look(node, record, level, now_ns);
-    *ret_level = level;
+    fixed_look(node, record, balance, now_ns);
+    *ret_balance = balance;
     return PST_OK;
 }
 
 /* ---- the next move ---- */
 
-struct level_view { /* of nodes that may get something, and of what they have that may move */
+struct balance_view { /* of nodes that may get something, and of what they have that may move */
     const struct member *members[NODE_MEMBERS_MAX];
     uint32_t index_of[NODE_MEMBERS_MAX]; /* by the graph's node: of `nodes`; SCALER_NONE: it gets nothing */
     struct scaler_node nodes[NODE_MEMBERS_MAX];
@@ -105,8 +105,8 @@ struct level_view { /* of nodes that may get something, and of what they have th
     } * whose; /* by piece */
 };
 
-static void nodes_view(const struct pst_node *node, const struct graph_record *record, const struct level *level,
-                       struct level_view *view)
+static void nodes_view(const struct pst_node *node, const struct graph_record *record, const struct balance *balance,
+                       struct balance_view *view)
 {
     const Pst__Start *start = record->start->start;
     uint32_t workers = 0;
@@ -118,7 +118,7 @@ static void nodes_view(const struct pst_node *node, const struct graph_record *r
             continue;
         uint32_t at = view->node_count++, index = pst_start_index(start, member->name);
         view->members[at] = member;
-        view->nodes[at].busy = index < start->n_nodes ? level->fixed[index] : 0;
+        view->nodes[at].busy = index < start->n_nodes ? balance->fixed[index] : 0;
         view->nodes[at].part = member->workers != 0 ? member->workers : 1;
         workers += member->workers != 0 ? member->workers : 1;
         if (index < start->n_nodes)
@@ -128,18 +128,18 @@ static void nodes_view(const struct pst_node *node, const struct graph_record *r
         view->nodes[i].part /= workers;
 }
 
-static void pieces_view(const struct graph_record *record, const struct level *level, struct level_view *view)
+static void pieces_view(const struct graph_record *record, const struct balance *balance, struct balance_view *view)
 {
-    for (uint32_t n = 0; n < level->operator_count; n++) {
+    for (uint32_t n = 0; n < balance->operator_count; n++) {
         const struct layout *layout = record->moving->layouts[n];
-        for (uint32_t p = 0; level->buckets[n] != NULL && p < layout->partition_count; p++) {
+        for (uint32_t p = 0; balance->buckets[n] != NULL && p < layout->partition_count; p++) {
             struct scaler_piece piece = {.node = view->index_of[layout->node_of[p]]};
             for (uint32_t b = 0; b < record->graph->nodes[n].bucket_count; b++) {
                 if (layout->of[b] != p)
                     continue;
                 piece.bucket_count++;
-                piece.busy += level->buckets[n][b].busy;
-                piece.state_bytes += level->buckets[n][b].state_bytes;
+                piece.busy += balance->buckets[n][b].busy;
+                piece.state_bytes += balance->buckets[n][b].state_bytes;
             }
             if (piece.bucket_count == 0 || piece.node == SCALER_NONE)
                 continue;
@@ -151,7 +151,7 @@ static void pieces_view(const struct graph_record *record, const struct level *l
     }
 }
 
-static void view_free(struct level_view *view)
+static void view_free(struct balance_view *view)
 {
     pst_free(view->pieces);
     pst_free(view->whose);
@@ -159,26 +159,26 @@ static void view_free(struct level_view *view)
 }
 
 /* NULL: no memory. */
-static struct level_view *view_new(const struct pst_node *node, const struct graph_record *record,
-                                   const struct level *level)
+static struct balance_view *view_new(const struct pst_node *node, const struct graph_record *record,
+                                     const struct balance *balance)
 {
-    struct level_view *view = pst_calloc(1, sizeof *view);
+    struct balance_view *view = pst_calloc(1, sizeof *view);
     if (view == NULL)
         return NULL;
-    for (uint32_t n = 0; n < level->operator_count; n++)
-        view->piece_max += level->buckets[n] != NULL ? record->moving->layouts[n]->partition_count : 0;
+    for (uint32_t n = 0; n < balance->operator_count; n++)
+        view->piece_max += balance->buckets[n] != NULL ? record->moving->layouts[n]->partition_count : 0;
     view->pieces = pst_calloc(view->piece_max + 1, sizeof *view->pieces);
     view->whose = pst_calloc(view->piece_max + 1, sizeof *view->whose);
     if (view->pieces == NULL || view->whose == NULL) {
         view_free(view);
         return NULL;
     }
-    nodes_view(node, record, level, view);
-    pieces_view(record, level, view);
+    nodes_view(node, record, balance, view);
+    pieces_view(record, balance, view);
     return view;
 }
 
-static struct wish wish_of(const struct level_view *view, const struct scaler_step *step)
+static struct wish wish_of(const struct balance_view *view, const struct scaler_step *step)
 {
     const struct whose *whose = &view->whose[step->from];
     uint32_t into = NO_PARTITION, into_count = UINT32_MAX;
@@ -192,17 +192,17 @@ static struct wish wish_of(const struct level_view *view, const struct scaler_st
         whose->operator_index, whose->partition, step->count, into, view->members[step->into]->name, NULL, false};
 }
 
-bool pst_level_next(const struct pst_node *node, const struct graph_record *record, struct level *level,
-                    struct wish *ret_wish)
+bool pst_balance_next(const struct pst_node *node, const struct graph_record *record, struct balance *balance,
+                      struct wish *ret_wish)
 {
-    struct level_view *view = view_new(node, record, level);
+    struct balance_view *view = view_new(node, record, balance);
     struct scaler_step step;
     if (view == NULL)
         return false; /* it is as good as it is now */
-    bool more = level->moves_left != 0 &&
-                pst_scaler_level(view->nodes, view->node_count, view->pieces, view->piece_count, &step);
+    bool more = balance->moves_left != 0 &&
+                pst_scaler_balance(view->nodes, view->node_count, view->pieces, view->piece_count, &step);
     if (more) {
-        level->moves_left--;
+        balance->moves_left--;
         *ret_wish = wish_of(view, &step);
     }
     view_free(view);

@@ -147,12 +147,12 @@ struct moving { /* of a graph that runs */
     uint8_t words[2][ENCLAVE_WORDS_BYTES_MAX];
     size_t word_bytes[2];
     char why[240];
-    pst_move_cause refusal; /* what `refused` stands for */
-    struct order *order;    /* the command that it is of; NULL: of none any more */
-    struct level *level;    /* of `rebalance --by-load`; NULL: no such order */
-    uint32_t order_index;   /* among its moves, from 1 */
-    uint64_t said_ns;       /* when whoever gave the order was told last how far it is, and what */
-    const char *said_phase; /* NULL: nothing yet */
+    pst_move_cause refusal;  /* what `refused` stands for */
+    struct order *order;     /* the command that it is of; NULL: of none any more */
+    struct balance *balance; /* of `rebalance --by-load`; NULL: no such order */
+    uint32_t order_index;    /* among its moves, from 1 */
+    uint64_t said_ns;        /* when whoever gave the order was told last how far it is, and what */
+    const char *said_phase;  /* NULL: nothing yet */
     struct portions portions;
 };
 /* PST_ENOMEM; PST_EFULL: no number is free, or no room for one more node. Then nothing has begun. */
@@ -213,13 +213,13 @@ bool pst_order_stays(const struct pst_node *node, const struct graph_record *rec
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, bool by_load, struct pst_text *why);
 /* Workers in enclaves know each other's nodes by their certificates: without them their buckets stay. */
 bool pst_order_can_move(const struct pst_node *node, const struct graph_record *record, uint32_t n);
-/* level.c: how busy the buckets and nodes of a graph are. PST_ETIMEOUT: not all that may move has told yet; PST_ENOMEM. */
-struct level;
-int pst_level_new(const struct pst_node *node, const struct graph_record *record, struct level **ret_level);
-void pst_level_free(struct level *level);
+/* balance.c: how busy the buckets and nodes of a graph are. PST_ETIMEOUT: not all that may move has told yet; PST_ENOMEM. */
+struct balance;
+int pst_balance_new(const struct pst_node *node, const struct graph_record *record, struct balance **ret_balance);
+void pst_balance_free(struct balance *balance);
 /* What is to move next so that nodes are as busy as each other. False: nothing. */
-bool pst_level_next(const struct pst_node *node, const struct graph_record *record, struct level *level,
-                    struct wish *ret_wish);
+bool pst_balance_next(const struct pst_node *node, const struct graph_record *record, struct balance *balance,
+                      struct wish *ret_wish);
 /* What was wanted last has been done, or given up. PST_OK: done. */
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
 /* What it has waited for has ended. */

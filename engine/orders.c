@@ -288,8 +288,8 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
     case ORDER_DRAIN:
         return next_of_drain(node, record, order, wish);
     case ORDER_REBALANCE:
-        return record->moving->level != NULL ? pst_level_next(node, record, record->moving->level, wish)
-                                             : next_of_rebalance(node, record, wish);
+        return record->moving->balance != NULL ? pst_balance_next(node, record, record->moving->balance, wish)
+                                               : next_of_rebalance(node, record, wish);
     }
     return false;
 }
@@ -505,17 +505,17 @@ void pst_order_ends(struct pst_node *node, struct graph_record *record, bool don
     progress_tell(node, record, done ? "done" : "given up");
 }
 
-static void level_end(struct moving *moving)
+static void balance_end(struct moving *moving)
 {
-    pst_level_free(moving->level);
-    moving->level = NULL;
+    pst_balance_free(moving->balance);
+    moving->balance = NULL;
 }
 
 /* A graph has no more to do for it. */
 static void leave(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct order *order = record->moving->order;
-    level_end(record->moving);
+    balance_end(record->moving);
     record->moving->order = NULL;
     if (error != PST_OK)
         record->unmoved_ns = now_ns(node);
@@ -531,7 +531,7 @@ void pst_order_forget(struct moving *moving)
 {
     if (moving->order != NULL && --moving->order->graphs == 0)
         pst_free(moving->order);
-    level_end(moving);
+    balance_end(moving);
     moving->order = NULL;
 }
 
@@ -849,12 +849,12 @@ static int begin_all(struct pst_node *node, struct order *order, bool by_load, s
     }
     int rc = why->count != 0 ? PST_EREFUSED : PST_OK;
     for (uint32_t i = 0; i < count && by_load && rc == PST_OK; i++)
-        rc = pst_level_new(node, working[i], &working[i]->moving->level);
+        rc = pst_balance_new(node, working[i], &working[i]->moving->balance);
     if (rc == PST_ETIMEOUT)
         (void)pst_text_printf(why, "how busy partitions are is not known yet: give the command again in a few seconds");
     if (rc != PST_OK) {
         for (uint32_t i = 0; i < count; i++)
-            level_end(working[i]->moving);
+            balance_end(working[i]->moving);
         pst_free(order);
         return rc;
     }

@@ -372,8 +372,8 @@ static double gain_of(const struct scaler_piece *piece, double over, double lack
     return over + lack - distance(over - moved) - distance(lack - moved);
 }
 
-bool pst_scaler_level(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
-                      uint32_t piece_count, struct scaler_step *ret_step)
+bool pst_scaler_balance(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
+                        uint32_t piece_count, struct scaler_step *ret_step)
 {
     double all = 0, best = 0, least_bytes = 0, off[SCALER_NODES_MAX], slack[SCALER_NODES_MAX];
     bool found = false;

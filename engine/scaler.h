@@ -99,8 +99,8 @@ struct scaler_piece { /* a partition that may give buckets away; its figures are
 /* The next step towards nodes that are each within a tenth of their part: `count` buckets of pieces[from] go to nodes[into]. The step that
  * brings two nodes nearest to theirs; of about equal ones that with the least state. It always brings them nearer, by a hundredth of the average
  * part at least, so that there is an end. False: they are even, or no bucket makes it better. */
-bool pst_scaler_level(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
-                      uint32_t piece_count, struct scaler_step *ret_step);
+bool pst_scaler_balance(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
+                        uint32_t piece_count, struct scaler_step *ret_step);
 /* The one that has the fewest; SCALER_NONE: there is none but `except`. */
 uint32_t pst_scaler_least(const struct scaler_share *shares, uint32_t count, uint32_t except);
 

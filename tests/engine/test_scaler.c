@@ -517,7 +517,7 @@ static uint32_t level(struct scene_of_nodes *scene)
 {
     struct scaler_step step;
     uint32_t moves = 0;
-    while (pst_scaler_level(scene->nodes, scene->node_count, scene->pieces, scene->piece_count, &step)) {
+    while (pst_scaler_balance(scene->nodes, scene->node_count, scene->pieces, scene->piece_count, &step)) {
         struct scaler_piece *piece = &scene->pieces[step.from], *new = &scene->pieces[scene->piece_count];
         assert_true(step.count > 0 && step.count <= piece->bucket_count && step.into != piece->node);
         double part = (double)step.count / piece->bucket_count;
@@ -575,15 +575,15 @@ static void of_what_does_as_much_the_least_state_goes(void **state)
     struct scaler_node nodes[] = {{1.0, 0.5}, {0.2, 0.5}};
     struct scaler_piece pieces[] = {{0, 32, 0.4, 8e6}, {0, 32, 0.4, 2e6}, {0, 32, 0.1, 1}, {1, 32, 0.2, 1}};
     struct scaler_step step;
-    assert_true(pst_scaler_level(nodes, 2, pieces, 4, &step));
+    assert_true(pst_scaler_balance(nodes, 2, pieces, 4, &step));
     assert_int_equal(step.from, 1);
     assert_int_equal(step.into, 1);
     assert_int_equal(step.count, 32);
     nodes[0].busy = 0.6, nodes[1].busy = 0.6;
-    assert_false(pst_scaler_level(nodes, 2, pieces, 4, &step));
+    assert_false(pst_scaler_balance(nodes, 2, pieces, 4, &step));
     nodes[0].busy = nodes[1].busy = 0; /* nobody does anything */
-    assert_false(pst_scaler_level(nodes, 2, pieces, 4, &step));
-    assert_false(pst_scaler_level(nodes, 2, pieces, 0, &step));
+    assert_false(pst_scaler_balance(nodes, 2, pieces, 4, &step));
+    assert_false(pst_scaler_balance(nodes, 2, pieces, 0, &step));
 }
 
 int main(void)
