@@ -61,6 +61,10 @@ void *pst_calloc(size_t count, size_t bytes); /* NULL when count * bytes does no
 void *pst_realloc(void *old, size_t bytes);
 void *pst_aligned(size_t alignment, size_t bytes); /* freed by pst_free() */
 void pst_free(void *memory);                       /* NULL is nothing */
+/* Whole pages of the system, zero and untouched, whatever was freed before; given back by pst_unmap(). For what is large: where malloc()
+ * takes such a block from memory that it has had, calloc() writes all of it. Not in an enclave, which can ask for none. */
+void *pst_map(size_t bytes);
+void pst_unmap(void *memory, size_t bytes);
 char *pst_strdup(const char *text);
 /* Tests: the n-th allocation from now (1: the next) fails, once; 0: none. Counts over all threads. */
 void pst_malloc_fail_at(uint64_t n);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { CHUNK_BYTES = 16 * 1024 };
 
@@ -41,6 +42,16 @@ void *pst_aligned(size_t alignment, size_t bytes)
 }
 
 void pst_free(void *memory) { free(memory); }
+
+void *pst_map(size_t bytes)
+{
+    if (allocation_fails())
+        return NULL;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory != MAP_FAILED ? memory : NULL;
+}
+
+void pst_unmap(void *memory, size_t bytes) { PST_ASSERT(munmap(memory, bytes) == 0); }
 
 char *pst_strdup(const char *text)
 {

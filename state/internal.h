@@ -60,7 +60,10 @@ struct pst_slabs { /* memory for pages */
     struct pst_slab *all;
     uint8_t *next; /* pages of the newest one that were never used */
     uint32_t left;
-    struct pst_page_free *free; /* given back, all zero but for the link */
+    bool mapped;                 /* slabs are the system's pages; a pool's are not, for it may lie in an enclave */
+    bool wipes;                  /* a bucket is being dropped */
+    struct pst_page_free *free;  /* given back, all zero but for the link */
+    struct pst_page_free *wiped; /* of dropped buckets, as they were but for the link: about to go back to the system */
     /* Given back, all zero, and their memory is the system's again: taken when there are no others. Their slabs know which. */
     uint64_t cold_count;
     struct pst_slab **sorted; /* by address */

@@ -5,20 +5,22 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Pages are cut from slabs that come zeroed from the system and are touched page by page, so that the untouched tail of a
- * page costs address space and no memory. Before each stands a line of cache, struct pst_frame: for what a pager has to know, and
+/* Pages are cut from slabs that come zeroed from the system and are touched page by page, so that in a small state the untouched tail of
+ * a page costs address space and no memory. Before each stands a line of cache, struct pst_frame: for what a pager has to know, and
  * because a bucket of few keys fills only the first lines of its page, and pages at multiples of 16 KiB would all want the same
  * sets of the cache (Query 1: a third of the time of an upsert). */
 enum {
     PAGE_STRIDE_BYTES = PST_FRAME_BYTES + PST_PAGE_BYTES,
-    SLAB_PAGES_FIRST = 16, /* above the size from which malloc maps memory of its own */
+    SLAB_PAGES_FIRST = 16,
     SLAB_PAGES = 64,
+    SLABS_LAZY = 8,  /* so many are touched page by page; of a state that is larger a slab's memory comes in one call */
     WARM_PAGES = 64, /* free ones that keep their memory: a state that goes on takes and gives all the time */
 };
 
 struct pst_slab {
     struct pst_slab *next;
     uint64_t cold; /* a bit for each page */
+    size_t bytes;
 };
 static_assert((int)SLAB_PAGES <= 64, "a bit for each");
 
@@ -32,6 +34,7 @@ struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
     state->bytes_max = bytes_max;
     state->generation = 1;
     state->stamp = 1;
+    state->slabs.mapped = true;
     return state;
 }
 
@@ -107,9 +110,14 @@ static int slab_add(struct pst_slabs *slabs)
 {
     uint32_t pages = slabs->all == NULL ? SLAB_PAGES_FIRST : SLAB_PAGES;
     size_t bytes = sizeof(struct pst_slab) + PST_CACHE_LINE_BYTES + (size_t)pages * PAGE_STRIDE_BYTES;
-    struct pst_slab *slab = slabs_room(slabs) == PST_OK ? pst_calloc(1, bytes) : NULL;
+    struct pst_slab *slab = NULL;
+    if (slabs_room(slabs) == PST_OK)
+        slab = slabs->mapped ? pst_map(bytes) : pst_calloc(1, bytes);
     if (slab == NULL)
         return PST_ENOMEM;
+    slab->bytes = bytes;
+    if (slabs->mapped && slabs->slab_count >= SLABS_LAZY) /* else it comes page by page */
+        (void)madvise(slab, bytes, MADV_POPULATE_WRITE);
     uint32_t at = slabs_below(slabs, (uintptr_t)slab);
     memmove(&slabs->sorted[at + 1], &slabs->sorted[at], (slabs->slab_count++ - at) * sizeof(struct pst_slab *));
     slabs->sorted[at] = slab;
@@ -131,13 +139,35 @@ static uint8_t *cold_take(struct pst_slabs *slabs)
     return slab_page(slab, number);
 }
 
+/* The used bytes are known, and beyond them a page is zero. */
+static void page_zero(uint8_t *page)
+{
+    memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
+}
+
+static uint8_t *unlink_first(struct pst_page_free **list)
+{
+    struct pst_page_free *page = *list;
+    *list = page->next;
+    page->next = NULL;
+    return (uint8_t *)page;
+}
+
+static void link_first(struct pst_page_free **list, uint8_t *page)
+{
+    struct pst_page_free *freed = (struct pst_page_free *)(void *)page;
+    freed->next = *list;
+    *list = freed;
+}
+
 uint8_t *pst_slabs_take(struct pst_slabs *slabs)
 {
-    struct pst_page_free *page = slabs->free;
-    if (page != NULL) {
-        slabs->free = page->next;
-        page->next = NULL;
-        return (uint8_t *)page;
+    if (slabs->free != NULL)
+        return unlink_first(&slabs->free);
+    if (slabs->wiped != NULL) {
+        uint8_t *page = unlink_first(&slabs->wiped);
+        page_zero(page);
+        return page;
     }
     if (slabs->left == 0 && slabs->cold_count != 0)
         return cold_take(slabs);
@@ -151,21 +181,30 @@ uint8_t *pst_slabs_take(struct pst_slabs *slabs)
 
 void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page)
 {
-    /* Zeroed here and not when it is taken again: the used bytes are known, and no bucket's rows outlive it. */
-    memset(page, 0, PST_PAGE_HEADER_BYTES + (size_t)pst_page_header(page)->used_bytes);
-    struct pst_page_free *freed = (struct pst_page_free *)(void *)page;
-    freed->next = slabs->free;
-    slabs->free = freed;
+    if (slabs->wipes) {
+        link_first(&slabs->wiped, page);
+        return;
+    }
+    page_zero(page); /* here and not when it is taken again: no bucket's rows outlive it */
+    link_first(&slabs->free, page);
+}
+
+static void slab_free(const struct pst_slabs *slabs, struct pst_slab *slab)
+{
+    if (slabs->mapped)
+        pst_unmap(slab, slab->bytes);
+    else
+        pst_free(slab);
 }
 
 void pst_slabs_free(struct pst_slabs *slabs)
 {
     for (struct pst_slab *slab = slabs->all, *next; slab != NULL; slab = next) {
         next = slab->next;
-        pst_free(slab);
+        slab_free(slabs, slab);
     }
     pst_free(slabs->sorted);
-    *slabs = (struct pst_slabs){0};
+    *slabs = (struct pst_slabs){.mapped = slabs->mapped};
 }
 
 int pst_page_take(struct pst_structure *structure, uint32_t bucket, uint64_t number, uint8_t **ret_page)
@@ -351,16 +390,18 @@ uint64_t pst_state_bucket_bytes(struct pst_state *state, uint32_t bucket)
 
 void pst_state_drop(struct pst_state *state, uint32_t bucket)
 {
+    state->slabs.wipes = state->slabs.mapped;
     for (uint32_t i = 0; i < state->structure_count; i++) {
         if (state->structures[i]->kind == PST_PAGE_LOG)
             pst_log_drop((struct pst_log *)state->structures[i], bucket);
         else
             pst_table_drop((struct pst_table *)state->structures[i], bucket);
     }
+    state->slabs.wipes = false;
 }
 
-/* What lies wholly within a page of the system's pages goes back to it, and what it shares with cold ones beside it, frames in between
- * included: it is zero before and after. */
+/* What lies wholly within pages of the system goes back to it, and what it shares with cold ones beside it, frames in between
+ * included: that is zero afterwards, and the rest of the page is made so. */
 static void page_cool(struct pst_slabs *slabs, uint8_t *page, uintptr_t unit)
 {
     struct pst_slab *slab = slabs->sorted[slabs_below(slabs, (uintptr_t)page) - 1];
@@ -372,8 +413,14 @@ static void page_cool(struct pst_slabs *slabs, uint8_t *page, uintptr_t unit)
     uintptr_t first = (uintptr_t)page, last = first + PST_PAGE_BYTES;
     uintptr_t begin = before ? (first - PST_FRAME_BYTES) & -unit : (first + unit - 1) & -unit;
     uintptr_t end = behind ? (last + PST_FRAME_BYTES + unit - 1) & -unit : last & -unit;
-    if (begin < end)
-        (void)madvise(page - (first - begin), end - begin, MADV_DONTNEED); /* else it stays as it is */
+    if (begin >= end || madvise(page - (first - begin), end - begin, MADV_DONTNEED) != 0) {
+        memset(page, 0, PST_PAGE_BYTES);
+        return;
+    }
+    if (begin > first)
+        memset(page, 0, begin - first);
+    if (end < last)
+        memset(page + (end - first), 0, last - end);
 }
 
 static bool pages_cool(struct pst_slabs *slabs, uint64_t bytes_max)
@@ -382,13 +429,12 @@ static bool pages_cool(struct pst_slabs *slabs, uint64_t bytes_max)
     uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (uint32_t i = 0; i < WARM_PAGES && *link != NULL; i++)
         link = &(*link)->next;
-    for (uint64_t bytes = 0; *link != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES) {
-        struct pst_page_free *page = *link;
-        *link = page->next;
-        page->next = NULL;
-        page_cool(slabs, (uint8_t *)page, unit);
-    }
-    return *link != NULL;
+    uint64_t bytes = 0;
+    for (; slabs->wiped != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES)
+        page_cool(slabs, unlink_first(&slabs->wiped), unit);
+    for (; *link != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES)
+        page_cool(slabs, unlink_first(link), unit);
+    return *link != NULL || slabs->wiped != NULL;
 }
 
 bool pst_state_shrink(struct pst_state *state, uint64_t bytes_max)
@@ -398,14 +444,14 @@ bool pst_state_shrink(struct pst_state *state, uint64_t bytes_max)
         return false;
     if (state->page_count != 0)
         return pages_cool(slabs, bytes_max);
-    slabs->free = NULL; /* pages of slabs that go; what is left of the newest one, too */
+    slabs->free = slabs->wiped = NULL; /* pages of slabs that go; what is left of the newest one, too */
     slabs->next = NULL;
     slabs->left = slabs->slab_count = 0;
     slabs->cold_count = 0;
     for (uint64_t bytes = 0; slabs->all != NULL && bytes < bytes_max; bytes += SLAB_PAGES * PAGE_STRIDE_BYTES) {
         struct pst_slab *slab = slabs->all;
         slabs->all = slab->next;
-        pst_free(slab);
+        slab_free(slabs, slab);
     }
     return slabs->all != NULL;
 }

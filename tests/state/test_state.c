@@ -626,6 +626,21 @@ static uint64_t resident_bytes(void)
     return pages[1] * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static int zero_behind(void *argument, const struct pst_page_header *page)
+{
+    const uint8_t *bytes = (const uint8_t *)page;
+    for (uint32_t i = PST_PAGE_HEADER_BYTES + page->used_bytes; i < PST_PAGE_BYTES; i++)
+        *(bool *)argument &= bytes[i] == 0;
+    return PST_OK;
+}
+
+static bool pages_are_zero_behind(struct pst_state *state, uint32_t bucket)
+{
+    bool zero = true;
+    assert_int_equal(pst_state_pages(state, bucket, zero_behind, &zero), PST_OK);
+    return zero && pst_state_bucket_bytes(state, bucket) != 0;
+}
+
 /* A bucket that goes from amid others, whose pages stand between its own. */
 static void memory_of_dropped_pages_goes_back_to_the_system(void **unused)
 {
@@ -638,6 +653,10 @@ static void memory_of_dropped_pages_goes_back_to_the_system(void **unused)
     (void)append_bytes(log, 0, MOST_OF_A_PAGE, 1); /* what is left of the state at last */
     uint64_t before = resident_bytes();
     pst_state_drop(state, 1);
+    for (uint32_t i = 0; i < PAGES / 4; i++) /* pages of what was dropped, before their memory has gone back */
+        (void)append_bytes(log, 3, 1, (uint8_t)i);
+    assert_true(pages_are_zero_behind(state, 3));
+    pst_state_drop(state, 3);
     uint32_t turns = 1;
     while (pst_state_shrink(state, 50 * PST_PAGE_BYTES))
         turns++;
