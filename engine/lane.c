@@ -668,7 +668,8 @@ void pst_lane_release_downstream(struct run *run, const struct move *move)
     struct pst_ctx *giver = run->partitions[move->operator_index][move->from];
     (void)pst_routes_visit(run, move->operator_index, move->to, settle_route, &walk);
     pst_link_way_end(run, move->id);
-    pst_blobs_forget(run);
+    if (!move->more)
+        pst_blobs_forget(run);
     giving_end(giver);
 }
 

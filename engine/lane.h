@@ -26,7 +26,7 @@
 /* A parcel ends where it has passed this; so it is longer by one bucket at most. */
 #define PARCEL_BYTES_MAX (UINT64_C(1) << 20)
 /* Images that are taken and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
-#define WAY_BYTES_MAX (UINT64_C(8) << 20)
+#define WAY_BYTES_MAX (UINT64_C(16) << 20)
 enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
 /* Joining may cost the operator a look at all of it (scratch that is made again) in one call at the next end of an epoch. So many buckets
  * join at one time that this takes no longer; at first so many bytes as a turn gives. */
@@ -59,6 +59,7 @@ struct move {
      * from the beginning: a join copies nothing. */
     uint32_t into;
     bool copies; /* the lane becomes a replica of `from`, which goes on as it is: no bucket has another owner */
+    bool more;   /* another portion follows: memory of parcels is kept for it */
 };
 #define NO_PARTITION UINT32_MAX
 

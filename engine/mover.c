@@ -300,6 +300,7 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
         memcpy(mover->numbers, body->numbers, body->n_numbers * sizeof *mover->numbers);
     mover->told = body->step;
     mover->time = body->time;
+    mover->move.more = body->more;
     node->any = true;
 }
 

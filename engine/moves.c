@@ -477,6 +477,7 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
         body.numbers = moving->numbers;
         body.n_numbers = moving->number_count;
     }
+    body.more = stage->step == PST__STEP__SETTLE && moving->portions.rest.count != 0;
     body.time = moving->time;
     message.graph = record->start->graph;
     message.incarnation = record->start->incarnation;
