@@ -148,6 +148,9 @@ class Nodes:
             self.nodes["n1"].await_line(f"node {name} (has joined|is back)", begun)
         return self.nodes[name]
 
+    def processor_s(self):
+        return sum(node.processor_s() for node in self.nodes.values())
+
     def places(self, graph, operator):
         for place in json.loads(self.ask("status", graph, "--json"))["graphs"][0]["places"]:
             if place["operator"] == operator:
@@ -356,15 +359,16 @@ operators:
     def one_move(self, cluster, to):
         partition = next(number for number, node in cluster.places("moves", "held") if node != to)
         coordinator = cluster.nodes["n1"]
-        begun = time.monotonic_ns()
+        took, begun = cluster.processor_s(), time.monotonic_ns()
         said = json.loads(cluster.ask("move", f"held/{partition}", to, "--json"))
         ended = time.monotonic_ns()
+        took = cluster.processor_s() - took
         copied_ns, at = 0, begun  # a large state goes in several moves
         for _ in range(said["moves"]):
             copy = coordinator.await_line("move [0-9]+: copy", at + 1)
             at = coordinator.await_line("move [0-9]+: listen", copy + 1)
             copied_ns += at - copy
-        return begun, ended, copied_ns, said["buckets"]
+        return begun, ended, copied_ns, said["buckets"], took
 
     def report_moves(self, what, cluster, watch, stamps, base_ns, spans, sealed, load):
         def slot_of(ns):
@@ -381,7 +385,7 @@ operators:
                  f"p50 {percentile_ms(steady, 0.5):.2f}, most {percentile_ms(steady, 1):.1f}; worst second {worst['p99_ms']:.2f}")
         detail = {"what": what, "load_percent": load, "sealed_bytes_per_s": sealed, "steady_p99_ms": steady_p99, "moves": [],
                   "windows": everything.windows(0, slot_of(spans[-1][3]) + 30)}
-        for way, _, begun, ended, copy_ns, buckets in spans:
+        for way, _, begun, ended, copy_ns, buckets, took in spans:
             moved = buckets * self.options.state_bytes // (BUCKETS // 2)  # of records; keys and pages' heads come on top
             during = everything.windows(slot_of(begun), slot_of(ended) + 1)
             longest = max(during, key=lambda w: w["p99_ms"])
@@ -393,7 +397,7 @@ operators:
                      f"{longest['p99_ms'] / steady_p99:.1f} times steady; most {max(w['max_ms'] for w in during):.0f} ms")
             self.add(f"{what}, {way}: the copy", rate / MIB, "MiB/s", ">= 70 % of sealed" if load == 0 else "",
                      f"{100 * rate / sealed:.0f} % of {sealed / MIB:.0f} MiB/s sealed; {moved / MIB:.0f} MiB in {copy_ns / 1e9:.2f} s")
-            self.add(f"{what}, {way}: the move", (ended - begun) / 1e9, "s", "", f"{buckets} buckets; {extra / MIB:.0f} MiB more resident, both nodes")
+            self.add(f"{what}, {way}: the move", (ended - begun) / 1e9, "s", "", f"{buckets} buckets; {took:.2f} s of processors and {extra / MIB:.0f} MiB more resident, both nodes")
             stay, before = percentile_ms(beside.sum(slot_of(begun), slot_of(ended) + 1), 0.99), percentile_ms(beside.sum(begins, steady_end), 0.99)
             self.add(f"{what}, {way}: the operator that stays, p99", stay, "ms", f"<= {max(before * 1.1, before + 5):.1f}" if load == 50 else "",
                      f"{before:.2f} before; worst second {max(w['p99_ms'] for w in beside.windows(slot_of(begun), slot_of(ended) + 1)):.1f}")
