@@ -157,7 +157,8 @@ struct pst_enclave_settings {
     bool lane; /* it owns none of them yet: they will come from another worker, and no checkpoint does */
     uint64_t epc_bytes, outside_bytes; /* of the pool; of sealed pages that may lie outside at most */
     uint32_t evict;                    /* pst_evict */
-    const char *program;               /* of the worker; NULL: found beside this program, or where it is installed */
+    bool preheat;        /* all of the pool is touched before it starts: some 17 us a page, of secret memory */
+    const char *program; /* of the worker; NULL: found beside this program, or where it is installed */
     int (*random)(void *argument, void *bytes, size_t byte_count);
     void *argument;
     /* Rows that come out, while the calls below wait: columns by field of the output, NULL where nobody wants it. An error ends the

@@ -317,6 +317,7 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD,
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
+        .preheat = run->options.preheat,
         .random = run->world->random,
         .argument = run->world->self,
         .take = take,

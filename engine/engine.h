@@ -77,6 +77,7 @@ int pst_graph_enclave_check(const struct pst_graph *graph, const char *program, 
 int pst_graph_enclave_try(const struct pst_graph *graph, const char *program, char ret_why[640]);
 bool pst_epc_fits(uint64_t bytes);                           /* it is a size that an EPC can have */
 void pst_graph_epc(struct pst_graph *graph, uint64_t bytes); /* of every enclave, instead of what the graph says */
+bool pst_graph_has_enclaves(const struct pst_graph *graph);
 void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct pst_operator_view *ret_view);
 
 /* ---- checkpoints ---- */
@@ -198,6 +199,7 @@ struct pst_run_options {
         state_budget; /* bytes of state in clear, of all operators; beyond, it lies sealed in a file. 0: no bound */
     uint32_t evict;   /* which page leaves: an index of pst_run_evict_names */
     bool no_prefetch; /* pages come back when they are wanted, and not before */
+    bool preheat;     /* memory of enclaves is touched before the first row is read */
     const char *spill_dir;       /* where that file is made, without a name; NULL: output_dir */
     atomic_int *interrupts;      /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
     uint32_t enclave_patience_s; /* a worker that has not moved for so long is taken for hung; 0: 60 */

@@ -636,6 +636,14 @@ int pst_graph_enclave(struct pst_graph *graph, const char *id, bool own_program,
     return any ? PST_OK : PST_ENOENT;
 }
 
+bool pst_graph_has_enclaves(const struct pst_graph *graph)
+{
+    bool has = false;
+    for (uint32_t n = 0; n < graph->node_count; n++)
+        has |= graph->nodes[n].enclave;
+    return has;
+}
+
 void pst_graph_epc(struct pst_graph *graph, uint64_t bytes)
 {
     for (uint32_t n = 0; n < graph->node_count; n++)

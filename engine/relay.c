@@ -488,6 +488,7 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
         .epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD,
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
+        .preheat = run->options.preheat,
         .random = run->world->random,
         .argument = run->world->self,
         .take_capsules = member_out,

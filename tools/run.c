@@ -86,6 +86,7 @@ static bool options_read(const struct pst_call *call, struct pst_run_options *op
     options->worker_count = (uint32_t)worker_count;
     options->enclave_patience_s = (uint32_t)patience;
     options->enclave_program = pst_call_flag(call, "enclave-program");
+    options->preheat = pst_call_flag(call, "preheat") != NULL;
     options->frame_rows = (uint32_t)frame_rows;
     options->channel_frames = (uint32_t)channel_frames;
     options->interrupts = pst_interrupts();
@@ -281,6 +282,10 @@ static int run_run(const struct pst_call *call)
         exit_code = pst_loaded_init(&loaded, call);
         if (exit_code == PST_EXIT_OK) {
             exit_code = pst_enclaves_apply(call, loaded.graph, false);
+            if (exit_code == PST_EXIT_OK && options.preheat && !pst_graph_has_enclaves(loaded.graph)) {
+                exit_code = PST_EXIT_USAGE;
+                pst_complain(call, exit_code, "--preheat means something where operators run in enclaves: --enclave");
+            }
             if (exit_code == PST_EXIT_OK)
                 exit_code = graph_run(call, &loaded, &options);
         } else {
@@ -319,6 +324,10 @@ static const struct pst_flag run_flags[] = {
     {"enclave-program", 0, "FILE", false,
      "Make workers from FILE, your own with your own operators, and not from penstock's.", "file"},
     {"epc", 0, "SIZE", false, "Memory of each enclave, locked; 93.5MiB unless said.", NULL},
+    {"preheat", 0, NULL, false,
+     "Touch all memory of enclaves before the first row: they start later, and rows never wait for the system to find "
+     "it.",
+     NULL},
     {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
      NULL},
     {"epc-model", 0, "MODEL", false,

@@ -623,6 +623,7 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
                               .version = PST_BOOT_VERSION,
                               .config_bytes = (uint32_t)config->count,
                               .evict = s->evict,
+                              .preheat = s->preheat,
                               .epc_bytes = s->epc_bytes,
                               .outside_bytes = s->outside_bytes,
                               .spins = s->spare_processors ? PST_BORDER_SPINS_MAX : PST_BORDER_SPINS_FEW};

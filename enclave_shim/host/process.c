@@ -330,7 +330,7 @@ static int boot(struct pst_enclave_box *box, int fd, const void *bytes, size_t b
                 char *ret_why)
 {
     struct pst_boot_answer answer;
-    struct timeval patience = {ANSWER_SECONDS, 0};
+    struct timeval patience = {(time_t)(ANSWER_SECONDS + (box->epc_bytes >> 25)), 0}; /* it may touch all of it first */
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     bool sent = send_all(fd, bytes, byte_count);

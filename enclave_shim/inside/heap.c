@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ALIGN = 16, HEAD_BYTES = 16, BLOCK_BYTES_MIN = 48, BINS = 64, EARLY_BYTES = 64 * 1024 };
+enum { ALIGN = 16, HEAD_BYTES = 16, BLOCK_BYTES_MIN = 48, BINS = 64, EARLY_BYTES = 64 * 1024, PAGE_BYTES = 4096 };
 
 struct block {     /* 16 bytes of head, then what malloc() gives out; links where it is free */
     size_t before; /* bytes of the block before it, 0: it is the first */
@@ -34,6 +34,13 @@ void pst_heap_init(void *memory, size_t bytes)
 {
     heap.begin = heap.top = memory;
     heap.end = heap.begin + (bytes & ~(size_t)(ALIGN - 1));
+}
+
+void pst_heap_touch(void)
+{
+    volatile uint8_t *end = heap.end; /* what lies below top is in use, and touched */
+    for (volatile uint8_t *at = heap.top; at < end; at += PAGE_BYTES)
+        *at = 0;
 }
 
 uint64_t pst_heap_used(void) { return (uint64_t)(heap.top - heap.begin); }

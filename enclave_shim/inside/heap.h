@@ -10,6 +10,7 @@
 
 /* The region is zero, aligned to 16 bytes, and stays. */
 void pst_heap_init(void *memory, size_t bytes);
+void pst_heap_touch(void);       /* each page of it, so that the system has found them all */
 uint64_t pst_heap_used(void);    /* bytes that were ever in use at one time, heads included */
 uint64_t pst_heap_left(void);    /* bytes beyond what was ever used */
 uint64_t pst_heap_refused(void); /* the last request that there was no room for; 0: none */

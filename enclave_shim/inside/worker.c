@@ -130,6 +130,8 @@ static void told(struct worker *w)
     pst_free(config);
     w->border_memory = shared_map(BORDER_FD, PST_BORDER_BYTES);
     w->outside = shared_map(OUTSIDE_FD, w->boot.outside_bytes);
+    if (w->boot.preheat != 0 && w->boot.trial == 0)
+        pst_heap_touch();
     process.control = (struct pst_control *)(void *)w->border_memory;
 }
 

@@ -156,6 +156,30 @@ expect "exit code 74" [ "$code" -eq 74 ]
 err 'operator plug_load \(plug_load\), partition [0-9]+, in its enclave: its worker has been ended by signal 9'
 expect "what was written is NAME.failed" [ -e killed/load_plug.csv.failed ]
 
+# ---- memory before rows ----
+spec_name="with --preheat an enclave has all of its memory before the first row comes"
+words=(run "$load" --input - --enclave plug_load --epc 8MiB --preheat)
+"$P" run "$load" --input - -o preheated --enclave plug_load --epc 8MiB --preheat --set every=60 -w 1 <feed >.out 2>.err &
+run=$!
+exec 9>feed
+kib=0
+for _ in $(seq 1000000); do
+    worker=''
+    read -r worker _ <"/proc/$run/task/$run/children"
+    [ -n "$worker" ] && kib=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$worker/status")
+    [ "${kib:-0}" -ge 8192 ] && break
+done
+expect "it has" [ "${kib:-0}" -ge 8192 ]
+cat meters.csv >&9
+exec 9>&-
+wait "$run"
+code=$?
+expect "exit code 0" [ "$code" -eq 0 ]
+spec "without it" 0 run "$load" -i meters.csv -o cold --enclave plug_load --epc 8MiB --set every=60
+expect "the bytes are the same" cmp preheated/load_plug.csv cold/load_plug.csv
+spec "--preheat of nothing" 2 run "$load" -i meters.csv -o results --preheat
+err 'preheat means something where operators run in enclaves'
+
 # ---- an engine that is killed ----
 "$P" run "$load" --input - -o killed2 --enclave plug_load --epc 8MiB -w 1 <feed >/dev/null 2>&1 &
 run=$!
