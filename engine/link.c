@@ -803,7 +803,7 @@ static int on_cut(struct link *link, const void *bytes, size_t byte_count)
     return pst_checkpoint_heard(link->run, &(struct cut){cut.checkpoint, cut.complete, cut.time}, link->worker);
 }
 
-static int on_message(struct link *link, const void *bytes, size_t byte_count)
+static int on_message(struct link *link, const void *bytes, size_t byte_count, bool *ret_copied)
 {
     struct run *run = link->run;
     struct pst_wire_head head;
@@ -814,6 +814,7 @@ static int on_message(struct link *link, const void *bytes, size_t byte_count)
         return PST_OK; /* of a run that is no more */
     if (head.kind == PST_WIRE_CUT)
         return on_cut(link, bytes, byte_count);
+    *ret_copied = head.kind == PST_WIRE_CHUNK || head.kind == PST_WIRE_CHUNK_ACK;
     if (head.kind == PST_WIRE_CHUNK)
         return on_chunk(link, &head, bytes, byte_count);
     if (head.kind == PST_WIRE_CHUNK_ACK)
@@ -881,7 +882,7 @@ static void link_failed(struct link *link, int rc)
         (void)run->world->alarm(run->world->self, run->worker_base + link->worker, link->retry_ns);
 }
 
-bool pst_link_receive(struct link *link)
+bool pst_link_receive(struct link *link, bool *ret_copied)
 {
     const struct pst_world *world = link->run->world;
     bool any = false;
@@ -891,13 +892,15 @@ bool pst_link_receive(struct link *link)
         for (uint32_t i = 0; i < LINK_MESSAGES_A_STEP && taken < LINK_BYTES_A_STEP && rc == PST_OK; i++) {
             const void *bytes;
             size_t byte_count = 0;
+            bool copied = false;
             rc = world->net_receive(world->self, link->conn, &bytes, &byte_count);
             if (rc == PST_OK) {
                 pst_count(&link->received_bytes, byte_count);
                 link->wait_ns = RETRY_NS_MIN;
-                rc = on_message(link, bytes, byte_count);
+                rc = on_message(link, bytes, byte_count, &copied);
             }
-            any |= rc == PST_OK;
+            any |= rc == PST_OK && !copied;
+            *ret_copied |= rc == PST_OK && copied;
             taken += byte_count;
         }
     }
@@ -1026,7 +1029,7 @@ static int far_send(struct link *link, struct far *far, bool *ret_any)
     return drained && rc == PST_OK ? time_send(link, far, watermark, end) : rc;
 }
 
-bool pst_link_send(struct link *link)
+bool pst_link_send(struct link *link, bool *ret_copied)
 {
     bool any = false;
     int rc = PST_OK;
@@ -1039,7 +1042,7 @@ bool pst_link_send(struct link *link)
     }
     link->first++;
     if (rc == PST_OK && link->state == LINK_UP)
-        rc = parcel_send(link, &any);
+        rc = parcel_send(link, ret_copied);
     if (rc != PST_OK && rc != PST_EAGAIN)
         link_failed(link, rc);
     return any;

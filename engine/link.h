@@ -61,9 +61,9 @@ struct way;
 void pst_link_way(struct run *run, uint32_t far_node, struct way *way, pst_link_end end);
 void pst_link_way_end(struct run *run, uint64_t move);
 
-/* A worker's step: true if something was done. */
-bool pst_link_receive(struct link *link);
-bool pst_link_send(struct link *link);
+/* A worker's step: true if something was done; *ret_copied: parcels went on, and that does not count. */
+bool pst_link_receive(struct link *link, bool *ret_copied);
+bool pst_link_send(struct link *link, bool *ret_copied);
 bool pst_link_finished(const struct link *link); /* all ends are here, and all that was sent has been taken */
 void pst_link_close(struct link *link);
 

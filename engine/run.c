@@ -263,7 +263,7 @@ pst_step pst_run_step(void *argument, uint32_t index)
 {
     struct run *run = argument;
     struct worker *worker = &run->workers[index];
-    bool any = false;
+    bool any = false, copied = false;
     worker->rest_is_used = false;
     if (index == 0)
         look_around(worker);
@@ -274,7 +274,7 @@ pst_step pst_run_step(void *argument, uint32_t index)
     if (index == 0)
         pst_checkpoint_take_told(worker);
     for (uint32_t l = 0; l < worker->link_count; l++)
-        any |= pst_link_receive(worker->links[l]);
+        any |= pst_link_receive(worker->links[l], &copied);
     uint64_t then_ns = run->world->now_ns(run->world->self);
     if (index == 0 && run->input.feed != NULL)
         any |= pst_feed_step(run->input.feed);
@@ -285,12 +285,12 @@ pst_step pst_run_step(void *argument, uint32_t index)
         any |= did;
     }
     for (uint32_t l = 0; l < worker->link_count; l++)
-        any |= pst_link_send(worker->links[l]);
+        any |= pst_link_send(worker->links[l], &copied);
     if (!any)
         any = source_step(worker, true, &then_ns);
     any |= wake_named(worker);
     worker->rests += !any;
-    if (any || worker->rest_is_used || pst_enclaves_wait(worker))
+    if (any || copied || worker->rest_is_used || pst_enclaves_wait(worker))
         return PST_STEP_MORE;
     for (uint32_t p = 0; p < worker->partition_count; p++) /* the stream pauses: what is written becomes visible */
         if (worker->partitions[p]->sink != NULL && pst_sink_flush(run, worker->partitions[p]->sink) != PST_OK)

@@ -357,7 +357,7 @@ struct worker {
     uint64_t wake_mask;
     uint64_t progress_ns;
     bool interrupted;
-    uint32_t rests;    /* steps in which there was nothing to do */
+    uint32_t rests;    /* steps in which there was nothing to do but to take a move's images on their way */
     bool rest_is_used; /* in this step: there is something that is done when there is nothing else */
 };
 
