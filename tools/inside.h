@@ -36,6 +36,9 @@ bool pst_fd_write(int fd, const char *bytes, size_t count);
 int pst_text_show(const struct pst_call *call, struct pst_text *text);
 
 enum { PST_ENCLAVE_PATIENCE_MAX = 86400 }; /* seconds, of run and node */
+/* --state-budget and --evict, of run and node; what is not said stays as it is. False: it is no good, and that was said. */
+bool pst_budget_read(const struct pst_call *call, uint64_t *ret_bytes);
+bool pst_evict_read(const struct pst_call *call, uint32_t *ret_evict);
 
 /* ---- help, man page, completion (help.c, manual.c) ---- */
 int pst_help_show(const struct pst_call *call, const struct pst_verb *verb); /* `penstock VERB --help` */

@@ -247,8 +247,9 @@ static int shared_read(const struct pst_call *call, struct parts *parts, struct 
                      "--checkpoints DIR and --key FILE belong together, the same ones for every node of the cluster");
         return PST_EXIT_USAGE;
     }
-    if (options->disk_bytes_max != 0 && options->checkpoints == NULL) {
-        pst_complain(call, PST_EXIT_USAGE, "--disk says nothing without --checkpoints DIR: there is nothing to bound");
+    if (options->disk_bytes_max != 0 && options->checkpoints == NULL && options->state_budget == 0) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--disk says nothing without --checkpoints DIR or --state-budget: there is nothing to bound");
         return PST_EXIT_USAGE;
     }
     if (key == NULL)
@@ -367,7 +368,8 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX - 1, 0, &workers) ||
         !pst_call_number(call, "patience", 0, PATIENCE_SECONDS_MAX, PATIENCE_SECONDS, &patience) ||
         !pst_call_number(call, "enclave-patience", 1, PST_ENCLAVE_PATIENCE_MAX, 0, &enclave_patience) ||
-        !pst_call_number(call, "drain-timeout", 0, DRAIN_SECONDS_MAX, DRAIN_SECONDS, &drain))
+        !pst_call_number(call, "drain-timeout", 0, DRAIN_SECONDS_MAX, DRAIN_SECONDS, &drain) ||
+        !pst_budget_read(call, &options->state_budget) || !pst_evict_read(call, &options->evict))
         return PST_EXIT_USAGE;
     if (disk != NULL && (pst_parse_bytes(disk, &options->disk_bytes_max) != PST_OK || options->disk_bytes_max == 0)) {
         pst_complain(call, PST_EXIT_USAGE, "--disk `%s`: a size is wanted, as 64GiB", disk);
@@ -465,6 +467,12 @@ static const struct pst_flag node_flags[] = {
      "file"},
     {"every-seconds", 0, "N", false, "Of the coordinator: how often graphs are checkpointed; 10 where nothing is said.",
      NULL},
+    {"state-budget", 0, "SIZE", false,
+     "Keep at most SIZE of each graph's state in memory, as 512MiB; the rest lies sealed in files without a name in "
+     "the node's folder.",
+     NULL},
+    {"evict", 0, "POLICY", false,
+     "Which pages leave memory, or enclaves: event-time (unless said), lru, clock, random.", NULL},
     {"disk", 0, "SIZE", false,
      "Keep no more than this, as 64GiB, in checkpoints and spilled pages of all graphs; a checkpoint that does not fit "
      "is given up, and tried again.",

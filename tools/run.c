@@ -28,7 +28,7 @@ static bool block_bytes_read(const struct pst_call *call, uint32_t *ret_bytes)
     return true;
 }
 
-static bool evict_read(const struct pst_call *call, uint32_t *ret_evict)
+bool pst_evict_read(const struct pst_call *call, uint32_t *ret_evict)
 {
     const char *word = pst_call_flag(call, "evict");
     uint32_t count = 0;
@@ -47,15 +47,22 @@ static bool evict_read(const struct pst_call *call, uint32_t *ret_evict)
     return false;
 }
 
+bool pst_budget_read(const struct pst_call *call, uint64_t *ret_bytes)
+{
+    const char *size = pst_call_flag(call, "state-budget");
+    if (size == NULL || (pst_parse_bytes(size, ret_bytes) == PST_OK && *ret_bytes != 0))
+        return true;
+    pst_complain(call, PST_EXIT_USAGE, "--state-budget `%s`: a size is wanted, as 64MiB", size);
+    return false;
+}
+
 static bool budget_read(const struct pst_call *call, struct pst_run_options *options)
 {
     const char *size = pst_call_flag(call, "state-budget");
     options->spill_dir = pst_call_flag(call, "spill");
     options->no_prefetch = pst_call_flag(call, "no-prefetch") != NULL;
-    if (size != NULL && (pst_parse_bytes(size, &options->state_budget) != PST_OK || options->state_budget == 0)) {
-        pst_complain(call, PST_EXIT_USAGE, "--state-budget `%s`: a size is wanted, as 64MiB", size);
+    if (!pst_budget_read(call, &options->state_budget))
         return false;
-    }
     if (size == NULL && (options->no_prefetch || options->spill_dir != NULL)) {
         pst_complain(call, PST_EXIT_USAGE, "--spill and --no-prefetch mean something with --state-budget");
         return false;
@@ -65,7 +72,7 @@ static bool budget_read(const struct pst_call *call, struct pst_run_options *opt
         pst_complain(call, PST_EXIT_USAGE, "--evict means something with --state-budget, --enclave or --epc");
         return false;
     }
-    return evict_read(call, &options->evict);
+    return pst_evict_read(call, &options->evict);
 }
 
 static bool options_read(const struct pst_call *call, struct pst_run_options *options)

@@ -80,9 +80,42 @@ wait $feeder
 shared_same third
 down
 
+# ---- state beyond a budget, which moves ----
+every_node=(--state-budget 3MiB --disk 1GiB --metrics 127.0.0.1:0)
+cluster n1 n2
+"$P" gen --houses 4 --plugs 60 --rows 500000 --seed 5 --output meters.csv --quiet
+"$P" run "$ROOT/debs14/outliers.yaml" --input meters.csv --output wanted/outliers --set windows=3000 --quiet
+rm -f enough
+feed
+spec "a graph whose state is larger" 0 submit "$ROOT/debs14/outliers.yaml" --input stream --set windows=3000
+spec "a partition moves" 0 move plug_above/0 n1 --json
+json 'd["rows_lost"] == 0 and d["buckets"] > 0'
+spilled() { # a node has pages in its file
+    for name in n1 n2; do
+        python3 "$HERE/check_metrics.py" "$(sed -n 's|.*metrics at http://\(.*\)/metrics$|\1|p' $name.err)" 'penstock_disk_bytes>=16384' && return
+    done
+    return 1
+}
+for _ in $(seq 300); do spilled >/dev/null 2>&1 && break; done
+expect "pages are spilled meanwhile" spilled
+touch enough
+await n1.err 'graph outliers, incarnation 1: done'
+wait $feeder
+same outliers
+down
+every_node=(--state-budget 1MiB)
+cluster n1 n2
+spec "is refused with the least that would do" 78 submit "$ROOT/debs14/outliers.yaml" --input "$T/meters.csv" --set windows=3000
+err 'node n[12]: a state budget of 1024 KiB is too small for the [0-9]* partitions that have state, which need [0-9]* KiB'
+down
+
 # ---- sentences ----
+spec "no budget" 2 node --name n1 --dir n1 --listen 127.0.0.1:0 --insecure-loopback --state-budget much
+err '--state-budget `much`: a size is wanted, as 64MiB'
+spec "no policy" 2 node --name n1 --dir n1 --listen 127.0.0.1:0 --insecure-loopback --evict oldest
+err '--evict `oldest`: event-time, lru, clock or random is wanted'
 spec "no size" 2 node --name n1 --dir n1 --listen 127.0.0.1:0 --insecure-loopback --checkpoints shared --key points.key --disk much
 err '--disk `much`: a size is wanted, as 64GiB'
 spec "nothing to bound" 2 node --name n1 --dir n1 --listen 127.0.0.1:0 --insecure-loopback --disk 1GiB
-err '--disk says nothing without --checkpoints DIR'
+err '--disk says nothing without --checkpoints DIR or --state-budget'
 finish

@@ -305,6 +305,7 @@ void cluster_up(struct cluster *cluster, uint32_t i)
                                        .tell_ns = cluster->portion_bytes != 0 ? 2 * 1000 * 1000 : 0,
                                        .portion_bytes = cluster->portion_bytes,
                                        .drain_ns = cluster->drain_ns,
+                                       .state_budget = cluster->state_budget,
                                        .interrupts = &node->interrupts,
                                        .log = log_line,
                                        .log_argument = node};

@@ -116,6 +116,7 @@ struct cluster {
     uint64_t dead_ns;       /* a node that is silent for so long is taken for dead; two beats where nothing is said */
     uint64_t portion_bytes; /* of a move; 0: as it is without */
     uint32_t portions;      /* that were begun with more to come */
+    uint64_t state_budget;  /* as of pst_node_options */
     uint32_t source;        /* the node that reads the input */
     uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     enum cluster_lack {

@@ -119,6 +119,71 @@ static void nodes_are_killed_while_partitions_move(void **state)
     query_for_all_seeds(&outliers, true, 3, scene_seeds(60));
 }
 
+/* ---- nodes with a budget ---- */
+
+/* So few buckets that the pages that each partition keeps are fewer than its state has. */
+enum { BUDGET_BYTES = 60 * 16 * 1024 };
+
+static void large_input(struct scene *scene)
+{
+    const struct scene_meters meters = {
+        .houses = 2, .plugs = 40, .seed = 11, .seconds = 4000, .rows_max = 100000, .hour = 19};
+    scene_set(scene, "windows", "40,3900");
+    scene_put_meters(scene, &meters);
+}
+
+static void few_buckets(struct pst_text *text)
+{
+    static const char *const words[][2] = {{"buckets: 64", "buckets: 2 "}, {"${partitions}", "2            "}};
+    scene_text_of(outliers.path, text);
+    for (int i = 0; i < 2; i++) {
+        uint32_t replaced = 0;
+        for (char *at = text->bytes; (at = strstr(at, words[i][0])) != NULL; replaced++)
+            memcpy(at, words[i][1], strlen(words[i][1]));
+        assert_int_equal(replaced, 2);
+    }
+}
+
+static void state_beyond_a_budget_is_moved_and_recovered(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint64_t spilled = 0, scaled = 0, moved = 0, restarts = 0, seeds = scene_seeds(12);
+    few_buckets(&text);
+    scene_init(&wanted, 1);
+    large_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, outliers.path), PST_OK);
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct cluster *cluster = calloc(1, sizeof *cluster);
+        char what[80];
+        (void)snprintf(what, sizeof what, "within a budget, seed %llu", (unsigned long long)seed);
+        cluster_init(cluster, seed, &text, large_input);
+        cluster->client.movable = outliers.movable;
+        cluster->client.graph_name = outliers.name;
+        cluster->state_budget = BUDGET_BYTES;
+        cluster->every_ns = seed % 2 != 0 ? UINT64_C(50) * 1000 * 1000 : 0;
+        cluster_begin(cluster);
+        cluster_run(cluster, seed % 3 == 0 ? 1 : 0, seed % 3 == 0, what);
+        cluster_same(&wanted, cluster, outliers.name, what);
+        for (uint32_t i = 0; i < cluster->node_count; i++)
+            spilled += cluster->nodes[i].sim.scratch_writes;
+        scaled += cluster->client.scaled;
+        moved += cluster->client.moved;
+        restarts += cluster->client.incarnation - 1;
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    print_message("%llu pages were spilled; scaled %llu times, moved %llu; %llu more incarnations\n",
+                  (unsigned long long)spilled, (unsigned long long)scaled, (unsigned long long)moved,
+                  (unsigned long long)restarts);
+    assert_true(spilled > seeds * 10);
+    assert_true(seeds < 10 || (scaled > 0 && moved > 0 && restarts > 0));
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
 /* The houses of a stream in one file for each of several nodes. */
 static void nodes_that_all_read_give_the_bytes_of_one_input(void **state)
 {
@@ -527,6 +592,7 @@ int main(void)
         cmocka_unit_test(rows_that_are_lost_are_told_by_the_command_and_the_record),
         cmocka_unit_test(replicas_take_over_and_nothing_is_started_again),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
+        cmocka_unit_test(state_beyond_a_budget_is_moved_and_recovered),
         cmocka_unit_test(nodes_that_all_read_give_the_bytes_of_one_input),
         cmocka_unit_test(a_node_that_is_told_to_end_is_not_missed),
         cmocka_unit_test(what_is_drained_stays_so_whoever_coordinates),

@@ -469,6 +469,7 @@ static int sim_write_at(void *self, struct pst_file *file, uint64_t offset, cons
     struct pst_text *text = &file->file->bytes;
     static const char zeros[4096];
     trace(sim, 'W', offset);
+    sim->scratch_writes += file->scratch;
     int rc = disk_step(sim);
     if (rc != PST_OK)
         return rc;

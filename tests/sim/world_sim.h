@@ -44,9 +44,10 @@ struct sim {
     bool stuck;          /* every worker slept and nothing could wake them */
     uint64_t wakes_lost; /* worker 0's timer found work that somebody should have woken it for */
     uint64_t steps, writes, write_bytes;
-    uint64_t disk_steps; /* writes, syncs, cuts, renames and removals so far */
-    uint64_t cut_step;   /* the power goes at this one, which then happens or not; 0: never */
-    bool cut;            /* it has gone: nothing works any more */
+    uint64_t scratch_writes; /* to files without a name */
+    uint64_t disk_steps;     /* writes, syncs, cuts, renames and removals so far */
+    uint64_t cut_step;       /* the power goes at this one, which then happens or not; 0: never */
+    bool cut;                /* it has gone: nothing works any more */
     struct sim_job jobs[SIM_JOBS_MAX];
     uint32_t job_count;
     struct sim *
