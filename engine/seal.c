@@ -26,14 +26,19 @@ struct sealing {
     uint64_t bytes_total;
     uint64_t resumed; /* bytes that were there already, and stay */
     char *path_part;
+    /* The highest time at which a tap had MARK_ROWS: all taps put out a mark there or behind it, so that no edge is far behind the others,
+     * however few rows it has. INT64_MIN: none yet. */
+    _Atomic int64_t due;
 };
 
 struct tap {
     struct sealing *all;
     const struct sealed_edge *edge;
     struct pst_sealed_writer *writer;
-    int64_t floor; /* rows below it have been sealed before */
-    uint64_t rows; /* since the last mark */
+    int64_t floor;  /* rows below it have been sealed before */
+    int64_t marked; /* the last mark */
+    int64_t target; /* where it marks next whatever it has had, once it is above `marked`; it stays until it is met */
+    uint64_t rows;  /* since the last mark */
     bool ended;
 };
 
@@ -91,22 +96,43 @@ static int tap_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
     return rc;
 }
 
+/* It wants each epoch's end, though no row of this edge was in it. */
+static int tap_open(struct pst_ctx *ctx)
+{
+    ctx->had_rows = true;
+    return PST_OK;
+}
+
+static int tap_mark(struct tap *tap, int64_t t, bool ends, int64_t input_end)
+{
+    tap->rows = 0;
+    tap->marked = t > tap->marked ? t : tap->marked;
+    tap->ended = ends;
+    return pst_sealed_writer_mark(tap->writer, tap->marked, ends, input_end);
+}
+
+/* One that lags is not sent after a target that runs away from it. */
+static bool tap_is_due(struct tap *tap, int64_t t)
+{
+    bool full = tap->rows >= MARK_ROWS;
+    if (full)
+        pst_raise(&tap->all->due, t);
+    if (tap->target <= tap->marked)
+        tap->target = atomic_load_explicit(&tap->all->due, memory_order_relaxed);
+    return full || (tap->target > tap->marked && t >= tap->target);
+}
+
 static int tap_on_time(struct pst_ctx *ctx, int64_t t)
 {
     struct tap *tap = (struct tap *)(uintptr_t)ctx->node->user;
-    if (tap->rows < MARK_ROWS || tap->ended)
-        return PST_OK;
-    tap->rows = 0;
-    return pst_sealed_writer_mark(tap->writer, t, false, 0);
+    ctx->had_rows = true; /* as tap_open() */
+    return !tap->ended && tap_is_due(tap, t) ? tap_mark(tap, t, false, 0) : PST_OK;
 }
 
 static int tap_on_end(struct pst_ctx *ctx, int64_t t)
 {
     struct tap *tap = (struct tap *)(uintptr_t)ctx->node->user;
-    if (tap->ended)
-        return PST_OK;
-    tap->ended = true;
-    return pst_sealed_writer_mark(tap->writer, t > tap->floor ? t : tap->floor, true, t);
+    return tap->ended ? PST_OK : tap_mark(tap, t, true, t);
 }
 
 static const struct pst_operator tap_operator = {
@@ -116,6 +142,7 @@ static const struct pst_operator tap_operator = {
     .summary = "",
     .role = PST_ROLE_PLAIN,
     .input_count = 1,
+    .open = tap_open,
     .on_frame = tap_on_frame,
     .on_time = tap_on_time,
     .on_end = tap_on_end,
@@ -286,7 +313,7 @@ static int resume_find(struct sealing *all, struct before *before, struct pst_ru
     return rc;
 }
 
-static int tap_open(struct tap *tap, const struct before *before)
+static int tap_begin(struct tap *tap, const struct before *before)
 {
     const struct pst_world *world = tap->all->world;
     uint32_t row_bytes = pst_sealed_row_bytes(&tap->edge->edge), rows_max = BATCH_BYTES_MAX / row_bytes;
@@ -298,7 +325,8 @@ static int tap_open(struct tap *tap, const struct before *before)
                                                   .emit = capsule_out,
                                                   .emitter = tap->all};
     memcpy(settings.stream, tap->all->stream, sizeof settings.stream);
-    tap->floor = before->known ? before->position.watermark : INT64_MIN;
+    tap->floor = tap->marked = before->known ? before->position.watermark : INT64_MIN;
+    tap->target = INT64_MIN;
     tap->ended = before->known && before->position.ended;
     int rc = world->random(world->self, settings.salt, sizeof settings.salt);
     if (rc == PST_OK)
@@ -307,7 +335,7 @@ static int tap_open(struct tap *tap, const struct before *before)
         return rc;
     if (before->known)
         pst_sealed_writer_continue(tap->writer, before->position.salt, before->position.sequence);
-    return pst_sealed_writer_mark(tap->writer, tap->floor, false, 0);
+    return tap_mark(tap, tap->floor, false, 0);
 }
 
 /* ---- the run ---- */
@@ -365,7 +393,7 @@ static int begin(struct sealing *all, const struct pst_graph *graph, const struc
         rc = stream_draw(all, before);
     memcpy(options->ret_stream, all->stream, sizeof all->stream);
     for (uint32_t t = 0; t < all->tap_count && rc == PST_OK; t++)
-        rc = tap_open(&all->taps[t], &before[t]);
+        rc = tap_begin(&all->taps[t], &before[t]);
     pst_free(before);
     return rc;
 }
@@ -377,7 +405,7 @@ static int finish(struct sealing *all, const struct pst_seal_options *options, s
     int rc = PST_OK;
     for (uint32_t t = 0; t < all->tap_count && rc == PST_OK; t++)
         if (!all->taps[t].ended)
-            rc = pst_sealed_writer_mark(all->taps[t].writer, all->taps[t].floor, true, INT64_MIN);
+            rc = tap_mark(&all->taps[t], INT64_MIN, true, INT64_MIN);
     if (rc == PST_OK)
         rc = file_flush(all);
     if (rc == PST_OK)
@@ -421,6 +449,7 @@ int pst_seal_run(const struct pst_graph *graph, const struct pst_run_options *op
         return PST_ENOMEM;
     struct sealing all = {.world = world};
     atomic_flag_clear(&all.lock);
+    atomic_init(&all.due, INT64_MIN);
     int rc = pst_text_printf(&part, "%s.part", seal->output);
     all.path_part = part.bytes;
     if (rc == PST_OK)

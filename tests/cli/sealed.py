@@ -5,6 +5,7 @@ usage: sealed.py drop|repeat|swap|change|shift|cut FILE OUT   (of the n-th capsu
        sealed.py mix FILE OTHER OUT                          puts a capsule of OTHER, of another time, into FILE
        sealed.py weave FILE OTHER OUT EDGE                   edge EDGE as in OTHER, the others as in FILE
        sealed.py unique FILE...                              no two capsules share edge, salt and sequence; prints how many sessions
+       sealed.py marks FILE                                  how many rows all edges have at most between two marks of any of them
        sealed.py clear FILE WORD...                          none of these numbers lies in it as text or as 4 bytes in a row
 """
 import struct
@@ -18,7 +19,7 @@ def capsules(path):
     while at < len(data):
         fields = HEADER.unpack_from(data, at)
         size = HEADER.size + fields[9] + 16
-        yield {"kind": fields[2], "edge": fields[3], "bucket": fields[4], "sequence": fields[5], "salt": fields[12],
+        yield {"kind": fields[2], "edge": fields[3], "bucket": fields[4], "sequence": fields[5], "salt": fields[12], "rows": fields[8],
                "bytes": data[at:at + size]}
         at += size
 
@@ -65,6 +66,14 @@ def main():
                 seen.add(place)
                 sessions.add((c["edge"], c["salt"]))
         print(len(sessions))
+    elif what == "marks":
+        all_of, rows, most = list(capsules(files[0])), 0, 0
+        since = {c["edge"]: 0 for c in all_of}
+        for c in all_of:
+            rows += c["rows"]
+            if c["kind"] == 2:
+                most, since[c["edge"]] = max(most, rows - since[c["edge"]]), rows
+        print(most)
     elif what == "clear":
         data = open(files[0], "rb").read()
         for word in files[1:]:

@@ -20,6 +20,39 @@ spec "for Query 2" 0 seal "$outliers" --enclave all --set windows=60,300 --key u
 time_of_a_row=$(sed -n '5000{s/^[0-9]*,\([0-9]*\),.*/\1/p}' meters.csv)
 expect "no event time of a row in it, as text or as a number" python3 "$hands" clear load.sealed "$time_of_a_row"
 
+# one edge that has all rows, and one that has none
+cat >rare.yaml <<'EOG'
+penstock: 1
+name: rare
+operators:
+  - id: meters
+    type: csv_source
+    params: {file: meters.csv}
+  - id: above
+    type: filter
+    inputs: [meters]
+    params: {where: ["value > 1000000"]}
+EOG
+for way in often:meters rarely:above; do
+    cat >>rare.yaml <<EOG
+  - id: ${way%:*}
+    type: aggregate
+    enclave: true
+    inputs: [${way#*:}]
+    key: [house_id]
+    params: {window: 60, group: [house_id], aggregates: [count as readings]}
+  - id: ${way%:*}_out
+    type: csv_sink
+    inputs: [${way%:*}]
+    params: {file: ${way%:*}.csv, columns: [window_end, house_id, readings], order: [window_end, house_id]}
+EOG
+done
+"$P" gen --rows 300000 --houses 8 --plugs 50 --seed 7 --output rows.csv --quiet
+for workers in 1 2; do
+    spec "an edge that has no rows, $workers workers" 0 seal rare.yaml --key user.key -i rows.csv -o rare.sealed --workers $workers
+    expect "is marked as often as the other" test "$(python3 "$hands" marks rare.sealed)" -lt 100000
+done
+
 if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
     echo "not run any further: this build has no penstock-enclave"
     finish
@@ -28,12 +61,13 @@ fi
 
 "$P" run "$load" -i meters.csv -o wanted --set every=60 --quiet
 "$P" run "$outliers" -i meters.csv -o wanted --set windows=60,300 --quiet
+"$P" run rare.yaml -i rows.csv -o wanted --quiet
 
 # ---- who gets the key ----
 spec "what enclaves are measured as is a policy" 0 measure "$load" --enclave all --set every=60 --node-key node.key
 out 'measurements:'
 cp .out policy.yaml
-"$P" measure "$outliers" --enclave all --set windows=60,300 | grep '^  - ' >also
+{ "$P" measure "$outliers" --enclave all --set windows=60,300; "$P" measure rare.yaml; } | grep '^  - ' >also
 sed -i '/^measurements:/r also' policy.yaml
 keeper=''
 serve() { # serve POLICY FLAGS...: a keeper of the key at keys.sock
@@ -185,6 +219,18 @@ mv cut results
 opened "$load" load_plug load_plug.csv --set every=60
 opened "$load" load_house load_house.csv --set every=60
 expect "nothing twice under one key and sequence" python3 "$hands" unique results/load_plug.csv.sealed results/load_house.csv.sealed
+
+mkfifo rare.pipe
+spec_shell "there is one while the stream goes on, though one edge has no rows" 0 '
+    "$P" run rare.yaml -i rare.pipe -o rare --sealed --keys unix:keys.sock --node-key node.key --checkpoint rarely --key k.key --every-rows 50000 --quiet &
+    exec 8>rare.pipe
+    head -c 5000000 rare.sealed >&8
+    until compgen -G "rarely/*.manifest" >&2; do kill -0 $! || exit; done
+    tail -c +5000001 rare.sealed >&8
+    exec 8>&-
+    wait $!'
+spec "its results open" 0 open rare.yaml rare/often.csv.sealed --key user.key --sink often_out -o often.csv
+expect "the bytes of a run in the clear" cmp -s wanted/often.csv often.csv
 
 # ---- a partition that is far behind ----
 spec_shell "what one partition puts out waits for another in the host" 0 "python3 '$ROOT/tests/cli/sealed_slow.py' \$P '$load' stop"
