@@ -143,7 +143,7 @@ const uint8_t *pst_sealed_reader_stream(const struct pst_sealed_reader *reader);
 bool pst_sealed_reader_ended(const struct pst_sealed_reader *reader);
 int64_t pst_sealed_reader_input_end(const struct pst_sealed_reader *reader); /* of one that has ended */
 int64_t pst_sealed_reader_first(const struct pst_sealed_reader *reader);     /* of rows that wait; INT64_MAX: none */
-/* All rows below `limit`, which grows from call to call and is not above the watermark, in frames: parts as of the edge. */
+/* All rows below `limit` that were not given yet, in frames: parts as of the edge. `limit` is not above the watermark. */
 int pst_sealed_reader_rows(struct pst_sealed_reader *reader, int64_t limit,
                            int (*take)(void *taker, uint32_t row_count, void *const *parts), void *taker);
 /* How far a stream that lies in a file is, for whoever goes on with it: of the session that was marked last. */

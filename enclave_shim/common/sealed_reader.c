@@ -690,6 +690,7 @@ int pst_sealed_reader_rows(struct pst_sealed_reader *r, int64_t limit,
     struct held **link = &r->first;
     uint32_t count = 0;
     int rc = PST_OK;
+    limit = limit > r->floor ? limit : r->floor; /* what is below that was given */
     r->last = NULL;
     while (*link != NULL && rc == PST_OK) {
         struct held *held = *link;
@@ -712,6 +713,6 @@ int pst_sealed_reader_rows(struct pst_sealed_reader *r, int64_t limit,
         rc = take(taker, count, (void *const *)r->frame);
     for (struct held *held = rc != PST_OK ? r->first : NULL; held != NULL; held = held->next)
         r->last = held;
-    r->floor = limit > r->floor ? limit : r->floor;
+    r->floor = limit;
     return rc;
 }

@@ -274,6 +274,15 @@ static int extra_out(struct pst_images *im, uint32_t bucket, uint32_t version)
 void pst_images_extra(struct pst_images *im, const struct pst_text *extra) { im->extra = extra; }
 const struct pst_text *pst_images_extra_back(const struct pst_images *im) { return &im->extra_back; }
 
+int pst_images_late(struct pst_images *im, const struct pst_message *message)
+{
+    uint64_t checkpoint = (uint64_t)message->limit;
+    if (checkpoint == 0 || checkpoint <= im->checkpoint)
+        return PST_EDATA;
+    im->checkpoint = checkpoint;
+    return imaged(im, checkpoint, PST_EAGAIN, im->extra_version);
+}
+
 int pst_images_out(struct pst_images *im, const struct pst_images_of *of, const struct pst_message *message)
 {
     uint64_t checkpoint = (uint64_t)message->limit;

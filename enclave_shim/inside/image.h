@@ -68,6 +68,8 @@ bool pst_images_serve(const struct pst_images *images);
 /* IMAGE: all pieces go out, then IMAGED. Errors: PST_EDATA it must not be asked for that (D3); the pager's; the way out's. That there
  * is no memory for it is no error, but what IMAGED says. */
 int pst_images_out(struct pst_images *images, const struct pst_images_of *of, const struct pst_message *message);
+/* IMAGE, where there is none of this cut: IMAGED, which says so. As pst_images_out(). */
+int pst_images_late(struct pst_images *images, const struct pst_message *message);
 /* RESTORE and RESTORED. Errors: PST_EREFUSED, PST_EDATA, and others: *why says what is wrong. PST_EDATA without a sentence: it may
  * not come now. */
 int pst_images_back(struct pst_images *images, const struct pst_images_of *of, const struct pst_message *message,

@@ -490,6 +490,12 @@ static int take_image(struct pst_ctx *ctx, const struct pst_message *message)
     return rc == PST_OK || of_state ? ends(ctx, rc, "a checkpoint") : rc; /* of the way out nothing is said */
 }
 
+int pst_inside_image_late(struct pst_inside *inside, const struct pst_message *message)
+{
+    struct pst_ctx *ctx = &inside->ctx;
+    return ctx->images != NULL ? pst_images_late(ctx->images, message) : PST_EDATA;
+}
+
 static void timer_find(struct pst_ctx *ctx)
 {
     ctx->timer_min = INT64_MAX;

@@ -69,11 +69,14 @@ int pst_inside_images(struct pst_inside *inside, const uint8_t key[PST_SECRET_BY
 /* What goes into the next image beside the state, and what has come back of the last one (image.h). NULL: there are no images. */
 void pst_inside_extra(struct pst_inside *inside, const struct pst_text *extra);
 const struct pst_text *pst_inside_extra_back(const struct pst_inside *inside);
+/* Where rows are sealed: IMAGED, that there is none of this cut. PST_EDATA: it must not be asked for; emit's. */
+int pst_inside_image_late(struct pst_inside *inside, const struct pst_message *message);
 int pst_inside_answer(struct pst_inside *inside); /* DONE, as it is now. emit's */
 /* Pages that have to lie in clear at least, as far as that is known; 0: there is no budget. */
 uint64_t pst_inside_page_bytes_least(const struct pst_inside *inside);
 
 /* ---- sealed.c: rows that come and go sealed, past a host that has no key ---- */
+enum { PST_SEALED_EPC_PARTS = 16 }; /* of an EPC; rows of one input that wait have one of them */
 struct pst_inside_sealed;
 struct pst_inside_sealed_settings {            /* borrowed until it is freed */
     const struct pst_enclave_operator *config; /* with its `sealing` */

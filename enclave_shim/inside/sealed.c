@@ -417,15 +417,20 @@ static int mark_if_much(struct pst_inside_sealed *s)
     return PST_OK;
 }
 
+static void know_now(struct pst_inside_sealed *s, int64_t watermark)
+{
+    if (s->now_known || watermark == INT64_MIN)
+        return;
+    int64_t row = first_waiting(s);
+    s->now = pst_inside_floor_to(row < watermark ? row : watermark, s->settings.config->epoch);
+    s->now_known = true;
+}
+
 /* Rows at or above the watermark stay where they are, though marks may bear them out: what is told comes first. */
 static int work_off(struct pst_inside_sealed *s, int64_t watermark)
 {
     int64_t epoch = s->settings.config->epoch;
-    if (!s->now_known && watermark != INT64_MIN) {
-        int64_t row = first_waiting(s);
-        s->now = pst_inside_floor_to(row < watermark ? row : watermark, epoch);
-        s->now_known = true;
-    }
+    know_now(s, watermark);
     while (s->now_known) {
         int64_t end = add_time(s->now, epoch), due = end < s->timer_limit ? end : s->timer_limit;
         int rc = deliver(s, s->settings.paced && watermark < end ? watermark : end);
@@ -443,6 +448,18 @@ static int work_off(struct pst_inside_sealed *s, int64_t watermark)
             return rc;
     }
     return PST_OK;
+}
+
+/* Rows of the open epoch that marks bear out, though it was not told that time goes on. Nothing comes out of it. */
+static int deliver_ahead(struct pst_inside_sealed *s)
+{
+    int64_t epoch = s->settings.config->epoch, known = INT64_MAX;
+    for (uint32_t i = 0; i < s->settings.config->input_count; i++) {
+        int64_t one = pst_sealed_reader_watermark(s->readers[i]);
+        known = one < known ? one : known;
+    }
+    know_now(s, known);
+    return s->now_known ? deliver(s, add_time(s->now, epoch)) : PST_OK;
 }
 
 static int end_all(struct pst_inside_sealed *s, int64_t watermark)
@@ -626,12 +643,15 @@ static int place_load(struct pst_inside_sealed *s, const uint8_t *at, size_t byt
     return rc == PST_OK && fixed != byte_count ? PST_EDATA : rc;
 }
 
-/* At a cut that it was told: all below it is in its state. */
+/* At a cut that it was told: all below it is in its state, and nothing else. Rows above it may be where they came ahead before it was told
+ * any time: then there is no image of this cut. */
 static int image_take(struct pst_inside_sealed *s, const struct pst_message *m, uint8_t *body)
 {
     struct pst_text place = {0};
-    if (!s->released || !s->begun || s->goes_on || s->ended || m->time != s->told || s->now != s->told)
+    if (!s->released || !s->begun || s->goes_on || s->ended || m->time != s->told || s->now < s->told)
         return PST_EDATA;
+    if (s->now > s->told || s->had_rows)
+        return pst_inside_image_late(s->inside, m);
     int rc = place_save(s, &place);
     pst_inside_extra(s->inside, &place);
     if (rc == PST_OK)
@@ -662,10 +682,32 @@ static int restore_take(struct pst_inside_sealed *s, const struct pst_message *m
     return answer(s);
 }
 
+/* One capsule, and what to do where there is no room for it. What a mark allows need not wait; where the host paces, none but what is of
+ * the open epoch, for that may come to the operator in any order, and on_time() comes to none of it before it was told. */
+static int capsule_take(struct pst_inside_sealed *s, uint32_t input, const uint8_t *bytes, size_t byte_count,
+                        bool *marked)
+{
+    char why[PST_SEALED_WHY_BYTES];
+    int rc = pst_sealed_reader_take(s->readers[input], bytes, byte_count, why);
+    if (rc == PST_EFULL && (*marked || s->settings.paced)) {
+        rc = s->settings.paced ? deliver_ahead(s) : advance(s);
+        *marked = false;
+        if (rc != PST_OK)
+            return rc;
+        rc = pst_sealed_reader_take(s->readers[input], bytes, byte_count, why);
+    }
+    if (rc != PST_EFULL)
+        return rc == PST_OK ? rc : because(s, rc, why);
+    uint64_t epc_bytes = UINT64_C(2) * PST_SEALED_EPC_PARTS * s->settings.held_bytes_max;
+    if (s->why[0] == '\0')
+        (void)snprintf(s->why, sizeof s->why, "%s; with one of %llu MiB twice as many may", why,
+                       (unsigned long long)((epc_bytes + 1048575) / 1048576));
+    return PST_EGRAPH; /* its bound is the configuration's */
+}
+
 static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint32_t byte_count)
 {
     struct pst_capsule capsule;
-    char why[PST_SEALED_WHY_BYTES];
     bool marked = false;
     if (!s->released)
         return PST_EDATA;
@@ -679,15 +721,9 @@ static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint
             return because(s, PST_EREFUSED, "the sealed stream has a capsule of another operator's");
         if (s->ended)
             return because(s, PST_EREFUSED, "the sealed stream goes on behind its end");
-        int rc = pst_sealed_reader_take(s->readers[i], bytes + at, pst_capsule_bytes(&capsule), why);
-        if (rc == PST_EFULL && marked && !s->settings.paced) { /* what a mark allows need not wait */
-            marked = false;
-            if ((rc = advance(s)) != PST_OK)
-                return rc;
-            rc = pst_sealed_reader_take(s->readers[i], bytes + at, pst_capsule_bytes(&capsule), why);
-        }
-        if (rc != PST_OK) /* its bound is the configuration's */
-            return because(s, rc == PST_EFULL ? PST_EGRAPH : rc, why);
+        int rc = capsule_take(s, i, bytes + at, pst_capsule_bytes(&capsule), &marked);
+        if (rc != PST_OK)
+            return rc;
         if (s->settings.paced)
             continue;
         marked |= capsule.kind == PST_CAPSULE_MARK;

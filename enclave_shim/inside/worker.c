@@ -253,7 +253,9 @@ static void sealed_prepare(struct worker *w)
     s->emit = emit;
     s->emitter = &w->border;
     s->paced = w->boot.paced != 0;
-    s->held_bytes_max = process.epc_bytes / 16 > HELD_BYTES_LEAST ? process.epc_bytes / 16 : HELD_BYTES_LEAST;
+    s->held_bytes_max = process.epc_bytes / PST_SEALED_EPC_PARTS;
+    if (s->held_bytes_max < HELD_BYTES_LEAST)
+        s->held_bytes_max = HELD_BYTES_LEAST;
     s->salts = pst_malloc(salt_bytes + (size_t)1);
     if (s->salts == NULL)
         refuse_start(w, PST_ENOMEM);

@@ -219,17 +219,15 @@ static void rows_come_out_once_each_and_below_the_mark(void **state)
     scene_fini(&scene);
 }
 
-static void rows_of_one_capsule_may_be_in_any_order(void **state)
+/* Rows of times 0 to 89 in one capsule, not in their order. */
+static void seal_mixed(struct scene *scene)
 {
-    (void)state;
-    struct scene scene;
-    bool ended;
-    scene_init(&scene);
-    scene.edge.bucket_count = 1;
-    scene.edge.keyed = false;
-    scene.edge.part_count = 4;
-    scene.edge.part_bytes[1] = 8; /* a column of its own: nobody looks at it */
-    struct pst_sealed_writer *writer = writer_new(&scene, 7, NULL);
+    scene_init(scene);
+    scene->edge.bucket_count = 1;
+    scene->edge.keyed = false;
+    scene->edge.part_count = 4;
+    scene->edge.part_bytes[1] = 8; /* a column of its own: nobody looks at it */
+    struct pst_sealed_writer *writer = writer_new(scene, 7, NULL);
     assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
     int64_t times[90];
     uint64_t values[90], column[90] = {0};
@@ -243,11 +241,42 @@ static void rows_of_one_capsule_may_be_in_any_order(void **state)
     assert_int_equal(pst_sealed_writer_add(writer, 90, times, NULL, columns), PST_OK);
     for (int64_t t = 10; t <= 90; t += 10) /* and the reader is asked at 7, 8, 9, 10 and so on */
         assert_int_equal(pst_sealed_writer_mark(writer, t, t == 90, 90), PST_OK);
+    pst_sealed_writer_free(writer);
+}
+
+static void rows_of_one_capsule_may_be_in_any_order(void **state)
+{
+    (void)state;
+    struct scene scene;
+    bool ended;
+    seal_mixed(&scene);
     assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
     assert_true(ended);
     assert_int_equal(scene.rows, 90);
     assert_int_equal(scene.sum, 89 * 90 / 2);
-    pst_sealed_writer_free(writer);
+    scene_fini(&scene);
+}
+
+static void a_time_that_has_been_passed_gives_nothing_again(void **state)
+{
+    (void)state;
+    static const int64_t limits[] = {40, 10, 40, 90};
+    static const uint64_t rows[] = {40, 40, 40, 90};
+    struct scene scene;
+    seal_mixed(&scene);
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    scene.floor = INT64_MIN;
+    scene.limit = 90;
+    for (uint32_t i = 0; i < scene.stream.count; i++)
+        assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why),
+                         PST_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(pst_sealed_reader_rows(reader, limits[i], take, &scene), PST_OK);
+        assert_int_equal(scene.rows, rows[i]);
+        assert_int_equal(pst_sealed_reader_first(reader), i < 3 ? 40 : INT64_MAX); /* what waits is as it was */
+    }
+    assert_int_equal(scene.sum, 89 * 90 / 2);
+    pst_sealed_reader_free(reader);
     scene_fini(&scene);
 }
 
@@ -934,6 +963,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_out_once_each_and_below_the_mark),
         cmocka_unit_test(rows_of_one_capsule_may_be_in_any_order),
+        cmocka_unit_test(a_time_that_has_been_passed_gives_nothing_again),
         cmocka_unit_test(nothing_comes_out_before_a_mark_has_counted_it),
         cmocka_unit_test(a_reader_of_some_buckets_takes_theirs_alone),
         cmocka_unit_test(time_is_that_of_the_slowest_producer),
