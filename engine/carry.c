@@ -657,14 +657,11 @@ static int64_t marks_known(const struct carried *c)
     return ended ? high : low;
 }
 
-int pst_carried_time(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
+/* PST_OK: it has answered. */
+static int time_tell(struct pst_ctx *ctx, int64_t t, bool *ret_any)
 {
     struct carried *c = ctx->carried;
     if (!c->asks) {
-        int64_t t = marks_known(c);
-        t = limit < t ? limit : t;
-        if (t == INT64_MIN || (t = pst_floor_to(t, ctx->node->epoch)) <= c->reached)
-            return PST_OK;
         c->asks = true;
         c->asked = t;
         ctx->emit_time = t - 1;
@@ -676,6 +673,24 @@ int pst_carried_time(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
     c->reached = c->asked;
     *ret_any = true;
     return PST_OK;
+}
+
+int pst_carried_time(struct pst_ctx *ctx, int64_t limit, bool *ret_any)
+{
+    const struct carried *c = ctx->carried;
+    int64_t t = c->asked;
+    if (!c->asks) {
+        t = marks_known(c);
+        t = limit < t ? limit : t;
+        if (t == INT64_MIN || (t = pst_floor_to(t, ctx->node->epoch)) <= c->reached)
+            return PST_OK;
+    }
+    return time_tell(ctx, t, ret_any);
+}
+
+int pst_carried_cut(struct pst_ctx *ctx, int64_t cut, bool *ret_any)
+{
+    return ctx->carried->reached < cut ? time_tell(ctx, cut, ret_any) : PST_OK;
 }
 
 bool pst_carried_asks(const struct pst_ctx *ctx) { return ctx->carried->asks; }

@@ -80,6 +80,9 @@ void pst_carried_back_whole(struct pst_ctx *ctx, uint64_t checkpoint, int64_t cu
 /* The worker is told how far the marks go that it has been given, an epoch's end, but not beyond `limit`, if it was not yet. PST_OK: it has
  * answered; *ret_any: just now. PST_EAGAIN: it will. */
 int pst_carried_time(struct pst_ctx *ctx, int64_t limit, bool *ret_any);
+/* All that lies below a cut has been handed over: it is told that time, if it was not yet. It has marks that reach it, though after a checkpoint
+ * this side may not have seen them: what a worker has had before its source leaves out. As pst_carried_time(). */
+int pst_carried_cut(struct pst_ctx *ctx, int64_t cut, bool *ret_any);
 bool pst_carried_asks(const struct pst_ctx *ctx);
 int64_t pst_carried_promise(const struct pst_ctx *ctx); /* what it has sealed; INT64_MIN: nothing yet */
 /* What a worker put out; the shim's callback of it. */

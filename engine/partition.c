@@ -455,7 +455,9 @@ static int bring_image(struct pst_ctx *ctx, bool *ret_any)
 {
     while (pst_partition_wipe(ctx)) /* what has gone is in no image of this one */
         continue;
-    int rc = ctx->enclave != NULL ? pst_ctx_enclave_image(ctx, ctx->cut) : PST_OK;
+    int rc = ctx->carried != NULL && ctx->enclave != NULL ? pst_carried_cut(ctx, ctx->cut, ret_any) : PST_OK;
+    if (rc == PST_OK && ctx->enclave != NULL)
+        rc = pst_ctx_enclave_image(ctx, ctx->cut);
     if (rc != PST_OK) /* PST_EAGAIN: its enclave seals it */
         return rc;
     pst_checkpoint_image(ctx, ctx->cut);
