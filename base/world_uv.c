@@ -86,7 +86,28 @@ static const int open_flags[] = {
     [PST_OPEN_READ] = O_RDONLY,
     [PST_OPEN_CREATE] = O_WRONLY | O_CREAT | O_TRUNC,
     [PST_OPEN_CONTINUE] = O_WRONLY | O_APPEND,
+    [PST_OPEN_ALONE] = O_WRONLY | O_CREAT | O_APPEND,
 };
+
+/* Between opening and locking whoever had it may have named it otherwise, or removed it: then it is another file that is wanted. */
+static int open_alone(const char *path, int *ret_fd)
+{
+    struct stat ours, named;
+    for (;;) {
+        int fd = open(path, open_flags[PST_OPEN_ALONE] | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return pst_uv_failed(errno);
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &ours) != 0) {
+            int reason = errno, rc = pst_uv_failed(reason);
+            (void)close(fd);
+            return reason == EWOULDBLOCK ? PST_EAGAIN : rc;
+        }
+        *ret_fd = fd;
+        if (stat(path, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
+            return PST_OK;
+        (void)close(fd);
+    }
+}
 
 static int world_file_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
 {
@@ -96,12 +117,17 @@ static int world_file_open(void *self, const char *path, pst_open_mode mode, str
     if (file == NULL)
         return PST_ENOMEM;
     file->standard = strcmp(path, "-") == 0;
+    int rc = mode == PST_OPEN_ALONE && !file->standard ? open_alone(path, &file->fd) : PST_OK;
+    if (rc != PST_OK) {
+        pst_free(file);
+        return rc;
+    }
     if (file->standard)
         file->fd = mode == PST_OPEN_READ ? STDIN_FILENO : STDOUT_FILENO;
-    else
+    else if (mode != PST_OPEN_ALONE)
         file->fd = open(path, open_flags[mode] | O_CLOEXEC, 0666);
     if (file->fd < 0 || fstat(file->fd, &status) != 0) {
-        int rc = pst_uv_failed(errno);
+        rc = pst_uv_failed(errno);
         if (file->fd >= 0 && !file->standard)
             (void)close(file->fd);
         pst_free(file);

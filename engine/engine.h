@@ -270,12 +270,17 @@ struct pst_seal_options {
     const uint8_t *key;  /* the user's, 32 bytes */
     const char *output;  /* NAME.part until it is whole */
     bool resume;         /* goes on with NAME.part; the input is the same one */
+    bool *ret_stays;     /* an output that is there stays as it is, and this says so; NULL: it is written anew */
     uint8_t *ret_stream; /* 16 bytes, drawn for this stream: results that come of it say so */
 };
 /* Runs the source and the stateless operators behind it, and seals what they put out: the stream that the operators in enclaves take. As
- * pst_run(); of the options what concerns a source counts. PST_EGRAPH: the graph cannot be sealed, report->error names the operator. */
+ * pst_run(); of the options what concerns a source counts. PST_EGRAPH: the graph cannot be sealed, report->error names the operator;
+ * PST_EREFUSED: another process is writing it. */
 int pst_seal_run(const struct pst_graph *graph, const struct pst_run_options *options,
                  const struct pst_seal_options *seal, struct pst_run_report *ret_report);
+/* Was the sealed stream that lies there sealed for this graph, with this key? By the beginnings of its edges alone; a file that is none passes.
+ * PST_EREFUSED: it was not; else as file_open(). *ret_error is a sentence then, to be freed by pst_free(). */
+int pst_seal_check(const struct pst_graph *graph, const uint8_t key[32], const char *path, char **ret_error);
 struct pst_open_report {  /* freed by pst_free(report->error) */
     uint64_t rows, bytes; /* bytes: of the lines */
     uint8_t stream[16];   /* that they come of */

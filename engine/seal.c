@@ -14,6 +14,7 @@ enum { MARK_ROWS = 8192, BATCH_BYTES_MAX = 384 * 1024, BATCH_ROWS_MIN = 64, FILE
 
 struct sealing {
     struct pst_world *world;
+    const char *graph_name;
     struct sealed_plan plan;
     struct pst_sealed_keys keys;
     uint8_t stream[PST_STREAM_ID_BYTES];
@@ -24,7 +25,6 @@ struct sealing {
     uint8_t *buffer;
     size_t used_bytes;
     uint64_t bytes_total;
-    uint64_t resumed; /* bytes that were there already, and stay */
     char *path_part;
     /* The highest time at which a tap had MARK_ROWS: all taps put out a mark there or behind it, so that no edge is far behind the others,
      * however few rows it has. INT64_MIN: none yet. */
@@ -340,15 +340,44 @@ static int tap_begin(struct tap *tap, const struct before *before)
 
 /* ---- the run ---- */
 
-static int file_open(struct sealing *all, bool resume, uint64_t bytes)
+/* Who writes it is alone: two would make one stream of two, or cut what the other is about to name. It is cut when what is to stay has been
+ * read. */
+static int file_open(struct sealing *all, const struct pst_seal_options *options, struct pst_text *why)
 {
     const struct pst_world *world = all->world;
-    int rc = world->file_open(world->self, all->path_part, resume ? PST_OPEN_CONTINUE : PST_OPEN_CREATE, &all->file);
-    if (rc == PST_OK) /* who goes on with a file that is still written to would make two streams of one */
-        rc = world->file_lock(world->self, all->file);
-    if (rc == PST_OK && resume)
-        rc = world->file_cut(world->self, all->file, bytes);
-    all->resumed = bytes;
+    uint64_t id[2];
+    if (options->resume && world->look(world->self, all->path_part, id) == 0) {
+        (void)pst_text_printf(why, "cannot go on with %s: there is no such file", all->path_part);
+        return PST_ENOENT;
+    }
+    int rc = world->file_open(world->self, all->path_part, PST_OPEN_ALONE, &all->file);
+    if (rc == PST_EAGAIN) {
+        (void)pst_text_printf(why, "another process is writing %s", all->path_part);
+        return PST_EREFUSED;
+    }
+    if (rc != PST_OK)
+        (void)pst_text_printf(why, "cannot write %s: %s", all->path_part, pst_system_error());
+    return rc;
+}
+
+/* Whoever was faster has named what it wrote while it had the lock. Then what was made here is empty, and goes. */
+static bool output_stays(struct sealing *all, const struct pst_seal_options *options)
+{
+    const struct pst_world *world = all->world;
+    uint64_t id[2], bytes = 1;
+    if (options->ret_stays == NULL || world->look(world->self, options->output, id) == 0)
+        return false;
+    if (world->file_size(world->self, all->file, &bytes) == PST_OK && bytes == 0)
+        (void)world->unlink(world->self, all->path_part);
+    *options->ret_stays = true;
+    return true;
+}
+
+static int file_begin(struct sealing *all, uint64_t bytes, struct pst_text *why)
+{
+    int rc = all->world->file_cut(all->world->self, all->file, bytes);
+    if (rc != PST_OK)
+        (void)pst_text_printf(why, "cannot write %s: %s", all->path_part, pst_system_error());
     return rc;
 }
 
@@ -363,32 +392,44 @@ static int stream_draw(struct sealing *all, const struct before *before)
     return all->world->random(all->world->self, all->stream, sizeof all->stream);
 }
 
-static int begin(struct sealing *all, const struct pst_graph *graph, const struct pst_seal_options *options,
-                 struct pst_run_report *report, struct pst_text *why)
+/* Keys, and a tap for each edge that begins on the user's side. */
+static int taps_make(struct sealing *all, const struct pst_graph *graph, const uint8_t *key, struct pst_text *why)
 {
     uint8_t root[PST_SEALED_KEY_BYTES];
-    uint64_t bytes = 0;
     int rc = pst_sealed_plan_init(&all->plan, graph, why);
     if (rc == PST_OK)
-        rc = pst_sealed_root(options->key, all->plan.digest, root);
+        rc = pst_sealed_root(key, all->plan.digest, root);
     if (rc == PST_OK)
         rc = pst_sealed_keys_init(&all->keys, root);
     explicit_bzero(root, sizeof root);
     all->taps = pst_calloc(all->plan.edge_count + (size_t)1, sizeof *all->taps);
-    all->buffer = pst_malloc(FILE_BUFFER_BYTES);
-    struct before *before = pst_calloc(all->plan.edge_count + (size_t)1, sizeof *before);
-    if (all->taps == NULL || all->buffer == NULL || before == NULL)
+    if (all->taps == NULL)
         rc = rc == PST_OK ? PST_ENOMEM : rc;
     for (uint32_t e = 0; rc == PST_OK && e < all->plan.edge_count; e++)
         if (all->plan.edges[e].from_user)
             all->taps[all->tap_count++] = (struct tap){.all = all, .edge = &all->plan.edges[e]};
+    return rc;
+}
+
+static int begin(struct sealing *all, const struct pst_graph *graph, const struct pst_seal_options *options,
+                 struct pst_run_report *report, struct pst_text *why)
+{
+    uint64_t bytes = 0;
+    int rc = taps_make(all, graph, options->key, why);
+    all->buffer = pst_malloc(FILE_BUFFER_BYTES);
+    struct before *before = pst_calloc(all->plan.edge_count + (size_t)1, sizeof *before);
+    if (all->buffer == NULL || before == NULL)
+        rc = rc == PST_OK ? PST_ENOMEM : rc;
+    if (rc == PST_OK)
+        rc = file_open(all, options, why);
+    if (rc == PST_OK && output_stays(all, options)) {
+        pst_free(before);
+        return PST_OK;
+    }
     if (rc == PST_OK && options->resume)
         rc = resume_find(all, before, report, &bytes);
-    if (rc == PST_OK) {
-        rc = file_open(all, options->resume, bytes);
-        if (rc != PST_OK)
-            (void)pst_text_printf(why, "cannot write %s: %s", all->path_part, pst_system_error());
-    }
+    if (rc == PST_OK)
+        rc = file_begin(all, bytes, why);
     if (rc == PST_OK)
         rc = stream_draw(all, before);
     memcpy(options->ret_stream, all->stream, sizeof all->stream);
@@ -410,12 +451,12 @@ static int finish(struct sealing *all, const struct pst_seal_options *options, s
         rc = file_flush(all);
     if (rc == PST_OK)
         rc = world->file_sync(world->self, all->file);
+    if (rc == PST_OK) /* while it is locked: nobody else opens it by its old name and cuts it */
+        rc = world->rename(world->self, all->path_part, options->output);
     int closed = world->file_close(world->self, all->file);
     all->file = NULL;
     if (rc == PST_OK)
         rc = closed;
-    if (rc == PST_OK)
-        rc = world->rename(world->self, all->path_part, options->output);
     if (rc != PST_OK)
         (void)pst_text_printf(why, "cannot write %s: %s", all->path_part, pst_system_error());
     return rc;
@@ -447,23 +488,75 @@ int pst_seal_run(const struct pst_graph *graph, const struct pst_run_options *op
     *ret_report = (struct pst_run_report){.watermark = INT64_MIN};
     if (world == NULL)
         return PST_ENOMEM;
-    struct sealing all = {.world = world};
+    struct sealing all = {.world = world, .graph_name = graph->name};
     atomic_flag_clear(&all.lock);
     atomic_init(&all.due, INT64_MIN);
     int rc = pst_text_printf(&part, "%s.part", seal->output);
     all.path_part = part.bytes;
     if (rc == PST_OK)
         rc = begin(&all, graph, seal, ret_report, &why);
-    if (rc == PST_OK)
+    bool stays = seal->ret_stays != NULL && *seal->ret_stays;
+    if (rc == PST_OK && !stays)
         rc = graph_cut(&all, graph, &cut);
-    if (rc == PST_OK)
+    if (rc == PST_OK && !stays)
         rc = pst_run(&cut, options, world, ret_report);
-    if (rc == PST_OK)
+    if (rc == PST_OK && !stays)
         rc = finish(&all, seal, &why);
     if (ret_report->error == NULL && why.bytes != NULL)
         ret_report->error = why.bytes;
     else
         pst_text_fini(&why);
+    sealing_free(&all);
+    pst_world_uv_free(world);
+    return rc;
+}
+
+/* ---- is it this one? ---- */
+
+/* A stream begins with a mark on each edge, in their order. What is no stream at all is for whoever reads it to say. */
+static int beginnings_check(struct sealing *all, const char *path, struct pst_text *why)
+{
+    struct pst_capsules capsules;
+    struct pst_capsule capsule;
+    const uint8_t *bytes;
+    char reason[PST_SEALED_WHY_BYTES];
+    int rc = pst_capsules_open(&capsules, all->world, path);
+    if (rc != PST_OK)
+        (void)pst_text_printf(why, "cannot read %s: %s", path, pst_system_error());
+    for (uint32_t t = 0; t < all->tap_count && rc == PST_OK; t++) {
+        struct pst_sealed_reader *reader = NULL;
+        const struct pst_sealed_reader_settings settings = {
+            .keys = &all->keys, .edge = &all->taps[t].edge->edge, .held_bytes_max = UINT64_MAX / 2, .frame_rows = 1};
+        rc = pst_sealed_reader_new(&settings, &reader);
+        if (rc != PST_OK)
+            break;
+        rc = pst_capsules_next(&capsules, &capsule, &bytes);
+        bool whole = rc == PST_OK,
+             good = whole && pst_sealed_reader_take(reader, bytes, pst_capsule_bytes(&capsule), reason) == PST_OK;
+        pst_sealed_reader_free(reader);
+        if (whole && !good) {
+            (void)pst_text_printf(why, "%s was not sealed for graph `%s` with this key", path, all->graph_name);
+            rc = PST_EREFUSED;
+        }
+    }
+    if (rc == PST_EDATA || rc == PST_ESTOPPED || rc == PST_EABI)
+        rc = PST_OK;
+    pst_capsules_close(&capsules);
+    return rc;
+}
+
+int pst_seal_check(const struct pst_graph *graph, const uint8_t key[32], const char *path, char **ret_error)
+{
+    struct pst_text why = {0};
+    struct pst_world *world = pst_world_uv();
+    *ret_error = NULL;
+    if (world == NULL)
+        return PST_ENOMEM;
+    struct sealing all = {.world = world, .graph_name = graph->name};
+    int rc = taps_make(&all, graph, key, &why);
+    if (rc == PST_OK)
+        rc = beginnings_check(&all, path, &why);
+    *ret_error = why.bytes;
     sealing_free(&all);
     pst_world_uv_free(world);
     return rc;

@@ -46,8 +46,9 @@ int pst_keyfile_rotate(const struct pst_call *call, struct pst_world *world, con
                        struct pst_keyring_keys *ret_keys);
 
 /* tools/seal.c: `input` sealed for a graph into `spool`, by --key, --set and --enclave of the call, unless that is there; goes on with what
- * was cut. It has complained. */
+ * was cut. What is there has to be of that graph and key, and the graph has to be called `name`, unless that is "". It has complained. */
 struct pst_call;
-int pst_seal_spool(const struct pst_call *call, const char *graph, const char *input, const char *spool);
+int pst_seal_spool(const struct pst_call *call, const char *graph, const char *name, const char *input,
+                   const char *spool);
 
 #endif

@@ -328,7 +328,7 @@ static int sealed_make(struct player *player)
     }
     player->options.file = spool;
     player->options.sealed = true;
-    return pst_seal_spool(call, graph, call->operands[0], spool);
+    return pst_seal_spool(call, graph, player->options.graph, call->operands[0], spool);
 }
 
 static int replay_run(const struct pst_call *call)
@@ -364,7 +364,10 @@ static const struct pst_flag replay_flags[] = {
      "file"},
     {"key", 'k', "FILE", false, "With --seal: the user's key, made by `penstock key init FILE`.", "file"},
     {"spool", 0, "FILE", false,
-     "With --seal: where what is sealed lies. If it is there already, it is sent; FILE.part is gone on with.", "file"},
+     "With --seal: where what is sealed lies. If it is there already, it is sent, if it was sealed for GRAPH with this "
+     "key; FILE.part is gone "
+     "on with.",
+     "file"},
     {"enclave", 0, "OPERATOR", true, "With --seal: as for `penstock seal`.", NULL},
     {"set", 's', "NAME=VALUE", true, "With --seal: give the graph's parameter NAME this value.", NULL},
     {"id", 0, "ID", false, "The stream's id; without it one is made from the file's size and its two ends.", NULL},

@@ -96,7 +96,7 @@ static int seal_show(const struct pst_call *call, const struct pst_run_report *r
 }
 
 static int graph_seal(const struct pst_call *call, const struct keyed *keyed, const char *input, const char *output,
-                      bool resume, bool shows)
+                      bool resume, bool *ret_stays)
 {
     uint64_t workers = 0;
     if (!pst_call_number(call, "workers", 1, PST_WORKERS_MAX, 0, &workers))
@@ -112,8 +112,11 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
                                       .progress_argument = &progress};
     uint8_t stream[STREAM_BYTES] = {0};
     struct pst_text id = {0};
-    struct pst_seal_options seal = {
-        .ret_stream = stream, .key = pst_secret_bytes(keyed->keys.secrets[0]), .output = output, .resume = resume};
+    struct pst_seal_options seal = {.ret_stream = stream,
+                                    .key = pst_secret_bytes(keyed->keys.secrets[0]),
+                                    .output = output,
+                                    .resume = resume,
+                                    .ret_stays = ret_stays};
     pst_signals_take();
     int rc = pst_seal_run(keyed->loaded.graph, &options, &seal, &report);
     pst_progress_clear(&progress);
@@ -123,11 +126,11 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
     if (rc == PST_ESTOPPED)
         pst_note(call, "penstock: what was sealed so far is in %s.part: the same again with --resume goes on", output);
     stream_print(&id, stream);
-    if (rc == PST_OK)
+    if (rc == PST_OK && (ret_stays == NULL || !*ret_stays))
         pst_note(call, "%s: stream %s, %llu rows read, %llu late, %llu lines malformed", output, id.bytes,
                  (unsigned long long)report.rows, (unsigned long long)report.rows_late,
                  (unsigned long long)report.lines_malformed);
-    if (shows)
+    if (ret_stays == NULL)
         exit_code = seal_show(call, &report, output, stream, exit_code);
     pst_text_fini(&id);
     pst_run_report_fini(&report);
@@ -143,7 +146,7 @@ static int seal_run(const struct pst_call *call)
     int exit_code = keyed_init(&keyed, call, call->operands[0]);
     if (exit_code == PST_EXIT_OK)
         exit_code =
-            graph_seal(call, &keyed, pst_call_flag(call, "input"), output, pst_call_flag(call, "resume") != NULL, true);
+            graph_seal(call, &keyed, pst_call_flag(call, "input"), output, pst_call_flag(call, "resume") != NULL, NULL);
     keyed_fini(&keyed);
     return exit_code;
 }
@@ -158,17 +161,34 @@ static bool is_there(const char *path)
     return there;
 }
 
-int pst_seal_spool(const struct pst_call *call, const char *graph, const char *input, const char *spool)
+static int spool_check(const struct pst_call *call, const struct keyed *keyed, const char *spool)
+{
+    char *error;
+    int rc = pst_seal_check(keyed->loaded.graph, pst_secret_bytes(keyed->keys.secrets[0]), spool, &error);
+    if (rc != PST_OK)
+        pst_complain_text(call, pst_exit_of_error(rc), error != NULL ? error : pst_error_sentence(rc));
+    pst_free(error);
+    return pst_exit_of_error(rc);
+}
+
+int pst_seal_spool(const struct pst_call *call, const char *graph, const char *name, const char *input,
+                   const char *spool)
 {
     struct pst_text part = {0};
     struct keyed keyed;
-    if (is_there(spool)) /* it has this name when it is whole */
-        return PST_EXIT_OK;
+    bool stays = is_there(spool); /* it has this name when it is whole */
     int exit_code = keyed_init(&keyed, call, graph);
+    if (exit_code == PST_EXIT_OK && name[0] != '\0' && strcmp(name, pst_graph_name(keyed.loaded.graph)) != 0) {
+        pst_complain(call, PST_EXIT_CONFIG, "--seal %s is graph `%s`, and --to names graph `%s`", graph,
+                     pst_graph_name(keyed.loaded.graph), name);
+        exit_code = PST_EXIT_CONFIG;
+    }
     if (exit_code == PST_EXIT_OK && pst_text_printf(&part, "%s.part", spool) != PST_OK)
         exit_code = PST_EXIT_FAILED;
-    if (exit_code == PST_EXIT_OK)
-        exit_code = graph_seal(call, &keyed, input, spool, is_there(part.bytes), false);
+    if (exit_code == PST_EXIT_OK && !stays) /* another one may be faster */
+        exit_code = graph_seal(call, &keyed, input, spool, is_there(part.bytes), &stays);
+    if (exit_code == PST_EXIT_OK && stays)
+        exit_code = spool_check(call, &keyed, spool);
     keyed_fini(&keyed);
     pst_text_fini(&part);
     return exit_code;

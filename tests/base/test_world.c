@@ -350,6 +350,36 @@ static void folders_are_listed_and_files_continued(void **state)
     assert_int_equal(world->file_close(world->self, file), PST_OK);
 }
 
+static void who_writes_alone_touches_nothing_before_it_is(void **state)
+{
+    (void)state;
+    struct pst_file *first, *second;
+    uint64_t size;
+    char named[200];
+    assert_int_equal(world->mkdir(world->self, path("alone")), PST_OK);
+    assert_int_equal(world->file_open(world->self, path("alone/part"), PST_OPEN_ALONE, &first),
+                     PST_OK); /* it is made */
+    assert_int_equal(world->file_write(world->self, first, "0123", 4), PST_OK);
+    assert_int_equal(world->file_open(world->self, path("alone/part"), PST_OPEN_ALONE, &second), PST_EAGAIN);
+    assert_int_equal(world->file_size(world->self, first, &size), PST_OK);
+    assert_int_equal(size, 4);
+    (void)snprintf(named, sizeof named, "%s", path("alone/whole"));
+    assert_int_equal(world->rename(world->self, path("alone/part"), named), PST_OK);
+    assert_int_equal(world->file_open(world->self, path("alone/part"), PST_OPEN_ALONE, &second),
+                     PST_OK); /* another one */
+    assert_int_equal(world->file_cut(world->self, second, 0), PST_OK);
+    assert_int_equal(world->file_close(world->self, second), PST_OK);
+    assert_int_equal(world->file_open(world->self, named, PST_OPEN_ALONE, &second), PST_EAGAIN);
+    assert_int_equal(world->file_close(world->self, first), PST_OK);
+    assert_int_equal(world->file_open(world->self, named, PST_OPEN_ALONE, &second), PST_OK);
+    assert_int_equal(world->file_write(world->self, second, "45", 2), PST_OK);
+    assert_int_equal(world->file_size(world->self, second, &size), PST_OK);
+    assert_int_equal(size, 6);
+    assert_int_equal(world->file_close(world->self, second), PST_OK);
+    assert_int_equal(world->file_open(world->self, path("alone"), PST_OPEN_ALONE, &second), PST_EIO);
+    assert_int_equal(world->file_open(world->self, path("none/x"), PST_OPEN_ALONE, &second), PST_ENOENT);
+}
+
 static void a_run_without_memory_has_no_workers(void **state)
 {
     (void)state;
@@ -375,6 +405,7 @@ int main(void)
         cmocka_unit_test(a_descriptor_that_was_watched_may_be_another_files),
         cmocka_unit_test(a_run_ends_after_its_last_job),
         cmocka_unit_test(folders_are_listed_and_files_continued),
+        cmocka_unit_test(who_writes_alone_touches_nothing_before_it_is),
         cmocka_unit_test(a_run_without_memory_has_no_workers),
     };
     return cmocka_run_group_tests(tests, begin, finish);

@@ -20,6 +20,35 @@ spec "for Query 2" 0 seal "$outliers" --enclave all --set windows=60,300 --key u
 time_of_a_row=$(sed -n '5000{s/^[0-9]*,\([0-9]*\),.*/\1/p}' meters.csv)
 expect "no event time of a row in it, as text or as a number" python3 "$hands" clear load.sealed "$time_of_a_row"
 
+mkfifo slow.pipe
+"$P" seal "$load" "${q1[@]}" -i slow.pipe -o alone.sealed --quiet &
+first=$!
+exec 8>slow.pipe
+head -c 3000000 meters.csv >&8 # it reads, so it has begun
+for again in "" --resume; do
+    # shellcheck disable=SC2086 # none, or a word
+    spec "who seals into a file is alone${again:+, with $again}" 77 seal "$load" "${q1[@]}" -i meters.csv -o alone.sealed $again
+    err 'another process is writing alone.sealed.part'
+done
+spec "nor does a replay into it" 77 replay meters.csv --to load/meters --node unix:nobody.sock --seal "$load" "${q1[@]}" --spool alone.sealed
+err 'another process is writing alone.sealed.part'
+tail -c +3000001 meters.csv >&8
+exec 8>&-
+spec_name="the first one goes on"
+wait $first
+expect "exit code 0" test $? = 0
+expect "all of it" test "$(python3 "$hands" marks alone.sealed)" = "$(python3 "$hands" marks load.sealed)"
+not_there alone.sealed.part
+spec "there is nothing to go on with" 74 seal "$load" "${q1[@]}" -i meters.csv -o alone.sealed --resume
+err 'cannot go on with alone.sealed.part: there is no such file'
+not_there alone.sealed.part
+spec "a spool of another graph" 77 replay meters.csv --to load/meters --node unix:nobody.sock --seal "$load" "${q1[@]}" --spool outliers.sealed
+err 'outliers.sealed was not sealed for graph `load` with this key'
+spec "a spool of another key" 77 replay meters.csv --to load/meters --node unix:nobody.sock --seal "$load" --enclave all --set every=60 --key other.key --spool load.sealed
+err 'load.sealed was not sealed for graph `load` with this key'
+spec "a graph that is called otherwise" 78 replay meters.csv --to loads/meters --node unix:nobody.sock --seal "$load" "${q1[@]}" --spool load.sealed
+err '--seal .*load.yaml is graph `load`, and --to names graph `loads`'
+
 # one edge that has all rows, and one that has none
 cat >rare.yaml <<'EOG'
 penstock: 1

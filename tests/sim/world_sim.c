@@ -265,7 +265,8 @@ static bool ends_in(const char *path, const char *end)
 static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst_file **ret_file)
 {
     struct sim *sim = self;
-    int rc = mode == PST_OPEN_CREATE ? disk_step(sim) : sim->cut ? PST_EIO : PST_OK;
+    bool makes = mode == PST_OPEN_CREATE || (mode == PST_OPEN_ALONE && find(sim, path) == NULL);
+    int rc = makes ? disk_step(sim) : sim->cut ? PST_EIO : PST_OK;
     if (rc != PST_OK)
         return rc;
     if (sim->create_percent != 0 && mode == PST_OPEN_CREATE &&
@@ -273,7 +274,7 @@ static int sim_open(void *self, const char *path, pst_open_mode mode, struct pst
         pst_system_error_set(EIO);
         return PST_EIO;
     }
-    struct sim_file *file = mode == PST_OPEN_CREATE ? create(sim, path) : find(sim, path);
+    struct sim_file *file = makes ? create(sim, path) : find(sim, path);
     if (file == NULL) {
         pst_system_error_set(ENOENT);
         return PST_ENOENT;
