@@ -396,6 +396,7 @@ struct carried {
     /* of an operator, and of no sink */
     struct release_asker asker;
     bool asks_key, released;
+    int key_error;                  /* why it has none, or not what it had at a checkpoint; it stays. PST_OK: nothing */
     bool asks;                      /* it was told a time, and has not answered */
     int64_t asked, reached;         /* the time; the one before. INT64_MIN: none */
     struct kept *back, **back_last; /* of a checkpoint */
@@ -620,8 +621,8 @@ int pst_carried_key(struct pst_ctx *ctx)
     struct run *run = ctx->run;
     struct carried *c = ctx->carried;
     uint64_t epc = ctx->node->epc_bytes != 0 ? ctx->node->epc_bytes : PST_EPC_BYTES_STANDARD;
-    if (c->released)
-        return PST_OK;
+    if (c->released || c->key_error != PST_OK)
+        return c->key_error;
     if (!c->asks_key) {
         pst_release_begin(&c->asker, run->world, run->options.sealed, run->graph->carry->plan.digest);
         c->asker.worker = run->worker_base + ctx->worker;
@@ -634,8 +635,9 @@ int pst_carried_key(struct pst_ctx *ctx)
     }
     pst_carried_hang_up(ctx);
     c->released = rc == PST_OK;
+    c->key_error = rc == PST_OK ? restore(ctx) : rc;
     if (rc == PST_OK)
-        return restore(ctx);
+        return c->key_error;
     pst_run_fail(run, rc, "operator %s (%s), partition %u, gets no key: %s", ctx->node->id, ctx->node->op->name,
                  ctx->partition, c->asker.why);
     return rc;

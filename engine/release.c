@@ -164,7 +164,7 @@ static int connect_step(struct release_asker *a)
     return PST_EAGAIN; /* the next look is a tenth of a second later */
 }
 
-int pst_release_step(struct release_asker *a, struct pst_enclave *enclave, uint64_t epc_bytes)
+static int step(struct release_asker *a, struct pst_enclave *enclave, uint64_t epc_bytes)
 {
     const struct pst_world *world = a->world;
     const void *bytes;
@@ -192,4 +192,13 @@ int pst_release_step(struct release_asker *a, struct pst_enclave *enclave, uint6
     if (rc == PST_EAGAIN)
         return rc;
     return failed(a, rc == PST_ESTOPPED ? PST_EIO : rc, rc == PST_ESTOPPED ? "it has hung up" : pst_system_error());
+}
+
+int pst_release_step(struct release_asker *a, struct pst_enclave *enclave, uint64_t epc_bytes)
+{
+    if (a->error != PST_OK)
+        return a->error;
+    int rc = step(a, enclave, epc_bytes);
+    a->error = rc != PST_EAGAIN ? rc : PST_OK;
+    return rc;
 }

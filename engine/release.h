@@ -44,12 +44,13 @@ struct release_asker { /* embedded */
     struct pst_conn *conn; /* NULL: to be opened again, for a while: a keeper may be about to listen */
     uint64_t since_ns;     /* of what it waits for */
     enum { ASKER_CONNECTING, ASKER_IDLE, ASKER_ASKED, ASKER_SHOWN } state;
+    int error; /* it stays; PST_OK: none */
     char why[640];
 };
 void pst_release_begin(struct release_asker *asker, struct pst_world *world, const struct pst_sealed_options *options,
                        const uint8_t graph[32]);
 void pst_release_end(struct release_asker *asker);
-/* PST_OK: the worker has the key. PST_EAGAIN: call again when woken. Else asker->why says why not. */
+/* PST_OK: the worker has the key. PST_EAGAIN: call again when woken. Else asker->why says why not, and nothing else comes of it any more. */
 int pst_release_step(struct release_asker *asker, struct pst_enclave *enclave, uint64_t epc_bytes);
 
 #endif

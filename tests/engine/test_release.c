@@ -200,6 +200,61 @@ static void whoever_shows_what_nobody_asked_for_is_hung_up_on(void **state)
     assert_true(b.closed && b.releases + b.refusals == 0);
 }
 
+/* ---- who asks ---- */
+
+static uint64_t no_time(void *self)
+{
+    (void)self;
+    return 1;
+}
+static int there(void *self, uint32_t worker, const char *address, struct pst_conn **ret_conn)
+{
+    (void)worker, (void)address;
+    *ret_conn = self;
+    return PST_OK;
+}
+static int known(void *self, struct pst_conn *conn, char *ret_peer)
+{
+    (void)self, (void)conn;
+    ret_peer[0] = '\0';
+    return PST_OK;
+}
+static int taken(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count)
+{
+    (void)self, (void)conn, (void)bytes, (void)byte_count;
+    return PST_OK;
+}
+static int garbage(void *self, struct pst_conn *conn, const void **ret_bytes, size_t *ret_count)
+{
+    (void)conn;
+    uint32_t *left = self;
+    *ret_bytes = "garbage";
+    *ret_count = 7;
+    return *left != 0 && (*left)-- != 0 ? PST_OK : PST_EAGAIN;
+}
+static void closed(void *self, struct pst_conn *conn) { (void)self, (void)conn; }
+
+static void who_has_failed_to_get_a_key_has_none_later(void **state)
+{
+    (void)state;
+    uint32_t messages = 1;
+    struct pst_world world = {.self = &messages,
+                              .now_ns = no_time,
+                              .net_connect = there,
+                              .net_peer = known,
+                              .net_send = taken,
+                              .net_receive = garbage,
+                              .net_close = closed};
+    const struct pst_sealed_options options = {.keys = "here", .patience_ns = 1000};
+    struct release_asker asker;
+    pst_release_begin(&asker, &world, &options, graph);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(pst_release_step(&asker, NULL, 1), PST_EREFUSED);
+        assert_string_equal(asker.why, "the keeper of the key, here: it says something else than a keeper does");
+        pst_release_end(&asker);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +265,7 @@ int main(void)
         cmocka_unit_test(a_worker_in_debug_mode_gets_nothing),
         cmocka_unit_test(evidence_that_was_shown_before_gets_nothing),
         cmocka_unit_test(whoever_shows_what_nobody_asked_for_is_hung_up_on),
+        cmocka_unit_test(who_has_failed_to_get_a_key_has_none_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
