@@ -80,6 +80,7 @@ enum { PST_SEALED_EPC_PARTS = 16 }; /* of an EPC; rows of one input that wait ha
 struct pst_inside_sealed;
 struct pst_inside_sealed_settings {            /* borrowed until it is freed */
     const struct pst_enclave_operator *config; /* with its `sealing` */
+    const uint8_t *config_digest;              /* PST_CONFIG_DIGEST_BYTES */
     const uint8_t *owned;
     uint8_t channel_secret[32]; /* drawn for this worker alone */
     uint8_t (*salts)[32];       /* for each edge that leads away one, drawn for this worker alone */

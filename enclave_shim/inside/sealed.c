@@ -262,18 +262,21 @@ static int mark_all(struct pst_inside_sealed *s, int64_t watermark, bool ends, i
 
 /* ---- the key ---- */
 
-/* Of its operator's images, whatever worker has them: the user's key gives it, and no host has it. */
+/* Of its operator's images, whatever worker has them: the user's key gives it, and no host has it. One of another configuration has another:
+ * a host cannot go on with other parameters from a state that these have made, though the policy may allow both. */
 static int images_begin(struct pst_inside_sealed *s)
 {
-    static const char label[] = "penstock sealed image 1";
+    static const char label[] = "penstock sealed image 2";
     static const uint8_t salt[PST_SEALED_KEY_BYTES];
-    uint8_t info[sizeof label + PST_IMAGE_ID_BYTES_MAX], key[PST_SEALED_KEY_BYTES];
+    uint8_t info[sizeof label + PST_CONFIG_DIGEST_BYTES + PST_IMAGE_ID_BYTES_MAX], key[PST_SEALED_KEY_BYTES];
     size_t id_bytes = strlen(s->settings.config->id);
     if (id_bytes > PST_IMAGE_ID_BYTES_MAX)
         return PST_EGRAPH;
     memcpy(info, label, sizeof label);
-    memcpy(info + sizeof label, s->settings.config->id, id_bytes);
-    int rc = pst_hkdf(s->keys.root, salt, sizeof salt, info, sizeof label + id_bytes, key, sizeof key);
+    memcpy(info + sizeof label, s->settings.config_digest, PST_CONFIG_DIGEST_BYTES);
+    memcpy(info + sizeof label + PST_CONFIG_DIGEST_BYTES, s->settings.config->id, id_bytes);
+    int rc = pst_hkdf(s->keys.root, salt, sizeof salt, info, sizeof label + PST_CONFIG_DIGEST_BYTES + id_bytes, key,
+                      sizeof key);
     if (rc == PST_OK)
         rc = pst_inside_images(s->inside, key);
     OPENSSL_cleanse(key, sizeof key);

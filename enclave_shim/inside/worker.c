@@ -249,6 +249,7 @@ static void sealed_prepare(struct worker *w)
         return;
     salt_bytes = w->config.sealing->edge_count * (uint32_t)sizeof *s->salts;
     s->config = &w->config;
+    s->config_digest = w->digest;
     s->owned = w->boot.owned;
     s->emit = emit;
     s->emitter = &w->border;

@@ -61,6 +61,7 @@ static int give(struct scene *scene, uint32_t kind, const void *bytes, size_t co
 
 static void scene_init(struct scene *scene)
 {
+    static const uint8_t digest[PST_CONFIG_DIGEST_BYTES] = {5};
     const uint8_t root[32] = {1}, own[32] = {2}, evidence[32] = {3};
     uint8_t secret[32] = {4}, public[32], release[PST_RELEASE_BYTES];
     char why[PST_SENTENCE_BYTES_MAX];
@@ -73,6 +74,7 @@ static void scene_init(struct scene *scene)
         .inputs = {{"rows.0>sums.0", 0, PRODUCER_BUCKETS}}, .edge_count = 1, .edges = &scene->out};
     scene->config.sealing = &scene->sealing;
     struct pst_inside_sealed_settings settings = {.config = &scene->config,
+                                                  .config_digest = digest,
                                                   .owned = scene->owned,
                                                   .salts = scene->salts,
                                                   .held_bytes_max = 64 * 1024,
