@@ -20,10 +20,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Beside those that stand for buckets: that are over, and of which capsules may come again behind a cut, where a stream was cut often. */
+enum { SESSIONS_BESIDES = 14 };
+
 struct session {
     uint8_t salt[PST_CAPSULE_SALT_BYTES];
-    EVP_CIPHER_CTX *cipher;
-    uint64_t sequence; /* of the last capsule */
+    EVP_CIPHER_CTX *cipher; /* NULL, as `taken`: it is over */
+    uint64_t sequence;      /* of the last capsule */
     uint64_t marks, marked_sequence;
     uint64_t cover[PST_SEALED_COVER_WORDS];
     uint64_t *taken; /* [bucket_count] */
@@ -72,7 +75,7 @@ int pst_sealed_reader_new(const struct pst_sealed_reader_settings *settings, str
     r->keys = *settings->keys;
     r->held_bytes_max = settings->held_bytes_max;
     r->frame_rows = settings->frame_rows;
-    r->session_capacity = 2 * edge->producer_bucket_count;
+    r->session_capacity = 2 * edge->producer_bucket_count + SESSIONS_BESIDES;
     r->floor = INT64_MIN;
     pst_sealed_edge_shape(edge, &r->shape);
     r->owned = pst_calloc(1, edge->bucket_count / 8 + 1);
@@ -235,6 +238,16 @@ static const char *cover_fault(const struct pst_sealed_reader *r, const struct s
     return NULL;
 }
 
+/* Another one has gone on from it: none of its capsules is opened any more. */
+static void session_end(struct session *s)
+{
+    EVP_CIPHER_CTX_free(s->cipher);
+    pst_free(s->taken);
+    s->cipher = NULL;
+    s->taken = NULL;
+    s->over = true;
+}
+
 static int session_join(struct pst_sealed_reader *r, struct session *s, const struct pst_capsule *p,
                         const struct marked *m, char *ret_why)
 {
@@ -248,40 +261,40 @@ static int session_join(struct pst_sealed_reader *r, struct session *s, const st
         return refuse(r, p, ret_why, fault);
     memcpy(s->cover, m->cover, sizeof s->cover);
     if (before != NULL) {
-        before->over = true;
+        session_end(before);
         held_drop(r, (uint32_t)(before - r->sessions), before->marked_sequence);
     }
     return mark_take(r, s, p, m, ret_why);
 }
 
-/* The rows of a session that is forgotten, and of the last one, which takes its place. Of one that is over nothing is dropped any more, so
- * it does not matter whose they are: 0 is below every sequence. */
-static void held_move(struct pst_sealed_reader *r, uint32_t forgotten, uint32_t last)
+/* Rows of a session that is forgotten, which is over: of it nothing is dropped any more, so it does not matter whose they are. 0 is below
+ * every sequence. */
+static void held_forget(struct pst_sealed_reader *r, uint32_t forgotten)
 {
     for (struct held *held = r->first; held != NULL; held = held->next) {
         if (held->session == forgotten)
             held->sequence = held->session = 0;
-        else if (held->session == last)
-            held->session = forgotten;
+        else if (held->session > forgotten)
+            held->session--;
     }
 }
 
 /* Of a stream that goes on and on the first sessions are forgotten: none comes back, for what goes on from it was refused already. */
 static bool session_room(struct pst_sealed_reader *r)
 {
-    for (uint32_t s = 0; s < r->session_count && r->session_count == r->session_capacity; s++) {
-        if (!r->sessions[s].over)
-            continue;
-        EVP_CIPHER_CTX_free(r->sessions[s].cipher);
-        pst_free(r->sessions[s].taken);
-        r->session_count--;
-        held_move(r, s, r->session_count);
-        if (r->session_marked == r->session_count)
-            r->session_marked = s;
-        r->sessions[s] = r->sessions[r->session_count];
-        r->sessions[r->session_count] = (struct session){0};
-    }
-    return r->session_count < r->session_capacity;
+    uint32_t s = 0;
+    if (r->session_count < r->session_capacity)
+        return true;
+    while (s < r->session_count && !r->sessions[s].over)
+        s++;
+    if (s == r->session_count)
+        return false;
+    held_forget(r, s);
+    r->session_count--;
+    r->session_marked -= r->session_marked > s;
+    memmove(r->sessions + s, r->sessions + s + 1, (r->session_count - s) * sizeof *r->sessions);
+    r->sessions[r->session_count] = (struct session){0};
+    return true;
 }
 
 static int session_begin(struct pst_sealed_reader *r, const uint8_t *bytes, const struct pst_capsule *p, char *ret_why)
@@ -500,7 +513,8 @@ static void session_save(const struct pst_sealed_reader *r, const struct session
     save_u32(text, 0);
     (void)pst_text_add(text, (const char *)s->cover,
                        pst_cover_words(r->edge->producer_bucket_count) * sizeof *s->cover);
-    (void)pst_text_add(text, (const char *)s->taken, r->edge->bucket_count * sizeof *s->taken);
+    for (uint32_t b = 0; b < r->edge->bucket_count; b++)
+        save_u64(text, s->taken != NULL ? s->taken[b] : 0);
 }
 
 int pst_sealed_reader_save(const struct pst_sealed_reader *r, struct pst_text *text)
@@ -561,6 +575,10 @@ static int session_load(struct pst_sealed_reader *r, struct saved *saved)
     s->restored = s->sequence + 1;
     memcpy(s->salt, at, sizeof s->salt);
     memcpy(s->cover, cover, cover_bytes);
+    if (s->over) {
+        r->session_count++;
+        return PST_OK;
+    }
     s->taken = pst_calloc(r->edge->bucket_count, sizeof *s->taken);
     int rc = s->taken != NULL ? pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher) : PST_ENOMEM;
     r->session_count++; /* freed with the reader */

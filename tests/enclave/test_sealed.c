@@ -672,22 +672,24 @@ static void go_on_and_cut(struct scene *scene, uint32_t n, bool ends)
     pst_sealed_writer_free(writer);
 }
 
+enum { CUTS = 20, KNOWN = 16 }; /* KNOWN: sessions that a reader of one producer's bucket knows at once */
+
 static void a_stream_may_be_cut_as_often_as_it_likes(void **state)
 {
     (void)state;
     struct scene scene;
-    uint32_t marked, begins[6] = {0};
+    uint32_t marked, begins[CUTS + 1] = {0};
     bool ended;
     scene_init(&scene);
     seal_cut(&scene, &marked);
-    for (uint32_t n = 1; n <= 5; n++) {
+    for (uint32_t n = 1; n <= CUTS; n++) {
         begins[n] = scene.stream.count;
-        go_on_and_cut(&scene, n, n == 5);
+        go_on_and_cut(&scene, n, n == CUTS);
     }
     assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
     assert_true(ended);
-    assert_int_equal(scene.rows, 1200);
-    assert_int_equal(scene.row_count, 1200);
+    assert_int_equal(scene.rows, 200 * (CUTS + 1));
+    assert_int_equal(scene.row_count, 200 * (CUTS + 1));
     assert_int_equal(scene.sum, scene.value_sum);
 
     struct pst_sealed_position position; /* which takes all of it, and no row: they wait */
@@ -695,16 +697,16 @@ static void a_stream_may_be_cut_as_often_as_it_likes(void **state)
     assert_true(position.ended);
 
     /* The first sessions are forgotten, and none comes back. */
-    for (uint32_t n = 1; n <= 5; n++) {
+    for (uint32_t n = 1; n <= CUTS; n++) {
         uint32_t at = begins[n] + 1;
+        bool known = n < KNOWN;
         struct stream more = with(&scene.stream, at, scene.stream.bytes[1], scene.stream.sizes[1]);
-        expect_refused(&scene, &more,
-                       n == 1 ? "is of a stream that is over" : "is of a stream that has not begun here");
+        expect_refused(&scene, &more, known ? "is of a stream that is over" : "is of a stream that has not begun here");
         more = with(&scene.stream, at, scene.stream.bytes[0], scene.stream.sizes[0]);
-        expect_refused(&scene, &more, n == 1 ? "is of a stream that is over" : "where another one stands already");
-        if (n < 3)
+        expect_refused(&scene, &more, known ? "is of a stream that is over" : "where another one stands already");
+        if (n <= KNOWN)
             continue;
-        uint32_t before = begins[n - 2]; /* went on from a session that is forgotten, and is itself */
+        uint32_t before = begins[n - KNOWN]; /* went on from a session that is forgotten, and is itself */
         more = with(&scene.stream, at, scene.stream.bytes[before], scene.stream.sizes[before]);
         expect_refused(&scene, &more, "does not go on where the stream was cut");
     }
@@ -920,6 +922,29 @@ static void what_comes_again_behind_a_cut_is_left_out_until_something_new_comes(
     scene_fini(&scene);
 }
 
+static void what_comes_again_may_be_of_sessions_that_are_over(void **state)
+{
+    (void)state;
+    struct scene scene;
+    uint32_t marked;
+    scene_init(&scene);
+    seal_cut(&scene, &marked);
+    for (uint32_t n = 1; n <= 5; n++)
+        go_on_and_cut(&scene, n, false);
+    uint32_t cut = scene.stream.count;
+    go_on_and_cut(&scene, 6, true);
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    scene.floor = INT64_MIN;
+    read_some(&scene, reader, 0, cut, INT64_MAX);
+    reader = saved_and_loaded(&scene, reader);
+    read_some(&scene, reader, 0, scene.stream.count, INT64_MAX); /* all of it comes again */
+    assert_true(pst_sealed_reader_ended(reader));
+    assert_int_equal(scene.rows, 200 * 7);
+    assert_int_equal(scene.sum, scene.value_sum);
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
 static void rows_of_sessions_that_are_forgotten_wait_and_are_saved(void **state)
 {
     (void)state;
@@ -927,8 +952,8 @@ static void rows_of_sessions_that_are_forgotten_wait_and_are_saved(void **state)
     uint32_t marked;
     scene_init(&scene);
     seal_cut(&scene, &marked);
-    for (uint32_t n = 1; n <= 4; n++)
-        go_on_and_cut(&scene, n, n == 4);
+    for (uint32_t n = 1; n <= CUTS; n++)
+        go_on_and_cut(&scene, n, n == CUTS);
     struct pst_sealed_reader *reader = reader_new(&scene, NULL);
     scene.floor = INT64_MIN;
     read_some(&scene, reader, 0, scene.stream.count, 7); /* all others wait, of each session */
@@ -936,7 +961,7 @@ static void rows_of_sessions_that_are_forgotten_wait_and_are_saved(void **state)
     reader = saved_and_loaded(&scene, reader);
     read_some(&scene, reader, 0, 0, INT64_MAX);
     assert_true(pst_sealed_reader_ended(reader));
-    assert_int_equal(scene.rows, 1000);
+    assert_int_equal(scene.rows, 200 * (CUTS + 1));
     assert_int_equal(scene.sum, scene.value_sum);
     pst_sealed_reader_free(reader);
     scene_fini(&scene);
@@ -986,6 +1011,7 @@ int main(void)
         cmocka_unit_test(the_layout_is_frozen),
         cmocka_unit_test(a_reader_that_was_saved_goes_on_where_it_was),
         cmocka_unit_test(what_comes_again_behind_a_cut_is_left_out_until_something_new_comes),
+        cmocka_unit_test(what_comes_again_may_be_of_sessions_that_are_over),
         cmocka_unit_test(rows_of_sessions_that_are_forgotten_wait_and_are_saved),
         cmocka_unit_test(each_allocation_may_fail),
     };
