@@ -940,8 +940,6 @@ static int sealed_good(const struct pst_node *node, const struct submission *sub
         (void)pst_text_printf(why, "a sealed stream is one: it is read by one node");
     else if (submission->strict)
         (void)pst_text_printf(why, "--strict means nothing with --sealed: lines are parsed where rows are sealed");
-    else if (submission->from != NULL)
-        (void)pst_text_printf(why, "sealed rows do not go on from a savepoint yet");
     else if (node->options.insecure && strncmp(submission->keys, "unix:", 5) != 0)
         (void)pst_text_printf(why, "--keys %.200s needs nodes with --tls; unix:PATH needs none", submission->keys);
     return why->count == 0 ? pst_graph_carry(graph, why) : PST_EGRAPH;
@@ -1031,6 +1029,33 @@ static int sources_good(const struct pst_node *node, const struct submission *su
     return why->count == 0 ? PST_OK : PST_EREFUSED;
 }
 
+/* What a worker has sealed only one of the same buckets goes on with: it would refuse it, but later. */
+static int sealed_fits(const struct graph_record *record, const Pst__Start *saved, struct pst_text *why)
+{
+    const struct pst_graph *graph = record->graph;
+    if ((saved->keys[0] != '\0') != (graph->carry != NULL)) {
+        (void)pst_text_printf(
+            why, graph->carry != NULL ? "the graph of the savepoint read rows in the clear: without --sealed it goes on"
+                                      : "the rows of the graph of the savepoint are sealed from end to end: it goes on "
+                                        "with --sealed and --keys");
+        return PST_EREFUSED;
+    }
+    for (uint32_t n = 0; n < graph->node_count && graph->carry != NULL; n++) {
+        const struct pst_graph_node *operator= & graph->nodes[n];
+        uint32_t partitions = 0;
+        for (size_t i = 0; i < saved->n_places; i++)
+            partitions += strcmp(saved->places[i]->operator_id, operator->id) == 0;
+        if (operator->op->role != PST_ROLE_PLAIN || partitions == 0 || partitions == operator->partition_count)
+            continue;
+        (void)pst_text_printf(why,
+                              "operator `%s` had %u partitions, and now it has %u: those of sealed rows stay as they "
+                              "were",
+                              operator->id, partitions, operator->partition_count);
+        return PST_EREFUSED;
+    }
+    return PST_OK;
+}
+
 /* It goes on from there, under other places. Whether the graph fits, its nodes find out. */
 static int savepoint_take(struct pst_node *node, const char *name, struct graph_record *record, struct pst_text *why)
 {
@@ -1053,6 +1078,9 @@ static int savepoint_take(struct pst_node *node, const char *name, struct graph_
                               saved_inputs, inputs);
         return PST_EREFUSED;
     }
+    rc = sealed_fits(record, saved->start, why);
+    if (rc != PST_OK)
+        return rc;
     start->saved_sources = saved->start->source_nodes;
     start->n_saved_sources = saved->start->n_source_nodes;
     start->savepoint = pst_arena_strdup(&record->arena, name);

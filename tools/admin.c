@@ -219,7 +219,9 @@ const struct pst_verb pst_verb_submit = {
         "partitions and nodes may be others. All else is said anew: its settings, and its input.\n\n"
         "With `--sealed` no node sees a row: each carries what `penstock seal` made to the operators, all of which are "
         "in enclaves, and their results to NAME.sealed, for `penstock open`. The workers get their keys from `penstock "
-        "key serve`, once their nodes' evidence was checked: each node needs --node-key.\n\n"
+        "key serve`, once their nodes' evidence was checked: each node needs --node-key. From a savepoint such a graph "
+        "goes "
+        "on with as many partitions as it had.\n\n"
         "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"

@@ -11,18 +11,18 @@ sed -E 's/^    type: (plug|house)_load$/&\n    enclave: true\n    epc: 8MiB/' "$
 "$P" run "$ROOT/debs14/load.yaml" --input meters.csv --output wanted "${sets[@]}" --quiet
 "$P" key init user.key --quiet
 "$P" key init other.key --quiet
-for name in n1 n2 n3; do "$P" key init $name.key --quiet; done
+for name in n1 n2 n3 n4; do "$P" key init $name.key --quiet; done
 "$P" seal load.yaml "${sets[@]}" --key user.key -i meters.csv -o meters.sealed --quiet
 if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
     echo "not run: this build has no penstock-enclave"
     exit 0
 fi
 "$P" tls init authority --quiet
-for name in n1 n2 n3 user; do "$P" tls issue authority $name --quiet; done
+for name in n1 n2 n3 n4 user; do "$P" tls issue authority $name --quiet; done
 
 # each node signs with a key of its own, and the user's policy names them all
 "$P" measure load.yaml "${sets[@]}" --node-key n1.key >policy.yaml
-for name in n2 n3; do
+for name in n2 n3 n4; do
     "$P" measure load.yaml "${sets[@]}" --node-key $name.key | sed -n '/^node_keys:/{n;p}' >also
     sed -i '/^node_keys:/r also' policy.yaml
 done
@@ -143,6 +143,42 @@ await n1.err 'graph load, incarnation 3: done'
 opened shared/load/results
 expect "nothing twice under one key and sequence" once shared/load/results/*.sealed
 expect "what was put out goes on in other sessions" test "$(python3 "$hands" unique shared/load/results/load_plug.csv.sealed)" -gt 3
+
+# ---- stopped, to go on ----
+down
+every_node=(--checkpoints shared --key k.key --every-seconds 3600)
+rm -rf shared
+three
+mkfifo stream
+rm -f enough
+python3 "$ROOT/tests/cluster/feed.py" meters.sealed stream enough 2>.feed &
+feeder=$!
+spec "a graph that is to be stopped" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --input stream
+spec "it is stopped" 0 stop load --savepoint first
+wait $feeder
+expect "something of it was written" test -s shared/first/outputs/load_plug.csv.sealed
+spec "with other partitions" 77 submit load.yaml "${sets[@]}" --set partitions=2 "${keys[@]}" --input meters.sealed --from first
+err 'operator `plug_load` had 3 partitions, and now it has 2: those of sealed rows stay as they were'
+spec "in the clear" 77 submit load.yaml "${sets[@]}" --input meters.csv --from first
+err 'the rows of the graph of the savepoint are sealed from end to end: it goes on with --sealed and --keys'
+for name in n2 n3; do kill_node $name KILL; done
+start_node n4 --join "$(reach n1)"
+await n1.err 'node n4 has joined'
+spec "on other nodes" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --source n4 --input meters.sealed --from first --wait
+out '^load: done, incarnation [0-9]+, checkpoint 0000000100000001$'
+opened shared/load/results
+expect "behind what was in the savepoint" cmp -n "$(stat -c %s shared/first/outputs/load_plug.csv.sealed)" shared/first/outputs/load_plug.csv.sealed shared/load/results/load_plug.csv.sealed
+expect "and that was not all" test "$(stat -c %s shared/first/outputs/load_plug.csv.sealed)" -lt "$(stat -c %s shared/load/results/load_plug.csv.sealed)"
+expect "nothing twice under one key and sequence" once shared/load/results/*.sealed
+spec "once more, from the same" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --from first --wait
+opened shared/load/results
+python3 "$ROOT/tests/cluster/feed.py" meters.csv stream enough 2>.feed &
+feeder=$!
+spec "one in the clear" 0 submit load.yaml "${sets[@]}" --input stream
+spec "that is stopped, too" 0 stop load --savepoint clear
+wait $feeder
+spec "is none of sealed rows" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --from clear
+err 'the graph of the savepoint read rows in the clear: without --sealed it goes on'
 down
 every_node=()
 three
