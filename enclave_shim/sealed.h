@@ -168,19 +168,20 @@ bool pst_sealed_reader_position(const struct pst_sealed_reader *reader, struct p
 /* ---- the key's release ----
  * A worker draws an X25519 key, whose public half is in its evidence. Who has the user's key checks the evidence (evidence.h), then
  * seals the graph's root for that half alone. A release, 120 bytes:
- *    0 u32 magic "PSTR"     4 u32 version 1     8 u8[32] X25519 key of the releasing side, drawn for this release
+ *    0 u32 magic "PSTR"     4 u32 version 2     8 u8[32] X25519 key of the releasing side, drawn for this release
  *   40 u8[32] SHA-256 of the evidence
  *   72 u8[32] the root, sealed                104 u8[16] tag
- * AES-256-GCM under HKDF-SHA256(shared secret, salt: the evidence's hash, info: a label and both public keys), nonce zero: a key seals
- * once. The header is the associated data. */
+ * AES-256-GCM under HKDF-SHA256(shared secret, salt: the evidence's hash, info: a label, both public keys and which graph the root is of),
+ * nonce zero: a key seals once. The header is the associated data. The worker takes the graph from its configuration, so from what was
+ * measured: a host that asks in the name of another graph gets a release that does not open. */
 enum { PST_RELEASE_BYTES = 120, PST_CHANNEL_KEY_BYTES = 32 };
 int pst_channel_key_public(const uint8_t secret[PST_CHANNEL_KEY_BYTES], uint8_t ret_public[PST_CHANNEL_KEY_BYTES]);
 /* own: a secret drawn for this release and for no other. PST_EDATA: the worker's key is none; PST_EINTERNAL. */
-int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t own[PST_CHANNEL_KEY_BYTES],
-                     const uint8_t worker_public[PST_CHANNEL_KEY_BYTES], const uint8_t evidence_digest[32],
-                     uint8_t ret_release[PST_RELEASE_BYTES]);
-/* The worker's side. PST_EREFUSED: it is none for this worker. */
-int pst_release_open(const uint8_t *bytes, size_t byte_count, const uint8_t secret[PST_CHANNEL_KEY_BYTES],
-                     uint8_t ret_root[PST_SEALED_KEY_BYTES]);
+int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t graph[32],
+                     const uint8_t own[PST_CHANNEL_KEY_BYTES], const uint8_t worker_public[PST_CHANNEL_KEY_BYTES],
+                     const uint8_t evidence_digest[32], uint8_t ret_release[PST_RELEASE_BYTES]);
+/* The worker's side. PST_EREFUSED: it is none for this worker, or of another graph. */
+int pst_release_open(const uint8_t *bytes, size_t byte_count, const uint8_t graph[32],
+                     const uint8_t secret[PST_CHANNEL_KEY_BYTES], uint8_t ret_root[PST_SEALED_KEY_BYTES]);
 
 #endif

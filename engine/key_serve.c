@@ -77,7 +77,7 @@ static int release(struct pst_key_server *s, struct asked *asked, const uint8_t 
     if (rc == PST_OK)
         rc = pst_sealed_root(s->options.key, asked->graph, root);
     if (rc == PST_OK)
-        rc = pst_release_seal(root, own, channel_key, digest, bytes);
+        rc = pst_release_seal(root, asked->graph, own, channel_key, digest, bytes);
     explicit_bzero(own, sizeof own);
     explicit_bzero(root, sizeof root);
     return rc == PST_OK ? pst_release_send(world, asked->conn, RELEASE_RELEASE, bytes, sizeof bytes) : rc;

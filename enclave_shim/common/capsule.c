@@ -14,11 +14,11 @@
 #define ROOT_LABEL "penstock sealed root 1"
 #define BUCKETS_LABEL "penstock sealed buckets 1"
 #define SESSION_LABEL "penstock sealed session 1 "
-#define RELEASE_LABEL "penstock key release 1"
+#define RELEASE_LABEL "penstock key release 2"
 
 enum {
     CAPSULE_VERSION = 1,
-    RELEASE_VERSION = 1,
+    RELEASE_VERSION = 2,
     NONCE_BYTES = 12,
     SEQUENCE_OFFSET = 4, /* in the nonce */
     INFO_BYTES_MAX = 256,
@@ -235,16 +235,19 @@ int pst_channel_secret(const uint8_t own[PST_CHANNEL_KEY_BYTES], const uint8_t o
     return good ? PST_OK : PST_EDATA;
 }
 
-/* The cipher of one release, whose header is in its place. */
+/* The cipher of one release, whose header is in its place. Which graph's root it is both sides know, and the host between them, who has
+ * asked for it, is not believed. */
 static int release_cipher(const uint8_t *release, const uint8_t own[PST_CHANNEL_KEY_BYTES],
                           const uint8_t others[PST_CHANNEL_KEY_BYTES],
-                          const uint8_t worker_public[PST_CHANNEL_KEY_BYTES], bool seals, EVP_CIPHER_CTX **ret_cipher)
+                          const uint8_t worker_public[PST_CHANNEL_KEY_BYTES], const uint8_t graph[32], bool seals,
+                          EVP_CIPHER_CTX **ret_cipher)
 {
     uint8_t shared[PST_SEALED_KEY_BYTES], key[PST_SEALED_KEY_BYTES];
-    uint8_t info[sizeof RELEASE_LABEL - 1 + 2 * PST_CHANNEL_KEY_BYTES], *at = info;
+    uint8_t info[sizeof RELEASE_LABEL - 1 + 2 * PST_CHANNEL_KEY_BYTES + 32], *at = info;
     memcpy(at, RELEASE_LABEL, sizeof RELEASE_LABEL - 1);
     memcpy(at += sizeof RELEASE_LABEL - 1, release + 8, PST_CHANNEL_KEY_BYTES);
-    memcpy(at + PST_CHANNEL_KEY_BYTES, worker_public, PST_CHANNEL_KEY_BYTES);
+    memcpy(at += PST_CHANNEL_KEY_BYTES, worker_public, PST_CHANNEL_KEY_BYTES);
+    memcpy(at + PST_CHANNEL_KEY_BYTES, graph, 32);
     int rc = pst_channel_secret(own, others, shared);
     if (rc == PST_OK)
         rc = pst_hkdf(shared, release + 40, 32, info, sizeof info, key, sizeof key);
@@ -255,9 +258,9 @@ static int release_cipher(const uint8_t *release, const uint8_t own[PST_CHANNEL_
     return rc;
 }
 
-int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t own[PST_CHANNEL_KEY_BYTES],
-                     const uint8_t worker_public[PST_CHANNEL_KEY_BYTES], const uint8_t evidence_digest[32],
-                     uint8_t ret_release[PST_RELEASE_BYTES])
+int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t graph[32],
+                     const uint8_t own[PST_CHANNEL_KEY_BYTES], const uint8_t worker_public[PST_CHANNEL_KEY_BYTES],
+                     const uint8_t evidence_digest[32], uint8_t ret_release[PST_RELEASE_BYTES])
 {
     const uint32_t magic = RELEASE_MAGIC, version = RELEASE_VERSION;
     uint8_t nonce[NONCE_BYTES] = {0}, *release = ret_release;
@@ -268,7 +271,7 @@ int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t own
     memcpy(release + 40, evidence_digest, 32);
     rc = pst_channel_key_public(own, release + 8);
     if (rc == PST_OK)
-        rc = release_cipher(release, own, worker_public, worker_public, true, &cipher);
+        rc = release_cipher(release, own, worker_public, worker_public, graph, true, &cipher);
     if (rc != PST_OK)
         return rc;
     uint8_t *sealed = release + RELEASE_HEADER_BYTES;
@@ -282,8 +285,8 @@ int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t own
     return good ? PST_OK : PST_EINTERNAL;
 }
 
-int pst_release_open(const uint8_t *bytes, size_t byte_count, const uint8_t secret[PST_CHANNEL_KEY_BYTES],
-                     uint8_t ret_root[PST_SEALED_KEY_BYTES])
+int pst_release_open(const uint8_t *bytes, size_t byte_count, const uint8_t graph[32],
+                     const uint8_t secret[PST_CHANNEL_KEY_BYTES], uint8_t ret_root[PST_SEALED_KEY_BYTES])
 {
     uint32_t magic, version;
     uint8_t nonce[NONCE_BYTES] = {0}, public[PST_CHANNEL_KEY_BYTES], tag[PST_CAPSULE_TAG_BYTES];
@@ -294,7 +297,7 @@ int pst_release_open(const uint8_t *bytes, size_t byte_count, const uint8_t secr
     memcpy(&magic, bytes, sizeof magic);
     memcpy(&version, bytes + 4, sizeof version);
     if (magic != RELEASE_MAGIC || version != RELEASE_VERSION || pst_channel_key_public(secret, public) != PST_OK ||
-        release_cipher(bytes, secret, bytes + 8, public, false, &cipher) != PST_OK)
+        release_cipher(bytes, secret, bytes + 8, public, graph, false, &cipher) != PST_OK)
         return PST_EREFUSED;
     const uint8_t *sealed = bytes + RELEASE_HEADER_BYTES;
     memcpy(tag, sealed + PST_SEALED_KEY_BYTES, sizeof tag);

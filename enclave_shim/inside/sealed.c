@@ -289,9 +289,10 @@ static int key_take(struct pst_inside_sealed *s, const uint8_t *body, uint32_t b
     uint8_t root[PST_SEALED_KEY_BYTES];
     if (s->released)
         return PST_EDATA;
-    int rc = pst_release_open(body, byte_count, s->settings.channel_secret, root);
+    int rc = pst_release_open(body, byte_count, s->sealing->graph, s->settings.channel_secret, root);
     if (rc != PST_OK)
-        return because(s, PST_EREFUSED, "the key's release was not made for this worker, or was changed");
+        return because(s, PST_EREFUSED,
+                       "the key's release was not made for this worker, is of another graph, or was changed");
     rc = pst_sealed_keys_init(&s->keys, root);
     OPENSSL_cleanse(root, sizeof root);
     OPENSSL_cleanse(s->settings.channel_secret, sizeof s->settings.channel_secret);

@@ -279,9 +279,9 @@ static void release_warm(struct worker *w)
     uint8_t release[PST_RELEASE_BYTES], root[PST_SEALED_KEY_BYTES] = {0}, digest[32] = {0};
     int rc = pst_channel_key_public(two, public);
     if (rc == PST_OK)
-        rc = pst_release_seal(root, one, public, digest, release);
+        rc = pst_release_seal(root, digest, one, public, digest, release);
     if (rc == PST_OK)
-        rc = pst_release_open(release, sizeof release, two, root);
+        rc = pst_release_open(release, sizeof release, digest, two, root);
     if (rc != PST_OK)
         refuse_start(w, rc);
 }

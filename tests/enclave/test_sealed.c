@@ -767,22 +767,24 @@ static void buckets_depend_on_the_graphs_key(void **state)
 static void a_release_opens_for_its_worker_alone(void **state)
 {
     (void)state;
-    const uint8_t root[32] = {42}, own[32] = {3}, evidence[32] = {8};
+    const uint8_t root[32] = {42}, graph[32] = {7}, own[32] = {3}, evidence[32] = {8};
     uint8_t worker[32] = {1, 1}, other[32] = {1, 2}, public[32], release[PST_RELEASE_BYTES], got[32];
     assert_int_equal(pst_channel_key_public(worker, public), PST_OK);
-    assert_int_equal(pst_release_seal(root, own, public, evidence, release), PST_OK);
-    assert_int_equal(pst_release_open(release, sizeof release, worker, got), PST_OK);
+    assert_int_equal(pst_release_seal(root, graph, own, public, evidence, release), PST_OK);
+    assert_int_equal(pst_release_open(release, sizeof release, graph, worker, got), PST_OK);
     assert_memory_equal(got, root, sizeof root);
-    assert_int_equal(pst_release_open(release, sizeof release, other, got), PST_EREFUSED);
-    assert_int_equal(pst_release_open(release, sizeof release - 1, worker, got), PST_EREFUSED);
+    assert_int_equal(pst_release_open(release, sizeof release, graph, other, got), PST_EREFUSED);
+    assert_int_equal(pst_release_open(release, sizeof release, evidence, worker, got),
+                     PST_EREFUSED); /* another graph */
+    assert_int_equal(pst_release_open(release, sizeof release - 1, graph, worker, got), PST_EREFUSED);
     for (size_t i = 0; i < sizeof release; i++) {
         release[i] ^= 1;
-        int rc = pst_release_open(release, sizeof release, worker, got);
+        int rc = pst_release_open(release, sizeof release, graph, worker, got);
         release[i] ^= 1;
         assert_int_equal(rc, PST_EREFUSED);
     }
     uint8_t nobody[32] = {0};
-    assert_int_equal(pst_release_seal(root, own, nobody, evidence, release), PST_EDATA);
+    assert_int_equal(pst_release_seal(root, graph, own, nobody, evidence, release), PST_EDATA);
 }
 
 /* The bytes of a stream are a format: with this key and salt they are these for ever. */

@@ -120,7 +120,7 @@ static void worker_new(struct scene *scene, const uint8_t *config_digest, uint8_
     assert_int_equal(pst_inside_new(&inside, &scene->inside, why), PST_OK);
     pst_inside_sealed_serve(scene->sealed, scene->inside);
     assert_int_equal(pst_channel_key_public(secret, public), PST_OK);
-    assert_int_equal(pst_release_seal(root, own, public, evidence, release), PST_OK);
+    assert_int_equal(pst_release_seal(root, scene->config.sealing->graph, own, public, evidence, release), PST_OK);
     assert_int_equal(give(scene, (struct pst_message){.kind = PST_MESSAGE_RELEASE}, release, sizeof release), PST_OK);
 }
 

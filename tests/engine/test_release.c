@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const uint8_t user_key[32] = {7, 7}, node_key[32] = {5, 5}, graph[32] = {3}, worker_secret[32] = {1, 9};
+static const uint8_t user_key[32] = {7, 7}, node_key[32] = {5, 5}, graph[32] = {3}, other_graph[32] = {4},
+                     worker_secret[32] = {1, 9};
 
 struct asking { /* the other side: sends what it is told to, one message after the other, and keeps what comes */
     struct pst_world *world;
@@ -23,7 +24,7 @@ struct asking { /* the other side: sends what it is told to, one message after t
     char address[128];
     struct pst_process_evidence evidence;
     uint8_t shown[PST_PROCESS_EVIDENCE_BYTES]; /* what was shown last */
-    enum { HONEST, SHOWS_AGAIN, NOT_ASKED, OTHER_NODE, GARBAGE } what;
+    enum { HONEST, SHOWS_AGAIN, NOT_ASKED, OTHER_NODE, OTHER_GRAPH, GARBAGE } what;
     uint32_t rounds; /* workers that it asks for */
     bool known, sent, closed;
     uint8_t release[PST_RELEASE_BYTES];
@@ -44,13 +45,14 @@ static void show(struct asking *a, const uint8_t *nonce)
 static void begin(struct asking *a)
 {
     static const uint8_t nothing[32] = {0};
+    const uint8_t *asked = a->what == OTHER_GRAPH ? other_graph : graph;
     a->sent = true;
     if (a->what == NOT_ASKED)
         show(a, nothing);
     else if (a->what == GARBAGE)
         assert_int_equal(a->world->net_send(a->world->self, a->conn, "GET / HTTP/1.1", 14), PST_OK);
     else
-        assert_int_equal(pst_release_send(a->world, a->conn, RELEASE_ASK, graph, sizeof graph), PST_OK);
+        assert_int_equal(pst_release_send(a->world, a->conn, RELEASE_ASK, asked, sizeof graph), PST_OK);
 }
 
 static void hear(struct asking *a, const void *bytes, size_t byte_count)
@@ -131,10 +133,24 @@ static void a_worker_that_is_what_the_policy_wants_gets_the_graphs_root(void **s
     uint8_t root[32], wanted[32];
     ask(&a, HONEST, 1, true);
     assert_int_equal(a.releases, 1);
-    assert_int_equal(pst_release_open(a.release, sizeof a.release, worker_secret, root), PST_OK);
+    assert_int_equal(pst_release_open(a.release, sizeof a.release, graph, worker_secret, root), PST_OK);
     assert_int_equal(pst_sealed_root(user_key, graph, wanted), PST_OK);
     assert_memory_equal(root, wanted, sizeof root);
     assert_memory_not_equal(root, user_key, sizeof root);
+}
+
+/* Its host asks in the name of a graph that the same user's key seals, and shows a worker that was measured for this one. */
+static void a_root_of_another_graph_does_not_open_for_the_worker(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}};
+    uint8_t root[32], wanted[32];
+    ask(&a, OTHER_GRAPH, 1, true);
+    assert_int_equal(a.releases, 1); /* the keeper cannot know of which graph a measurement is */
+    assert_int_equal(pst_release_open(a.release, sizeof a.release, graph, worker_secret, root), PST_EREFUSED);
+    assert_int_equal(pst_release_open(a.release, sizeof a.release, other_graph, worker_secret, root), PST_OK);
+    assert_int_equal(pst_sealed_root(user_key, other_graph, wanted), PST_OK); /* the control: it was that root */
+    assert_memory_equal(root, wanted, sizeof root);
 }
 
 static void expect_refused(struct asking *a, const char *sentence)
@@ -259,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_that_is_what_the_policy_wants_gets_the_graphs_root),
+        cmocka_unit_test(a_root_of_another_graph_does_not_open_for_the_worker),
         cmocka_unit_test(another_measurement_gets_nothing),
         cmocka_unit_test(another_node_gets_nothing),
         cmocka_unit_test(software_gets_nothing_unless_it_is_allowed),

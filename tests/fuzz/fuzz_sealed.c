@@ -90,7 +90,7 @@ static void scene_init(struct scene *scene)
     must(pst_inside_new(&inside, &scene->inside, why) == PST_OK);
     pst_inside_sealed_serve(scene->sealed, scene->inside);
     must(pst_channel_key_public(secret, public) == PST_OK);
-    must(pst_release_seal(root, own, public, evidence, release) == PST_OK);
+    must(pst_release_seal(root, scene->config.sealing->graph, own, public, evidence, release) == PST_OK);
     must(give(scene, PST_MESSAGE_RELEASE, release, sizeof release) == PST_OK);
     must(pst_sealed_keys_init(&scene->keys, root) == PST_OK);
     scene->edge = (struct pst_sealed_edge){.name = "rows.0>sums.0",
@@ -179,7 +179,7 @@ static void release(const uint8_t *data, size_t size)
     release_kind kind;
     const uint8_t *body;
     size_t count;
-    if (pst_release_open(data, size, secret, root) == PST_OK)
+    if (pst_release_open(data, size, (const uint8_t[32]){0}, secret, root) == PST_OK)
         abort(); /* nobody has made one for this worker */
     if (pst_release_read(data, size, &kind, &body, &count) == PST_OK && count != 0 && body + count != data + size)
         abort();
