@@ -204,11 +204,12 @@ static void *process_rings(const struct pst_enclave_box *box) { return box->bord
 
 /* What a worker's start takes, until it gives up all but two of them itself: memory, what it was given, and giving up. Whatever else is
  * refused, so that a constructor of an operator, which runs before main(), gets no file, no connection and no other process either.
- * Numbers alone are looked at, but for the program: it is the one of that descriptor, which is gone when it runs. */
+ * Numbers alone are looked at, but for these: mmap() and mprotect() give no memory that is executed, so what runs is what was mapped of
+ * the program; and what is executed is that of one descriptor, which is gone when it runs. A path may be absolute, and stand beside
+ * any descriptor, so files are kept back by start_files(). */
 static const int start_calls[] = {
     SYS_futex,          SYS_brk,
-    SYS_mmap,           SYS_munmap,
-    SYS_mremap,         SYS_mprotect,
+    SYS_munmap,         SYS_mremap,
     SYS_madvise,        SYS_mlock,
     SYS_mlock2,         SYS_ftruncate,
     SYS_fstat,          SYS_newfstatat,
@@ -234,19 +235,35 @@ static const int start_calls[] = {
     NR_MEMFD_SECRET,    NR_MSEAL,
 };
 
+/* Between fork() and exec: no file may be opened or executed any more; a memfd is none of those. Where the system has no Landlock that is
+ * not so, and the worker does not claim it later. */
+static void start_files(void)
+{
+    const uint64_t every_access = 0x1fff; /* of struct landlock_ruleset_attr the first field, all that ABI 1 has */
+    int rules = (int)syscall(NR_LANDLOCK_CREATE, &every_access, sizeof every_access, 0);
+    if (rules < 0)
+        return;
+    (void)syscall(NR_LANDLOCK_RESTRICT, rules, 0);
+    (void)close(rules);
+}
+
 /* Between fork() and exec. False: the system has no such filters, and no worker starts without. */
 static bool start_limit(void)
 {
-    enum { CALLS = sizeof start_calls / sizeof start_calls[0], HEAD = 8 };
+    enum { CALLS = sizeof start_calls / sizeof start_calls[0], HEAD = 12 };
     const struct sock_filter head[HEAD] = {
         /* 0 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
         /* 1 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, START_ARCH, 1, 0),
         /* 2 */ BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
         /* 3 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        /* 4 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execveat, 0, HEAD - 5),
-        /* 5 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
-        /* 6 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FIRST_SPARE_FD, CALLS + 2, 0),
-        /* 7 */ BPF_JUMP(BPF_JMP | BPF_JA, CALLS, 0, 0),
+        /* 4 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execveat, 3, 0),
+        /* 5 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 4, 0),
+        /* 6 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 3, 0),
+        /* 7 */ BPF_JUMP(BPF_JMP | BPF_JA, HEAD - 8, 0, 0),
+        /* 8 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        /* 9 */ BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FIRST_SPARE_FD, CALLS + 3, CALLS + 2),
+        /* 10 */ BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        /* 11 */ BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, CALLS, CALLS + 1),
     };
     struct sock_filter rules[HEAD + CALLS + 2];
     memcpy(rules, head, sizeof head);
@@ -256,8 +273,10 @@ static bool start_limit(void)
     rules[HEAD + CALLS] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
     rules[HEAD + CALLS + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog program = {sizeof rules / sizeof rules[0], rules};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return false;
+    start_files();
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
 /* Between fork() and exec: nothing but system calls. */

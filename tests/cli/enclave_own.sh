@@ -153,11 +153,16 @@ spec "an operator of one's own makes a system call" 74 run "${guest[@]}" -i mete
 early="-DGUEST_CONSTRUCTOR=\"$T/early\""
 cc -O2 -fPIC -shared "$early" -I"$T/installed/include/penstock" -o early.so "$ROOT/tests/cli/guest.c"
 sed 's/guest.so/early.so/' guest.yaml >early.yaml
-spec "outside: a constructor gets its file" 0 run early.yaml -i meters.csv -o control
+printf '#include <stdio.h>\nint main(void) { return fputs("got another program\\n", stderr) < 0; }\n' >program.c
+cc -O2 -static -o early.program program.c # one that needs no other file
+all=("got code that it may write" "got what it has written as code" "got another program")
+spec "outside: a constructor gets its file, code that it writes, and another program" 0 run early.yaml -i meters.csv -o control
 there early
+for word in "${all[@]}"; do err "^$word"; done
 rm early
 compile early-enclave "$early"
 spec "a constructor gets nothing before anything is given up" 0 run "${guest[@]:0:3}" --enclave-program early-enclave --epc 8MiB -i meters.csv -o results
 not_there early
+for word in "${all[@]}"; do expect "not: $word" test "$(grep -c "^$word" .err)" = 0; done
 
 finish

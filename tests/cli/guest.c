@@ -39,12 +39,23 @@ static void try_it(const char *attempt)
 }
 
 #ifdef GUEST_CONSTRUCTOR
-/* Before main(), so before anything is given up. */
+static void got(const char *what) { (void)!write(STDERR_FILENO, what, strlen(what)); }
+
+/* Before main(), so before anything is given up: a file, memory to write code into, another program. An absolute path is looked up whatever
+ * descriptor stands before it. */
 __attribute__((constructor)) static void early(void)
 {
+    static char *nothing[] = {NULL};
     int fd = open(GUEST_CONSTRUCTOR, O_CREAT | O_WRONLY, 0600);
     if (fd >= 0)
         (void)close(fd);
+    if (mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+        got("got code that it may write\n");
+    void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED && mprotect(memory, 4096, PROT_READ | PROT_EXEC) == 0)
+        got("got what it has written as code\n");
+    for (int at = 3; at < 8; at++)
+        (void)syscall(SYS_execveat, at, GUEST_CONSTRUCTOR ".program", nothing, nothing, 0);
 }
 #endif
 
