@@ -168,8 +168,8 @@ void pst_checking_nonce(struct pst_checking *c, const char *name, const uint8_t 
             pst_checking_expect(c, name, false, "a nonce to compare with: the policy wants one");
         return;
     }
-    bool fits = request->nonce_bytes <= actual_bytes;
-    size_t compared = fits ? request->nonce_bytes : actual_bytes;
+    bool fits = request->nonce_bytes != 0 && request->nonce_bytes <= actual_bytes; /* nothing is no nonce */
+    size_t compared = request->nonce_bytes <= actual_bytes ? request->nonce_bytes : actual_bytes;
     bool same = CRYPTO_memcmp(request->nonce, actual, compared) == 0 && fits;
     same &= pst_all_zero(actual + compared, actual_bytes - compared);
     const char *expected = pst_checking_hex(c, request->nonce, request->nonce_bytes);

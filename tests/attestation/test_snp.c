@@ -126,6 +126,14 @@ static void the_nonce_has_to_be_all_of_the_report_data(void **state)
     made.request.policy = &policy;
     made.request.nonce = NULL;
     assert_string_equal(made_verdict(&made.request), "report.report_data");
+    memset(made.report + 0x050, 0, 64); /* made for nobody; an empty nonce is none, and fits nothing */
+    made_snp_sign(&made);
+    made.request.nonce = nonce;
+    made.request.nonce_bytes = 0;
+    assert_string_equal(made_verdict(&made.request), "report.report_data");
+    memset(nonce, 0, sizeof nonce); /* the control: it is the report data that somebody has asked for */
+    made.request.nonce_bytes = 64;
+    assert_string_equal(made_verdict(&made.request), "");
 }
 
 /* ---- certificates ---- */
