@@ -21,6 +21,7 @@ enum {
     TD_MR_SEAM_SIGNER = 64,
     TD_SEAM_ATTRIBUTES = 112,
     TD_ATTRIBUTES = 120,
+    TD_MIGRATABLE = 29, /* a bit of these */
     TD_MR = 136,
     TD_MR_CONFIG = 184,
     TD_RTMR = 328,
@@ -456,6 +457,9 @@ static void td_check(struct pst_checking *c, const struct pst_quote *quote, bool
                         quote->body_bytes == PST_TD_REPORT15_BYTES ? pst_td15_field_count : pst_td_field_count, body);
     /* TUD, the first eight bits: debug, and profilers that look in as well. */
     pst_checking_debug(c, "td.td_attributes.debug", body[TD_ATTRIBUTES] != 0);
+    const bool moves = (pst_le(body + TD_ATTRIBUTES, 8) >> TD_MIGRATABLE & 1) != 0;
+    pst_checking_that(c, "td.td_attributes.migratable", !moves, "off: no other TD gets its memory's keys",
+                      moves ? "on" : "off");
     pst_checking_digests(c, "td.mr_td", &policy->measurements, body + TD_MR, 48);
     pst_checking_digests(c, "td.mr_config_id", &policy->host_data, body + TD_MR_CONFIG, 48);
     pst_checking_digests(c, "td.rtmr0", &policy->rtmr0, body + TD_RTMR, 48);

@@ -49,7 +49,8 @@ enum {
     VERSION_MAX = 5,
     VERSION_CPUID = 3, /* from it on the report names the processor */
     ECDSA_P384_SHA384 = 1,
-    POLICY_DEBUG = 19, /* a bit */
+    POLICY_MIGRATE_MA = 18, /* bits */
+    POLICY_DEBUG = 19,
     KEY_VCEK = 0,
     KEY_VLEK = 1,
     HALF_BYTES = 48, /* of a signature; 72 are reserved for each, then zeros up to the end */
@@ -295,6 +296,9 @@ void pst_snp_verify(struct pst_checking *c, const uint8_t *report, STACK_OF(X509
                 pst_all_zero(report + S_OFFSET + HALF_BYTES, PST_SNP_REPORT_BYTES - S_OFFSET - HALF_BYTES);
     pst_checking_that(c, "report.signature_padding", zero, "zeros", zero ? "zeros" : "something else");
     pst_checking_debug(c, "report.policy.debug", (number_of(report, POLICY) >> POLICY_DEBUG & 1) != 0);
+    const bool moves = (number_of(report, POLICY) >> POLICY_MIGRATE_MA & 1) != 0;
+    pst_checking_that(c, "report.policy.migrate_ma", !moves, "off: no other guest gets its memory's keys",
+                      moves ? "on" : "off");
     pst_checking_digests(c, "report.measurement", &policy->measurements, bytes_of(report, MEASUREMENT), 48);
     pst_checking_digests(c, "report.id_key_digest", &policy->signers, bytes_of(report, ID_KEY), 48);
     pst_checking_digests(c, "report.host_data", &policy->host_data, bytes_of(report, HOST_DATA), 32);

@@ -174,6 +174,15 @@ static void an_enclave_in_debug_mode_is_refused_unless_it_is_allowed(void **stat
     assert_string_equal(made_verdict(&made.request), "");
 }
 
+static void a_td_that_may_be_moved_is_refused(void **state)
+{
+    (void)state;
+    assert_string_equal(made_verdict(&made.request), "");
+    made.body[120 + 3] |= 1 << 5; /* bit 29 of its attributes */
+    made_quote_sign(&made);
+    assert_string_equal(made_verdict(&made.request), "td.td_attributes.migratable");
+}
+
 static void the_nonce_is_the_report_data(void **state)
 {
     (void)state;
@@ -496,6 +505,7 @@ int main(void)
         TDX(what_is_wrong_with_the_quoting_enclave_is_named),
         SGX(what_is_wrong_with_the_quoting_enclave_is_named),
         SGX(an_enclave_in_debug_mode_is_refused_unless_it_is_allowed),
+        TDX(a_td_that_may_be_moved_is_refused),
         SGX(the_nonce_is_the_report_data),
         TDX(the_nonce_is_the_report_data),
         TDX(a_root_of_somebody_else_is_refused),

@@ -105,6 +105,17 @@ static void debug_is_accepted_where_it_is_allowed(void **state)
     assert_string_equal(made_verdict(&made.request), "");
 }
 
+static void a_guest_that_a_migration_agent_may_move_is_refused(void **state)
+{
+    (void)state;
+    assert_string_equal(made_verdict(&made.request), "");
+    made.report[0x00a] |= 1 << 2;
+    made_snp_sign(&made);
+    assert_string_equal(made_verdict(&made.request), "report.policy.migrate_ma");
+    made.request.allow_debug = true; /* is another question */
+    assert_string_equal(made_verdict(&made.request), "report.policy.migrate_ma");
+}
+
 static void the_nonce_has_to_be_all_of_the_report_data(void **state)
 {
     (void)state;
@@ -470,6 +481,7 @@ int main(void)
         EACH(each_bit_that_is_changed_is_refused),
         EACH(what_is_signed_and_wrong_is_named),
         EACH(debug_is_accepted_where_it_is_allowed),
+        EACH(a_guest_that_a_migration_agent_may_move_is_refused),
         EACH(the_nonce_has_to_be_all_of_the_report_data),
         EACH(a_chain_that_is_not_whole_or_not_ours_is_refused),
         EACH(a_root_that_is_not_pinned_is_refused),
