@@ -299,6 +299,14 @@ static void qe_builtin_check(struct pst_checking *c, const struct pst_quote *quo
                       pst_checking_printf(c, "%u", (unsigned)pst_le(quote->qe_report + ISV_PROD_ID, 2)));
 }
 
+/* The TDX module too: zeros are what Intel's own has for signer and attributes (TDX module base specification, TEE_TCB_INFO). */
+static void module_builtin_check(struct pst_checking *c, const uint8_t *td)
+{
+    static const uint8_t intels[48];
+    pst_checking_equal(c, "module.signer", intels, td + TD_MR_SEAM_SIGNER, sizeof intels);
+    pst_checking_equal(c, "module.attributes", intels, td + TD_SEAM_ATTRIBUTES, 8);
+}
+
 static void status_check(struct pst_checking *c, pst_tcb_status status)
 {
     const char *expected = "";
@@ -518,6 +526,8 @@ static void keys_check(struct pst_checking *c, const struct pst_quote *quote, co
         collateral != NULL ? collateral_check(c, collateral, quote, leaf, crls) : PST_TCB_NO_COLLATERAL;
     if (collateral == NULL)
         qe_builtin_check(c, quote);
+    if (collateral == NULL && quote->tdx)
+        module_builtin_check(c, quote->body);
     status_check(c, status);
 }
 

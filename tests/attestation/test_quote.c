@@ -368,6 +368,14 @@ static void without_collateral_a_policy_has_to_say_so(void **state)
     made.qe_report[128] ^= 1; /* somebody's own enclave that quotes */
     made_quote_sign(&made);
     assert_string_equal(made_verdict(&made.request), "qe.mr_signer");
+    made.qe_report[128] ^= 1;
+    made.body[64] ^= 1; /* somebody's own module of TDX */
+    made_quote_sign(&made);
+    assert_string_equal(made_verdict(&made.request), "module.signer");
+    made.body[64] ^= 1;
+    made.body[112] ^= 1; /* Intel's, in a mode for looking into it */
+    made_quote_sign(&made);
+    assert_string_equal(made_verdict(&made.request), "module.attributes");
 }
 
 static void lists_of_the_user_count_without_collateral_and_those_of_the_quote_never(void **state)
