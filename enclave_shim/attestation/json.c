@@ -84,7 +84,7 @@ static char *code_write(char *to, uint32_t code)
         return to;
     }
     uint32_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    *to++ = (char)((0xf00u >> more & 0xff) | code >> (6 * more));
+    *to++ = (char)((0xff00u >> (more + 1) & 0xff) | code >> (6 * more));
     while (more > 0)
         *to++ = (char)(0x80 | (code >> (6 * --more) & 0x3f));
     return to;

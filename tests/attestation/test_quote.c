@@ -453,6 +453,23 @@ static void each_allocation_may_fail_and_nothing_is_accepted(void **state)
     pst_malloc_fail_at(0);
 }
 
+static void escapes_of_json_are_utf_8(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "\"\\u0041\\u007f\\u0080\\u00e9\\u07ff\\u0800\\u20ac\\uffff\\ud800\\udc00\\ud83d\\ude00\"";
+    static const char wanted[] = "A\x7f\xc2\x80\xc3\xa9\xdf\xbf\xe0\xa0\x80\xe2\x82\xac\xef\xbf\xbf"
+                                 "\xf0\x90\x80\x80\xf0\x9f\x98\x80"; /* RFC 3629, section 3 */
+    const struct pst_json *json = NULL;
+    const char *why = NULL;
+    struct pst_arena arena;
+    pst_arena_init(&arena);
+    assert_int_equal(pst_json_parse(&arena, text, sizeof text - 1, &json, &why), PST_OK);
+    assert_int_equal(json->text_bytes, sizeof wanted - 1);
+    assert_memory_equal(json->text, wanted, sizeof wanted);
+    pst_arena_fini(&arena);
+}
+
 static void json_is_taken_to_the_letter(void **state)
 {
     (void)state;
@@ -534,6 +551,7 @@ int main(void)
         SGX(a_policy_names_what_it_wants_of_an_enclave),
         TDX(each_allocation_may_fail_and_nothing_is_accepted),
         cmocka_unit_test(json_is_taken_to_the_letter),
+        cmocka_unit_test(escapes_of_json_are_utf_8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
