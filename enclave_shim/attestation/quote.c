@@ -102,7 +102,8 @@ static void certification_take(struct reader *r, struct pst_quote *quote)
     if (quote->tdx) {
         wanted(r, number_take(r, 2, cut) == DATA_QE_REPORT, "is a quote whose certification data hold no QE report");
         uint32_t bytes = number_take(r, 4, cut);
-        inner = (struct reader){.at = take(r, bytes, cut), .left = bytes, .why = r->why};
+        inner = (struct reader){.at = take(r, bytes, cut), .left = bytes};
+        inner.why = r->why; /* as of then: what stands in one initializer has no order */
     }
     quote->qe_report = take(&inner, PST_ENCLAVE_REPORT_BYTES, cut);
     quote->qe_signature = take(&inner, 64, cut);
