@@ -49,7 +49,8 @@ typedef enum pst_tcb_part {
         PST_TCB_PART_COUNT
 } pst_tcb_part;
 extern const char *const pst_tcb_part_names[];
-extern const char *const pst_pcr_names[]; /* "0" to "23"; ended by NULL */
+extern const char *const pst_pcr_names[];        /* "0" to "23"; ended by NULL */
+extern const char *const pst_capability_names[]; /* by their bits; ended by NULL */
 
 /* Of an Intel platform, as in its TCB info. The last two can never be accepted, and have no name in a policy. */
 #define PST_TCB_STATUS_MAP(X)                                                             \
@@ -82,6 +83,7 @@ struct pst_digests { /* any of these is accepted; none at all: it is not checked
 struct pst_attestation_policy {
     uint32_t backends;      /* bit i: the pst_backend i */
     uint32_t tcb_statuses;  /* bit i: the pst_tcb_status i */
+    uint32_t capabilities;  /* bits of PST_CAPABILITY_MAP: evidence of `process` has to have all of these */
     uint32_t pcr_selection; /* bit i: a quote of a node's TPM has to be of the PCR i */
     struct pst_digests measurements, signers, host_data, rtmr0, rtmr1, rtmr2, rtmr3, pcr_digests, roots, node_keys;
     struct pst_digests tpm_keys, tpm_firmware;

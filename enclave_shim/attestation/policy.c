@@ -22,6 +22,11 @@ const char *const pst_tcb_status_names[] = {
 #undef X
         NULL};
 
+const char *const pst_capability_names[] = {
+#define X(name, bit, text, sentence) [bit] = (text),
+    PST_CAPABILITY_MAP(X)
+#undef X
+        NULL};
 const char *const pst_pcr_names[PST_PCR_COUNT + 1] = {"0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",  "8",
                                                       "9",  "10", "11", "12", "13", "14", "15", "16", "17",
                                                       "18", "19", "20", "21", "22", "23", NULL};
@@ -96,6 +101,9 @@ const struct pst_policy_key pst_policy_keys[] = {
      "SHA-256 fingerprints of root certificates, instead of those of AMD and Intel that are built in."},
     {"node_keys", PST_POLICY_DIGESTS, AT(node_keys), NULL, 32, 32, PST_POLICY_NONE,
      "Ed25519 keys of nodes whose word on their workers (`process`) is taken; of a `tpm` quote the key that it names."},
+    {"capabilities", PST_POLICY_NAMES, AT(capabilities), pst_capability_names, 0, 0, 0,
+     "What evidence of `process` has to say that its worker is protected from: conf_user, and with `measurements` "
+     "exec_measured is wanted in any case; software can say no more."},
     {"tpm_keys", PST_POLICY_DIGESTS, AT(tpm_keys), NULL, 32, 34, PST_POLICY_NONE,
      "Attestation keys of TPMs: a key's name as TPMs have it (34 bytes), or SHA-256 of its public key in DER (32 "
      "bytes). "
@@ -131,6 +139,8 @@ int pst_policy_standard_print(const struct pst_policy_key *key, struct pst_text 
             (void)pst_text_printf(text, "%s%s", separator, key->names[i]);
             separator = ", ";
         }
+        if (key->standard == 0)
+            (void)pst_text_printf(text, "none");
         break;
     }
     case PST_POLICY_DIGESTS:

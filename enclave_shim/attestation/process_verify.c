@@ -31,6 +31,11 @@ void pst_process_verify(struct pst_checking *c, const uint8_t *bytes, const stru
                       (evidence->capabilities & ~(uint32_t)PST_CAPABILITIES_OF_SOFTWARE) == 0,
                       pst_checking_printf(c, "%s at most", capabilities_shown(c, PST_CAPABILITIES_OF_SOFTWARE)),
                       capabilities_shown(c, evidence->capabilities));
+    /* A measurement of what does not run is none. */
+    const uint32_t wanted = policy->capabilities | (policy->measurements.count != 0 ? PST_EXEC_MEASURED : 0u);
+    if ((wanted & ~evidence->capabilities) != 0)
+        pst_checking_expect(c, "process.capabilities", false,
+                            pst_checking_printf(c, "%s at least", capabilities_shown(c, wanted)));
     pst_checking_debug(c, "process.debug", (evidence->flags & PST_PROCESS_DEBUG) != 0);
     pst_checking_add(c, "process.epc_bytes", PST_CHECK_OPEN, "-",
                      pst_checking_printf(c, "%llu", (unsigned long long)evidence->epc_bytes));

@@ -121,6 +121,30 @@ static void what_is_signed_and_wrong_is_named(void **state)
     assert_string_equal(made_verdict(&request), "backend");
 }
 
+static void what_it_does_not_protect_from_is_refused_where_that_is_wanted(void **state)
+{
+    (void)state;
+    struct pst_digest measurement = {.byte_count = 32};
+    memset(measurement.bytes, 0x3c, 32);
+    evidence.capabilities = PST_EXEC_MEASURED; /* of a machine without secret memory */
+    sign();
+    assert_string_equal(made_verdict(&request), "");
+    policy.capabilities = PST_CONF_USER;
+    assert_string_equal(made_verdict(&request), "process.capabilities");
+    policy.capabilities = PST_CONF_ROOT; /* which software never has */
+    assert_string_equal(made_verdict(&request), "process.capabilities");
+    policy.capabilities = 0;
+    evidence.capabilities = PST_CONF_USER; /* whose code was not measured */
+    sign();
+    assert_string_equal(made_verdict(&request), "");
+    policy.measurements = (struct pst_digests){&measurement, 1};
+    assert_string_equal(made_verdict(&request), "process.capabilities");
+    evidence.capabilities |= PST_EXEC_MEASURED;
+    sign();
+    policy.capabilities = PST_CONF_USER | PST_EXEC_MEASURED;
+    assert_string_equal(made_verdict(&request), "");
+}
+
 static void software_cannot_say_that_it_is_more(void **state)
 {
     (void)state;
@@ -172,6 +196,7 @@ int main(void)
         cmocka_unit_test_setup(a_key_that_no_policy_names_is_nobodys_word, begin),
         cmocka_unit_test_setup(each_bit_that_is_changed_is_refused, begin),
         cmocka_unit_test_setup(what_is_signed_and_wrong_is_named, begin),
+        cmocka_unit_test_setup(what_it_does_not_protect_from_is_refused_where_that_is_wanted, begin),
         cmocka_unit_test_setup(software_cannot_say_that_it_is_more, begin),
         cmocka_unit_test_setup(other_versions_and_sizes_are_no_evidence, begin),
         cmocka_unit_test_setup(each_allocation_may_fail_and_nothing_is_accepted, begin),
