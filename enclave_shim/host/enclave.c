@@ -651,7 +651,22 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
     return rc;
 }
 
-static int start(struct pst_enclave *e, struct pst_text *config, struct pst_text *boot)
+/* What is handed over lies in one block, which is wiped: one that grows would leave keys where it was before. */
+static int boot_run(struct pst_enclave *e, const struct pst_boot *head, const struct pst_text *config)
+{
+    size_t byte_count = sizeof *head + config->count;
+    uint8_t *boot = pst_malloc(byte_count);
+    if (boot == NULL)
+        return PST_ENOMEM;
+    memcpy(boot, head, sizeof *head);
+    memcpy(boot + sizeof *head, config->bytes, config->count);
+    int rc = e->backend->run(e->box, boot, byte_count, &e->facts, e->why);
+    OPENSSL_cleanse(boot, byte_count);
+    pst_free(boot);
+    return rc;
+}
+
+static int start(struct pst_enclave *e, struct pst_text *config)
 {
     struct pst_boot head;
     int rc = config_make(e, config);
@@ -662,12 +677,8 @@ static int start(struct pst_enclave *e, struct pst_text *config, struct pst_text
     if (rc == PST_OK)
         rc = boot_make(e, &head, config);
     if (rc == PST_OK)
-        rc = pst_text_add(boot, (const char *)&head, sizeof head);
+        rc = boot_run(e, &head, config);
     OPENSSL_cleanse(&head, sizeof head);
-    if (rc == PST_OK)
-        rc = pst_text_add(boot, config->bytes, config->count);
-    if (rc == PST_OK)
-        rc = e->backend->run(e->box, boot->bytes, boot->count, &e->facts, e->why);
     if (rc == PST_ESTOPPED) {
         e->lost = true;
         rc = PST_EIO;
@@ -684,7 +695,7 @@ static int start(struct pst_enclave *e, struct pst_text *config, struct pst_text
 int pst_enclave_start(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
                       struct pst_enclave **ret_enclave, char ret_why[PST_ENCLAVE_WHY_BYTES])
 {
-    struct pst_text config = {0}, boot = {0};
+    struct pst_text config = {0};
     struct pst_enclave *e = pst_calloc(1, sizeof *e);
     (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", pst_error_sentence(PST_ENOMEM));
     if (e == NULL)
@@ -698,10 +709,7 @@ int pst_enclave_start(const struct pst_enclave_backend *backend, const struct ps
     e->timer_min = INT64_MAX;
     pst_config_shapes(&e->operator, e->inputs, e->outputs);
     e->room = pst_aligned(64, PST_BODY_BYTES_MAX);
-    int rc = e->room != NULL ? start(e, &config, &boot) : PST_ENOMEM;
-    if (boot.bytes != NULL)
-        OPENSSL_cleanse(boot.bytes, boot.count);
-    pst_text_fini(&boot);
+    int rc = e->room != NULL ? start(e, &config) : PST_ENOMEM;
     pst_text_fini(&config);
     if (rc == PST_OK) {
         *ret_enclave = e;
