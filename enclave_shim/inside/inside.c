@@ -447,7 +447,7 @@ static int take_time(struct pst_ctx *ctx, const struct pst_message *message)
 
 static int take_end(struct pst_ctx *ctx, const struct pst_message *message)
 {
-    int rc = ctx->ended ? PST_EDATA : batches_emit(ctx);
+    int rc = ctx->ended || message->time < ctx->time ? PST_EDATA : batches_emit(ctx);
     if (rc != PST_OK)
         return rc;
     ctx->ended = true;

@@ -199,7 +199,9 @@ static void what_fits_nothing_is_refused_without_a_sentence(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(pst_inside_take(scene.inside, &bad[i], (uint8_t *)body), PST_EDATA);
     assert_string_equal(pst_inside_why(scene.inside), "");
-    struct pst_message end = {.kind = PST_MESSAGE_END, .time = 200}, stop = {.kind = PST_MESSAGE_STOP};
+    struct pst_message end = {.kind = PST_MESSAGE_END, .time = 99}, stop = {.kind = PST_MESSAGE_STOP};
+    assert_int_equal(pst_inside_take(scene.inside, &end, NULL), PST_EDATA); /* the same */
+    end.time = 200;
     assert_int_equal(pst_inside_take(scene.inside, &end, NULL), PST_OK);
     assert_int_equal(pst_inside_take(scene.inside, &end, NULL), PST_EDATA);
     assert_int_equal(frame(&scene, 0, 1), PST_EDATA);
