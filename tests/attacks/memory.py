@@ -289,20 +289,21 @@ def other_user(run, control):
     """The worker's own user would do as well, but here that is root."""
     if control:
         return
-    code = ("import ctypes,sys\n"
-            "try:\n open('/proc/%d/mem','rb'); print('opened')\nexcept OSError as e: print(e.errno)\n"
+    code = ("import ctypes,subprocess\n"
             "libc=ctypes.CDLL(None,use_errno=True)\n"
-            "print(libc.ptrace(0x4206,%d,0,0), ctypes.get_errno())\n" % (run.worker, run.worker))
-    done = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "python3", "-c", code],
-                          capture_output=True, text=True)
-    seen = done.stdout.split()
-    verdict(len(seen) == 3 and seen[0] == str(errno.EACCES) and seen[1] == "-1", "R8 another user opens and traces nothing",
-            " ".join(seen))
-    done = subprocess.run(["setpriv", "--bounding-set", "-sys_ptrace,-sys_admin", "--inh-caps", "-sys_ptrace,-sys_admin",
-                           "python3", "-c", code], capture_output=True, text=True)
-    seen = done.stdout.split()
-    verdict(len(seen) == 3 and seen[0] == str(errno.EACCES) and seen[1] == "-1",
-            "R9 root without CAP_SYS_PTRACE and CAP_SYS_ADMIN opens and traces nothing", " ".join(seen) + done.stderr[-200:])
+            "own=subprocess.Popen(['sleep','600'])\n"
+            "for pid in (%d, own.pid):\n"
+            " try:\n  open('/proc/%%d/mem'%%pid,'rb'); print('opened')\n except OSError as e: print(e.errno)\n"
+            " print(libc.ptrace(0x4206,pid,0,0), ctypes.get_errno())\n"
+            "own.kill()\n" % run.worker)
+    for row, who, words in (("R8 ", "another user", ["--reuid", "65534", "--regid", "65534", "--clear-groups"]),
+                            ("R9 ", "root without CAP_SYS_PTRACE and CAP_SYS_ADMIN",
+                             ["--bounding-set", "-sys_ptrace,-sys_admin", "--inh-caps", "-sys_ptrace,-sys_admin"])):
+        done = subprocess.run(["setpriv", *words, "python3", "-c", code], capture_output=True, text=True)
+        seen = done.stdout.split()
+        verdict(len(seen) == 6 and seen[0] == str(errno.EACCES) and seen[1] == "-1", f"{row}{who} opens and traces nothing",
+                " ".join(seen) + done.stderr[-200:])
+        verdict(len(seen) == 6 and seen[3:5] == ["opened", "0"], f"{row}control: it does a process of its own", " ".join(seen[3:]))
 
 
 def inject(run, control):
