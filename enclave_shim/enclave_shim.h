@@ -203,6 +203,7 @@ struct pst_enclave_backend {
     int (*run)(struct pst_enclave_box *box, const void *boot, size_t boot_bytes, uint32_t *ret_facts, char *ret_why);
     /* PST_OK: it runs. PST_ESTOPPED: something has ended it, PST_EIO: it has ended itself; ret_why says how. */
     int (*look)(struct pst_enclave_box *box, char *ret_why);
+    uint64_t (*worked_ns)(const struct pst_enclave_box *box); /* processor time of the worker so far; 0: not known */
     void (*attest)(const struct pst_enclave_box *box, uint32_t facts, struct pst_enclave_report *ret_report);
     void (*stop)(struct pst_enclave_box *box); /* at once, and waits for its end */
     void (*destroy)(struct pst_enclave_box *box);
@@ -291,6 +292,9 @@ int pst_enclave_ask_arrive(struct pst_enclave *enclave, int64_t t, const uint32_
 int pst_enclave_ask_forget(struct pst_enclave *enclave, const uint32_t *buckets, uint32_t bucket_count, bool last);
 int pst_enclave_move_error(const struct pst_enclave *enclave);
 const char *pst_enclave_move_why(const struct pst_enclave *enclave);
+/* Processor time that its worker has used since its start, all of it; 0: it is not known, or the worker has ended. Cost: a call of the
+ * system. */
+uint64_t pst_enclave_worked_ns(const struct pst_enclave *enclave);
 /* It has ended or hung by no message of its own: another one may take its place. */
 bool pst_enclave_is_lost(const struct pst_enclave *enclave);
 const char *pst_enclave_why(const struct pst_enclave *enclave); /* until it is freed */

@@ -12,7 +12,7 @@ struct bucket_load {
 };
 struct balance {
     uint32_t moves_left;
-    double fixed[NODE_MEMBERS_MAX]; /* by the graph's node: what cannot move, as shares of a worker's time */
+    double fixed[NODE_MEMBERS_MAX]; /* by the graph's node: what cannot move, in processors */
     uint32_t operator_count;
     struct bucket_load *buckets[]; /* by operator; NULL: none of it moves */
 };

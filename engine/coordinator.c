@@ -915,17 +915,23 @@ static int start_fill(struct pst_node *node, const struct submission *submission
 }
 
 /* What the nodes of a cluster cannot do with an operator in enclaves. */
-static int inside_good(const struct pst_node *node, const struct pst_graph *graph, struct pst_text *why)
+static int inside_good(const struct pst_node *node, const struct pst_graph *graph, bool sealed, struct pst_text *why)
 {
     char sentence[640];
     if (pst_graph_enclave_check(graph, node->options.enclave_program, sentence) != PST_OK)
         (void)pst_text_printf(why, "%s, of every node", sentence);
     for (uint32_t n = 0; n < graph->node_count && why->count == 0; n++) {
         const struct pst_graph_node *op = &graph->nodes[n];
-        const char *word = op->replicas > 1 ? "replicas" : op->autoscale.mode == PST_AUTOSCALE_ON ? "autoscale" : NULL;
-        if (op->enclave && word != NULL)
-            (void)pst_text_printf(why, "operator `%s`: with `enclave` it can have no `%s` yet: take one of the two out",
-                                  op->id, word);
+        if (op->enclave && op->replicas > 1)
+            (void)pst_text_printf(
+                why, "operator `%s`: with `enclave` it can have no `replicas` yet: take one of the two out", op->id);
+        else if (op->enclave && op->autoscale.mode == PST_AUTOSCALE_ON && (sealed || node->options.identity == NULL))
+            (void)pst_text_printf(why,
+                                  "operator `%s`: with `enclave` and `autoscale` its buckets have to move, %s; or give "
+                                  "it `mode: dry-run`",
+                                  op->id,
+                                  sealed ? "and where rows are sealed they stay: take `autoscale` out"
+                                         : "for which this cluster's nodes need certificates: start them with --tls");
     }
     return why->count == 0 ? PST_OK : PST_EGRAPH;
 }
@@ -956,7 +962,7 @@ static int graph_parse(struct pst_node *node, const struct submission *submissio
         (void)pst_diagnostics_print(&d, false, why);
     pst_diagnostics_fini(&d);
     if (rc == PST_OK)
-        rc = inside_good(node, record->graph, why);
+        rc = inside_good(node, record->graph, submission->keys != NULL, why);
     return rc == PST_OK ? sealed_good(node, submission, record->graph, why) : rc;
 }
 

@@ -19,9 +19,26 @@ static int64_t watermark_of(const struct pst_ctx *ctx)
     return ctx->now_known ? ctx->now : INT64_MIN;
 }
 
+#define WORKER_LOOK_NS (UINT64_C(20) * 1000 * 1000)
+
+/* A worker works while its partition's thread does something else, or nothing: so it is looked at whether a step did something or not.
+ * Whoever waits for one steps again within a millisecond. A worker in another one's place begins anew. */
+static void worker_look(struct pst_ctx *ctx, uint64_t now_ns)
+{
+    struct gauge *gauge = &ctx->gauge;
+    if (now_ns - gauge->looked_ns < WORKER_LOOK_NS)
+        return;
+    uint64_t worked_ns = pst_enclave_worked_ns(ctx->enclave);
+    pst_count(&gauge->worker_ns, worked_ns - (worked_ns >= gauge->worker_seen_ns ? gauge->worker_seen_ns : 0));
+    gauge->worker_seen_ns = worked_ns;
+    gauge->looked_ns = now_ns;
+}
+
 void pst_gauge_step(struct pst_ctx *ctx, bool any, uint64_t *then_ns)
 {
     struct gauge *gauge = &ctx->gauge;
+    if (ctx->enclave != NULL)
+        worker_look(ctx, *then_ns);
     uint64_t since_ns = look(&gauge->blocked_since_ns);
     if (!any && ctx->held_up == (since_ns != 0))
         return;

@@ -20,6 +20,7 @@ static void add(Pst__PartitionLoad *load, const struct pst_ctx *ctx, uint64_t no
     load->rows_out += atomic_load_explicit(&gauge->rows_out, memory_order_relaxed);
     load->busy_ns += busy;
     load->blocked_ns += blocked;
+    load->worker_ns += atomic_load_explicit(&gauge->worker_ns, memory_order_relaxed);
     load->idle_ns += since > busy + blocked ? since - busy - blocked : 0;
     load->queue_bytes += pst_gauge_queue(ctx);
     load->state_bytes += atomic_load_explicit(&gauge->state_bytes, memory_order_relaxed);
@@ -219,27 +220,43 @@ static struct load *load_take(struct loads *loads, const struct load *key)
     return load;
 }
 
-bool pst_load_share(const struct load *load, double *ret_share)
+static double share_of(uint64_t some_ns, uint64_t all_ns)
+{
+    return some_ns < all_ns ? (double)some_ns / (double)all_ns : 1;
+}
+
+/* Of its thread, and of its worker in an enclave. */
+static bool shares(const struct load *load, double *ret_thread, double *ret_worker)
 {
     const struct load_sample *now = &load->now, *before = &load->before;
-    if (before->time_ns == 0 || now->time_ns <= before->time_ns || now->busy_ns < before->busy_ns)
+    if (before->time_ns == 0 || now->time_ns <= before->time_ns || now->busy_ns < before->busy_ns ||
+        now->worker_ns < before->worker_ns)
         return false;
-    double share = (double)(now->busy_ns - before->busy_ns) / (double)(now->time_ns - before->time_ns);
-    *ret_share = share < 1 ? share : 1;
+    *ret_thread = share_of(now->busy_ns - before->busy_ns, now->time_ns - before->time_ns);
+    *ret_worker = share_of(now->worker_ns - before->worker_ns, now->time_ns - before->time_ns);
+    return true;
+}
+
+bool pst_load_share(const struct load *load, double *ret_share)
+{
+    double thread, worker;
+    if (!shares(load, &thread, &worker))
+        return false;
+    *ret_share = thread > worker ? thread : worker;
     return true;
 }
 
 /* Queries work in bursts, at the ends of slices and windows: the first looks count alike, later ones so that the last AVERAGE_SECONDS do. */
 static void busy_take(struct load *load)
 {
-    double share, seconds = (double)(load->now.time_ns - load->before.time_ns) / 1e9;
-    if (!pst_load_share(load, &share)) {
+    double thread, worker, seconds = (double)(load->now.time_ns - load->before.time_ns) / 1e9;
+    if (!shares(load, &thread, &worker)) {
         load->looks = 0;
         return;
     }
     double first = 1.0 / (load->looks + 1), later = seconds / (seconds + AVERAGE_SECONDS);
     load->busy = load->looks == 0 ? 0 : load->busy;
-    load->busy += (share - load->busy) * (first > later ? first : later);
+    load->busy += (thread + worker - load->busy) * (first > later ? first : later);
     load->looks += load->looks < LOOKS_MAX;
 }
 
@@ -291,6 +308,7 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
                                               .busy_ns = from->busy_ns,
                                               .idle_ns = from->idle_ns,
                                               .blocked_ns = from->blocked_ns,
+                                              .worker_ns = from->worker_ns,
                                               .queue_bytes = from->queue_bytes,
                                               .state_bytes = from->state_bytes,
                                               .watermark = from->watermark});

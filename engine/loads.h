@@ -35,9 +35,10 @@ void pst_loads_forget(struct loads *loads, uint32_t index);
 const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
                                  uint32_t number);
 
-/* The share of a worker's time in which it worked between the last two looks: 0..1. False: there were not two. */
+/* Of the time between the last two looks the share in which a partition worked: its thread did, or the worker of its enclave, which works
+ * beside that; whichever did more, for that one has the less to give: 0..1. False: there were not two. */
 bool pst_load_share(const struct load *load, double *ret_share);
-/* How busy a partition is, as the share of a worker's time, over some seconds. False: nobody knows, or not any more. */
+/* How many processors a partition takes, over some seconds: both together, 0..2. False: nobody knows, or not any more. */
 bool pst_load_busy(const struct load *load, uint64_t now_ns, double *ret_busy);
 
 /* top.c: what the command of this name prints. */

@@ -305,7 +305,7 @@ struct member { /* a node that was seen */
 /* ---- loads.h: figures of a run, as they were told ---- */
 struct load_sample {
     uint64_t time_ns; /* on the node's clock; 0: there is none */
-    uint64_t rows, rows_out, bytes, busy_ns, idle_ns, blocked_ns;
+    uint64_t rows, rows_out, bytes, busy_ns, idle_ns, blocked_ns, worker_ns;
     uint64_t queue_bytes, queue_bytes_max, state_bytes;
     int64_t watermark; /* INT64_MIN: none yet */
 };
@@ -314,7 +314,7 @@ struct load {                              /* of a partition, or of the part of 
     bool edge, taken;
     uint64_t heard_ns; /* on the coordinator's clock */
     struct load_sample now, before;
-    double busy;    /* the share of its time in which it works, over the last seconds */
+    double busy;    /* how many processors it takes, over the last seconds: its thread, and its worker in an enclave */
     uint32_t looks; /* that `busy` is of; 0: it is not known */
 };
 struct loads { /* of one incarnation; open addressing, at most half full */

@@ -780,7 +780,7 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
 {
     struct pst_text why = {0};
     const struct pst_graph_node *op = &record->graph->nodes[n];
-    bool may = !op->enclave && may_move(record, &why);
+    bool may = pst_order_can_move(node, record, n) && may_move(record, &why);
     pst_text_fini(&why);
     if (!may)
         return PST_EREFUSED;

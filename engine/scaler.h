@@ -90,7 +90,7 @@ bool pst_scaler_even(const struct scaler_share *shares, uint32_t count, uint32_t
 /* The same by what they do, whatever operators it is of. */
 struct scaler_node {
     double busy,
-        part; /* busy: shares of a worker's time, everything it does; part: of all that is done what it is to do; 1 together */
+        part; /* busy: processors that it takes, for everything it does; part: of all that is done what it is to do; 1 together */
 };
 struct scaler_piece { /* a partition that may give buckets away; its figures are those of all of them */
     uint32_t node, bucket_count;

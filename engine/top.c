@@ -40,9 +40,14 @@ static void add(struct figures *figures, const struct load *load)
     figures->rows += rate(now->rows, before->rows, seconds);
     figures->rows_out += rate(now->rows_out, before->rows_out, seconds);
     figures->bytes += rate(now->bytes, before->bytes, seconds);
-    figures->busy += rate(now->busy_ns, before->busy_ns, seconds) / 1e9;
+    /* Where its worker in an enclave did more than its thread, the thread had to wait for that. */
+    double thread = rate(now->busy_ns, before->busy_ns, seconds) / 1e9,
+           idle = rate(now->idle_ns, before->idle_ns, seconds) / 1e9;
+    double worker = rate(now->worker_ns, before->worker_ns, seconds) / 1e9,
+           more = worker > thread ? worker - thread : 0;
+    figures->busy += thread + (more < idle ? more : idle);
     figures->blocked += rate(now->blocked_ns, before->blocked_ns, seconds) / 1e9;
-    figures->idle += rate(now->idle_ns, before->idle_ns, seconds) / 1e9;
+    figures->idle += more < idle ? idle - more : 0;
     figures->queue_bytes += now->queue_bytes;
     figures->queue_bytes_max += now->queue_bytes_max;
     figures->state_bytes += now->state_bytes;

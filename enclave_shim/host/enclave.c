@@ -515,6 +515,7 @@ int pst_enclave_ask_forget(struct pst_enclave *e, const uint32_t *buckets, uint3
 }
 
 bool pst_enclave_is_lost(const struct pst_enclave *e) { return e->lost; }
+uint64_t pst_enclave_worked_ns(const struct pst_enclave *e) { return e->backend->worked_ns(e->box); }
 
 int pst_enclave_answered(struct pst_enclave *e)
 {

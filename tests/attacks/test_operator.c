@@ -222,6 +222,33 @@ static void b5_a_worker_that_hangs_is_noticed(void **state)
     pst_enclave_free(scene.enclave);
 }
 
+/* What a partition is busy with is known from outside: by it an operator gets more of them. */
+static void the_processor_time_of_a_worker_is_known(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    assert_int_equal(scene_start(&scene, "", SCENE_EPC_BYTES, why), PST_OK);
+    const struct pst_control *control = (const struct pst_control *)(void *)scene.border;
+    while (atomic_load(&control->inside_sleeps) == 0)
+        continue;
+    uint64_t before = pst_enclave_worked_ns(scene.enclave);
+    assert_true(before != 0); /* it has started */
+    for (int64_t t = 1; t <= 50; t++) {
+        assert_int_equal(scene_frames(&scene, 3), PST_OK);
+        assert_int_equal(pst_enclave_time(scene.enclave, t * TALLY_EPOCH, INT64_MAX), PST_OK);
+    }
+    assert_true(pst_enclave_worked_ns(scene.enclave) >
+                before + 50 * 1000); /* a frame takes some microseconds at least */
+    assert_int_equal(kill(scene.worker, SIGKILL), 0);
+    int rc = PST_OK;
+    for (int64_t t = 51; t < 10000 && rc == PST_OK; t++)
+        rc = pst_enclave_time(scene.enclave, t * TALLY_EPOCH, INT64_MAX);
+    assert_int_equal(rc, PST_EIO);
+    assert_int_equal(pst_enclave_worked_ns(scene.enclave), 0); /* its number may be another process's by now */
+    pst_enclave_free(scene.enclave);
+}
+
 static void b1_a_host_that_writes_into_the_rings_ends_the_worker_and_no_more(void **state)
 {
     (void)state;
@@ -325,6 +352,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_operators_error_comes_with_its_sentence),
         cmocka_unit_test(a_worker_that_is_killed_is_noticed),
         cmocka_unit_test(b5_a_worker_that_hangs_is_noticed),
+        cmocka_unit_test(the_processor_time_of_a_worker_is_known),
         cmocka_unit_test(b1_a_host_that_writes_into_the_rings_ends_the_worker_and_no_more),
         cmocka_unit_test(a1_a_measurement_is_of_the_program_and_the_configuration),
         cmocka_unit_test(an_epc_that_is_too_small_names_one_that_is_not),

@@ -188,9 +188,6 @@ json 'd["error"]["exit_code"] == 78 and re.search(r"bad.yaml:\d+:\d+: ", d["erro
 sed 's/^  - id: plug_load/&\n    enclave: true\n    replicas: 2/' "$LOAD" >inside.yaml
 spec "replicas in enclaves" 78 submit inside.yaml --input meters.csv
 err 'operator `plug_load`: with `enclave` it can have no `replicas` yet'
-sed 's/^  - id: plug_load/&\n    enclave: true\n    autoscale: {min: 1, max: 4, target: 60}/' "$LOAD" >inside.yaml
-spec "enclaves that scale by themselves" 78 submit inside.yaml --input meters.csv
-err '`plug_load`: with `enclave` it can have no `autoscale` yet'
 spec "a parameter that it has not" 78 submit "$LOAD" --set nothing=1
 err 'nothing'
 spec "a setting that is none" 78 submit "$LOAD" --set nothing

@@ -129,6 +129,9 @@ spec "their workers do not know each other" 78 move plug_load/0 n1
 err 'operator `plug_load` runs in enclaves, whose workers know each other.s nodes by certificates with Ed25519 keys'
 spec "nor here" 78 scale house_load 5
 err 'start its nodes with --tls'
+sed 's/^    enclave: true$/&\n    autoscale: {min: 1, max: 4, target: 60}/' load.yaml >alone.yaml
+spec "nor does an operator scale by itself" 78 submit alone.yaml --listen "${sets[@]}"
+err 'operator `plug_load`: with `enclave` and `autoscale` its buckets have to move, for which .* need certificates: start them with --tls'
 down
 
 finish
