@@ -199,9 +199,9 @@ struct gauge {
     _Atomic uint64_t busy_ns, blocked_ns;
     _Atomic uint64_t blocked_since_ns; /* it waits for room behind it, from then on; 0: it does not */
     _Atomic uint64_t held_bytes, state_bytes;
-    _Atomic int64_t watermark;  /* its own; INT64_MIN: none yet */
-    _Atomic uint64_t worker_ns; /* processor time of its enclaves' workers, which work beside its thread */
-    uint64_t looked_ns, worker_seen_ns; /* private: when that was looked at, and what it was of the worker that it has */
+    _Atomic int64_t watermark;          /* its own; INT64_MIN: none yet */
+    _Atomic uint64_t worker_ns;         /* processor time of its enclaves' workers, which work beside its thread */
+    uint64_t looked_ns, worker_seen_ns; /* private: when that was looked at; what the worker of then said */
 };
 
 /* Of a figure that one thread alone writes. */

@@ -212,6 +212,9 @@ spec "--sealed without a keeper" 2 submit load.yaml "${sets[@]}" --sealed --inpu
 err '--sealed and --keys ADDRESS'
 spec "an operator in the clear on the way" 78 submit "$ROOT/debs14/load.yaml" "${sets[@]}" "${keys[@]}" --input meters.sealed
 err 'operator `plug_load` \(plug_load\) lies on the way of sealed rows'
+sed 's/^    enclave: true$/&\n    autoscale: {max: 4, target: 60}/' load.yaml >alone.yaml
+spec "sealed rows that scale by themselves" 78 submit alone.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed
+err 'operator `plug_load`: .* where rows are sealed they stay: take `autoscale` out'
 down
 
 finish
