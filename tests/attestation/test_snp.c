@@ -145,6 +145,7 @@ static void the_nonce_has_to_be_all_of_the_report_data(void **state)
     memset(nonce, 0, sizeof nonce); /* the control: it is the report data that somebody has asked for */
     made.request.nonce_bytes = 64;
     assert_string_equal(made_verdict(&made.request), "");
+    made.request.nonce = NULL;
 }
 
 /* ---- certificates ---- */
