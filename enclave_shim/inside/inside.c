@@ -299,6 +299,10 @@ static int failed(struct pst_ctx *ctx, int rc, const char *callback)
         (void)snprintf(ctx->why, sizeof ctx->why,
                        "%s: its state is larger than what may lie outside the EPC (%" PRIu64 " MiB)", callback,
                        ctx->settings.outside_bytes >> 20);
+    else if (ctx->sentence[0] != '\0' &&
+             ctx->settings.config->sealing != NULL) /* it may name what stands in rows: P4 */
+        (void)snprintf(ctx->why, sizeof ctx->why, "%s: %s; what the operator says of it stays in its enclave", callback,
+                       pst_error_sentence(rc));
     else
         (void)snprintf(ctx->why, sizeof ctx->why, "%s: %s", callback,
                        ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(rc));

@@ -220,6 +220,22 @@ static void an_operators_error_is_told_with_its_sentence(void **state)
     pst_inside_free(scene.inside);
 }
 
+/* Of aggregate's that is the group whose sum is too large, so what stood in rows. */
+static void where_rows_are_sealed_an_operators_sentence_stays_inside(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_enclave_sealing sealing = {.edge_count = 0};
+    char why[PST_SENTENCE_BYTES_MAX];
+    scene_init(&scene, "fail");
+    scene.config.sealing = &sealing;
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_OK);
+    assert_int_equal(frame(&scene, 0, 1), PST_EDATA);
+    assert_non_null(strstr(pst_inside_why(scene.inside), "on_frame: "));
+    assert_null(strstr(pst_inside_why(scene.inside), "the test wants it so")); /* the test above has it */
+    pst_inside_free(scene.inside);
+}
+
 static void a_way_out_that_fails_ends_the_callback(void **state)
 {
     (void)state;
@@ -555,6 +571,7 @@ int main(void)
         cmocka_unit_test(only_buckets_of_the_partition_are_due),
         cmocka_unit_test(what_fits_nothing_is_refused_without_a_sentence),
         cmocka_unit_test(an_operators_error_is_told_with_its_sentence),
+        cmocka_unit_test(where_rows_are_sealed_an_operators_sentence_stays_inside),
         cmocka_unit_test(a_way_out_that_fails_ends_the_callback),
         cmocka_unit_test(another_plan_than_the_hosts_is_refused),
         cmocka_unit_test(every_allocation_may_fail),
