@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <openssl/evp.h>
@@ -128,6 +129,10 @@ static int program_take(struct pst_enclave_box *box, const char *given, char *re
     if (rc == PST_OK && !copy_and_hash(from, box->code_fd, box->digest))
         rc = no(ret_why, "cannot read the worker's program");
     (void)close(from);
+    /* Nobody may read it: so a process that executes it cannot be looked into by others of its user from its first moment on, and not only
+     * from when it says so itself. Who had a descriptor of its memory by then would keep it. */
+    if (rc == PST_OK && fchmod(box->code_fd, 0111) != 0)
+        rc = no(ret_why, "cannot protect the worker's program");
     if (rc == PST_OK && fcntl(box->code_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
         rc = no(ret_why, "cannot seal the worker's program");
     return rc;
@@ -282,6 +287,17 @@ static bool start_limit(void)
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
+/* Between fork() and exec: root reads what nobody may read, unless it leaves that out for the moment; the program has it again. */
+static bool unread(void)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    if (syscall(SYS_capget, &head, sets) != 0)
+        return false;
+    sets[0].effective &= ~(1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
+    return syscall(SYS_capset, &head, sets) == 0;
+}
+
 /* Between fork() and exec: nothing but system calls. */
 static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, char *epc)
 {
@@ -304,7 +320,7 @@ static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, ch
     if (code < 0 || dup3(code, FIRST_SPARE_FD, O_CLOEXEC) < 0 ||
         syscall(SYS_close_range, FIRST_SPARE_FD + 1, ~0u, 0) != 0)
         _exit(PST_INSIDE_START);
-    if (start_limit())
+    if (unread() && start_limit())
         (void)syscall(SYS_execveat, FIRST_SPARE_FD, "", arguments, environment, AT_EMPTY_PATH);
     _exit(PST_INSIDE_START);
 }

@@ -29,6 +29,7 @@ KEYS = [struct.pack("<II", HOUSE, HOUSEHOLD), struct.pack("<II", HOUSEHOLD, HOUS
 COLUMNS = [struct.pack("<IIII", *[v] * 4) for v in (HOUSE, HOUSEHOLD)]
 LINES = [b"%d,%d,1.000" % (HOUSEHOLD, HOUSE)]
 ROWS = 60000
+LOAD = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../debs14/load.yaml")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 counts = {"passed": 0, "failed": 0, "not run": 0}
@@ -306,6 +307,39 @@ def other_user(run, control):
         verdict(len(seen) == 6 and seen[3:5] == ["opened", "0"], f"{row}control: it does a process of its own", " ".join(seen[3:]))
 
 
+def started_by(engine):
+    """A child that executes the program already; None: there is none yet."""
+    try:
+        for task in os.listdir(f"/proc/{engine}/task"):
+            for child in open(f"/proc/{engine}/task/{task}/children").read().split():
+                if "memfd:penstock-enclave" in os.readlink(f"/proc/{child}/exe"):
+                    return child
+    except OSError:
+        pass  # one of them has ended meanwhile: it is looked again
+    return None
+
+
+def early(penstock):
+    """Before its first instruction: of a worker that only waits, and would be given its keys later. All have the same user and capabilities."""
+    slow = os.path.join(os.path.dirname(penstock), "tests/cluster/slow")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([penstock, "gen", "--rows", "100", "--output", f"{folder}/m.csv", "--quiet"], check=True)
+        bare = ["setpriv", "--bounding-set", "-sys_ptrace,-sys_admin", "--inh-caps", "-sys_ptrace,-sys_admin"]  # as in a container
+        run = subprocess.Popen([*bare, penstock, "run", LOAD, "--input", f"{folder}/m.csv", "--output", f"{folder}/out",
+                                "--enclave", "plug_load", "--set", "partitions=1", "--enclave-program", slow, "--workers", "1", "--quiet"],
+                               stderr=subprocess.DEVNULL)
+        worker = None
+        while worker is None and run.poll() is None:
+            worker = started_by(run.pid)
+        code = ("import sys\ntry:\n open('/proc/%s/mem'%sys.argv[1],'rb'); print('opened')\nexcept OSError as e: print(e.errno)\n")
+        seen = [subprocess.run([*bare, "python3", "-c", code, str(pid)], capture_output=True, text=True).stdout.strip()
+                for pid in (worker, run.pid)]
+        run.kill()
+        run.wait()
+    verdict(seen[0] == str(errno.EACCES), "R9 who may open the engine opens no worker, from its start on", seen[0])
+    verdict(seen[1] == "opened", "R9 control: it opens the engine", seen[1])
+
+
 def inject(run, control):
     """Root writes code over the worker's own and has it look for the mark: this is what the backend does not protect from."""
     if control:
@@ -467,6 +501,8 @@ def main():
                 finally:
                     if run.process.poll() is None:
                         run.process.send_signal(signal.SIGKILL)
+                if secret:
+                    early(penstock)
                 verdict(code == 0 and len(rows[secret].splitlines()) >= 2, "the run ends well after all of this", f"code {code}")
                 said = "without secret-memory" in out
                 warned = "warning: operator sums runs in an enclave that protects from nobody for certain: without secret-memory" in out
