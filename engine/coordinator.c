@@ -443,6 +443,7 @@ void pst_coordinator_stop_forget(struct pst_node *node, struct graph_record *rec
 {
     if (record->stop_to == NULL)
         return;
+    pst_free(record->stop_to);
     record->stop_to = NULL;
     answer(node, record, error, why);
 }
@@ -606,7 +607,7 @@ bool pst_start_has_place(const Pst__Start *start, uint32_t index)
 static bool replaced_add(struct graph_record *record, uint32_t index)
 {
     Pst__Start *start = record->start->start;
-    uint32_t *replaced = pst_arena_alloc(&record->arena, (start->n_replaced_nodes + 1) * sizeof *replaced);
+    uint32_t *replaced = pst_arena_alloc(&record->nodes_arena, (start->n_replaced_nodes + 1) * sizeof *replaced);
     if (replaced == NULL || pst_moves_take_over(record, index) != PST_OK)
         return false;
     if (start->n_replaced_nodes != 0)
@@ -624,7 +625,7 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
     for (size_t i = 0; i < start->n_left_nodes; i++)
         if (start->left_nodes[i] == index)
             return true; /* it is on its way to the store */
-    uint32_t *left = pst_arena_alloc(&record->arena, (start->n_left_nodes + 1) * sizeof *left);
+    uint32_t *left = pst_arena_alloc(&record->nodes_arena, (start->n_left_nodes + 1) * sizeof *left);
     if (left == NULL)
         return false;
     if (start->n_left_nodes != 0)
@@ -646,20 +647,39 @@ static void placed_find(const Pst__Start *start, bool ret_placed[NODE_MEMBERS_MA
         ret_placed[start->places[i]->node] = true;
 }
 
-static int part_nodes_find(struct graph_record *record)
+/* In `arena`. NULL: no memory. */
+static char **names_copy(struct pst_arena *arena, char *const *names, size_t count)
+{
+    char **copy = pst_arena_alloc(arena, (count + 1) * sizeof *copy);
+    for (size_t i = 0; copy != NULL && i < count; i++)
+        if ((copy[i] = pst_arena_strdup(arena, names[i])) == NULL)
+            return NULL;
+    return copy;
+}
+
+/* All of its parts are there: `id` is the last complete one, and which nodes have them. */
+static int complete_take(struct graph_record *record, uint64_t id)
 {
     const Pst__Start *start = record->start->start;
+    struct pst_arena arena;
     bool placed[NODE_MEMBERS_MAX];
-    if (record->part_nodes != NULL)
-        return PST_OK;
-    record->part_nodes = pst_arena_alloc(&record->arena, start->n_nodes * sizeof *record->part_nodes);
-    if (record->part_nodes == NULL)
-        return PST_ENOMEM;
-    record->part_node_count = 0;
+    char *names[NODE_MEMBERS_MAX];
+    size_t count = 0;
     placed_find(start, placed);
     for (size_t i = 0; i < start->n_nodes; i++)
         if (placed[i])
-            record->part_nodes[record->part_node_count++] = start->nodes[i];
+            names[count++] = start->nodes[i];
+    pst_arena_init(&arena);
+    char **copy = names_copy(&arena, names, count);
+    if (copy == NULL) {
+        pst_arena_fini(&arena);
+        return PST_ENOMEM;
+    }
+    pst_arena_fini(&record->complete_arena);
+    record->complete_arena = arena;
+    record->complete = id;
+    record->complete_nodes = copy;
+    record->complete_node_count = count;
     return PST_OK;
 }
 
@@ -813,26 +833,33 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
         tell_stop(node, control->graph, control->incarnation, NULL);
         return;
     }
-    struct pst_arena arena;
+    struct pst_arena arena, nodes;
     pst_arena_init(&arena);
-    int rc = nodes_choose(duty, &record->arena, control->start);
+    pst_arena_init(&nodes);
+    int rc = nodes_choose(duty, &nodes, control->start);
+    char **checkpoint_nodes = names_copy(&nodes, record->complete_nodes, record->complete_node_count);
+    if (rc == PST_OK)
+        rc = checkpoint_nodes != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK)
         rc = places_choose(duty, record->graph, &before, source, &arena, control->start);
     if (rc != PST_OK) {
         pst_arena_fini(&arena);
+        pst_arena_fini(&nodes);
         *control->start = before;
         record_end(node, record, GRAPH_FAILED, rc, "its partitions cannot be placed");
         return;
     }
     pst_arena_fini(&record->places_arena);
+    pst_arena_fini(&record->nodes_arena);
     record->places_arena = arena;
+    record->nodes_arena = nodes;
+    control->start->left_nodes = control->start->replaced_nodes = NULL;
     control->incarnation++;
     if (control->start->checkpoint != record->complete)
         control->start->savepoint = (char *)(uintptr_t) "";
     control->start->checkpoint = record->complete;
-    control->start->checkpoint_nodes = record->complete_nodes;
+    control->start->checkpoint_nodes = checkpoint_nodes;
     control->start->n_checkpoint_nodes = record->complete_node_count;
-    record->part_nodes = NULL;
     record_move(node, record, GRAPH_WAITING, "");
     record->begins = true;
     record_commit(node, record);
@@ -847,6 +874,10 @@ static void record_free(struct graph_record *record)
     pst_graph_free(record->graph);
     pst_arena_fini(&record->arena);
     pst_arena_fini(&record->places_arena);
+    pst_arena_fini(&record->nodes_arena);
+    pst_arena_fini(&record->complete_arena);
+    pst_free(record->stop_to);
+    pst_free(record->stopped_to);
     pst_text_fini(&record->bytes);
     pst_text_fini(&record->ended_bytes);
     pst_text_fini(&record->commit.text);
@@ -909,7 +940,7 @@ static int start_fill(struct pst_node *node, const struct submission *submission
         return PST_ENOMEM;
     int rc = sources_fill(submission, arena, start);
     if (rc == PST_OK)
-        rc = nodes_choose(node->duty, arena, start);
+        rc = nodes_choose(node->duty, &record->nodes_arena, start);
     const char *source = submission->source != NULL ? submission->source : node->options.name;
     return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, &record->places_arena, start) : rc;
 }
@@ -1112,6 +1143,8 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
         return PST_ENOMEM;
     pst_arena_init(&record->arena);
     pst_arena_init(&record->places_arena);
+    pst_arena_init(&record->nodes_arena);
+    pst_arena_init(&record->complete_arena);
     int rc = graph_parse(node, submission, record, why);
     if (rc == PST_OK)
         rc = start_fill(node, submission, record);
@@ -1164,7 +1197,7 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
 void pst_coordinator_saved(struct pst_node *node, struct graph_record *record)
 {
     char why[sizeof record->why];
-    record->start->start->saved = record->stop_to;
+    record->start->start->saved = record->stopped_to = record->stop_to;
     (void)snprintf(why, sizeof why, "its savepoint is %s", record->stop_to);
     record->stop_to = NULL;
     record_end(node, record, GRAPH_STOPPED, PST_OK, why);
@@ -1377,15 +1410,12 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
     }
     if (!parts_all(record))
         return;
-    if (record->part_error == PST_OK && (record->part_error = part_nodes_find(record)) != PST_OK)
+    if (record->part_error == PST_OK && (record->part_error = complete_take(record, id)) != PST_OK)
         (void)snprintf(record->part_why, sizeof record->part_why, "%s", pst_error_sentence(record->part_error));
     if (record->part_error != PST_OK) {
         settle(node, record, id, record->part_error, record->part_why);
         return;
     }
-    record->complete = id;
-    record->complete_nodes = record->part_nodes;
-    record->complete_node_count = record->part_node_count;
     settle(node, record, id, PST_OK, "");
 }
 
@@ -1752,6 +1782,8 @@ static int record_restore(struct pst_node *node)
         return duty->graph_count < NODE_GRAPHS_MAX ? PST_ENOMEM : PST_EFULL;
     pst_arena_init(&record->arena);
     pst_arena_init(&record->places_arena);
+    pst_arena_init(&record->nodes_arena);
+    pst_arena_init(&record->complete_arena);
     int rc = record_unpack(duty, PST__CONTROL__BODY_START, &record->arena, &record->start);
     const Pst__Start *start = rc == PST_OK ? record->start->start : NULL;
     if (rc == PST_OK && (start->n_nodes == 0 || start->n_nodes > NODE_MEMBERS_MAX || start->n_settings > SETTINGS_MAX))

@@ -114,7 +114,6 @@ static int layouts_store(struct graph_record *record)
     }
     pst_arena_fini(&record->places_arena);
     record->places_arena = arena;
-    record->part_nodes = NULL; /* counted anew: others have something to write */
     return PST_OK;
 }
 
@@ -580,7 +579,7 @@ static bool is_free(const struct graph_record *record, const struct layout *layo
 static int node_add(struct graph_record *record, const struct member *member)
 {
     Pst__Start *start = record->start->start;
-    struct pst_arena *arena = &record->arena;
+    struct pst_arena *arena = &record->nodes_arena;
     size_t count = start->n_nodes;
     char **nodes = pst_arena_alloc(arena, (count + 1) * sizeof *nodes);
     char **addresses = pst_arena_alloc(arena, (count + 1) * sizeof *addresses);

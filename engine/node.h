@@ -334,7 +334,7 @@ enum graph_state {
 };
 
 struct graph_record {
-    struct pst_arena arena; /* of `start` */
+    struct pst_arena arena; /* of `start`, as it was submitted or read back: it does not grow any more */
     Pst__Control *start;    /* as it is in the store, and sent but for this_node */
     struct pst_graph *graph;
     enum graph_state state;
@@ -356,17 +356,18 @@ struct graph_record {
     uint64_t complete;
     uint64_t lost_at; /* `complete` when an enclave's worker was lost last; how often so, in a row */
     uint32_t lost_in_row;
-    char **complete_nodes,
-        **part_nodes; /* part_nodes: of this incarnation, those that have a place; NULL: not counted yet */
-    size_t complete_node_count, part_node_count;
+    char **
+        complete_nodes; /* in complete_arena; of the one that the graph was submitted with, or read back with, in `arena` */
+    size_t complete_node_count;
     uint64_t part;                /* the one whose parts are counted; 0: none */
     bool parts[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     int part_error;
     char part_why[400];
     char given_up[400]; /* why the last checkpoint was; "": it was not */
-    char *stop_to;   /* in `arena`: its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
-    uint64_t ask_ns; /* of such a one, where one node reads: when that is told again to choose a cut */
-    bool saving;     /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
+    char *stop_to;      /* its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
+    char *stopped_to;   /* what start->saved is, where it was stopped by this coordinator */
+    uint64_t ask_ns;    /* of such a one, where one node reads: when that is told again to choose a cut */
+    bool saving;        /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
     /* settling: what has become of it is on its way to the store; settled: the store has it, and the nodes were told. Errors: PST_OK: it is
      * complete. */
     uint64_t settling, settled;
@@ -393,6 +394,9 @@ struct graph_record {
     struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
     uint32_t past_count;
     struct pst_arena places_arena; /* of start's places and layouts */
+    /* Of start's nodes, those that have left, and those that have the checkpoint it goes on from: made anew with each incarnation, in which
+     * no more than NODE_MEMBERS_MAX are added or leave. */
+    struct pst_arena nodes_arena, complete_arena;
     struct loads loads;
     struct autoscale *autoscale; /* autoscale.c; NULL: no operator has one, or it was not looked at yet */
 };

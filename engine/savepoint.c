@@ -359,7 +359,7 @@ int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, co
     }
     if (rc == PST_OK)
         rc = place_free(node, name, why);
-    char *copy = rc == PST_OK ? pst_arena_strdup(&record->arena, name) : NULL;
+    char *copy = rc == PST_OK ? pst_strdup(name) : NULL;
     if (rc != PST_OK || copy == NULL)
         return rc != PST_OK ? rc : PST_ENOMEM;
     pst_coordinator_answer(node, record, PST_ESTOPPED, "it is being stopped");

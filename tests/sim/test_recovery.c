@@ -1014,6 +1014,61 @@ static void a_coordinator_without_memory_gives_a_checkpoint_up(void **state)
     pst_text_fini(&text);
 }
 
+/* As the node would say it: a worker of an enclave is gone there, and the graph goes back to its checkpoint. */
+static void loss_told(struct cluster *cluster, const struct graph_record *record)
+{
+    Pst__Ended body = PST__ENDED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.error = PST_EIO;
+    body.lost = true;
+    body.sentence = (char *)(uintptr_t) "";
+    body.node = (char *)(uintptr_t) "n0";
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_ENDED;
+    message.ended = &body;
+    pst_coordinator_on(cluster->nodes[cluster_coordinator(cluster)].node, "n0", &message);
+}
+
+/* Recoveries, moves, checkpoints and stops that come to nothing leave nothing behind in what the coordinator remembers of a graph. */
+static void a_graph_that_goes_back_often_takes_no_more_memory(void **state)
+{
+    static const char *const wishes[2][4] = {{"drain", "n2", NULL}, {"drain", "n2", "--undo", NULL}};
+    const struct submission asked = {0};
+    const char *what = "many times";
+    struct scene wanted[WANTED_COUNT];
+    struct pst_text text = {0}, why = {0};
+    (void)state;
+    text_of(plain, &text);
+    wanted_make(wanted, plain);
+    struct cluster *cluster = plain_cluster(1, &text, 20000000, 60000000);
+    cluster_begin(cluster);
+    while (!cluster->client.done && cluster->completed < 2)
+        cluster_turn(cluster, what);
+    struct graph_record *record = writable(running(cluster, what));
+    arena_fill(&record->arena);
+    size_t bytes = record->arena.bytes_total;
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t completed = cluster->completed;
+        memcpy(cluster->client.wish, wishes[i % 2], sizeof cluster->client.wish);
+        while (!cluster->client.done && (cluster->client.wish[0] != NULL || cluster->completed < completed + 2))
+            cluster_turn(cluster, what);
+        assert_false(cluster->client.done);
+        assert_ptr_equal(running(cluster, what), record);
+        assert_int_equal(pst_savepoint_stop(cluster->nodes[0].node, &asked, "test", "point", &why), PST_OK);
+        pst_coordinator_stop_forget(cluster->nodes[0].node, record, PST_ESTOPPED, "");
+        loss_told(cluster, record);
+        assert_int_equal(record->start->incarnation, i + 2);
+    }
+    assert_int_equal(record->arena.bytes_total, bytes);
+    assert_in_range(record->nodes_arena.bytes_total, 1, 64 * 1024);
+    assert_in_range(record->complete_arena.bytes_total, 1, 64 * 1024);
+    plain_ends(&wanted[0], cluster, what);
+    wanted_free(wanted);
+    pst_text_fini(&why);
+    pst_text_fini(&text);
+}
+
 /* Whose number is above all that are given in this incarnation: it is none, and those that are given count. */
 static void a_checkpoint_of_another_incarnation_is_none(void **state)
 {
@@ -1113,6 +1168,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_that_was_given_up_stays_so),
         cmocka_unit_test(parts_of_a_node_that_was_drained_stay_until_they_are_not_wanted),
         cmocka_unit_test(a_coordinator_without_memory_gives_a_checkpoint_up),
+        cmocka_unit_test(a_graph_that_goes_back_often_takes_no_more_memory),
         cmocka_unit_test(a_checkpoint_of_another_incarnation_is_none),
         cmocka_unit_test(no_cut_has_a_number_of_another_incarnation),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
