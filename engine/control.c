@@ -341,7 +341,7 @@ static int message_holds(const Pst__Control *message)
         return admin_holds(message->admin);
     case PST__CONTROL__BODY_READ:
         return good_if(is_name(message->read->sink) && is_sentence(message->read->file) &&
-                       message->read->bytes_max <= PST_CONTROL_PIECE_BYTES_MAX);
+                       is_short(message->read->saved) && message->read->bytes_max <= PST_CONTROL_PIECE_BYTES_MAX);
     case PST__CONTROL__BODY_PIECE:
         return good_if(is_sentence(message->piece->sentence) &&
                        message->piece->bytes.len <= PST_CONTROL_PIECE_BYTES_MAX);

@@ -119,13 +119,27 @@ static const struct sink *sink_of(const struct pst_node *node, const Pst__Contro
     return NULL;
 }
 
+static int saved_path(const struct pst_node *node, const Pst__Read *read, struct pst_text *path)
+{
+    struct pst_arena arena;
+    const char *outputs = NULL;
+    pst_arena_init(&arena);
+    int rc = pst_savepoint_folder(&arena, node->options.checkpoints, read->saved, &outputs) != NULL
+                 ? pst_text_printf(path, "%s/%s", outputs, read->file)
+                 : PST_ENOMEM;
+    pst_arena_fini(&arena);
+    return rc;
+}
+
 static char *whole_path(const struct pst_node *node, const Pst__Control *message)
 {
     struct pst_text path = {0};
     const struct pst_node_options *options = &node->options;
-    int rc = message->read->shared
-                 ? pst_text_printf(&path, "%s/%s/results/%s", options->checkpoints, message->graph, message->read->file)
-                 : pst_text_printf(&path, "%s/results/%s/%s", options->directory, message->graph, message->read->file);
+    const Pst__Read *read = message->read;
+    int rc = read->saved[0] != '\0' ? saved_path(node, read, &path)
+             : read->shared
+                 ? pst_text_printf(&path, "%s/%s/results/%s", options->checkpoints, message->graph, read->file)
+                 : pst_text_printf(&path, "%s/results/%s/%s", options->directory, message->graph, read->file);
     return rc == PST_OK ? path.bytes : (pst_text_fini(&path), NULL);
 }
 
@@ -145,7 +159,7 @@ void pst_results_read(struct pst_node *node, const Pst__Control *message)
     while (slot < NODE_READS_MAX && node->reads[slot] != NULL)
         slot++;
     bool fits = name_is_plain(body->file) && name_is_plain(message->graph) &&
-                (!body->shared || node->options.checkpoints != NULL);
+                ((!body->shared && body->saved[0] == '\0') || node->options.checkpoints != NULL);
     if (!fits || slot == NODE_READS_MAX) {
         tell_error(node, message->request, fits ? PST_EFULL : PST_EINVAL,
                    fits ? "too many read results at once: try again" : "this node cannot read that file");
@@ -237,10 +251,12 @@ static void reading_begin(struct pst_node *node, struct peer *peer, const Pst__C
 {
     struct coordinator *duty = node->duty;
     struct reading *reading = reading_find(duty, 0);
-    bool whole = record->state == GRAPH_DONE, shared = record->start->start->checkpoint_every_ns != 0;
+    const Pst__Start *start = record->start->start;
+    bool stopped = record->state == GRAPH_STOPPED, whole = record->state == GRAPH_DONE || stopped;
+    bool shared = start->checkpoint_every_ns != 0;
     const char *at = place_of(record, sink->id);
     char sentence[300];
-    if (whole && shared && !is_reached(node, at))
+    if (stopped || (whole && shared && !is_reached(node, at)))
         at = node->options.name; /* all reach the folder */
     if (reading == NULL || !is_reached(node, at)) {
         (void)snprintf(sentence, sizeof sentence, "node %.100s, which has what %.100s has written, is not connected",
@@ -255,6 +271,7 @@ static void reading_begin(struct pst_node *node, struct peer *peer, const Pst__C
     body.file = (char *)(uintptr_t)sink->file;
     body.whole = whole;
     body.shared = shared;
+    body.saved = stopped ? start->saved : (char *)(uintptr_t) "";
     order.request = ++duty->reading_requests;
     order.graph = record->start->graph;
     order.incarnation = record->start->incarnation;
@@ -283,7 +300,7 @@ static void asked(struct pst_node *node, struct peer *peer, const Pst__Control *
         return;
     }
     bool goes_on = record->state == GRAPH_WAITING || record->state == GRAPH_STARTING || record->state == GRAPH_RUNNING;
-    if (!goes_on && record->state != GRAPH_DONE) {
+    if (!goes_on && record->state != GRAPH_DONE && record->state != GRAPH_STOPPED) {
         (void)snprintf(sentence, sizeof sentence, "graph `%.250s` is %s%s%.400s: nothing more will be committed",
                        message->graph, pst_graph_state_names[record->state], record->why[0] != '\0' ? ": " : "",
                        record->why);

@@ -103,7 +103,8 @@ const struct pst_verb pst_verb_results = {
     .summary = "Read or follow what a sink has written for good.",
     .text =
         "Prints what is committed: of a graph with checkpoints what the last complete one has, of one without nothing "
-        "before it has ended, and then all. SINK is the operator, or the name of its file. With --follow it goes on "
+        "before it has ended, and then all, and of one that was stopped what its savepoint has. SINK is the operator, "
+        "or the name of its file. With --follow it goes on "
         "until "
         "the graph has ended, whatever dies meanwhile, each byte once; it gives up when nobody has answered for a "
         "minute.\n\n"

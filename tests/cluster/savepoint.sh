@@ -41,10 +41,19 @@ json 'd["graphs"][0]["state"] == "stopped" and d["graphs"][0]["savepoint"] == "f
 spec "once is enough" 77 stop load --savepoint second
 err 'graph `load` is stopped'
 
+spec "what it has committed, and that is all" 0 results load/load_plug --follow --node unix:n2/admin.sock
+expect "it is what the savepoint has" cmp .out shared/first/outputs/load_plug.csv
+
 # ---- it goes on, on more nodes with other partitions; the coordinator is another process by then ----
 kill_node n1 KILL
 up n1 --workers 1
 await n1.err 'graph load, incarnation 1: stopped: its savepoint is first, as the store has it'
+spec "and the next one gives it, too" 0 results load/load_house
+expect "from the same place" cmp .out shared/first/outputs/load_house.csv
+mv shared/first/outputs/load_house.csv .
+spec "what was saved is gone" 65 results load/load_house
+err 'what it has written cannot be read on node n1'
+mv load_house.csv shared/first/outputs/
 await n1.err 'node n[23] (has joined|is back)' 2
 up n4 --workers 2 --join "$(reach n1)"
 await n1.err 'node n4 has joined'
