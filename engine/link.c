@@ -723,7 +723,8 @@ static int on_resume(struct far *far, const struct pst_wire_head *head, const vo
         return PST_EDATA; /* it has taken more, and be it the end alone */
     far->next = far->kept_first;
     far->sent = number;
-    far->allowed = number + LINK_FRAMES;
+    if (far->allowed == 0) /* else it holds what was granted: much of what has come may not have been taken */
+        far->allowed = LINK_FRAMES;
     far->narrow = head->move >= 2;
     far->resumed = true;
     return rc;
