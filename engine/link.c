@@ -388,7 +388,8 @@ bool pst_link_give(struct run *run, uint32_t far_node, struct pst_conn *conn)
     struct link *link = run->site != NULL && far_node < run->site->node_count ? run->links[far_node] : NULL;
     if (link == NULL || link->dials || atomic_load(&link->given) != NULL)
         return false;
-    (void)run->world->net_give(run->world->self, conn, run->worker_base + link->worker);
+    if (run->world->net_give(run->world->self, conn, run->worker_base + link->worker) != PST_OK)
+        return false; /* it is the keeper's still, and whoever dials tries again */
     atomic_store_explicit(&link->given, conn, memory_order_release);
     pst_run_wake(run, link->worker);
     return true;
@@ -931,6 +932,11 @@ static int frame_send(struct link *link, struct far *far, int64_t watermark)
                                                  link->message, link->message_bytes, &bytes)
                          : pst_wire_frame_write(&head, &far->shape, &columns, frame->row_count, watermark, NULL, 0,
                                                 link->message, link->message_bytes, &bytes);
+    if (rc == PST_EINVAL) /* made anew, the connection would take it no more than this one */
+        pst_run_fail(
+            link->run, PST_EINTERNAL,
+            "operator %s has put out rows that no node takes: a text is longer than its cell, or their times fall",
+            link->run->graph->nodes[far->channel->producer_index].id);
     rc = message_send(link, rc, bytes);
     if (rc == PST_OK) {
         far->sent++;

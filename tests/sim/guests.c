@@ -6,6 +6,7 @@
  *   echo      total order, two outputs, rows put out in on_frame() and in on_time()
  *   seen      stateless: forwards the rows whose event time and `ts` field agree
  *   trip      fails at its n-th row
+ *   garble    puts out a text that is longer than its cell, which no operator may
  *   skim      total order: keeps every row in a log, reads some of them again when they are old, and trims the others unread */
 #include "tests/sim/guests.h"
 
@@ -647,5 +648,51 @@ static const struct pst_operator hoard = {
     .on_end = hoard_on_time,
 };
 
-const struct pst_operator *const pst_sim_guests[] = {&join, &sequence, &twist, &echo, &seen,
-                                                     &trip, &skim,     &hoard, NULL};
+/* ---- garble ---- */
+static int garble_plan(struct pst_plan *plan)
+{
+    static const struct pst_field fields[] = {{"at", PST_I64, 0}, {"key", PST_U32, 0}, {"name", PST_TEXT, 0}};
+    if (use_u32(plan, 0, "key_field") != PST_OK || use_u32(plan, 0, "value") != PST_OK)
+        return PST_EGRAPH;
+    pst_plan_order(plan, PST_ORDER_EPOCH, 1);
+    return pst_plan_output(plan, 0, fields, sizeof fields / sizeof fields[0], 0);
+}
+
+static int garble_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
+{
+    (void)ctx;
+    (void)rows;
+    return PST_OK;
+}
+
+static int garble_on_time(struct pst_ctx *ctx, int64_t t)
+{
+    struct pst_out *out = pst_out_reserve(ctx, 0, RESERVE);
+    uint32_t count;
+    if (out == NULL)
+        return PST_ENOMEM;
+    uint32_t row = out->row_count++;
+    ((int64_t *)out->columns[0])[row] = t;
+    ((uint32_t *)out->columns[1])[row] = 0;
+    memset((char *)out->columns[2] + (size_t)row * PST_TEXT_BYTES, PST_TEXT_BYTES, PST_TEXT_BYTES);
+    out->bucket[row] = pst_buckets(ctx, &count)[0];
+    return PST_OK;
+}
+
+static const struct pst_operator garble = {
+    .abi = PST_OPERATOR_ABI,
+    .struct_bytes = sizeof garble,
+    .name = "garble",
+    .summary = "Puts out what no cell holds.",
+    .input_count = 1,
+    .output_count = 1,
+    .param_count = sizeof sequence_params / sizeof sequence_params[0],
+    .params = sequence_params,
+    .plan = garble_plan,
+    .on_frame = garble_on_frame,
+    .on_time = garble_on_time,
+    .on_end = garble_on_time,
+};
+
+const struct pst_operator *const pst_sim_guests[] = {&join, &sequence, &twist, &echo,   &seen,
+                                                     &trip, &skim,     &hoard, &garble, NULL};

@@ -166,6 +166,37 @@ static void a_connection_that_breaks_brings_no_more_than_may_come(void **state)
     assert_in_range(waiting_max, LINK_FRAMES / 2, LINK_FRAMES);
 }
 
+static const char garbled[] =
+    SOURCE OPERATOR("garbled", "garble", "rows", "k", "key_field: k, value: v") SINK("out", "garbled", "at, key, name");
+
+/* An operator's row that no other node would take ends the run, with its name, and is not sent again for ever. */
+static void a_row_that_cannot_be_sent_ends_the_run(void **state)
+{
+    (void)state;
+    struct mesh mesh;
+    uint64_t seed = 0, turns = 0;
+    uint32_t producer, n = 0;
+    do { /* one where the sink is on another node than all that write to it */
+        mesh_init(&mesh, ++seed, garbled, mesh_rows_input);
+        producer = mesh.node_of_partition[1][0];
+        for (n = 0; n < mesh.partition_count[1] && mesh.node_of_partition[1][n] == producer;)
+            n++;
+        if (n == mesh.partition_count[1] && mesh.node_of_partition[2][0] != producer)
+            break;
+        for (n = 0; n < mesh.node_count; n++)
+            (void)pst_run_end(&mesh.nodes[n]->run);
+        mesh_fini(&mesh);
+    } while (seed < 100);
+    const struct run *run = &mesh.nodes[producer]->run;
+    while (run->error == PST_OK && turns++ < 200000 && sim_net_turn(&mesh.net))
+        continue;
+    assert_int_equal(run->error, PST_EINTERNAL);
+    assert_non_null(strstr(run->error_text, "garbled"));
+    for (n = 0; n < mesh.node_count; n++)
+        (void)pst_run_end(&mesh.nodes[n]->run);
+    mesh_fini(&mesh);
+}
+
 static void the_same_seed_gives_the_same_trace(void **state)
 {
     (void)state;
@@ -195,6 +226,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_breaks_loses_nothing),
         cmocka_unit_test(a_way_that_is_always_full_tells_the_time),
         cmocka_unit_test(a_connection_that_breaks_brings_no_more_than_may_come),
+        cmocka_unit_test(a_row_that_cannot_be_sent_ends_the_run),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
