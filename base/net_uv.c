@@ -35,6 +35,9 @@ enum {
     KEPT_BYTES_MAX = 1024 * 1024, /* of a buffer that has become empty */
     DISCARD_BYTES = 64 * 1024,    /* a read of what nobody wants any more, */
     DISCARDS_A_TURN = 16,         /* and how many of them before the loop has its turn */
+    KEEP_IDLE_S = 15,             /* nothing has come for so long: is the peer still there? */
+    KEEP_EVERY_S = 5,             /* asked again, */
+    KEEP_COUNT = 6,               /* so often in vain: it is not */
 };
 
 /*    state        may move to                                            while in it */
@@ -376,10 +379,18 @@ static void conn_settle(struct pst_conn *conn)
 }
 
 /* ---- connecting ---- */
-static void conn_nodelay(int fd)
+/* They fail on unix sockets, which neither delay nor lose a peer unseen.
+ *
+ * A peer that is gone without a word, as one whose machine lost power or to which the way was cut for long, answers no probe, or says that it
+ * knows of no connection. Whoever only receives would wait for it for ever. A process that stands still has its probes answered. */
+static void conn_options(int fd)
 {
-    const int yes = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* fails on unix sockets, which do not delay */
+    const int yes = 1, idle_s = KEEP_IDLE_S, every_s = KEEP_EVERY_S, count = KEEP_COUNT;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
 }
 
 /* The socket is there, both ways. */
@@ -427,7 +438,7 @@ static int target_try(struct pst_conn *conn)
     conn->fd = socket(target->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (conn->fd < 0)
         return pst_uv_failed(errno);
-    conn_nodelay(conn->fd);
+    conn_options(conn->fd);
     if (connect(conn->fd, (const struct sockaddr *)&target->address, target->address_bytes) == 0 ||
         errno == EINPROGRESS || errno == EINTR)
         return PST_OK;
@@ -967,7 +978,7 @@ static int net_accept(void *self, struct pst_listener *listener, struct pst_conn
         (void)close(fd);
         return PST_ENOMEM;
     }
-    conn_nodelay(fd);
+    conn_options(fd);
     conn->accepted = true;
     conn->deadline_ns = uv_hrtime() + listener->world->handshake_ns;
     pst_watch_timer(conn->watch, listener->world->handshake_ns);

@@ -319,6 +319,56 @@ static void echo(const char *listen_at, uint32_t size_max, uint32_t message_coun
     assert_int_equal(descriptor_count(), descriptors);
 }
 
+/* ---- peers that are gone without a word ---- */
+/* Of the connection between two ports of this machine, ends that ask by themselves whether the other one is still there, as the system has
+ * it: "sl local_address rem_address st tx_queue:rx_queue tr:tm->when", tr 2 for that timer. */
+static unsigned ends_that_ask(const char *address)
+{
+    char line[300];
+    unsigned port = (unsigned)strtoul(strrchr(address, ':') + 1, NULL, 10), count = 0;
+    FILE *sockets = fopen("/proc/self/net/tcp", "r");
+    must(sockets != NULL);
+    while (fgets(line, sizeof line, sockets) != NULL) {
+        unsigned local, remote, state, timer, when;
+        if (sscanf(line, " %*u: %*8x:%x %*8x:%x %x %*8x:%*8x %x:%x", &local, &remote, &state, &timer, &when) != 5)
+            continue;
+        count += (local == port || remote == port) && state == 1 && timer == 2 && when <= 15 * 100;
+    }
+    (void)fclose(sockets);
+    return count;
+}
+
+static pst_step still_serve(struct scene *scene, uint32_t worker)
+{
+    const void *bytes;
+    size_t count;
+    if (!server_ready(scene, worker))
+        return scene->outcome == PST_EAGAIN ? PST_STEP_IDLE : server_end(scene);
+    atomic_store(&scene->go, true);
+    world->wake(world->self, 2);
+    scene->outcome = world->net_receive(world->self, scene->server, &bytes, &count);
+    return scene->outcome == PST_EAGAIN ? PST_STEP_IDLE : server_end(scene);
+}
+
+static pst_step still_ask(struct scene *scene, uint32_t worker)
+{
+    if (!client_ready(scene, worker))
+        return scene->outcome_other == PST_EAGAIN ? PST_STEP_IDLE : client_end(scene);
+    if (!atomic_load(&scene->go))
+        return PST_STEP_IDLE;
+    scene->taken = ends_that_ask(scene->address);
+    return client_end(scene);
+}
+
+static void both_ends_ask_whether_the_other_is_still_there(void **state)
+{
+    (void)state;
+    struct scene scene = {.listen_at = "127.0.0.1:0", .steps = {NULL, still_serve, still_ask}};
+    scene_run(&scene);
+    assert_int_equal(scene.outcome, PST_ESTOPPED);
+    assert_int_equal(scene.taken, 2);
+}
+
 static void messages_come_back_on_tcp(void **state)
 {
     (void)state;
@@ -1350,6 +1400,7 @@ int main(void)
         cmocka_unit_test(where_nobody_listens_nobody_is_reached),
         cmocka_unit_test(a_connection_may_be_closed_at_any_time),
         cmocka_unit_test(socket_files_are_their_owners_and_stale_ones_are_replaced),
+        cmocka_unit_test(both_ends_ask_whether_the_other_is_still_there),
         cmocka_unit_test(an_alarm_wakes_its_worker_once),
         cmocka_unit_test(a_lost_allocation_is_an_error_and_no_leak),
     };
