@@ -758,6 +758,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
             record_commit(node, record);
     } else if (record->begins) {
         record->begins = false;
+        record->begun = true;
         record_move(node, record, GRAPH_STARTING, "");
         tell_start(node, record, NULL);
     } else if (!goes_on(record)) {
@@ -854,6 +855,7 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     record->places_arena = arena;
     record->nodes_arena = nodes;
     control->start->left_nodes = control->start->replaced_nodes = NULL;
+    control->start->again |= record->begun;
     control->incarnation++;
     if (control->start->checkpoint != record->complete)
         control->start->savepoint = (char *)(uintptr_t) "";
@@ -1820,6 +1822,7 @@ static int record_restore(struct pst_node *node)
     for (size_t i = 0; i < start->n_left_nodes; i++)
         record->left[start->left_nodes[i]] = record->ended[start->left_nodes[i]] = true;
     record->restored = rc == PST_OK;
+    record->begun = true;
     record->state = rc == PST_OK ? GRAPH_WAITING : GRAPH_FAILED;
     record->error = rc;
     (void)snprintf(record->why, sizeof record->why, "%s",

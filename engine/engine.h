@@ -180,6 +180,7 @@ struct pst_identity {               /* all of it borrowed */
 };
 struct pst_run_options {
     bool fed;                /* of a node: the source reads what a connection brings, and no file */
+    bool again;              /* of a node: runs of the graph have begun before this one */
     const char *input;       /* the source's file instead of the graph's; NULL: the graph's; "-": standard input */
     const char *output_dir;  /* the sinks' folder; NULL: the current one. Made if it is not there */
     const char *dead_letter; /* file for late and malformed lines; NULL: none */

@@ -43,6 +43,19 @@ static bool ends_in(const char *name, const char *end)
     return name_bytes >= end_bytes && strcmp(name + name_bytes - end_bytes, end) == 0;
 }
 
+int pst_input_again(struct run *run, const char *path)
+{
+    uint64_t id[2];
+    if (strcmp(path, "-") != 0 && run->world->look(run->world->self, path, id) != 2)
+        return PST_OK; /* a file; or none is there, which is said when it is opened */
+    pst_run_fail(
+        run, PST_EREFUSED,
+        "the input %s cannot be read again, and a run before this one has read of it: submit the graph anew, with a "
+        "file, or with --listen",
+        path);
+    return PST_EREFUSED;
+}
+
 int pst_input_init(struct input *input, struct run *run, const char *path)
 {
     const struct pst_world *world = run->world;

@@ -342,6 +342,7 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
     hosted->options = (struct pst_run_options){
         .output_dir = pst_arena_printf(&hosted->arena, "%s/results/%s", node->options.directory, hosted->graph_name),
         .fed = start->fed,
+        .again = start->again,
         .strict = start->strict,
         .frame_rows = start->frame_rows != 0 ? start->frame_rows : node->options.frame_rows,
         .channel_frames = start->channel_frames != 0 ? start->channel_frames : node->options.channel_frames,

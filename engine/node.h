@@ -339,6 +339,7 @@ struct graph_record {
     struct pst_graph *graph;
     enum graph_state state;
     bool begins; /* its members are to be told as soon as the store has it */
+    bool begun;  /* some were told so, of this incarnation or one before; of one that was read back, perhaps */
     bool started[NODE_MEMBERS_MAX], ended[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     bool told[NODE_MEMBERS_MAX]; /* the Start was sent: whether it was heard is not known before it is answered */
     bool left[NODE_MEMBERS_MAX]; /* of start->left_nodes, those that the store has; `ended`, too */

@@ -393,6 +393,8 @@ static int build(struct run *run)
     int rc = pst_checkpoint_init(run);
     atomic_init(&run->input_end, INT64_MIN);
     atomic_init(&run->whole_end, INT64_MIN);
+    if (rc == PST_OK && pst_reads(run) && run->options.again && !run->options.fed)
+        rc = pst_input_again(run, input);
     if (rc == PST_OK && pst_reads(run))
         rc = pst_input_init(&run->input, run, input);
     if (!pst_reads(run))

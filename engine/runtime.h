@@ -547,7 +547,9 @@ void pst_ctx_timer_set(struct pst_ctx *ctx, uint32_t bucket, int64_t t);
 /* input.c */
 int pst_input_init(struct input *input, struct run *run, const char *path);
 bool pst_input_rereads(const struct run *run); /* it can be read again */
-void pst_input_none(struct input *input);      /* this node reads none */
+/* Before it is opened, where a run before this one has read of it: PST_EREFUSED: what it has read is lost. */
+int pst_input_again(struct run *run, const char *path);
+void pst_input_none(struct input *input); /* this node reads none */
 void pst_input_fini(struct input *input, struct run *run);
 /* Goes on behind so many bytes of the (uncompressed) input, where a line must begin. Says why not. */
 int pst_input_skip(struct run *run, uint64_t offset);

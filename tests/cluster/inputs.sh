@@ -111,4 +111,27 @@ spec "from there, read by other nodes" 0 submit "$LOAD" --source n3=even.csv --s
     --set partitions=3 --from first --wait
 shared_same load
 down
+
+# ---- what a run has read of a pipe, the next one does not have ----
+every_node=() LOAD=$ROOT/debs14/load.yaml
+cluster n1 n2
+mkfifo once.in
+feed_once() {
+    rm -f enough
+    python3 "$HERE/feed.py" meters.csv once.in enough 2>.once &
+    feeder=$!
+}
+feed_once
+spec "from a pipe" 0 submit "$LOAD" --input once.in "${sets[@]}"
+kill_node n2 KILL
+wait $feeder
+up n2 --workers 1 --join "$(reach n1)"
+await n1.err 'graph load, incarnation [0-9]+: failed: node n1: the input once.in cannot be read again, and a run before this one has read of it'
+spec "nothing of it is results" 77 results load/load_plug
+feed_once
+touch enough
+spec "anew, it is read" 0 submit "$LOAD" --input once.in "${sets[@]}" --wait
+wait $feeder
+same load
+down
 finish
