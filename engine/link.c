@@ -9,6 +9,8 @@
 #include <string.h>
 
 enum { RETRY_NS_MIN = 1000 * 1000, RETRY_NS_MAX = 20 * 1000 * 1000 }; /* the run over there begins at any moment */
+#define STANDS_NS (UINT64_C(1) * 1000 * 1000 * 1000)
+#define SILENT_NS (UINT64_C(5) * 1000 * 1000 * 1000) /* a dead node would have been found out by then */
 
 /* Of a channel whose other end is on another node. */
 struct far {
@@ -73,6 +75,10 @@ struct link {
     uint8_t *message, *scratch;
     size_t message_bytes, scratch_bytes;
     _Atomic uint64_t sent_bytes, received_bytes; /* for whoever looks */
+    /* Of one that dials: since when nothing has come from there, 0: it has, or nothing is wanted; why it could not be reached last. */
+    _Atomic uint64_t silent_ns, up_ns; /* up: since when its connection stands; 0: there is none */
+    atomic_flag why_lock;
+    char why[120];
 };
 
 static void sending_end(struct link *link);
@@ -106,6 +112,7 @@ static int link_new(struct run *run, uint32_t far_node)
                           .message_bytes = PST_WIRE_SMALL_BYTES_MAX};
     atomic_init(&link->given, NULL);
     atomic_init(&link->peer_ended, false);
+    atomic_flag_clear(&link->why_lock);
     run->links[far_node] = link;
     if (run->workers != NULL) { /* it comes later; there is room for one a node */
         struct worker *worker = &run->workers[link->worker];
@@ -351,6 +358,9 @@ bool pst_links_cut(const struct run *run)
 
 /* ---- the connection ---- */
 
+/* It may have nothing to say; a node that does not want it hangs up at once. */
+static bool stands(uint64_t up_ns, uint64_t now_ns) { return up_ns != 0 && now_ns > up_ns + STANDS_NS; }
+
 static void conn_drop(struct link *link)
 {
     struct run *run = link->run;
@@ -358,7 +368,10 @@ static void conn_drop(struct link *link)
         run->world->net_close(run->world->self, link->conn);
     link->conn = NULL;
     link->state = LINK_DOWN;
-    link->retry_ns = run->world->now_ns(run->world->self) + link->wait_ns;
+    uint64_t now_ns = run->world->now_ns(run->world->self);
+    if (stands(atomic_exchange_explicit(&link->up_ns, 0, memory_order_relaxed), now_ns))
+        atomic_store_explicit(&link->silent_ns, 0, memory_order_relaxed);
+    link->retry_ns = now_ns + link->wait_ns;
     link->wait_ns = 2 * link->wait_ns < RETRY_NS_MAX ? 2 * link->wait_ns : RETRY_NS_MAX;
     link->cut_told = 0;
     link->sending.sent_count = link->sending.chunk_count = link->receiving.told = 0; /* parcels begin again */
@@ -460,6 +473,26 @@ static int resume_send(struct link *link, struct far *far)
     return rc;
 }
 
+static void why_keep(struct link *link, const char *why)
+{
+    pst_lock_take(&link->why_lock);
+    (void)snprintf(link->why, sizeof link->why, "%s", why);
+    pst_lock_give(&link->why_lock);
+}
+
+bool pst_link_silent(const struct run *run, uint32_t far_node, uint64_t now_ns, char ret_why[120])
+{
+    struct link *link = run->links != NULL ? run->links[far_node] : NULL;
+    uint64_t since_ns = link != NULL ? atomic_load_explicit(&link->silent_ns, memory_order_relaxed) : 0;
+    uint64_t up_ns = since_ns != 0 ? atomic_load_explicit(&link->up_ns, memory_order_relaxed) : 0;
+    if (since_ns == 0 || now_ns < since_ns + SILENT_NS || stands(up_ns, now_ns))
+        return false;
+    pst_lock_take(&link->why_lock);
+    memcpy(ret_why, link->why, sizeof link->why);
+    pst_lock_give(&link->why_lock);
+    return true;
+}
+
 /* True: it is up. */
 static bool conn_bring_up(struct link *link)
 {
@@ -474,14 +507,20 @@ static bool conn_bring_up(struct link *link)
         world->net_limit(world->self, link->conn, PST_WIRE_MESSAGE_BYTES_MAX);
     }
     bool wanted = link->needed && !atomic_load_explicit(&link->peer_ended, memory_order_acquire);
-    if (link->state == LINK_DOWN && link->dials && (wanted || !pst_link_finished(link))) {
+    bool dials = link->state == LINK_DOWN && link->dials && (wanted || !pst_link_finished(link));
+    if (link->state == LINK_DOWN && !dials)
+        atomic_store_explicit(&link->silent_ns, 0, memory_order_relaxed);
+    if (dials) {
         uint64_t now_ns = world->now_ns(world->self);
+        if (atomic_load_explicit(&link->silent_ns, memory_order_relaxed) == 0)
+            atomic_store_explicit(&link->silent_ns, now_ns | 1, memory_order_relaxed);
         if (now_ns < link->retry_ns) {
             (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
             return false;
         }
         if (world->net_connect(world->self, run->worker_base + link->worker, run->site->address[link->peer],
                                &link->conn) != PST_OK) {
+            why_keep(link, pst_system_error());
             conn_drop(link);
             (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
             return false;
@@ -491,16 +530,22 @@ static bool conn_bring_up(struct link *link)
     if (link->state == LINK_OPENING) {
         char peer[PST_PEER_BYTES];
         int rc = world->net_peer(world->self, link->conn, peer);
-        if (rc == PST_OK && peer[0] != '\0' && strcmp(peer, run->site->name[link->peer]) != 0)
+        if (rc != PST_OK && rc != PST_EAGAIN)
+            why_keep(link, pst_system_error());
+        if (rc == PST_OK && peer[0] != '\0' && strcmp(peer, run->site->name[link->peer]) != 0) {
+            why_keep(link, "the certificate there is another node's");
             rc = PST_EREFUSED;
+        }
         if (rc == PST_OK) {
             world->net_limit(world->self, link->conn, PST_WIRE_MESSAGE_BYTES_MAX);
             rc = hello_send(link);
         }
-        if (rc == PST_OK)
+        if (rc == PST_OK) {
             link->state = LINK_UP;
-        else if (rc != PST_EAGAIN)
+            atomic_store_explicit(&link->up_ns, world->now_ns(world->self) | 1, memory_order_relaxed);
+        } else if (rc != PST_EAGAIN) {
             conn_drop(link);
+        }
         if (link->state == LINK_DOWN)
             (void)world->alarm(world->self, run->worker_base + link->worker, link->retry_ns);
     }
@@ -874,6 +919,8 @@ static int hand_over(struct link *link, struct far *far)
 static void link_failed(struct link *link, int rc)
 {
     struct run *run = link->run;
+    why_keep(link,
+             rc == PST_EIO || rc == PST_ESTOPPED || rc == PST_EREFUSED ? pst_system_error() : pst_error_sentence(rc));
     if (rc == PST_EDATA || rc == PST_EABI || rc == PST_EFULL)
         pst_run_fail(run, PST_EDATA, "node %s sent what does not belong here: %s", run->site->name[link->peer],
                      pst_error_sentence(rc));
@@ -899,6 +946,7 @@ bool pst_link_receive(struct link *link, bool *ret_copied)
             if (rc == PST_OK) {
                 pst_count(&link->received_bytes, byte_count);
                 link->wait_ns = RETRY_NS_MIN;
+                atomic_store_explicit(&link->silent_ns, 0, memory_order_relaxed);
                 rc = on_message(link, bytes, byte_count, &copied);
             }
             any |= rc == PST_OK && !copied;

@@ -52,6 +52,10 @@ void pst_link_visit(struct run *run, uint32_t far_node, pst_link_channel visit, 
 /* Adds what the connections of all links have carried so far. The keeper. */
 void pst_links_bytes(const struct run *run, uint64_t *sent, uint64_t *received);
 
+/* Nothing has come from this node for some seconds, though it is dialed all the time; and what was said of it last, "": it does not
+ * answer. The keeper. */
+bool pst_link_silent(const struct run *run, uint32_t far_node, uint64_t now_ns, char ret_why[120]);
+
 /* There is to be a connection to this node, be it for no channel. While workers stand still. */
 int pst_link_need(struct run *run, uint32_t far_node);
 

@@ -764,6 +764,25 @@ static void run_ended(struct pst_node *node, uint32_t index)
     node->any = true;
 }
 
+/* A node that the coordinator hears, and this one does not: its graphs stand still, and nobody else would say why. */
+static void links_look(struct pst_node *node, struct hosted *hosted)
+{
+    uint64_t now_ns = node->world->now_ns(node->world->self);
+    for (uint32_t k = 0; k < hosted->site.node_count; k++) {
+        char why[120];
+        bool silent = pst_link_silent(&hosted->run, k, now_ns, why);
+        if (silent && !hosted->silent[k])
+            pst_node_log(node,
+                         "graph %s, incarnation %llu: no connection to node %s at %s can be made: %s; tries again",
+                         hosted->graph_name, (unsigned long long)hosted->incarnation, hosted->site.name[k],
+                         hosted->site.address[k], why[0] != '\0' ? why : "it does not answer");
+        else if (!silent && hosted->silent[k])
+            pst_node_log(node, "graph %s, incarnation %llu: there is a connection to node %s again", hosted->graph_name,
+                         (unsigned long long)hosted->incarnation, hosted->site.name[k]);
+        hosted->silent[k] = silent;
+    }
+}
+
 static void runs_step(struct pst_node *node)
 {
     for (uint32_t i = 0; i < node->hosted_count; i++) {
@@ -772,6 +791,7 @@ static void runs_step(struct pst_node *node)
         if (!hosted->superseded) {
             part_tell(node, hosted);
             waiting_tell(node, hosted);
+            links_look(node, hosted);
         }
         if (!pst_takeover_step(node, hosted))
             pst_mover_step(node, hosted);

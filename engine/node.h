@@ -96,6 +96,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     bool peer_left[NODE_MEMBERS_MAX];  /* the same: the graph goes on without it */
     uint32_t lost[NODE_MEMBERS_MAX]; /* the same: it is gone, others have what it had; Ended.takeover, 0: no, or done */
     bool any_lost;
+    bool silent[NODE_MEMBERS_MAX]; /* the same: it was logged that no connection to it can be made */
     bool begun, superseded;
     /* while it is begun, by a job: a state is read back, and that takes its time */
     struct pst_arena start_arena;

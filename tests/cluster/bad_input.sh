@@ -245,4 +245,15 @@ if prlimit --version >.which 2>&1; then
     out 'other: failed'
 fi
 expect "never a private key, nor the store's, in a log" test -z "$(grep -hE 'PRIVATE|[0-9a-f]{64}' n?.err)"
+down
+
+# ---- a node that nobody finds where it says that it is ----
+cluster n1
+up n2 --workers 1 --join "$(reach n1)" --advertise 127.0.0.1:1
+await n1.err 'node n2 has joined, at 127.0.0.1:1'
+spec "a graph that cannot get on" 0 submit "$LOAD" --input short.csv "${sets[@]}"
+await n1.err 'graph load, incarnation 1: no connection to node n2 at 127.0.0.1:1 can be made: Connection refused; tries again'
+kill_node n2 KILL
+up n2 --workers 1 --join "$(reach n1)"
+await n1.err 'graph load, incarnation [0-9]+: done'
 finish
