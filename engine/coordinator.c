@@ -639,6 +639,18 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
     return true;
 }
 
+/* Where something moves, that is given up first. */
+static bool lose(struct pst_node *node, struct graph_record *record, uint32_t index)
+{
+    if (pst_coordinator_release(node, record, index))
+        return true;
+    bool amid = record->state == GRAPH_RUNNING && !record->restored && pst_moves_under_way(record);
+    if (!amid || !pst_moves_can_lose(record, index))
+        return false;
+    record->gone[index] = node->any = true;
+    return true;
+}
+
 /* Nodes without a place neither hear of a cut nor write a part. */
 static void placed_find(const Pst__Start *start, bool ret_placed[NODE_MEMBERS_MAX])
 {
@@ -820,6 +832,9 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     memset(record->ended, 0, sizeof record->ended);
     memset(record->told, 0, sizeof record->told);
     memset(record->left, 0, sizeof record->left);
+    memset(record->gone, 0, sizeof record->gone);
+    memset(record->heard, 0, sizeof record->heard);
+    record->drains = false;
     control->start->n_left_nodes = control->start->n_replaced_nodes = record->left_packed = 0;
     record->rows = record->rows_out = 0;
     pst_moves_over(node, record, "the graph is started again");
@@ -1326,11 +1341,16 @@ static void member_dead(struct pst_node *node, struct member *member, const char
         struct graph_record *record = duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, member->name);
         pst_loads_forget(&record->loads, index);
-        if (goes_on(record) && !record->restored && index < record->start->start->n_nodes && !record->ended[index] &&
-            !pst_coordinator_release(node, record, index))
-            record_restart(node, record);
+        if (goes_on(record) && !record->restored && index < record->start->start->n_nodes && !record->ended[index])
+            pst_coordinator_lost(node, record, index);
     }
     node->any = true;
+}
+
+void pst_coordinator_lost(struct pst_node *node, struct graph_record *record, uint32_t index)
+{
+    if (!lose(node, record, index))
+        record_restart(node, record);
 }
 
 static void on_started(struct pst_node *node, struct graph_record *record, uint32_t index)
@@ -1488,12 +1508,13 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
         pst_moves_on(node, record, name, message);
 }
 
-static bool among(Pst__Running *const *runs, size_t count, const Pst__Control *start)
+/* NULL: it is not there. */
+static const Pst__Running *among(Pst__Running *const *runs, size_t count, const Pst__Control *start)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(runs[i]->graph, start->graph) == 0 && runs[i]->incarnation == start->incarnation)
-            return true;
-    return false;
+            return runs[i];
+    return NULL;
 }
 
 /* What it has and should not is stopped, or forgotten. */
@@ -1514,12 +1535,18 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
 {
     const Pst__Start *start = record->start->start;
     uint32_t index = pst_start_index(start, name);
-    bool known = index < start->n_nodes && !record->left[index],
-         runs = among(hello->running, hello->n_running, record->start);
-    bool over = among(hello->ended, hello->n_ended, record->start); /* how, it says next */
+    const Pst__Running *running = among(hello->running, hello->n_running, record->start);
+    bool known = index < start->n_nodes && !record->left[index], runs = running != NULL;
+    bool over = among(hello->ended, hello->n_ended, record->start) != NULL; /* how, it says next */
     bool same = known && strcmp(start->addresses[index], hello->address) == 0;
-    if (record->restored && known) /* as restored_step() asks; a move that is not over ends with its incarnation */
-        record->started[index] = same && (runs || over) && !among(hello->moves, hello->n_moves, record->start);
+    if (known)
+        record->heard[index] =
+            (struct heard){.move = runs ? running->move : 0,
+                           .open = among(hello->moves, hello->n_moves, record->start) != NULL,
+                           .over = over && !runs,
+                           .resumes = hello->resumes};
+    if (record->restored && known) /* as restored_step() asks */
+        record->started[index] = same && (runs || over);
     if (!goes_on(record) || record->begins || record->restored || record->saving)
         return;
     if (record->state == GRAPH_WAITING) {
@@ -1611,7 +1638,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
         struct graph_record *record = node->duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, peer->name);
         bool takes_part = index < record->start->start->n_nodes && !record->ended[index];
-        if (takes_part && goes_on(record) && pst_moves_under_way(record))
+        if (takes_part && goes_on(record) && pst_moves_under_way(record) && !pst_moves_again(node, record, index))
             record_restart(node, record);
     }
     tell_endings(node, peer->name);
@@ -1628,29 +1655,38 @@ void pst_coordinator_down(struct pst_node *node, const char *name, const char *w
 
 /* ---- steps ---- */
 
-/* A graph whose coordinator was another process goes on when each of its nodes is there, or dead: as it is, where each of them has what
- * the record says; what happened to it meanwhile they tell by themselves. */
+/* It does not run there, and nobody who does knows how that ended. */
+static bool is_missed(struct pst_node *node, const struct graph_record *record, uint32_t i)
+{
+    bool alive = is_alive(node->duty, record->start->start->nodes[i]);
+    return !record->ended[i] && !(alive && record->started[i]);
+}
+
+/* A graph whose coordinator was another process goes on when each of its nodes is there, or dead: as it is, where each of them that is
+ * needed has what the record says; what happened to it meanwhile they tell by themselves. */
 static void restored_step(struct pst_node *node, struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
-    bool same = !pst_moves_open(record);
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
-        bool alive = member != NULL && member->alive;
-        if (record->left[i])
-            continue;
-        if (alive && member->lost_ns != 0)
+        if (!record->left[i] && member != NULL && member->alive && member->lost_ns != 0)
             return;
-        same &= record->ended[i] || (alive && record->started[i]);
     }
+    bool same = pst_moves_stand(record);
+    for (uint32_t i = 0; i < start->n_nodes && same; i++)
+        record->gone[i] = !record->left[i] && is_missed(node, record, i);
+    for (uint32_t i = 0; i < start->n_nodes && same; i++)
+        same = !record->gone[i] || pst_moves_can_lose(record, i);
     record->restored = false;
     node->any = true;
     if (!same) {
         record_restart(node, record);
         return;
     }
+    record->drains = true;
     record_move(node, record, GRAPH_RUNNING, "");
     tell_all_ended(node, record, NULL);
+    pst_moves_resume(node, record);
 }
 
 /* A commit that waits for a store that does not answer is not waited for by a command. */
@@ -1675,7 +1711,7 @@ void pst_coordinator_resign(struct pst_node *node)
 {
     struct coordinator *duty = node->duty;
     for (uint32_t i = 0; i < duty->graph_count; i++) {
-        pst_moves_over(node, duty->graphs[i], "another node coordinates now");
+        pst_moves_resign(node, duty->graphs[i], "another node coordinates now");
         answer(node, duty->graphs[i], PST_ETIMEOUT,
                "another node coordinates now: `penstock status` shows whether it was done");
     }
@@ -1692,8 +1728,8 @@ static void replicas_take_over(struct pst_node *node, const struct member *membe
         struct graph_record *record = node->duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, member->name);
         if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index] &&
-            pst_start_has_place(record->start->start, index))
-            (void)pst_coordinator_release(node, record, index);
+            !record->gone[index] && pst_start_has_place(record->start->start, index))
+            (void)lose(node, record, index);
     }
 }
 

@@ -232,9 +232,37 @@ static void member_leaves(struct pst_node *node, struct member *member)
     pst_coordinator_tell(node, member->name, &message);
 }
 
+/* A graph that another coordinator had: what a drain of that one has left on its way goes on. */
+static void graph_drains(struct pst_node *node, struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    bool calm = record->state == GRAPH_RUNNING && !record->restored && !record->begins && !record->saving &&
+                record->stop_to == NULL && !pst_order_under_way(record);
+    if (!calm || (record->unmoved_ns != 0 && now_ns(node) < record->unmoved_ns + node->options.dead_ns))
+        return;
+    bool may = !pst_moves_any_ended(record) && record->undrained != record->start->incarnation;
+    for (uint32_t i = 0; i < node->duty->member_count && may; i++) {
+        const struct member *member = &node->duty->members[i];
+        uint32_t index = pst_start_index(start, member->name);
+        bool any = false;
+        if (!member->draining || !member->alive || member->lost_ns != 0 || index == start->n_nodes ||
+            record->left[index] || record->ended[index] || pst_coordinator_release(node, record, index))
+            continue;
+        for (size_t p = 0; p < start->n_places; p++)
+            any |= start->places[p]->node == index && !pst_order_stays(node, record, start->places[p]) &&
+                   !pst_moves_replaces(record, start->places[p]);
+        if (any && has_another(node->duty, member) && pst_order_leave(node, record, member->name))
+            return;
+    }
+    record->drains = false;
+}
+
 void pst_drain_step(struct pst_node *node)
 {
     struct coordinator *duty = node->duty;
+    for (uint32_t i = 0; i < duty->graph_count; i++)
+        if (duty->graphs[i]->drains)
+            graph_drains(node, duty->graphs[i]);
     for (uint32_t i = 0; i < duty->member_count; i++) {
         struct member *member = &duty->members[i];
         if (member->record != NULL && member->record->committing && member->record->commit.rc != PST_EAGAIN)

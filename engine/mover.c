@@ -47,14 +47,53 @@ static void tell(struct pst_node *node, struct hosted *hosted, Pst__MoveStep *bo
     pst_node_tell(node, &message);
 }
 
+/* Steps that follow from the decision, in their order: each is taken once, whoever says so how often. */
+static const Pst__Step decided_steps[] = {PST__STEP__LISTEN, PST__STEP__SPEAK, PST__STEP__LEAVE,   PST__STEP__RELEASE,
+                                          PST__STEP__SETTLE, PST__STEP__JOIN,  PST__STEP__REROUTE, PST__STEP__DRAIN,
+                                          PST__STEP__RETIRE};
+static_assert(sizeof decided_steps / sizeof *decided_steps == MOVER_DECIDED_MAX, "each has its answer");
+
+/* MOVER_DECIDED_MAX: it is none of them. */
+static uint32_t place_of(Pst__Step step)
+{
+    uint32_t at = 0;
+    while (at < MOVER_DECIDED_MAX && decided_steps[at] != step)
+        at++;
+    return at;
+}
+
 static void answer(struct pst_node *node, struct hosted *hosted, Pst__Step step, int64_t time, const char *why)
 {
+    struct mover *mover = hosted->mover;
     Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    uint32_t at = place_of(step);
     body.step = step;
     body.time = time;
     body.why = (char *)(uintptr_t)why;
-    body.rows_lost = step == PST__STEP__SETTLE ? hosted->mover->rows_lost : 0;
+    body.rows_lost = step == PST__STEP__SETTLE ? mover->rows_lost : 0;
+    if (step == PST__STEP__LEAVE && mover->gave) {
+        body.numbers = mover->numbers;
+        body.n_numbers = mover->move.bucket_count;
+    }
+    if (at < MOVER_DECIDED_MAX) {
+        mover->answers[at].said = true;
+        mover->answers[at].time = time;
+    }
     tell(node, hosted, &body);
+}
+
+/* Whoever coordinates now does not know how far the one before had come, and says all of it again. True: it was done, or is being done;
+ * then the answer comes by itself. */
+static bool told_again(struct pst_node *node, struct hosted *hosted, const Pst__Control *message)
+{
+    const struct mover *mover = hosted->mover;
+    Pst__Step step = message->move_step->step;
+    uint32_t at = place_of(step);
+    if (mover == NULL || mover->move.id != message->move || at == MOVER_DECIDED_MAX || at >= mover->acted)
+        return false;
+    if (mover->answers[at].said)
+        answer(node, hosted, step, mover->answers[at].time, "");
+    return true;
 }
 
 enum { GIVES, TAKES };
@@ -280,7 +319,10 @@ void pst_mover_know(struct pst_node *node, const Pst__Control *message)
 void pst_mover_on(struct pst_node *node, const Pst__Control *message)
 {
     const Pst__MoveStep *body = message->move_step;
-    struct hosted *hosted = taker_of(node, message, body->step);
+    struct hosted *hosted = hosted_find(node, message);
+    if (hosted != NULL && told_again(node, hosted, message))
+        return;
+    hosted = taker_of(node, message, body->step);
     if (hosted == NULL)
         return;
     struct mover *mover = hosted->mover;
@@ -470,7 +512,10 @@ static void act(struct pst_node *node, struct hosted *hosted)
     struct run *run = &hosted->run;
     Pst__Step step = mover->told;
     int64_t time = mover->time;
+    uint32_t at = place_of(step);
     mover->told = PST__STEP__STEP_UNSAID;
+    if (at < MOVER_DECIDED_MAX)
+        mover->acted = at + 1;
     int rc = act_on(hosted, step, &time);
     bool words = (step == PST__STEP__PREPARE || step == PST__STEP__ATTEST) &&
                  run->graph->nodes[mover->move.operator_index].enclave;
@@ -549,13 +594,10 @@ static void stopped(struct pst_node *node, struct hosted *hosted)
     bool left = atomic_load_explicit(&giving->stopped, memory_order_acquire);
     if (!left && !atomic_load_explicit(&giving->ended, memory_order_acquire))
         return;
-    Pst__MoveStep body = PST__MOVE_STEP__INIT;
-    body.step = PST__STEP__LEAVE;
-    body.time = left ? giving->stopped_at : INT64_MAX;
-    body.numbers = giving->numbers;
-    body.n_numbers = mover->move.bucket_count;
-    tell(node, hosted, &body);
+    memcpy(mover->numbers, giving->numbers, mover->move.bucket_count * sizeof *mover->numbers);
+    mover->gave = true;
     mover->left = false;
+    answer(node, hosted, PST__STEP__LEAVE, left ? giving->stopped_at : INT64_MAX, "");
 }
 
 static void joined(struct pst_node *node, struct hosted *hosted)

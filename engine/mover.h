@@ -29,8 +29,10 @@
  * The last two are told to those that read when all others have done them: a cut that is chosen then finds no lane on its way, and no partition
  * that is about to go.
  *
- * An answer bears the step that it answers. REFUSED comes unasked, and ends in DROP. Whatever kills a node or a run ends the
- * incarnation, and with it all of this: the next one begins with the owners that the store has, and without lanes.
+ * An answer bears the step that it answers. REFUSED comes unasked, and ends in DROP. Another coordinator, who does not know how far this has
+ * come, says DROP, or, where it was decided, all steps from LISTEN on once more: whoever has taken one answers as it did then. Whatever
+ * kills a node or a run that is needed ends the incarnation, and with it all of this: the next one begins with the owners that the store has,
+ * and without lanes.
  *
  *   orders.c     what a command wants: which move comes next
  *   portions.c   a large one of these as several moves
@@ -50,6 +52,7 @@
 #include "engine/scaler.h"
 #include "migration/move.h"
 
+enum { MOVER_DECIDED_MAX = 9 }; /* steps from LISTEN to RETIRE */
 struct mover { /* of a hosted run: the move that it takes part in */
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
@@ -59,8 +62,15 @@ struct mover { /* of a hosted run: the move that it takes part in */
     uint64_t waits_ns;          /* SETTLE, DRAIN: when it is looked at again */
     uint64_t progress_ns;       /* COPY: when it was told last */
     bool handed, caught_up, left, joins, refused;
-    uint64_t numbers[PST_BUCKETS_MAX]; /* SETTLE: of the giver */
+    uint64_t numbers[PST_BUCKETS_MAX]; /* LEAVE, of the giver, and SETTLE, of whoever was told: up to where it has put out */
     bool numbered;                     /* they were said */
+    /* What it has answered since the decision, for a coordinator that asks again: kept until the next move. */
+    uint32_t acted; /* steps, in their order (mover.c), up to the last one that was acted on */
+    struct {
+        bool said;
+        int64_t time;
+    } answers[MOVER_DECIDED_MAX];
+    bool gave; /* it was the giver, and has left: `numbers` are its own */
     uint64_t rows_lost;                /* 1 + so many; 0: not counted */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1]; /* ADMIT */
     uint32_t workers;
@@ -83,6 +93,8 @@ void pst_mover_know(struct pst_node *node, const Pst__Control *message);
 void pst_mover_step(struct pst_node *node, struct hosted *hosted);
 /* The run is not to finish yet. */
 static inline bool pst_mover_busy(const struct mover *mover) { return mover != NULL && mover->open; }
+/* The last move that the run has heard of; 0: of none. */
+static inline uint64_t pst_mover_last(const struct mover *mover) { return mover != NULL ? mover->move.id : 0; }
 /* A job has the run and the mover: neither may go before it. */
 static inline bool pst_mover_starting(const struct mover *mover)
 {
@@ -129,10 +141,11 @@ struct moving { /* of a graph that runs */
     uint64_t known[NODE_MEMBERS_MAX]; /* by node: the last move after which it knew who owns what */
     /* the move */
     struct past *now; /* its record; NULL: nothing moves */
-    uint32_t operator_index, from, to, to_node, into, stage;
+    uint32_t operator_index, from, from_node, to, to_node, into, stage;
     char admitted[PST_CONTROL_NAME_BYTES_MAX + 1];                 /* the node that is new to the graph; "": none is */
     bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
     bool copies_end;                                               /* for it: ALONE */
+    bool rolls_back; /* DROP of what another coordinator began: who was told how much of it is not known */
     bool waits_cut;         /* the next step is REST, and a checkpoint is cut first */
     bool readers;           /* RETIRE, DROP: all others have done it, and who reads is told */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */
@@ -168,7 +181,18 @@ void pst_moves_started(struct pst_node *node, struct graph_record *record, const
 void pst_moves_step(struct pst_node *node);
 bool pst_moves_under_way(const struct graph_record *record);
 bool pst_moves_rest(const struct graph_record *record); /* one is, and no checkpoint may be begun for it any more */
-bool pst_moves_open(const struct graph_record *record); /* the same, by the records in the store alone */
+bool pst_moves_open(const struct graph_record *record); /* one is, by the records in the store alone */
+/* Of a graph that another coordinator had, and whose nodes have all said what they have of it. False: that does not fit together, or there is
+ * no memory: the graph has to be started again. True: what had begun to move stands here as the store has it; then, when the graph is taken
+ * as it is, it is resumed: what was decided goes on, all else is given up. */
+bool pst_moves_stand(struct graph_record *record);
+void pst_moves_resume(struct pst_node *node, struct graph_record *record);
+/* Another node coordinates from now on: whoever gave an order is told. */
+void pst_moves_resign(struct pst_node *node, struct graph_record *record, const char *why);
+/* A node of the graph is back, and runs it. False: that is too late, or too early, for the move that is under way. */
+bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_t index);
+/* The graph can do without this node once what moves is given up, which it still can be: replicas have what the node has, or it has nothing. */
+bool pst_moves_can_lose(struct graph_record *record, uint32_t index);
 /* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why);
 void pst_moves_end(struct graph_record *record); /* of this incarnation nothing moves any more */

@@ -38,6 +38,14 @@ static const struct stage {
 };
 enum { STAGE_DROP = sizeof stages / sizeof *stages - 1 };
 
+static uint32_t stage_of(Pst__Step step)
+{
+    uint32_t i = 0;
+    while (stages[i].step != step)
+        i++;
+    return i;
+}
+
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
 /* ---- what is where ---- */
@@ -119,20 +127,27 @@ static int layouts_store(struct graph_record *record)
 
 /* ---- replicas ---- */
 
-bool pst_moves_replaces(struct graph_record *record, const Pst__Place *place)
+/* As it is, or will be when what moves was given up. */
+static bool is_replaced(struct graph_record *record, const Pst__Place *place)
 {
     struct moving *moving = pst_moves_of(record);
     uint32_t n = 0;
     while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, place->operator_id) != 0)
         n++;
-    if (moving == NULL || moving->now != NULL || moving->writes || moving->written || n == record->graph->node_count ||
-        record->graph->nodes[n].op->role != PST_ROLE_PLAIN)
+    if (moving == NULL || n == record->graph->node_count || record->graph->nodes[n].op->role != PST_ROLE_PLAIN)
         return false;
     const struct layout *layout = moving->layouts[n];
     uint32_t twin = layout->twin[place->partition];
     if (twin == UINT16_MAX)
         return false;
-    return layout->node_of[twin] < record->start->start->n_nodes && !record->ended[layout->node_of[twin]];
+    uint32_t other = layout->node_of[twin];
+    return other < record->start->start->n_nodes && !record->ended[other] && !record->gone[other];
+}
+
+bool pst_moves_replaces(struct graph_record *record, const Pst__Place *place)
+{
+    const struct moving *moving = pst_moves_of(record);
+    return moving != NULL && moving->now == NULL && !moving->writes && !moving->written && is_replaced(record, place);
 }
 
 int pst_moves_take_over(struct graph_record *record, uint32_t index)
@@ -330,6 +345,7 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
         return false;
     uint64_t now = now_ns(node);
     bool decided = record_of(moving->now)->step >= PST_MOVE_COMMITTED;
+    bool known = moving->begun_ns != 0; /* when it was begun: else another coordinator did that */
     *ret_view = (struct move_view){.id = moving->now->message->move,
                                    .phase = phase_of(moving, record_of(moving->now)->step),
                                    .step = pst_move_step_name((pst_move_step)record_of(moving->now)->step),
@@ -340,8 +356,9 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
                                    .bucket_count = (uint32_t)record_of(moving->now)->n_buckets,
                                    .bytes = moving->bytes,
                                    .bytes_total = moving->bytes_total,
-                                   .seconds = (double)(now - moving->begun_ns) / 1e9,
-                                   .seconds_left = decided ? -1 : ((double)moving->deadline_ns - (double)now) / 1e9};
+                                   .seconds = known ? (double)(now - moving->begun_ns) / 1e9 : 0,
+                                   .seconds_left =
+                                       decided || !known ? -1 : ((double)moving->deadline_ns - (double)now) / 1e9};
     return true;
 }
 
@@ -361,18 +378,20 @@ static void nodes_mark(struct graph_record *record, uint32_t n)
             record->moving->part[layout->node_of[p]] = true;
 }
 
-/* The owners, who sends to the operator and who gets rows of it; who reads, for checkpoints rest there. */
+/* The owners, who sends to the operator and who gets rows of it; who reads, for checkpoints rest there. All, where copies go. */
 static void parts_find(struct graph_record *record)
 {
     struct moving *moving = record->moving;
     const struct pst_graph *graph = record->graph;
     uint32_t moved = moving->operator_index;
     memset(moving->part, 0, sizeof moving->part);
-    moving->part[moving->layouts[moved]->node_of[moving->from]] = moving->part[moving->to_node] = true;
+    moving->part[moving->from_node] = moving->part[moving->to_node] = true;
     for (uint32_t n = 0; n < graph->node_count; n++)
         if (graph->nodes[n].op->role == PST_ROLE_SOURCE || pst_leads_to(graph, n, moved) ||
             pst_leads_to(graph, moved, n))
             nodes_mark(record, n);
+    for (uint32_t i = 0; i < record->start->start->n_nodes && moving->copies_end; i++)
+        moving->part[i] = !record->left[i];
 }
 
 /* It reads input of the graph. */
@@ -485,18 +504,33 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     message.move_step = &body;
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
-        moving->acked[i] = unborn || !moving->part[i] || (readers_last(stage) && reads(record, i) != moving->readers);
-        if (!moving->acked[i])
+        moving->acked[i] = unborn || record->gone[i] || !moving->part[i] ||
+                           (readers_last(stage) && reads(record, i) != moving->readers);
+        if (moving->acked[i])
+            continue;
+        if (moving->stage == STAGE_DROP && moving->copies_end && moving->rolls_back) { /* some may not have heard it */
+            body.step = PST__STEP__ALONE;
             pst_coordinator_tell(node, start->nodes[i], &message);
+            body.step = stage->step;
+        }
+        pst_coordinator_tell(node, start->nodes[i], &message);
     }
 }
 
 static bool all_acked(const struct graph_record *record)
 {
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
-        if (!record->moving->acked[i] && !record->ended[i])
+        if (!record->moving->acked[i] && !record->ended[i] && !record->gone[i])
             return false;
     return true;
+}
+
+static bool any_gone(const struct graph_record *record)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        any |= record->gone[i];
+    return any;
 }
 
 /* ---- ending ---- */
@@ -507,12 +541,13 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
     if (moving->admitted[0] != '\0' && !record->told[pst_start_index(record->start->start, moving->admitted)])
         pst_coordinator_start(node, record, moving->admitted); /* the others know it: it ends with them */
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
-        if (moving->part[i])
+        if (moving->part[i] && !moving->rolls_back) /* else it may not have heard of a node that was added */
             moving->known[i] = moving->now->message->move;
     bool copies = pst_moves_copies(moving);
     pst_order_ends(node, record, error == PST_OK);
     moving->now = NULL;
     moving->stage = NO_STAGE;
+    moving->rolls_back = false;
     if (copies && error != PST_OK)
         record->unmoved_ns = now_ns(node);
     if (copies)
@@ -621,6 +656,8 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     struct layout *layout = moving->layouts[wish->operator_index];
     const Pst__Start *start = record->start->start;
     uint32_t to = 0, numbers = pst_partition_numbers(&record->graph->nodes[wish->operator_index]);
+    if (any_gone(record))
+        return PST_EREFUSED; /* first it is known what becomes of what it had */
     while (to < numbers && !is_free(record, layout, wish->operator_index, to))
         to++;
     struct past *past = to < numbers ? pst_calloc(1, sizeof *past) : NULL;
@@ -652,12 +689,12 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->from = wish->from;
     moving->to = to;
     moving->to_node = to_node;
+    moving->from_node = layout->node_of[wish->from];
     moving->into = wish->into;
     (void)snprintf(moving->admitted, sizeof moving->admitted, "%s", admits ? wish->to_node : "");
-    parts_find(record);
     moving->copies_end = !wish->copies && any_copies(record, wish->operator_index);
-    for (uint32_t i = 0; i < start->n_nodes && moving->copies_end; i++)
-        moving->part[i] = !record->left[i];
+    moving->rolls_back = false;
+    parts_find(record);
     moving->stage = NO_STAGE; /* its record first */
     moving->time = moving->taken_at = INT64_MIN;
     moving->refused = false;
@@ -777,6 +814,8 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
         ended(node, record, body->why == PST_MOVE_WHY_LATE ? PST_ETIMEOUT : PST_EREFUSED, moving->why);
         return;
     }
+    if (!stage->decided && any_gone(record))
+        return; /* nothing is decided without them: pst_moves_step() */
     if (moving->refused && !stage->decided) {
         drop(node, record, moving->refusal, moving->why);
         return;
@@ -849,9 +888,8 @@ static void refused(struct pst_node *node, struct graph_record *record, const ch
 static void words_take(struct moving *moving, uint32_t index, const Pst__MoveStep *body)
 {
     const ProtobufCBinaryData *said[2] = {&body->giver_words, &body->taker_words};
-    uint32_t from_node = moving->layouts[moving->operator_index]->node_of[moving->from];
     for (int side = 0; side < 2; side++) {
-        bool theirs = index == (side == 0 ? from_node : moving->to_node);
+        bool theirs = index == (side == 0 ? moving->from_node : moving->to_node);
         if (!theirs || said[side]->len == 0 || said[side]->len > sizeof moving->words[side])
             continue;
         memcpy(moving->words[side], said[side]->data, said[side]->len);
@@ -970,6 +1008,7 @@ void pst_moves_over(struct pst_node *node, struct graph_record *record, const ch
         if (caused(node, record, PST_MOVE_BY_RECOVERY, why) && record_of(open)->step == PST_MOVE_ABORTED)
             record_of(open)->why = PST_MOVE_WHY_RECOVERY;
     }
+    memset(record->gone, 0, sizeof record->gone);
     if (moving == NULL)
         return;
     moving->now = NULL;
@@ -978,11 +1017,216 @@ void pst_moves_over(struct pst_node *node, struct graph_record *record, const ch
         pst_order_on(node, record, PST_EREFUSED, why);
 }
 
+void pst_moves_resign(struct pst_node *node, struct graph_record *record, const char *why)
+{
+    struct moving *moving = record->moving;
+    if (moving == NULL)
+        return;
+    moving->now = NULL; /* as the store has it it goes on, or is given up, elsewhere */
+    moving->stage = NO_STAGE;
+    if (moving->order != NULL)
+        pst_order_on(node, record, PST_EREFUSED, why);
+}
+
+/* ---- amid which something ends: the coordinator before this one, a connection, a node ---- */
+
+static struct past *past_last(const struct graph_record *record)
+{
+    return record->past_count != 0 ? record->past[record->past_count - 1] : NULL;
+}
+
+/* The newest move as it would stand here if this coordinator had begun it. False: it is not of this graph as it is. */
+static bool stands_again(struct graph_record *record, struct past *past)
+{
+    struct moving *moving = pst_moves_of(record);
+    const Pst__MoveRecord *body = record_of(past);
+    const Pst__Start *start = record->start->start;
+    uint32_t n = 0;
+    while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, body->operator_id) != 0)
+        n++;
+    uint32_t from_node = pst_start_index(start, body->from_node), to_node = pst_start_index(start, body->to_node);
+    if (moving == NULL || n == record->graph->node_count || moving->layouts[n] == NULL ||
+        from_node == start->n_nodes || to_node == start->n_nodes)
+        return false;
+    uint32_t numbers = pst_partition_numbers(&record->graph->nodes[n]);
+    if (body->from_partition >= numbers || body->to_partition >= numbers || body->into_partition > numbers ||
+        body->n_buckets == 0 || body->n_buckets > record->graph->nodes[n].bucket_count)
+        return false;
+    moving->now = past;
+    moving->operator_index = n;
+    moving->from = body->from_partition;
+    moving->from_node = from_node;
+    moving->to = body->to_partition;
+    moving->to_node = to_node;
+    moving->into = body->into_partition - 1; /* 0: none */
+    moving->admitted[0] = '\0';
+    moving->copies_end = !body->copies && any_copies(record, n);
+    moving->stage = NO_STAGE;
+    moving->refused = moving->waits_cut = moving->readers = moving->rolls_back = false;
+    moving->bytes = body->bytes;
+    moving->longest_pause_ns = body->longest_pause_ns;
+    parts_find(record);
+    return true;
+}
+
+/* What operators have copies of that matter to the move that stands here: none. So the store has it since it was told, if it was. */
+static bool copies_are_gone(const struct graph_record *record)
+{
+    const struct moving *moving = record->moving;
+    for (uint32_t n = 0; n < moving->layout_count; n++)
+        for (uint32_t p = 0; pst_replicas_matter(record->graph, n, moving->operator_index) &&
+                             p < moving->layouts[n]->partition_count;
+             p++)
+            if (moving->layouts[n]->twin[p] != UINT16_MAX)
+                return false;
+    return true;
+}
+
+/* What nodes have said of their last move fits the newest one that there is. */
+static bool hellos_fit(const struct graph_record *record, uint64_t id, bool decided)
+{
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {
+        const struct heard *heard = &record->heard[i];
+        bool part = decided && record->moving->part[i];
+        if (record->left[i] || record->ended[i] || !record->started[i] || heard->over)
+            continue;
+        if ((heard->open && heard->move != id) || (part && (heard->move != id || !heard->resumes)))
+            return false;
+    }
+    return true;
+}
+
+static bool any_open(const struct graph_record *record)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        any |= record->heard[i].open;
+    return any;
+}
+
+bool pst_moves_stand(struct graph_record *record)
+{
+    struct past *last = past_last(record);
+    if (last == NULL || last->message->incarnation != record->start->incarnation)
+        return !any_open(record) && past_open(record) == NULL;
+    pst_move_step step = (pst_move_step)record_of(last)->step;
+    if (step == PST_MOVE_DONE) /* all have said that nothing of it is left */
+        return !any_open(record);
+    if (!stands_again(record, last) || !hellos_fit(record, last->message->move, step == PST_MOVE_COMMITTED))
+        return false;
+    struct moving *moving = record->moving;
+    if (step == PST_MOVE_COMMITTED)
+        return true;
+    /* Until it is in the store that copies go, nodes may have heard it and the store not. */
+    moving->rolls_back = true;
+    if (step != PST_MOVE_ABORTED)
+        return !moving->copies_end || copies_forget(record) == PST_OK;
+    moving->copies_end = moving->copies_end && copies_are_gone(record);
+    return true;
+}
+
+/* It has been decided: all steps from there on again. Who has done one says what it said then. */
+static void decided_tell(struct pst_node *node, struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    moving->time = moving->taken_at = record_of(moving->now)->cut;
+    moving->rows_lost = moving->counted_on = 0;
+    moving->number_count = 0;
+    moving->readers = false;
+    moving->stage = stage_of(PST__STEP__LISTEN);
+    stage_tell(node, record);
+}
+
+void pst_moves_resume(struct pst_node *node, struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    if (moving == NULL || moving->now == NULL)
+        return;
+    uint32_t step = record_of(moving->now)->step;
+    pst_node_log(node, "graph %s, move %llu: it is %s, and another node coordinated then: %s", record->start->graph,
+                 (unsigned long long)moving->now->message->move, pst_move_step_name((pst_move_step)step),
+                 step == PST_MOVE_COMMITTED ? "it goes on" : "what is left of it is dropped");
+    if (step == PST_MOVE_COMMITTED) {
+        decided_tell(node, record);
+    } else if (step == PST_MOVE_ABORTED) {
+        moving->stage = STAGE_DROP;
+        stage_tell(node, record);
+    } else {
+        drop(node, record, PST_MOVE_BY_CANCEL, "the coordinator changed");
+    }
+}
+
+bool pst_moves_can_lose(struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    const struct moving *moving = record->moving;
+    bool decided = moving != NULL && moving->now != NULL && record_of(moving->now)->step >= PST_MOVE_COMMITTED &&
+                   record_of(moving->now)->step != PST_MOVE_ABORTED;
+    if (decided)
+        return false;
+    for (size_t i = 0; i < start->n_places; i++)
+        if (start->places[i]->node == index && !is_replaced(record, start->places[i]))
+            return false;
+    return true;
+}
+
+/* A node that takes part was away: what it was told then, and what it said, may be lost. */
+bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_t index)
+{
+    struct moving *moving = record->moving;
+    const struct heard *heard = &record->heard[index];
+    char why[100];
+    record->gone[index] = false;
+    if (!moving->part[index] || moving->now == NULL)
+        return true;
+    uint64_t id = moving->now->message->move;
+    uint32_t step = record_of(moving->now)->step;
+    bool decided = step == PST_MOVE_COMMITTED, writes = moving->writes || moving->written;
+    if ((heard->open && heard->move != id) ||
+        (moving->stage != NO_STAGE && moving->stage < stage_of(PST__STEP__REST)) ||
+        (decided && (!heard->resumes || (heard->move != id && !heard->over))))
+        return false;
+    (void)snprintf(why, sizeof why, "node %.60s was away", record->start->start->nodes[index]);
+    if (moving->stage == STAGE_DROP && !writes) {
+        moving->readers = false;
+        stage_tell(node, record);
+    } else if (decided && !writes) {
+        decided_tell(node, record);
+    } else if (step < PST_MOVE_COMMITTED && !writes) {
+        drop(node, record, PST_MOVE_BY_LOST, why);
+    } else if (step < PST_MOVE_COMMITTED && moving->stage != NO_STAGE) { /* else nobody was told anything */
+        moving->refused = true;
+        moving->refusal = PST_MOVE_BY_LOST;
+        (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+    }
+    return true;
+}
+
+/* Without them nothing is decided any more. When all others have dropped it they are released, if they still can be. */
+static void gone_step(struct pst_node *node, struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    if (record->restored || record->begins || !any_gone(record) ||
+        (moving != NULL && (moving->writes || moving->written)))
+        return;
+    if (moving != NULL && moving->now != NULL) {
+        drop(node, record, PST_MOVE_BY_LOST, "a node was lost, and is replaced");
+        return;
+    }
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {
+        if (!record->gone[i])
+            continue;
+        record->gone[i] = false;
+        pst_coordinator_lost(node, record, i);
+    }
+}
+
 void pst_moves_step(struct pst_node *node)
 {
     for (uint32_t i = 0; i < node->duty->graph_count; i++) {
         struct graph_record *record = node->duty->graphs[i];
         struct moving *moving = record->moving;
+        gone_step(node, record);
         if (moving != NULL && moving->now != NULL && moving->waits_cut && !moving->writes && !moving->written &&
             moving->stage != STAGE_DROP)
             stage_next(node, record);

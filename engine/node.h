@@ -344,6 +344,13 @@ struct graph_record {
     bool started[NODE_MEMBERS_MAX], ended[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     bool told[NODE_MEMBERS_MAX]; /* the Start was sent: whether it was heard is not known before it is answered */
     bool left[NODE_MEMBERS_MAX]; /* of start->left_nodes, those that the store has; `ended`, too */
+    bool gone[NODE_MEMBERS_MAX]; /* they are to leave when what moves was given up: nobody waits for them */
+    struct heard {               /* by index of start->nodes: what its last hello has said */
+        uint64_t move;           /* the last one that it knew of in this incarnation; 0: none */
+        bool open, over;         /* open: it takes part in that; over: its run had ended */
+        bool resumes;            /* Hello.resumes */
+    } heard[NODE_MEMBERS_MAX];
+    bool drains; /* another coordinator had it: what is left on nodes that are drained goes on its way */
     size_t left_packed;          /* of start->left_nodes, those that are on their way to the store */
     uint64_t undrained;          /* the incarnation in which a node that leaves cannot be emptied; 0: none */
     uint64_t unmoved_ns;         /* when a move was given up, or refused, last; 0: none was */
@@ -507,6 +514,8 @@ uint32_t pst_start_index(const Pst__Start *start, const char *name);
 bool pst_start_has_place(const Pst__Start *start, uint32_t index); /* the node by itself has something of the graph */
 /* The graph goes on without this node of it, which has nothing to do there: false: it has, or may have. */
 bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index);
+/* It is dead: the graph goes on without it, at once or when what moves was given up, or is started again. */
+void pst_coordinator_lost(struct pst_node *node, struct graph_record *record, uint32_t index);
 /* Says the Start to one node of it. */
 void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
 struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */

@@ -8,12 +8,14 @@
 
 /* ---- hello ---- */
 
-static void running_add(Pst__Running *item, Pst__Running **list, size_t *count, const char *graph, uint64_t incarnation)
+static Pst__Running *running_add(Pst__Running *item, Pst__Running **list, size_t *count, const char *graph,
+                                 uint64_t incarnation)
 {
     pst__running__init(item);
     item->graph = (char *)(uintptr_t)graph;
     item->incarnation = incarnation;
     list[(*count)++] = item;
+    return item;
 }
 
 /* What is being stopped does not count: it will not be told how that ends. */
@@ -26,7 +28,7 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
     hello->body.address = node->address;
     hello->body.cluster = (ProtobufCBinaryData){strlen(node->cluster), (uint8_t *)node->cluster};
     hello->body.workers = node->worker_count;
-    hello->body.waits = true;
+    hello->body.waits = hello->body.resumes = true;
     hello->body.product = (char *)(uintptr_t) "penstock";
     hello->body.running = hello->running;
     hello->body.ended = hello->ended;
@@ -36,21 +38,23 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
         if (hosted->superseded)
             continue;
         running_add(&hello->items[used++], hello->running, &hello->body.n_running, hosted->graph_name,
-                    hosted->incarnation);
+                    hosted->incarnation)
+            ->move = pst_mover_last(hosted->mover);
         if (pst_mover_busy(hosted->mover))
             running_add(&hello->items[used++], hello->moves, &hello->body.n_moves, hosted->graph_name,
-                        hosted->incarnation);
+                        hosted->incarnation)
+                ->move = pst_mover_last(hosted->mover);
     }
     for (uint32_t i = 0; i < node->beginning_count; i++)
         if (!node->beginning[i]->superseded)
-            running_add(&hello->items[used++], hello->running, &hello->body.n_running, node->beginning[i]->graph_name,
-                        node->beginning[i]->incarnation);
+            (void)running_add(&hello->items[used++], hello->running, &hello->body.n_running,
+                              node->beginning[i]->graph_name, node->beginning[i]->incarnation);
     for (uint32_t i = 0; i < node->start_count; i++)
-        running_add(&hello->items[used++], hello->running, &hello->body.n_running, node->start[i]->graph,
-                    node->start[i]->incarnation);
+        (void)running_add(&hello->items[used++], hello->running, &hello->body.n_running, node->start[i]->graph,
+                          node->start[i]->incarnation);
     for (uint32_t i = 0; i < node->ending_count; i++)
-        running_add(&hello->items[used++], hello->ended, &hello->body.n_ended, node->endings[i].graph_name,
-                    node->endings[i].incarnation);
+        (void)running_add(&hello->items[used++], hello->ended, &hello->body.n_ended, node->endings[i].graph_name,
+                          node->endings[i].incarnation);
 }
 
 /* ---- what has ended ---- */
