@@ -447,16 +447,67 @@ static void know_tell(struct pst_node *node, struct graph_record *record)
     }
 }
 
+/* What a step has to say, but for its name. */
+static void step_fill(const struct pst_node *node, const struct graph_record *record, Pst__MoveStep *body)
+{
+    const struct moving *moving = record->moving;
+    const Pst__MoveRecord *wanted = record_of(moving->now);
+    const struct member *admitted =
+        moving->admitted[0] != '\0' ? pst_coordinator_member(node->duty, moving->admitted) : NULL;
+    body->operator_id = wanted->operator_id;
+    body->from_partition = moving->from;
+    body->to_partition = moving->to;
+    body->into_partition = moving->into + 1; /* NO_PARTITION: 0 */
+    body->to_node = wanted->to_node;
+    body->copies = wanted->copies;
+    if (body->step == PST__STEP__PREPARE) {
+        body->buckets = wanted->buckets;
+        body->n_buckets = wanted->n_buckets;
+    }
+    if (body->step == PST__STEP__ATTEST || body->step == PST__STEP__COPY) {
+        body->giver_words = (ProtobufCBinaryData){moving->word_bytes[0], (uint8_t *)(uintptr_t)moving->words[0]};
+        body->taker_words = (ProtobufCBinaryData){moving->word_bytes[1], (uint8_t *)(uintptr_t)moving->words[1]};
+    }
+    if (body->step == PST__STEP__ADMIT && admitted != NULL) {
+        body->address = (char *)(uintptr_t)admitted->address;
+        body->workers = admitted->workers;
+    }
+    if (body->step == PST__STEP__SETTLE) {
+        body->numbers = moving->numbers;
+        body->n_numbers = moving->number_count;
+    }
+    body->more = body->step == PST__STEP__SETTLE && moving->portions.rest.count != 0;
+    body->time = moving->time;
+}
+
+static void step_tell(struct pst_node *node, struct graph_record *record, Pst__Step step, uint32_t i)
+{
+    Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.step = step;
+    step_fill(node, record, &body);
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.move = record->moving->now->message->move;
+    message.body_case = PST__CONTROL__BODY_MOVE_STEP;
+    message.move_step = &body;
+    pst_coordinator_tell(node, record->start->start->nodes[i], &message);
+}
+
+/* To one that has not answered it yet. */
+static void stage_say(struct pst_node *node, struct graph_record *record, uint32_t i)
+{
+    const struct moving *moving = record->moving;
+    if (moving->stage == STAGE_DROP && moving->copies_end && moving->rolls_back) /* it may not have heard it */
+        step_tell(node, record, PST__STEP__ALONE, i);
+    step_tell(node, record, stages[moving->stage].step, i);
+}
+
 static void stage_tell(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
     const Pst__Start *start = record->start->start;
     const struct stage *stage = &stages[moving->stage];
-    const Pst__MoveRecord *wanted = record_of(moving->now);
-    const struct member *admitted =
-        moving->admitted[0] != '\0' ? pst_coordinator_member(node->duty, moving->admitted) : NULL;
-    Pst__MoveStep body = PST__MOVE_STEP__INIT;
-    Pst__Control message = PST__CONTROL__INIT;
     memset(moving->acked, 0, sizeof moving->acked);
     pst_node_log(node, "graph %s, move %llu: %s%s", record->start->graph,
                  (unsigned long long)moving->now->message->move, stage->name,
@@ -472,48 +523,12 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
         know_tell(node, record);
         return;
     }
-    body.step = stage->step;
-    body.operator_id = wanted->operator_id;
-    body.from_partition = moving->from;
-    body.to_partition = moving->to;
-    body.into_partition = moving->into + 1; /* NO_PARTITION: 0 */
-    body.to_node = wanted->to_node;
-    body.copies = wanted->copies;
-    if (stage->step == PST__STEP__PREPARE) {
-        body.buckets = wanted->buckets;
-        body.n_buckets = wanted->n_buckets;
-    }
-    if (stage->step == PST__STEP__ATTEST || stage->step == PST__STEP__COPY) {
-        body.giver_words = (ProtobufCBinaryData){moving->word_bytes[0], moving->words[0]};
-        body.taker_words = (ProtobufCBinaryData){moving->word_bytes[1], moving->words[1]};
-    }
-    if (stage->step == PST__STEP__ADMIT && admitted != NULL) {
-        body.address = (char *)(uintptr_t)admitted->address;
-        body.workers = admitted->workers;
-    }
-    if (stage->step == PST__STEP__SETTLE) {
-        body.numbers = moving->numbers;
-        body.n_numbers = moving->number_count;
-    }
-    body.more = stage->step == PST__STEP__SETTLE && moving->portions.rest.count != 0;
-    body.time = moving->time;
-    message.graph = record->start->graph;
-    message.incarnation = record->start->incarnation;
-    message.move = moving->now->message->move;
-    message.body_case = PST__CONTROL__BODY_MOVE_STEP;
-    message.move_step = &body;
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
         moving->acked[i] = unborn || record->gone[i] || !moving->part[i] ||
                            (readers_last(stage) && reads(record, i) != moving->readers);
-        if (moving->acked[i])
-            continue;
-        if (moving->stage == STAGE_DROP && moving->copies_end && moving->rolls_back) { /* some may not have heard it */
-            body.step = PST__STEP__ALONE;
-            pst_coordinator_tell(node, start->nodes[i], &message);
-            body.step = stage->step;
-        }
-        pst_coordinator_tell(node, start->nodes[i], &message);
+        if (!moving->acked[i])
+            stage_say(node, record, i);
     }
 }
 
@@ -1082,6 +1097,14 @@ static bool copies_are_gone(const struct graph_record *record)
     return true;
 }
 
+/* DROP will be told to nodes of which it is not known how much of it they have heard. */
+static void rolls_back(struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    moving->rolls_back = true;
+    moving->copies_end = moving->copies_end && copies_are_gone(record); /* else nobody was told that they go */
+}
+
 /* What nodes have said of their last move fits the newest one that there is. */
 static bool hellos_fit(const struct graph_record *record, uint64_t id, bool decided)
 {
@@ -1118,10 +1141,9 @@ bool pst_moves_stand(struct graph_record *record)
     if (step == PST_MOVE_COMMITTED)
         return true;
     /* Until it is in the store that copies go, nodes may have heard it and the store not. */
-    moving->rolls_back = true;
-    if (step != PST_MOVE_ABORTED)
-        return !moving->copies_end || copies_forget(record) == PST_OK;
-    moving->copies_end = moving->copies_end && copies_are_gone(record);
+    if (step != PST_MOVE_ABORTED && moving->copies_end && copies_forget(record) != PST_OK)
+        return false;
+    rolls_back(record);
     return true;
 }
 
@@ -1170,35 +1192,34 @@ bool pst_moves_can_lose(struct graph_record *record, uint32_t index)
     return true;
 }
 
-/* A node that takes part was away: what it was told then, and what it said, may be lost. */
+/* A node that takes part was away: what it was told last, and what it said, may be lost. */
 bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
     struct moving *moving = record->moving;
     const struct heard *heard = &record->heard[index];
-    char why[100];
-    record->gone[index] = false;
-    if (!moving->part[index] || moving->now == NULL)
-        return true;
     uint64_t id = moving->now->message->move;
     uint32_t step = record_of(moving->now)->step;
-    bool decided = step == PST_MOVE_COMMITTED, writes = moving->writes || moving->written;
-    if ((heard->open && heard->move != id) ||
-        (moving->stage != NO_STAGE && moving->stage < stage_of(PST__STEP__REST)) ||
-        (decided && (!heard->resumes || (heard->move != id && !heard->over))))
+    bool writes = moving->writes || moving->written, open = step < PST_MOVE_COMMITTED;
+    bool told = moving->stage == STAGE_DROP || (moving->stage != NO_STAGE && stages[moving->stage].decided);
+    record->gone[index] = false;
+    if (!moving->part[index])
+        return true;
+    if ((open && moving->stage < stage_of(PST__STEP__REST)) || (heard->open && heard->move != id) ||
+        (step == PST_MOVE_COMMITTED && !heard->over && (heard->move != id || !heard->resumes)))
         return false;
-    (void)snprintf(why, sizeof why, "node %.60s was away", record->start->start->nodes[index]);
-    if (moving->stage == STAGE_DROP && !writes) {
-        moving->readers = false;
-        stage_tell(node, record);
-    } else if (decided && !writes) {
-        decided_tell(node, record);
-    } else if (step < PST_MOVE_COMMITTED && !writes) {
-        drop(node, record, PST_MOVE_BY_LOST, why);
-    } else if (step < PST_MOVE_COMMITTED && moving->stage != NO_STAGE) { /* else nobody was told anything */
-        moving->refused = true;
-        moving->refusal = PST_MOVE_BY_LOST;
-        (void)snprintf(moving->why, sizeof moving->why, "%s", why);
-    }
+    if (open && writes && moving->stage == NO_STAGE)
+        return true; /* nobody was told anything of it */
+    if (open || moving->stage == STAGE_DROP)
+        rolls_back(record);
+    if (told && !writes && !moving->acked[index])
+        stage_say(node, record, index);
+    if (!open)
+        return true;
+    moving->refused = true; /* where the store has not answered yet: when it has */
+    moving->refusal = PST_MOVE_BY_LOST;
+    (void)snprintf(moving->why, sizeof moving->why, "node %.60s was away", record->start->start->nodes[index]);
+    if (!writes)
+        drop(node, record, moving->refusal, moving->why);
     return true;
 }
 
