@@ -259,6 +259,10 @@ static bool alone(struct pst_node *node, struct hosted *hosted, const Pst__MoveS
     uint32_t n = 0;
     while (n < hosted->graph->node_count && strcmp(hosted->graph->nodes[n].id, body->operator_id) != 0)
         n++;
+    if (hosted->run.checkpoint != NULL && !hosted->mover->rested) { /* so nobody has come to it: it is said beside DROP */
+        answer(node, hosted, PST__STEP__ALONE, 0, "");
+        return false;
+    }
     hosted->mover->move.operator_index = n;
     if (n == hosted->graph->node_count)
         refuse(node, hosted, "it is not of the graph that runs here");
@@ -637,6 +641,7 @@ static bool rests(struct pst_node *node, struct hosted *hosted)
         return false;
     }
     mover->told = PST__STEP__STEP_UNSAID;
+    mover->rested = true;
     answer(node, hosted, PST__STEP__REST, 0, "");
     return true;
 }

@@ -56,6 +56,7 @@ enum { MOVER_DECIDED_MAX = 9 }; /* steps from LISTEN to RETIRE */
 struct mover { /* of a hosted run: the move that it takes part in */
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
+    bool rested; /* it has answered REST */
     bool open, prepared, alone; /* alone: ALONE was told, and then DROP before it was done */
     Pst__Step told;             /* and still to be done; 0: nothing is */
     int64_t time;               /* of it */
@@ -145,7 +146,9 @@ struct moving { /* of a graph that runs */
     char admitted[PST_CONTROL_NAME_BYTES_MAX + 1];                 /* the node that is new to the graph; "": none is */
     bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
     bool copies_end;                                               /* for it: ALONE */
-    bool rolls_back; /* DROP of what another coordinator began: who was told how much of it is not known */
+    bool copies_ended; /* they have, as the store has it or is about to */
+    bool away;         /* one that takes part was, amid it */
+    bool rolls_back;   /* DROP of what another coordinator began: who was told how much of it is not known */
     bool waits_cut;         /* the next step is REST, and a checkpoint is cut first */
     bool readers;           /* RETIRE, DROP: all others have done it, and who reads is told */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */

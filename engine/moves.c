@@ -189,7 +189,7 @@ static bool any_copies(const struct graph_record *record, uint32_t moved)
     return any;
 }
 
-/* They are about to go. The store hears of it with the next commit: until the move has ended nobody takes over. */
+/* They are about to go: the store has it before anybody is told (K3), for whoever coordinates next has to know whether they may have been. */
 static int copies_forget(struct graph_record *record)
 {
     struct moving *moving = record->moving;
@@ -548,6 +548,17 @@ static bool any_gone(const struct graph_record *record)
     return any;
 }
 
+/* One that takes part has no connection at this moment. */
+static bool any_away(const struct pst_node *node, const struct graph_record *record)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {
+        const struct member *member = pst_coordinator_member(node->duty, record->start->start->nodes[i]);
+        any |= record->moving->part[i] && !record->ended[i] && (member == NULL || member->lost_ns != 0);
+    }
+    return any;
+}
+
 /* ---- ending ---- */
 
 static void ended(struct pst_node *node, struct graph_record *record, int error, const char *why)
@@ -597,6 +608,27 @@ static bool caused(struct pst_node *node, struct graph_record *record, pst_move_
     return true;
 }
 
+/* Of what matters to the move there are no copies. Where some were to go for it they have, and nodes may have been told. */
+static bool copies_are_gone(const struct graph_record *record)
+{
+    const struct moving *moving = record->moving;
+    for (uint32_t n = 0; n < moving->layout_count; n++)
+        for (uint32_t p = 0; pst_replicas_matter(record->graph, n, moving->operator_index) &&
+                             p < moving->layouts[n]->partition_count;
+             p++)
+            if (moving->layouts[n]->twin[p] != UINT16_MAX)
+                return false;
+    return true;
+}
+
+/* DROP will be told to nodes of which it is not known how much of it they have heard. */
+static void rolls_back(struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    moving->rolls_back = true;
+    moving->copies_end = moving->copies_end && copies_are_gone(record); /* else nobody was told that they go */
+}
+
 /* Not decided: it is given up. When the store has it, all are told. A node that is being added is so on all of them, first. */
 static void drop(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
 {
@@ -612,6 +644,8 @@ static void drop(struct pst_node *node, struct graph_record *record, pst_move_ca
     if (why != moving->why)
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
     record_of(moving->now)->why = pst_move_why_of(cause);
+    if (moving->away)
+        rolls_back(record);
     moving->stage = STAGE_DROP;
     pst_coordinator_commit(node, record);
 }
@@ -708,7 +742,7 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->into = wish->into;
     (void)snprintf(moving->admitted, sizeof moving->admitted, "%s", admits ? wish->to_node : "");
     moving->copies_end = !wish->copies && any_copies(record, wish->operator_index);
-    moving->rolls_back = false;
+    moving->copies_ended = moving->away = moving->rolls_back = false;
     parts_find(record);
     moving->stage = NO_STAGE; /* its record first */
     moving->time = moving->taken_at = INT64_MIN;
@@ -777,8 +811,14 @@ static void stage_next(struct pst_node *node, struct graph_record *record)
     moving->waits_cut = stages[next].step == PST__STEP__REST && pst_cuts_first(node, record);
     if (moving->waits_cut)
         return; /* pst_moves_step() goes on */
-    if (stages[next].step == PST__STEP__ALONE && copies_forget(record) != PST_OK) {
-        drop(node, record, PST_MOVE_BY_LOST, "no memory");
+    if (stages[next].step == PST__STEP__ALONE && !moving->copies_ended) {
+        bool away = any_away(node, record); /* if it is dead, they are needed */
+        if (away || copies_forget(record) != PST_OK) {
+            drop(node, record, PST_MOVE_BY_LOST, away ? "a node that takes part is away" : "no memory");
+            return;
+        }
+        moving->copies_ended = moving->writes = true;
+        pst_coordinator_commit(node, record); /* and on when the store has it */
         return;
     }
     moving->stage = next;
@@ -831,6 +871,10 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
     }
     if (!stage->decided && any_gone(record))
         return; /* nothing is decided without them: pst_moves_step() */
+    if (stage->step == PST__STEP__COPY && any_away(node, record)) { /* if it is dead, this could not be taken back */
+        drop(node, record, PST_MOVE_BY_LOST, "a node that takes part is away");
+        return;
+    }
     if (moving->refused && !stage->decided) {
         drop(node, record, moving->refusal, moving->why);
         return;
@@ -1077,32 +1121,12 @@ static bool stands_again(struct graph_record *record, struct past *past)
     moving->admitted[0] = '\0';
     moving->copies_end = !body->copies && any_copies(record, n);
     moving->stage = NO_STAGE;
-    moving->refused = moving->waits_cut = moving->readers = moving->rolls_back = false;
+    moving->refused = moving->waits_cut = moving->readers = false;
+    moving->copies_ended = moving->away = moving->rolls_back = false;
     moving->bytes = body->bytes;
     moving->longest_pause_ns = body->longest_pause_ns;
     parts_find(record);
     return true;
-}
-
-/* What operators have copies of that matter to the move that stands here: none. So the store has it since it was told, if it was. */
-static bool copies_are_gone(const struct graph_record *record)
-{
-    const struct moving *moving = record->moving;
-    for (uint32_t n = 0; n < moving->layout_count; n++)
-        for (uint32_t p = 0; pst_replicas_matter(record->graph, n, moving->operator_index) &&
-                             p < moving->layouts[n]->partition_count;
-             p++)
-            if (moving->layouts[n]->twin[p] != UINT16_MAX)
-                return false;
-    return true;
-}
-
-/* DROP will be told to nodes of which it is not known how much of it they have heard. */
-static void rolls_back(struct graph_record *record)
-{
-    struct moving *moving = record->moving;
-    moving->rolls_back = true;
-    moving->copies_end = moving->copies_end && copies_are_gone(record); /* else nobody was told that they go */
 }
 
 /* What nodes have said of their last move fits the newest one that there is. */
@@ -1137,12 +1161,8 @@ bool pst_moves_stand(struct graph_record *record)
         return !any_open(record);
     if (!stands_again(record, last) || !hellos_fit(record, last->message->move, step == PST_MOVE_COMMITTED))
         return false;
-    struct moving *moving = record->moving;
     if (step == PST_MOVE_COMMITTED)
         return true;
-    /* Until it is in the store that copies go, nodes may have heard it and the store not. */
-    if (step != PST_MOVE_ABORTED && moving->copies_end && copies_forget(record) != PST_OK)
-        return false;
     rolls_back(record);
     return true;
 }
@@ -1209,7 +1229,8 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
         return false;
     if (open && writes && moving->stage == NO_STAGE)
         return true; /* nobody was told anything of it */
-    if (open || moving->stage == STAGE_DROP)
+    moving->away = true;
+    if (moving->stage == STAGE_DROP)
         rolls_back(record);
     if (told && !writes && !moving->acked[index])
         stage_say(node, record, index);

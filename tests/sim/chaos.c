@@ -6,6 +6,7 @@
 #include "engine/planted.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/graphs.h"
+#include "tests/sim/moves.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -116,52 +117,6 @@ static struct graph_record *record_of(const struct cluster *cluster)
     return found;
 }
 
-/* From a node whose replicas have taken over: what had come is worked off. */
-static bool is_dead(const struct channel *channel) { return channel->producer == NULL && channel->far == NULL; }
-
-static void instance_is_clear(const struct chaos *chaos, const struct pst_ctx *ctx)
-{
-    const char *left = pst_is_muted(ctx)                                     ? "a lane"
-                       : ctx->giving != NULL                                 ? "a giver"
-                       : ctx->filter != NULL && ctx->filter->open_moves != 0 ? "a record of what came"
-                                                                             : NULL;
-    for (uint32_t o = 0; o < ctx->node->output_count && ctx->outputs != NULL; o++)
-        for (uint32_t r = 0; r < ctx->outputs[o].route_count; r++)
-            left = ctx->outputs[o].routes[r].branch != NULL ? "a branch" : left;
-    for (uint32_t c = 0; c < ctx->channel_count; c++)
-        left = ctx->channels[c]->standby && !is_dead(ctx->channels[c]) ? "a channel on standby" : left;
-    if (left != NULL)
-        fail_msg("%s: a move has ended, and %s of %s/%u is left on node %s", chaos->what, left, ctx->node->id,
-                 ctx->partition, ctx->run->site->name[ctx->run->site->this_node]);
-}
-
-static uint32_t place_in(const Pst__Start *start, const struct hosted *hosted)
-{
-    uint32_t i = 0;
-    while (i < start->n_nodes && strcmp(start->nodes[i], hosted->site.name[hosted->site.this_node]) != 0)
-        i++;
-    return i;
-}
-
-/* A move has just ended, and its graph runs on. */
-static void nodes_are_clear(const struct chaos *chaos, const struct graph_record *record)
-{
-    for (uint32_t i = 0; i < chaos->cluster->node_count; i++) {
-        const struct pst_node *node = chaos->cluster->nodes[i].node;
-        for (uint32_t h = 0; node != NULL && h < node->hosted_count; h++) {
-            const struct hosted *hosted = node->hosted[h];
-            if (hosted->incarnation != record->start->incarnation || !hosted->begun || hosted->superseded ||
-                record->ended[place_in(record->start->start, hosted)])
-                continue;
-            if (pst_mover_busy(hosted->mover))
-                fail_msg("%s: a move has ended, and a node takes part in it", chaos->what);
-            for (uint32_t k = 0; k < hosted->run.instance_count; k++)
-                if (!hosted->run.instances[k]->retired)
-                    instance_is_clear(chaos, hosted->run.instances[k]);
-        }
-    }
-}
-
 static void turns_shorten(const struct chaos *chaos)
 {
     for (uint32_t i = 0; i < chaos->cluster->node_count; i++) {
@@ -218,7 +173,7 @@ static void look(struct chaos *chaos)
     if (!over)
         return;
     chaos->sums->looked++;
-    nodes_are_clear(chaos, record);
+    moves_clear(chaos->cluster, record, chaos->what);
 }
 
 /* ---- faults ---- */
@@ -336,54 +291,6 @@ static bool is_settled(const struct chaos *chaos)
     return settled;
 }
 
-/* As the store has it. */
-static void move_has_ended(struct chaos *chaos, const char *path, const void *bytes, size_t byte_count,
-                           struct chaos_sums *own)
-{
-    struct pst_arena arena;
-    Pst__Control *message;
-    if (strncmp(path, "moves/", 6) != 0)
-        return;
-    pst_arena_init(&arena);
-    assert_int_equal(pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message), PST_OK);
-    const Pst__MoveRecord *move = message->move_record;
-    own->done += move->step == PST_MOVE_DONE;
-    own->aborted += move->step == PST_MOVE_ABORTED;
-    own->copies += move->step == PST_MOVE_DONE && move->copies;
-    if (move->step != PST_MOVE_DONE && move->step != PST_MOVE_ABORTED)
-        fail_msg("%s: %s is %s at the end", chaos->what, path, pst_move_step_name((pst_move_step)move->step));
-    if (move->step == PST_MOVE_ABORTED && strstr(move->sentence, "not the same on both sides") != NULL)
-        fail_msg("%s: %s: %s", chaos->what, path, move->sentence);
-    pst_arena_fini(&arena);
-}
-
-static void moves_have_ended(struct chaos *chaos, struct chaos_sums *own)
-{
-    const struct cluster *cluster = chaos->cluster;
-    for (uint32_t i = 0; i < STORE_SIM_RECORDS_MAX && cluster->elects; i++) {
-        const struct store_sim_record *record = &cluster->coordination.records[i];
-        if (record->version != 0 && record->byte_count >= PST_STORE_MAC_BYTES)
-            move_has_ended(chaos, record->path, record->bytes, record->byte_count - PST_STORE_MAC_BYTES, own);
-    }
-    for (uint32_t i = 0; !cluster->elects && cluster->store.records[i].version != 0; i++)
-        move_has_ended(chaos, cluster->store.records[i].path, cluster->store.records[i].bytes.bytes,
-                       cluster->store.records[i].bytes.count, own);
-}
-
-static void buckets_have_owners(const struct chaos *chaos, const struct graph_record *record)
-{
-    for (uint32_t n = 0; n < record->graph->node_count; n++) {
-        const struct pst_graph_node *op = &record->graph->nodes[n];
-        struct layout *layout = calloc(1, sizeof *layout);
-        if (op->op->role == PST_ROLE_PLAIN)
-            assert_int_equal(pst_layout_read(record->start->start, op, layout), PST_OK);
-        for (uint32_t b = 0; op->op->role == PST_ROLE_PLAIN && b < op->bucket_count; b++)
-            if (layout->of[b] >= layout->partition_count || layout->node_of[layout->of[b]] == UINT16_MAX)
-                fail_msg("%s: bucket %u of %s has no owner", chaos->what, b, op->id);
-        free(layout);
-    }
-}
-
 static bool ends_in(const char *text, const char *end)
 {
     size_t bytes = strlen(text), end_bytes = strlen(end);
@@ -423,7 +330,7 @@ static void nothing_is_left(struct chaos *chaos)
     if (pst_moves_open(record) ||
         (moving != NULL && (moving->now != NULL || moving->order != NULL || moving->writes || moving->written)))
         fail_msg("%s: an order or a move is under way at the end", chaos->what);
-    buckets_have_owners(chaos, record);
+    moves_owners(record, chaos->what);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         for (uint32_t s = 0; s < NODE_SAVES_MAX; s++)
             assert_null(cluster->nodes[i].node->saves[s]);
@@ -433,7 +340,7 @@ static void nothing_is_left(struct chaos *chaos)
 
 /* ---- a cluster ---- */
 
-static void sums_add(struct chaos_sums *sums, const struct chaos *chaos, const struct chaos_sums *own)
+static void sums_add(struct chaos_sums *sums, const struct chaos *chaos, const struct moves_sums *own)
 {
     const struct cluster *cluster = chaos->cluster;
     sums->clusters++;
@@ -494,7 +401,7 @@ static void one(const struct query *of, uint64_t seed, struct chaos_sums *sums)
 {
     struct chaos chaos = {.cluster = calloc(1, sizeof *chaos.cluster), .seed = seed, .sums = sums};
     struct cluster *cluster = chaos.cluster;
-    struct chaos_sums own = {0};
+    struct moves_sums own = {0};
     query = of;
     (void)snprintf(chaos.what, sizeof chaos.what, "%s, seed %llu", query->name, (unsigned long long)seed);
     begin(&chaos);
@@ -512,7 +419,7 @@ static void one(const struct query *of, uint64_t seed, struct chaos_sums *sums)
     while (!is_settled(&chaos))
         turn(&chaos);
     cluster_same(&of->wanted[several], cluster, query->name, chaos.what);
-    moves_have_ended(&chaos, &own);
+    moves_ended(cluster, chaos.what, &own);
     nothing_is_left(&chaos);
     sums_add(sums, &chaos, &own);
     cluster_fini(cluster);

@@ -255,6 +255,21 @@ void cluster_store_fault(struct cluster *cluster)
     everybody_wakes(cluster);
 }
 
+void cluster_depose(struct cluster *cluster, uint32_t node, bool away)
+{
+    uint64_t until_ns = cluster->net.now_ns + 1 + sim_random(&cluster->random, cluster->cut_ns_max);
+    for (struct cluster_session *session = cluster->sessions; session != NULL; session = session->next) {
+        if (session->closed || session->node != &cluster->nodes[node])
+            continue;
+        if (away) {
+            store_sim_cut(&cluster->coordination, session->below, true);
+            session->cut_ns = until_ns;
+        }
+        store_sim_expire(&cluster->coordination, session->below);
+    }
+    everybody_wakes(cluster);
+}
+
 /* ---- nodes ---- */
 
 static struct pst_registry registry(void)
@@ -275,6 +290,8 @@ static void log_line(void *argument, const char *line)
     node->cluster->given_up += strstr(line, " is given up: ") != NULL;
     node->cluster->resumed += strstr(line, "from checkpoint") != NULL;
     node->cluster->passed += strstr(line, "it had passed the cut when it heard of it") != NULL;
+    node->cluster->gone_on += strstr(line, "another node coordinated then: it goes on") != NULL;
+    node->cluster->rolled_back += strstr(line, "another node coordinated then: what is left") != NULL;
     node->cluster->terms += strstr(line, ": this node coordinates") != NULL;
     node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
@@ -884,9 +901,9 @@ void cluster_begin(struct cluster *cluster)
     cluster_up(cluster, 0);
     while (cluster->listening == 0 || (cluster->elects && cluster->terms == 0))
         cluster_turn(cluster, "the first node");
-    for (uint32_t i = 1; i < cluster->node_count; i++)
+    for (uint32_t i = 1; i < cluster->node_count - cluster->held_back; i++)
         cluster_up(cluster, i);
-    while (cluster->joined < cluster->node_count - 1)
+    while (cluster->joined < cluster->node_count - cluster->held_back - 1)
         cluster_turn(cluster, "the nodes");
     sim_begin(&cluster->client.sim, 1, client_step, cluster);
 }

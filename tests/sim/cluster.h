@@ -102,6 +102,7 @@ struct cluster {
     uint32_t node_count;
     struct cluster_store store;
     struct cluster_client client;
+    uint32_t held_back; /* so many of the last nodes does the test bring up, when it likes to */
     bool fed; /* the graph waits for a stream, which `player` has, and no node */
     struct cluster_player player;
     struct scene like; /* its settings, and sizes of a seed */
@@ -142,6 +143,7 @@ struct cluster {
     uint32_t completed, given_up,
         resumed;     /* checkpoints that were complete, or could not be; runs that went on from one */
     uint32_t passed; /* lines that say so of a part that could not be had */
+    uint32_t gone_on, rolled_back; /* moves that another coordinator found: decided, or not */
     uint64_t newest_move;
     uint64_t turns;
     void (*look)(struct cluster *cluster, const char *what); /* after each turn; NULL: nothing is looked at */
@@ -180,6 +182,8 @@ void cluster_cut_off(struct cluster *cluster, uint32_t node, bool off);
 void cluster_player_look(struct cluster *cluster, const char *what);
 /* One fault of the store that all reach: a session ends, or a node does not reach it for a while, or none does. */
 void cluster_store_fault(struct cluster *cluster);
+/* The session of this node alone. away: nor does it reach the store for a while, so that it learns of it late. */
+void cluster_depose(struct cluster *cluster, uint32_t node, bool away);
 /* The player, at any moment; it begins anew later. */
 void cluster_player_kill(struct cluster *cluster);
 /* Every file of `wanted` is where the results are, with the same bytes. */

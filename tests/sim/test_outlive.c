@@ -1,0 +1,334 @@
+/* test_outlive.c - moves that outlive a node: amid each step of one the coordinator changes, because its session ends, behind its back or
+ * not, or because it dies. Whoever takes over goes on with what was decided and drops what was not: the graph is not started again while all
+ * that it needs lives, every move ends, nothing of one is left anywhere, and outputs are those of one process (P1, P2). */
+#include "engine/mover.h"
+#include "tests/sim/graphs.h"
+#include "tests/sim/moves.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { QUERIES = 2, TEXTS = 3, STEPS = 24, CHANGES = 8, DEATHS = 3, STREAM_SECONDS = 150 };
+#define MS UINT64_C(1000000)
+#define STREAM_NS (1500 * MS)
+#define END_NS (200 * 1000 * MS)
+#define PATIENT_NS (3000 * MS)
+
+static const struct query {
+    const char *path, *name;
+    const char *const movable[4];
+} queries[QUERIES] = {
+    {LOAD, "load", {"plug_load", "house_load", NULL}},
+    {OUTLIERS, "outliers", {"plug_above", "house_share", "median_all", NULL}},
+};
+static const struct query *query; /* that is run */
+
+struct trial {
+    struct cluster *cluster;
+    char what[80];
+    uint32_t late; /* DIES: a node that came when the graph ran: it coordinates, and dies */
+    uint32_t left; /* coordinators that still go */
+    enum kind { DEPOSES, DIES, LOSES } kind;
+    uint32_t lost;      /* LOSES: the node that is down */
+    uint64_t lost_amid; /* and the move amid which it died; 0: all are up */
+    uint64_t incarnation;
+    const void *moving;
+    uint32_t at; /* how far it was when looked at last: a stage, or STEPS while a record is on its way to the store */
+    uint64_t up_ns, depose_ns;
+    char wish[2][40];
+};
+
+static struct sums {
+    uint64_t changes, deaths, replaced, gone_on, rolled_back, completed, looked, amid[STEPS + 1];
+    struct moves_sums moves;
+} sums;
+
+static void input(struct scene *scene)
+{
+    struct scene_meters meters = {
+        .houses = 3, .plugs = 8, .seed = 5, .seconds = STREAM_SECONDS, .rows_max = 1500, .hour = 19, .dirt = true};
+    if (query == &queries[0]) {
+        scene_set(scene, "slices", "10,30");
+        scene_set(scene, "every", "2");
+    } else {
+        scene_set(scene, "windows", "3,20");
+    }
+    scene_put_meters(scene, &meters);
+}
+
+static uint64_t draw(struct trial *trial, uint64_t below) { return sim_random(&trial->cluster->random, below); }
+
+/* All that it has there is also elsewhere, and what moves was not decided and does not go from there. */
+static bool is_spare(const struct cluster *cluster, const struct graph_record *record, uint32_t i)
+{
+    const Pst__Start *start = record->start->start;
+    const struct moving *moving = record->moving;
+    const Pst__MoveRecord *move = moving->now->message->move_record;
+    const char *name = cluster->nodes[i].node->options.name;
+    bool spare = move->step < PST_MOVE_COMMITTED && strcmp(move->from_node, name) != 0 &&
+                 (moving->copies_ended || !moving->copies_end); /* else they may go before it is missed */
+    for (size_t p = 0; p < start->n_places && spare; p++) {
+        const Pst__Place *place = start->places[p];
+        bool other = place->copy_of != 0;
+        for (size_t k = 0; k < start->n_places && !other; k++)
+            other = start->places[k]->copy_of == place->partition + 1 &&
+                    strcmp(start->places[k]->operator_id, place->operator_id) == 0;
+        spare = strcmp(start->nodes[place->node], name) != 0 || other;
+    }
+    return spare;
+}
+
+/* A node that does not coordinate; it comes back. */
+static void lose(struct trial *trial, const struct graph_record *record)
+{
+    struct cluster *cluster = trial->cluster;
+    uint32_t i = (uint32_t)draw(trial, cluster->node_count);
+    if (i == cluster_coordinator(cluster) || !is_spare(cluster, record, i))
+        return;
+    trial->left--;
+    sums.deaths++;
+    sums.amid[trial->at]++;
+    trial->lost = i;
+    trial->lost_amid = record->moving->now->message->move;
+    cluster_kill(cluster, i);
+}
+
+/* It comes back when the graph goes on without it; or, where the move was decided before it was missed, from the beginning. */
+static void lost_look(struct trial *trial, const struct graph_record *record)
+{
+    struct cluster *cluster = trial->cluster;
+    const Pst__Start *start = record->start->start;
+    char name[8];
+    (void)snprintf(name, sizeof name, "n%u", trial->lost);
+    uint32_t index = pst_start_index(start, name), step = PST_MOVE_STEP_COUNT;
+    bool again = record->start->incarnation != trial->incarnation;
+    for (uint32_t k = 0; k < record->past_count; k++)
+        if (record->past[k]->message->move == trial->lost_amid)
+            step = record->past[k]->message->move_record->step;
+    if (again && step == PST_MOVE_ABORTED)
+        fail_msg("%s: move %llu was given up, and the graph was started again", trial->what,
+                 (unsigned long long)trial->lost_amid);
+    if (!again && (index == start->n_nodes || !record->left[index]))
+        return;
+    sums.replaced += !again;
+    trial->incarnation = record->start->incarnation;
+    trial->lost_amid = 0;
+    cluster_up(cluster, trial->lost);
+}
+
+/* One step of a move in a few is the coordinator's last. */
+static void change(struct trial *trial, const struct graph_record *record)
+{
+    struct cluster *cluster = trial->cluster;
+    const struct moving *moving = record->moving;
+    uint32_t i = cluster_coordinator(cluster), at = moving->writes || moving->written ? STEPS : moving->stage;
+    bool same = at == trial->at;
+    trial->at = at;
+    if (same || at > STEPS || trial->left == 0 || (trial->kind == DIES && i != trial->late) ||
+        draw(trial, trial->kind == DEPOSES ? 6 : 3) != 0)
+        return;
+    if (trial->kind == LOSES) {
+        if (trial->lost_amid == 0)
+            lose(trial, record);
+        return;
+    }
+    sums.amid[at]++;
+    trial->left--;
+    if (trial->kind == DEPOSES) {
+        cluster_depose(cluster, i, draw(trial, 2) == 0);
+        return;
+    }
+    sums.deaths++;
+    cluster_kill(cluster, i);
+    trial->up_ns = cluster->net.now_ns + draw(trial, 300 * MS);
+}
+
+/* The late one comes to coordinate, and something of the graph moves between the others. */
+static void late_look(struct trial *trial, const struct graph_record *record)
+{
+    struct cluster *cluster = trial->cluster;
+    struct cluster_client *client = &cluster->client;
+    uint64_t now_ns = cluster->net.now_ns;
+    if (trial->up_ns != 0 && now_ns >= trial->up_ns) {
+        cluster_up(cluster, trial->late);
+        trial->up_ns = 0;
+    }
+    if (record == NULL || record->state != GRAPH_RUNNING || !client->taken)
+        return;
+    if (cluster->nodes[trial->late].node == NULL && trial->up_ns == 0)
+        trial->up_ns = now_ns + 1;
+    uint32_t i = cluster_coordinator(cluster), to = (uint32_t)draw(trial, cluster->node_count), ops = 0;
+    while (query->movable[ops] != NULL)
+        ops++;
+    if (i != trial->late && trial->up_ns == 0 && trial->left != 0 && now_ns >= trial->depose_ns) {
+        trial->depose_ns = now_ns + 20 * MS;
+        cluster_depose(cluster, i, false);
+    }
+    if (i != trial->late || to == trial->late || client->wish[0] != NULL || trial->left == 0)
+        return;
+    (void)snprintf(trial->wish[0], sizeof trial->wish[0], "%s/%u", query->movable[draw(trial, ops)],
+                   (unsigned)draw(trial, 8));
+    (void)snprintf(trial->wish[1], sizeof trial->wish[1], "n%u", to);
+    client->wish[0] = "move";
+    client->wish[1] = trial->wish[0];
+    client->wish[2] = trial->wish[1];
+}
+
+static void look(struct trial *trial)
+{
+    struct cluster *cluster = trial->cluster;
+    const struct graph_record *record = cluster_record(cluster);
+    const void *now = record != NULL && record->moving != NULL ? record->moving->now : NULL;
+    bool over = trial->moving != NULL && now == NULL && record != NULL && record->state == GRAPH_RUNNING;
+    trial->moving = now;
+    if (over) {
+        sums.looked++;
+        moves_clear(cluster, record, trial->what);
+    }
+    if (trial->kind == DIES)
+        late_look(trial, record);
+    if (trial->lost_amid != 0 && record != NULL)
+        lost_look(trial, record);
+    if (now != NULL)
+        change(trial, record);
+}
+
+/* All that runs has ended, and the store has it. */
+static bool is_settled(const struct trial *trial)
+{
+    const struct cluster *cluster = trial->cluster;
+    const struct graph_record *record = cluster_record(cluster);
+    bool settled = record != NULL && !record->committing;
+    for (uint32_t i = 0; i < cluster->node_count && settled; i++) {
+        const struct pst_node *node = cluster->nodes[i].node;
+        settled = node == NULL || node->hosted_count + node->beginning_count + node->start_count == 0;
+    }
+    return settled;
+}
+
+static void one(const struct scene *wanted, const struct pst_text *text, enum kind kind, uint64_t seed)
+{
+    bool dies = kind == DIES;
+    uint32_t times = dies ? DEATHS : CHANGES;
+    struct trial trial = {
+        .cluster = calloc(1, sizeof *trial.cluster), .kind = kind, .left = times, .incarnation = 1};
+    struct cluster *cluster = trial.cluster;
+    (void)snprintf(trial.what, sizeof trial.what, "%s, seed %llu%s", query->name, (unsigned long long)seed,
+                   kind == DIES    ? ", the coordinator dies"
+                   : kind == LOSES ? ", a node is lost"
+                                   : "");
+    if (kind != DEPOSES)
+        cluster_init_many(cluster, seed, CLUSTER_FEW_NODES, text, input);
+    else
+        cluster_init(cluster, seed, text, input);
+    cluster->ends_ns = END_NS;
+    cluster->elects = kind != LOSES || seed % 2 == 0;
+    if (kind != LOSES)
+        cluster->dead_ns = PATIENT_NS; /* whoever does not reach the store for a moment is not dead */
+    cluster->cut_ns_max = PATIENT_NS / 4;
+    cluster->source = (uint32_t)draw(&trial, cluster->node_count - dies);
+    trial.late = cluster->node_count - dies;
+    cluster->every_ns = draw(&trial, 2) == 0 ? 20 * MS + draw(&trial, 200 * MS) : 0;
+    cluster->grow_ns = STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster->coordination.delay_us_max = 1 + (uint32_t)draw(&trial, 5000);
+    cluster->coordination.unknown_per_1000 = draw(&trial, 2) == 0 ? 100 : 0;
+    cluster->client.movable = dies ? NULL : query->movable;
+    cluster->client.graph_name = query->name;
+    cluster->client.pause_ns = 1 + draw(&trial, 30 * MS);
+    cluster->held_back = dies;
+    cluster_begin(cluster);
+    while (!cluster->client.done || !is_settled(&trial)) {
+        cluster_turn(cluster, trial.what);
+        look(&trial);
+    }
+    if (cluster->client.error != PST_OK || strstr(cluster->client.says, ": failed") != NULL)
+        fail_msg("%s: %s", trial.what, cluster->client.says);
+    cluster_same(wanted, cluster, query->name, trial.what);
+    moves_ended(cluster, trial.what, &sums.moves);
+    moves_owners(cluster_record(cluster), trial.what);
+    if (cluster_record(cluster)->start->incarnation != trial.incarnation)
+        fail_msg("%s: the graph is of incarnation %llu, and nothing that it needs has died", trial.what,
+                 (unsigned long long)cluster_record(cluster)->start->incarnation);
+    if (cluster->client.lost != 0)
+        fail_msg("%s: rows were lost", trial.what);
+    sums.changes += times - trial.left;
+    sums.gone_on += cluster->gone_on;
+    sums.rolled_back += cluster->rolled_back;
+    sums.completed += cluster->completed;
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+/* DIES: without replicas, for they would be made on the late node. */
+static void seeds_run(enum kind kind, uint64_t seeds)
+{
+    sums = (struct sums){0};
+    for (uint32_t q = 0; q < QUERIES; q++) {
+        struct scene wanted;
+        struct pst_text texts[TEXTS] = {{0}};
+        query = &queries[q];
+        scene_text_of(query->path, &texts[0]);
+        scene_text_replicated(query->path, query->movable + 1, &texts[1]);
+        scene_text_replicated(query->path, query->movable, &texts[2]);
+        scene_init(&wanted, 1);
+        input(&wanted);
+        scene_set(&wanted, "partitions", "1");
+        assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+        for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
+            one(&wanted, &texts[kind == DIES ? 0 : kind == LOSES ? 2 : seed % TEXTS], kind, seed);
+        scene_fini(&wanted);
+        for (uint32_t t = 0; t < TEXTS; t++)
+            pst_text_fini(&texts[t]);
+    }
+    print_message("%llu changes amid a move, %llu of them deaths, %llu nodes replaced; of moves that were found %llu went on and %llu were "
+                  "dropped; %llu DONE, %llu ABORTED; %llu checkpoints; looked at %llu times\n",
+                  (unsigned long long)sums.changes, (unsigned long long)sums.deaths, (unsigned long long)sums.replaced,
+                  (unsigned long long)sums.gone_on, (unsigned long long)sums.rolled_back,
+                  (unsigned long long)sums.moves.done, (unsigned long long)sums.moves.aborted,
+                  (unsigned long long)sums.completed, (unsigned long long)sums.looked);
+    for (uint32_t i = 0; i <= STEPS; i++)
+        if (sums.amid[i] != 0)
+            print_message("stage %u: %llu times\n", i, (unsigned long long)sums.amid[i]);
+}
+
+static void a_move_outlives_its_coordinator(void **state)
+{
+    (void)state;
+    uint64_t seeds = scene_seeds(60);
+    seeds_run(DEPOSES, seeds);
+    assert_true(sums.changes > 4 * seeds && sums.gone_on > seeds / 2 && sums.rolled_back > seeds &&
+                sums.moves.done > seeds && sums.looked > 2 * seeds);
+}
+
+static void a_coordinator_that_the_graph_does_not_need_may_die(void **state)
+{
+    (void)state;
+    uint64_t seeds = scene_seeds(60);
+    seeds_run(DIES, seeds);
+    assert_true(sums.deaths > seeds / 4 && sums.gone_on > 0 && sums.rolled_back > 0);
+}
+
+static void replicas_take_over_amid_a_move(void **state)
+{
+    (void)state;
+    uint64_t seeds = scene_seeds(60);
+    seeds_run(LOSES, seeds);
+    assert_true(sums.replaced > seeds / 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_move_outlives_its_coordinator),
+        cmocka_unit_test(a_coordinator_that_the_graph_does_not_need_may_die),
+        cmocka_unit_test(replicas_take_over_amid_a_move),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
