@@ -71,15 +71,17 @@ class Node:
 
 
 class Cluster:
-    """Of three nodes, begun together."""
+    """Of three nodes, begun together; or the first of them before the others, so that it coordinates."""
 
-    def __init__(self, ensemble, penstock, folder, name, flags=()):
+    def __init__(self, ensemble, penstock, folder, name, flags=(), one_first=False):
         self.ensemble, self.penstock, self.folder, self.name, self.flags = ensemble, penstock, pathlib.Path(folder), name, flags
-        self.nodes = [Node(self, number) for number in (1, 2, 3)]
+        self.nodes, self.one_first = [Node(self, number) for number in (1, 2, 3)], one_first
 
     def __enter__(self):
         for node in self.nodes:
             node.up()
+            if self.one_first and node is self.nodes[0]:
+                node.speaker.hears("term 1: this node coordinates")
         self.coordinator = self.takes_over(1)
         for node in self.nodes:
             if node is not self.coordinator:
@@ -212,6 +214,41 @@ def the_coordinator_dies(ensemble, penstock, folder, flags=()):
             verdict(any("from checkpoint" in node.all_said() for node in cluster.nodes), "the stream went on from a checkpoint")
 
 
+def the_coordinator_dies_amid_a_move(ensemble, penstock, folder):
+    with Cluster(ensemble, penstock, folder, "amid", one_first=True) as cluster:
+        first, second, third = cluster.nodes
+        cluster.ask(first, "drain", first.name)
+        cluster.submit("load", second)
+        told = subprocess.Popen([penstock, "move", "plug_load/0", third.name, "--node", f"unix:{second.name}/admin.sock"],
+                                cwd=cluster.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        first.speaker.hears("graph load, move 1: copy")
+        first.kill()
+        told.wait(60)
+        cluster.coordinator = cluster.takes_over(2)
+        cluster.coordinator.speaker.hears("graph load, incarnation 1: running")
+        found = cluster.coordinator.speaker.hears("graph load, move 1: it is ([A-Z]+), and another node coordinated then").group(1)
+
+        def ended():
+            moves = json.loads(cluster.ask(cluster.coordinator, "migration", "ls", "--json"))["moves"]
+            return [move for move in moves if move["step"] in ("DONE", "ABORTED")]
+        move = until("the move has ended", ended)[0]
+        wanted = "DONE" if found == "COMMITTED" else "ABORTED"
+        verdict(move["step"] == wanted and (wanted == "DONE" or "the coordinator changed" in move["why"]),
+                f"the coordinator dies amid a move that is {found}: it is {wanted} under the next one", str(move))
+
+        def given_again():
+            """Refused until all have dropped what they had of it."""
+            ran = subprocess.run([penstock, "move", "plug_load/0" if wanted == "ABORTED" else "plug_load/1", third.name, "--node",
+                                  f"unix:{second.name}/admin.sock"], cwd=cluster.folder, capture_output=True, text=True, timeout=120, check=False)
+            return None if "runs already" in ran.stderr else ran
+        ran = until("the command is taken", given_again)
+        verdict(ran.returncode == 0 or "is on node" in ran.stderr, "and then it can be given again", ran.stdout + ran.stderr)
+        verdict(incarnation_of(cluster, "load") == ("running", 1), "the graph runs on")
+        cluster.hurry()
+        cluster.done("load", 1)
+        cluster.same("load", "the stream was never started again, its bytes are those of one process")
+
+
 def strangers(ensemble, penstock, folder):
     with Cluster(ensemble, penstock, folder, "strangers") as cluster:
         subprocess.run([penstock, "key", "init", "other.key", "--quiet"], cwd=folder, check=True)
@@ -263,7 +300,7 @@ def main():
             ensemble.leader()
             trials = {"servers": servers_come_and_go, "cut": the_coordinator_loses_the_servers, "dies": the_coordinator_dies,
                       "points": lambda *most: the_coordinator_dies(*most, ["--checkpoints", "shared", "--every-seconds", "1"]),
-                      "strangers": strangers}
+                      "amid": the_coordinator_dies_amid_a_move, "strangers": strangers}
             for name, trial in trials.items():
                 if not only or name in only:
                     trial(ensemble, penstock, folder)

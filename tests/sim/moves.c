@@ -39,6 +39,16 @@ static uint32_t place_in(const Pst__Start *start, const struct hosted *hosted)
     return i;
 }
 
+/* Its run has ended, or the graph goes on without it, and it may not have heard that. */
+static bool is_out(const struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    bool out = record->ended[index] || record->gone[index];
+    for (size_t i = 0; i < start->n_left_nodes; i++)
+        out |= start->left_nodes[i] == index;
+    return out;
+}
+
 void moves_clear(const struct cluster *cluster, const struct graph_record *record, const char *what)
 {
     for (uint32_t i = 0; i < cluster->node_count; i++) {
@@ -46,7 +56,7 @@ void moves_clear(const struct cluster *cluster, const struct graph_record *recor
         for (uint32_t h = 0; node != NULL && h < node->hosted_count; h++) {
             const struct hosted *hosted = node->hosted[h];
             if (hosted->incarnation != record->start->incarnation || !hosted->begun || hosted->superseded ||
-                record->ended[place_in(record->start->start, hosted)])
+                is_out(record, place_in(record->start->start, hosted)))
                 continue;
             if (pst_mover_busy(hosted->mover))
                 fail_msg("%s: a move has ended, and a node takes part in it", what);

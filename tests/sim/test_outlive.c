@@ -323,12 +323,82 @@ static void replicas_take_over_amid_a_move(void **state)
     assert_true(sums.replaced > seeds / 4);
 }
 
+/* A node that has neither the input nor a sink, and does not coordinate; node_count: there is none. */
+static uint32_t movable_node(const struct cluster *cluster)
+{
+    uint32_t i = 0;
+    while (i < cluster->node_count && (i == cluster_coordinator(cluster) || cluster_places(cluster, i, true) != 0 ||
+                                       cluster_places(cluster, i, false) == 0))
+        i++;
+    return i;
+}
+
+/* One node is drained, once; whoever coordinates amid that goes, again and again. It is empty before the graph ends. */
+static bool drained(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct trial trial = {.cluster = calloc(1, sizeof *trial.cluster), .left = 3};
+    struct cluster *cluster = trial.cluster;
+    char name[8];
+    uint32_t i = CLUSTER_FEW_NODES;
+    bool empty = false;
+    (void)snprintf(trial.what, sizeof trial.what, "%s, seed %llu, a drain", query->name, (unsigned long long)seed);
+    cluster_init_many(cluster, seed, CLUSTER_FEW_NODES, text, input);
+    cluster->elects = true;
+    cluster->ends_ns = END_NS;
+    cluster->dead_ns = PATIENT_NS;
+    cluster->cut_ns_max = PATIENT_NS / 4;
+    cluster->source = (uint32_t)draw(&trial, cluster->node_count);
+    cluster->grow_ns = 2 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+    while (!cluster->client.done) {
+        cluster_turn(cluster, trial.what);
+        const struct graph_record *record = cluster_record(cluster);
+        if (record == NULL || record->state != GRAPH_RUNNING)
+            continue;
+        if (i == cluster->node_count && cluster->client.taken && (i = movable_node(cluster)) != cluster->node_count) {
+            (void)snprintf(name, sizeof name, "n%u", i);
+            memcpy(cluster->client.wish, (const char *[3]){"drain", name, NULL}, sizeof cluster->client.wish);
+        }
+        empty |= i != cluster->node_count && cluster_places(cluster, i, false) == 0;
+        if (record->moving != NULL && record->moving->now != NULL)
+            change(&trial, record);
+    }
+    cluster_same(wanted, cluster, query->name, trial.what);
+    if (i != cluster->node_count && trial.left == 0 && !empty)
+        fail_msg("%s: %s is not empty", trial.what, name);
+    bool amid = i != cluster->node_count && trial.left == 0;
+    cluster_fini(cluster);
+    free(cluster);
+    return amid;
+}
+
+static void a_drain_goes_on_under_the_next_coordinator(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint64_t seeds = scene_seeds(20), amid = 0;
+    query = &queries[0];
+    scene_text_of(query->path, &text);
+    scene_init(&wanted, 1);
+    input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
+        amid += drained(&wanted, &text, seed);
+    print_message("%llu drains amid which the coordinator changed\n", (unsigned long long)amid);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+    assert_true(amid > seeds / 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_move_outlives_its_coordinator),
         cmocka_unit_test(a_coordinator_that_the_graph_does_not_need_may_die),
         cmocka_unit_test(replicas_take_over_amid_a_move),
+        cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
