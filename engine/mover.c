@@ -2,6 +2,7 @@
 #include "engine/mover.h"
 
 #include "engine/checkpoint.h"
+#include "engine/planted.h"
 
 #include <string.h>
 
@@ -89,7 +90,8 @@ static bool told_again(struct pst_node *node, struct hosted *hosted, const Pst__
     const struct mover *mover = hosted->mover;
     Pst__Step step = message->move_step->step;
     uint32_t at = place_of(step);
-    if (mover == NULL || mover->move.id != message->move || at == MOVER_DECIDED_MAX || at >= mover->acted)
+    if (mover == NULL || mover->move.id != message->move || at == MOVER_DECIDED_MAX || at >= mover->acted ||
+        PST_PLANTED(STEP_AGAIN))
         return false;
     if (mover->answers[at].said)
         answer(node, hosted, step, mover->answers[at].time, "");

@@ -571,6 +571,9 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
             moving->known[i] = moving->now->message->move;
     bool copies = pst_moves_copies(moving);
     pst_order_ends(node, record, error == PST_OK);
+    if (moving->rolls_back)
+        pst_node_log(node, "graph %s, move %llu: nothing of it is left", record->start->graph,
+                     (unsigned long long)moving->now->message->move);
     moving->now = NULL;
     moving->stage = NO_STAGE;
     moving->rolls_back = false;

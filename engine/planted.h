@@ -9,6 +9,7 @@
     X(EARLY_TRIM, "a link forgets what it has sent before it is acknowledged")                     \
     X(NO_REPLAY, "a new owner does not put out what it has kept from the cut on")                  \
     X(NO_COMPARE, "a commit does not look at the versions that it expects; the simulated store's") \
+    X(STEP_AGAIN, "a step of a move that a node has taken, and is told again, it takes again")     \
     X(ROWS_AGAIN, "an input that goes on below the cut does not drop the rows that were worked off")
 
 #ifdef PST_PLANT

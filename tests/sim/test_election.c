@@ -130,7 +130,7 @@ static void nodes_that_are_killed_are_taken_over(void **state)
     assert_true(sums.restarts > 0 && sums.terms > seeds + seeds / 2 && sums.resumed > 0);
 }
 
-/* A move that is under way ends with its incarnation. */
+/* Nor is a graph started again of which something moves (test_outlive.c). */
 static void moves_and_another_coordinator_change_nothing(void **state)
 {
     (void)state;
