@@ -1540,11 +1540,10 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
     bool over = among(hello->ended, hello->n_ended, record->start) != NULL; /* how, it says next */
     bool same = known && strcmp(start->addresses[index], hello->address) == 0;
     if (known)
-        record->heard[index] =
-            (struct heard){.move = runs ? running->move : 0,
-                           .open = among(hello->moves, hello->n_moves, record->start) != NULL,
-                           .over = over && !runs,
-                           .resumes = hello->resumes};
+        record->heard[index] = (struct heard){.move = runs ? running->move : 0,
+                                              .open = among(hello->moves, hello->n_moves, record->start) != NULL,
+                                              .over = over && !runs,
+                                              .resumes = hello->resumes};
     if (record->restored && known) /* as restored_step() asks */
         record->started[index] = same && (runs || over);
     if (!goes_on(record) || record->begins || record->restored || record->saving)
@@ -1727,8 +1726,8 @@ static void replicas_take_over(struct pst_node *node, const struct member *membe
     for (uint32_t i = 0; i < node->duty->graph_count; i++) {
         struct graph_record *record = node->duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, member->name);
-        if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index] &&
-            !record->gone[index] && pst_start_has_place(record->start->start, index))
+        if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index] && !record->gone[index] &&
+            pst_start_has_place(record->start->start, index))
             (void)lose(node, record, index);
     }
 }

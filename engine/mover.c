@@ -49,9 +49,9 @@ static void tell(struct pst_node *node, struct hosted *hosted, Pst__MoveStep *bo
 }
 
 /* Steps that follow from the decision, in their order: each is taken once, whoever says so how often. */
-static const Pst__Step decided_steps[] = {PST__STEP__LISTEN, PST__STEP__SPEAK, PST__STEP__LEAVE,   PST__STEP__RELEASE,
-                                          PST__STEP__SETTLE, PST__STEP__JOIN,  PST__STEP__REROUTE, PST__STEP__DRAIN,
-                                          PST__STEP__RETIRE};
+static const Pst__Step decided_steps[] = {PST__STEP__LISTEN,  PST__STEP__SPEAK,  PST__STEP__LEAVE,
+                                          PST__STEP__RELEASE, PST__STEP__SETTLE, PST__STEP__JOIN,
+                                          PST__STEP__REROUTE, PST__STEP__DRAIN,  PST__STEP__RETIRE};
 static_assert(sizeof decided_steps / sizeof *decided_steps == MOVER_DECIDED_MAX, "each has its answer");
 
 /* MOVER_DECIDED_MAX: it is none of them. */
@@ -261,7 +261,8 @@ static bool alone(struct pst_node *node, struct hosted *hosted, const Pst__MoveS
     uint32_t n = 0;
     while (n < hosted->graph->node_count && strcmp(hosted->graph->nodes[n].id, body->operator_id) != 0)
         n++;
-    if (hosted->run.checkpoint != NULL && !hosted->mover->rested) { /* so nobody has come to it: it is said beside DROP */
+    if (hosted->run.checkpoint != NULL &&
+        !hosted->mover->rested) { /* so nobody has come to it: it is said beside DROP */
         answer(node, hosted, PST__STEP__ALONE, 0, "");
         return false;
     }

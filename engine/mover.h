@@ -53,26 +53,27 @@
 #include "migration/move.h"
 
 enum { MOVER_DECIDED_MAX = 9 }; /* steps from LISTEN to RETIRE */
-struct mover { /* of a hosted run: the move that it takes part in */
+struct mover {                  /* of a hosted run: the move that it takes part in */
     struct move move;
     uint32_t buckets[PST_BUCKETS_MAX];
-    bool rested; /* it has answered REST */
+    bool rested;                /* it has answered REST */
     bool open, prepared, alone; /* alone: ALONE was told, and then DROP before it was done */
     Pst__Step told;             /* and still to be done; 0: nothing is */
     int64_t time;               /* of it */
     uint64_t waits_ns;          /* SETTLE, DRAIN: when it is looked at again */
     uint64_t progress_ns;       /* COPY: when it was told last */
     bool handed, caught_up, left, joins, refused;
-    uint64_t numbers[PST_BUCKETS_MAX]; /* LEAVE, of the giver, and SETTLE, of whoever was told: up to where it has put out */
-    bool numbered;                     /* they were said */
+    uint64_t
+        numbers[PST_BUCKETS_MAX]; /* LEAVE, of the giver, and SETTLE, of whoever was told: up to where it has put out */
+    bool numbered;                /* they were said */
     /* What it has answered since the decision, for a coordinator that asks again: kept until the next move. */
     uint32_t acted; /* steps, in their order (mover.c), up to the last one that was acted on */
     struct {
         bool said;
         int64_t time;
     } answers[MOVER_DECIDED_MAX];
-    bool gave; /* it was the giver, and has left: `numbers` are its own */
-    uint64_t rows_lost;                /* 1 + so many; 0: not counted */
+    bool gave;          /* it was the giver, and has left: `numbers` are its own */
+    uint64_t rows_lost; /* 1 + so many; 0: not counted */
     char name[PST_CONTROL_NAME_BYTES_MAX + 1], address[PST_CONTROL_NAME_BYTES_MAX + 1]; /* ADMIT */
     uint32_t workers;
     /* ATTEST and COPY, of operators in enclaves: what the giver's side says, and the taker's */
@@ -146,9 +147,9 @@ struct moving { /* of a graph that runs */
     char admitted[PST_CONTROL_NAME_BYTES_MAX + 1];                 /* the node that is new to the graph; "": none is */
     bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
     bool copies_end;                                               /* for it: ALONE */
-    bool copies_ended; /* they have, as the store has it or is about to */
-    bool away;         /* one that takes part was, amid it */
-    bool rolls_back;   /* DROP of what another coordinator began: who was told how much of it is not known */
+    bool copies_ended;                                             /* they have, as the store has it or is about to */
+    bool away;                                                     /* one that takes part was, amid it */
+    bool rolls_back;        /* DROP of what another coordinator began: who was told how much of it is not known */
     bool waits_cut;         /* the next step is REST, and a checkpoint is cut first */
     bool readers;           /* RETIRE, DROP: all others have done it, and who reads is told */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */

@@ -346,19 +346,19 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
     uint64_t now = now_ns(node);
     bool decided = record_of(moving->now)->step >= PST_MOVE_COMMITTED;
     bool known = moving->begun_ns != 0; /* when it was begun: else another coordinator did that */
-    *ret_view = (struct move_view){.id = moving->now->message->move,
-                                   .phase = phase_of(moving, record_of(moving->now)->step),
-                                   .step = pst_move_step_name((pst_move_step)record_of(moving->now)->step),
-                                   .operator_index = moving->operator_index,
-                                   .from = moving->from,
-                                   .to = moving->into != NO_PARTITION ? moving->into : moving->to,
-                                   .to_node = moving->to_node,
-                                   .bucket_count = (uint32_t)record_of(moving->now)->n_buckets,
-                                   .bytes = moving->bytes,
-                                   .bytes_total = moving->bytes_total,
-                                   .seconds = known ? (double)(now - moving->begun_ns) / 1e9 : 0,
-                                   .seconds_left =
-                                       decided || !known ? -1 : ((double)moving->deadline_ns - (double)now) / 1e9};
+    *ret_view =
+        (struct move_view){.id = moving->now->message->move,
+                           .phase = phase_of(moving, record_of(moving->now)->step),
+                           .step = pst_move_step_name((pst_move_step)record_of(moving->now)->step),
+                           .operator_index = moving->operator_index,
+                           .from = moving->from,
+                           .to = moving->into != NO_PARTITION ? moving->into : moving->to,
+                           .to_node = moving->to_node,
+                           .bucket_count = (uint32_t)record_of(moving->now)->n_buckets,
+                           .bytes = moving->bytes,
+                           .bytes_total = moving->bytes_total,
+                           .seconds = known ? (double)(now - moving->begun_ns) / 1e9 : 0,
+                           .seconds_left = decided || !known ? -1 : ((double)moving->deadline_ns - (double)now) / 1e9};
     return true;
 }
 
@@ -616,8 +616,8 @@ static bool copies_are_gone(const struct graph_record *record)
 {
     const struct moving *moving = record->moving;
     for (uint32_t n = 0; n < moving->layout_count; n++)
-        for (uint32_t p = 0; pst_replicas_matter(record->graph, n, moving->operator_index) &&
-                             p < moving->layouts[n]->partition_count;
+        for (uint32_t p = 0;
+             pst_replicas_matter(record->graph, n, moving->operator_index) && p < moving->layouts[n]->partition_count;
              p++)
             if (moving->layouts[n]->twin[p] != UINT16_MAX)
                 return false;
@@ -1107,8 +1107,8 @@ static bool stands_again(struct graph_record *record, struct past *past)
     while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, body->operator_id) != 0)
         n++;
     uint32_t from_node = pst_start_index(start, body->from_node), to_node = pst_start_index(start, body->to_node);
-    if (moving == NULL || n == record->graph->node_count || moving->layouts[n] == NULL ||
-        from_node == start->n_nodes || to_node == start->n_nodes)
+    if (moving == NULL || n == record->graph->node_count || moving->layouts[n] == NULL || from_node == start->n_nodes ||
+        to_node == start->n_nodes)
         return false;
     uint32_t numbers = pst_partition_numbers(&record->graph->nodes[n]);
     if (body->from_partition >= numbers || body->to_partition >= numbers || body->into_partition > numbers ||

@@ -350,10 +350,10 @@ struct graph_record {
         bool open, over;         /* open: it takes part in that; over: its run had ended */
         bool resumes;            /* Hello.resumes */
     } heard[NODE_MEMBERS_MAX];
-    bool drains; /* another coordinator had it: what is left on nodes that are drained goes on its way */
-    size_t left_packed;          /* of start->left_nodes, those that are on their way to the store */
-    uint64_t undrained;          /* the incarnation in which a node that leaves cannot be emptied; 0: none */
-    uint64_t unmoved_ns;         /* when a move was given up, or refused, last; 0: none was */
+    bool drains;         /* another coordinator had it: what is left on nodes that are drained goes on its way */
+    size_t left_packed;  /* of start->left_nodes, those that are on their way to the store */
+    uint64_t undrained;  /* the incarnation in which a node that leaves cannot be emptied; 0: none */
+    uint64_t unmoved_ns; /* when a move was given up, or refused, last; 0: none was */
     uint64_t rows, rows_out;
     char why[400];
     uint64_t since;              /* the incarnation that it was submitted with; 0: not known any more */

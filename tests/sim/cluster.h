@@ -103,7 +103,7 @@ struct cluster {
     struct cluster_store store;
     struct cluster_client client;
     uint32_t held_back; /* so many of the last nodes does the test bring up, when it likes to */
-    bool fed; /* the graph waits for a stream, which `player` has, and no node */
+    bool fed;           /* the graph waits for a stream, which `player` has, and no node */
     struct cluster_player player;
     struct scene like; /* its settings, and sizes of a seed */
     struct sim random;
@@ -141,8 +141,8 @@ struct cluster {
     uint32_t terms, resigned, silences;  /* as the logs say */
     uint32_t listening, joined;
     uint32_t completed, given_up,
-        resumed;     /* checkpoints that were complete, or could not be; runs that went on from one */
-    uint32_t passed; /* lines that say so of a part that could not be had */
+        resumed;                   /* checkpoints that were complete, or could not be; runs that went on from one */
+    uint32_t passed;               /* lines that say so of a part that could not be had */
     uint32_t gone_on, rolled_back; /* moves that another coordinator found: decided, or not */
     uint64_t newest_move;
     uint64_t turns;

@@ -223,8 +223,7 @@ static void one(const struct scene *wanted, const struct pst_text *text, enum ki
 {
     bool dies = kind == DIES;
     uint32_t times = dies ? DEATHS : CHANGES;
-    struct trial trial = {
-        .cluster = calloc(1, sizeof *trial.cluster), .kind = kind, .left = times, .incarnation = 1};
+    struct trial trial = {.cluster = calloc(1, sizeof *trial.cluster), .kind = kind, .left = times, .incarnation = 1};
     struct cluster *cluster = trial.cluster;
     (void)snprintf(trial.what, sizeof trial.what, "%s, seed %llu%s", query->name, (unsigned long long)seed,
                    kind == DIES    ? ", the coordinator dies"
@@ -293,7 +292,8 @@ static void seeds_run(enum kind kind, uint64_t seeds)
         for (uint32_t t = 0; t < TEXTS; t++)
             pst_text_fini(&texts[t]);
     }
-    print_message("%llu changes amid a move, %llu of them deaths, %llu nodes replaced; of moves that were found %llu went on and %llu were "
+    print_message("%llu changes amid a move, %llu of them deaths, %llu nodes replaced; of moves that were found %llu "
+                  "went on and %llu were "
                   "dropped; %llu DONE, %llu ABORTED; %llu checkpoints; looked at %llu times\n",
                   (unsigned long long)sums.changes, (unsigned long long)sums.deaths, (unsigned long long)sums.replaced,
                   (unsigned long long)sums.gone_on, (unsigned long long)sums.rolled_back,
