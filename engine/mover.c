@@ -93,6 +93,8 @@ static bool told_again(struct pst_node *node, struct hosted *hosted, const Pst__
     if (mover == NULL || mover->move.id != message->move || at == MOVER_DECIDED_MAX || at >= mover->acted ||
         PST_PLANTED(STEP_AGAIN))
         return false;
+    if (step == PST__STEP__SETTLE && !message->move_step->more) /* the next portion does not come after all */
+        pst_blobs_forget(&hosted->run);
     if (mover->answers[at].said)
         answer(node, hosted, step, mover->answers[at].time, "");
     return true;
