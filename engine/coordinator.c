@@ -1542,6 +1542,7 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
     if (known)
         record->heard[index] = (struct heard){.move = runs ? running->move : 0,
                                               .open = among(hello->moves, hello->n_moves, record->start) != NULL,
+                                              .runs = runs,
                                               .over = over && !runs,
                                               .resumes = hello->resumes};
     if (record->restored && known) /* as restored_step() asks */
@@ -1556,8 +1557,8 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
         record_restart(node, record); /* the others look for it where it was */
     } else if (runs) {
         on_started(node, record, index);
-    } else if (over) {
-        return;
+    } else if (over || record->gone[index]) {
+        return; /* gone: soon the graph goes on without it */
     } else if (record->started[index] || record->told[index]) {
         record_restart(node, record); /* how it ended there was not heard, or it is another process */
     } else {
@@ -1637,6 +1638,8 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
         struct graph_record *record = node->duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, peer->name);
         bool takes_part = index < record->start->start->n_nodes && !record->ended[index];
+        if (takes_part && record->gone[index] && !record->heard[index].runs)
+            continue;
         if (takes_part && goes_on(record) && pst_moves_under_way(record) && !pst_moves_again(node, record, index))
             record_restart(node, record);
     }

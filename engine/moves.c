@@ -1164,9 +1164,10 @@ bool pst_moves_stand(struct graph_record *record)
         return !any_open(record);
     if (!stands_again(record, last) || !hellos_fit(record, last->message->move, step == PST_MOVE_COMMITTED))
         return false;
-    if (step == PST_MOVE_COMMITTED)
-        return true;
-    rolls_back(record);
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        record->moving->part[i] |= record->heard[i].open && !record->left[i];
+    if (step != PST_MOVE_COMMITTED)
+        rolls_back(record);
     return true;
 }
 

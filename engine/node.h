@@ -347,7 +347,7 @@ struct graph_record {
     bool gone[NODE_MEMBERS_MAX]; /* they are to leave when what moves was given up: nobody waits for them */
     struct heard {               /* by index of start->nodes: what its last hello has said */
         uint64_t move;           /* the last one that it knew of in this incarnation; 0: none */
-        bool open, over;         /* open: it takes part in that; over: its run had ended */
+        bool runs, open, over;   /* open: it takes part in that move; over: the run had ended */
         bool resumes;            /* Hello.resumes */
     } heard[NODE_MEMBERS_MAX];
     bool drains;         /* another coordinator had it: what is left on nodes that are drained goes on its way */
