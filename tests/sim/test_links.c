@@ -148,22 +148,21 @@ static void standing_turn(struct mesh *mesh, void *argument)
 static void a_connection_that_breaks_brings_no_more_than_may_come(void **state)
 {
     (void)state;
-    uint64_t waiting_max = 0;
-    for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(20); seed < end; seed++) {
+    uint64_t waiting_max = 0, seeds = scene_seeds(20);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++) {
         struct mesh mesh;
         struct standing standing = {0};
         char what[80];
         (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
         mesh_init(&mesh, seed, LOAD, mesh_query_input);
         mesh.net.way_bytes_max = 4096;
-        if (mesh.node_count > 2)
-            mesh_run(&mesh, standing_turn, &standing, what);
-        for (uint32_t n = 0; n < mesh.node_count && mesh.node_count > 2; n++)
+        mesh_run(&mesh, mesh.node_count > 2 ? standing_turn : NULL, &standing, what);
+        for (uint32_t n = 0; n < mesh.node_count; n++)
             assert_int_equal(pst_run_end(&mesh.nodes[n]->run), PST_OK);
         waiting_max = standing.waiting_max > waiting_max ? standing.waiting_max : waiting_max;
         mesh_fini(&mesh);
     }
-    assert_in_range(waiting_max, LINK_FRAMES / 2, LINK_FRAMES);
+    assert_in_range(waiting_max, seeds < 20 ? 0 : 2, LINK_FRAMES); /* of few seeds nobody may have stood still */
 }
 
 static const char garbled[] =
