@@ -22,7 +22,9 @@ struct piece { /* a sealed page between memory and file */
 };
 
 struct spill {
-    struct run *run;
+    struct run *run; /* the worker's: a job may outlive it */
+    struct pst_world *world;
+    struct pst_disk *disk;
     uint32_t worker, pages_min;
     struct pst_file *file;
     struct pst_sealer *sealer, *opener;
@@ -30,6 +32,7 @@ struct spill {
     struct piece writes[SPILL_WRITES], reads[PST_AHEAD_MAX];
     uint64_t order;
     bool working;        /* a job is on its way */
+    bool abandoned;      /* whoever had it has let it go: that job frees it */
     uint64_t file_bytes; /* of the node's disk, for all slots that were ever written */
     int error;           /* of a write that a job did */
     char why[PST_DISK_WHY_BYTES];
@@ -109,7 +112,7 @@ static void failed(struct spill *spill, int error)
 /* Room on the node's disk for one more slot; the file never becomes shorter. */
 static int slot_take(struct spill *spill, uint32_t slot)
 {
-    struct pst_disk *disk = spill->run->options.disk;
+    struct pst_disk *disk = spill->disk;
     uint64_t end = ((uint64_t)slot + 1) * slot_bytes(), grows = end > spill->file_bytes ? end - spill->file_bytes : 0;
     int rc = pst_disk_take(disk, NULL, grows);
     spill->file_bytes += rc == PST_OK ? grows : 0;
@@ -124,7 +127,7 @@ static int slot_take(struct spill *spill, uint32_t slot)
 
 static void write_do(struct spill *spill, struct piece *piece)
 {
-    struct pst_world *world = spill->run->world;
+    struct pst_world *world = spill->world;
     int rc = slot_take(spill, piece->slot);
     piece->state = rc == PST_OK ? PIECE_MOVES : PIECE_HERE;
     if (rc != PST_OK)
@@ -140,7 +143,7 @@ static void write_do(struct spill *spill, struct piece *piece)
 
 static void read_do(struct spill *spill, struct piece *piece)
 {
-    struct pst_world *world = spill->run->world;
+    struct pst_world *world = spill->world;
     piece->state = PIECE_MOVES;
     pst_lock_give(&spill->lock);
     int rc = world->file_read_at(world->self, spill->file, (uint64_t)piece->slot * slot_bytes(), piece->bytes,
@@ -149,11 +152,25 @@ static void read_do(struct spill *spill, struct piece *piece)
     piece->state = piece->state == PIECE_MOVES && rc == PST_OK ? PIECE_HERE : PIECE_FREE; /* who asks, reads again */
 }
 
+static void spill_free(struct spill *spill)
+{
+    if (spill->file != NULL)
+        (void)spill->world->file_close(spill->world->self, spill->file); /* nobody wants what is in it */
+    pst_disk_give(spill->disk, NULL, spill->file_bytes);
+    for (int i = 0; i < SPILL_WRITES; i++)
+        pst_free(spill->writes[i].bytes);
+    for (int i = 0; i < PST_AHEAD_MAX; i++)
+        pst_free(spill->reads[i].bytes);
+    pst_sealer_free(spill->sealer);
+    pst_sealer_free(spill->opener);
+    pst_free(spill);
+}
+
 static void job(void *argument)
 {
     struct spill *spill = argument;
     pst_lock_take(&spill->lock);
-    for (;;) {
+    while (!spill->abandoned) {
         struct piece *read = read_in(spill, PIECE_WAITS), *write = read == NULL ? write_next(spill) : NULL;
         if (read != NULL)
             read_do(spill, read);
@@ -163,7 +180,10 @@ static void job(void *argument)
             break;
     }
     spill->working = false;
+    bool abandoned = spill->abandoned;
     pst_lock_give(&spill->lock);
+    if (abandoned)
+        spill_free(spill);
 }
 
 /* Before the run has begun, and where there is no memory for a job, things wait: put() writes what it has no room for itself. */
@@ -363,6 +383,8 @@ int pst_paging_attach(struct pst_ctx *ctx)
         return pst_ctx_failed(ctx, PST_ENOMEM, "its state");
     ctx->spill = spill;
     spill->run = run;
+    spill->world = run->world;
+    spill->disk = run->options.disk;
     spill->worker = ctx->worker;
     atomic_flag_clear(&spill->lock);
     int rc = file_make(run, spill);
@@ -385,23 +407,18 @@ int pst_paging_attach(struct pst_ctx *ctx)
     return rc == PST_OK ? PST_OK : pst_ctx_failed(ctx, rc, "its state");
 }
 
+/* On a node a run ends, and a partition goes, while the world goes on: with a job that is on its way, which is not waited for. */
 void pst_paging_detach(struct pst_ctx *ctx)
 {
     struct spill *spill = ctx->spill;
     if (spill == NULL)
         return;
-    struct pst_world *world = ctx->run->world;
-    if (spill->file != NULL)
-        (void)world->file_close(world->self, spill->file); /* nobody wants what is in it */
-    pst_disk_give(ctx->run->options.disk, NULL, spill->file_bytes);
-    for (int i = 0; i < SPILL_WRITES; i++)
-        pst_free(spill->writes[i].bytes);
-    for (int i = 0; i < PST_AHEAD_MAX; i++)
-        pst_free(spill->reads[i].bytes);
-    pst_sealer_free(spill->sealer);
-    pst_sealer_free(spill->opener);
-    pst_free(spill);
     ctx->spill = NULL;
+    pst_lock_take(&spill->lock);
+    bool working = spill->abandoned = spill->working;
+    pst_lock_give(&spill->lock);
+    if (!working)
+        spill_free(spill);
 }
 
 int pst_paging_fits(struct run *run)
