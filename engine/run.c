@@ -212,6 +212,7 @@ void pst_run_finish(struct run *run)
 {
     if (atomic_load_explicit(&run->finish, memory_order_relaxed))
         return;
+    PST_ASSERT(run->hold == 0); /* who stands still would not end, and who ends does not stand still */
     atomic_store_explicit(&run->finish, true, memory_order_release);
     for (uint32_t w = 0; w < run->worker_count; w++)
         pst_run_wake(run, w);
