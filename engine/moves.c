@@ -559,6 +559,14 @@ static bool any_away(const struct pst_node *node, const struct graph_record *rec
     return any;
 }
 
+static void know_done(struct graph_record *record)
+{
+    struct moving *moving = record->moving;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
+        if (is_behind(record, i))
+            moving->known[i] = moving->now->message->move - 1;
+}
+
 /* ---- ending ---- */
 
 static void ended(struct pst_node *node, struct graph_record *record, int error, const char *why)
@@ -567,7 +575,8 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
     if (moving->admitted[0] != '\0' && !record->told[pst_start_index(record->start->start, moving->admitted)])
         pst_coordinator_start(node, record, moving->admitted); /* the others know it: it ends with them */
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
-        if (moving->part[i] && !moving->rolls_back) /* else it may not have heard of a node that was added */
+        if (moving->part[i] && !is_behind(record, i) && /* else it was given up before it knew of those before */
+            !moving->rolls_back)                        /* else it may not have heard of a node that was added */
             moving->known[i] = moving->now->message->move;
     bool copies = pst_moves_copies(moving);
     pst_order_ends(node, record, error == PST_OK);
@@ -805,6 +814,8 @@ static void stage_next(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
     uint32_t next = moving->stage == NO_STAGE ? 0 : moving->stage + 1;
+    if (moving->stage != NO_STAGE && stages[moving->stage].step == PST__STEP__KNOW)
+        know_done(record);
     while (next < STAGE_DROP && !applies(record, &stages[next]))
         next++;
     if (next == STAGE_DROP) { /* nothing is left to do */

@@ -151,8 +151,31 @@ static void waits_end(struct chaos *chaos)
     }
 }
 
+/* A move that nodes take part in who have to be told of those before is given up, now and then, before all of them have been. */
+static void cancel_early(struct chaos *chaos)
+{
+    const struct cluster *cluster = chaos->cluster;
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        struct pst_node *node = cluster->nodes[i].node;
+        struct graph_record *record =
+            node != NULL && node->duty != NULL ? pst_coordinator_graph(node->duty, query->name) : NULL;
+        struct moving *moving = record != NULL ? record->moving : NULL;
+        struct pst_text why = {0};
+        bool behind = false;
+        if (moving == NULL || moving->now == NULL || moving->writes || moving->written ||
+            record->state != GRAPH_RUNNING)
+            continue;
+        for (size_t k = 0; k < record->start->start->n_nodes; k++)
+            behind |= moving->part[k] && record->started[k] && moving->known[k] + 1 < moving->now->message->move;
+        if (behind && draw(chaos, 60) == 0)
+            chaos->sums->early += pst_moves_cancel(node, record, moving->now->message->move, &why) == PST_OK;
+        pst_text_fini(&why);
+    }
+}
+
 static void look(struct chaos *chaos)
 {
+    cancel_early(chaos);
     if (chaos->singly)
         turns_shorten(chaos);
     if (chaos->impatient)

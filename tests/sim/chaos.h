@@ -24,6 +24,7 @@ struct chaos_sums {                /* over all clusters; all of one type: they a
     uint64_t passed;              /* lines of theirs that a cut was passed when it was heard of */
     uint64_t replaced, copies;    /* nodes whose replicas took over; replicas that were made while the graph ran */
     uint64_t looked;              /* how often a move had just ended */
+    uint64_t early;               /* moves given up before all who take part knew of those before */
     uint64_t turns, milliseconds; /* simulated */
 };
 

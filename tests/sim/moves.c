@@ -49,6 +49,28 @@ static bool is_out(const struct graph_record *record, uint32_t index)
     return out;
 }
 
+/* Whoever is taken to know all moves has each partition where the record has it. */
+static void node_knows(const struct graph_record *record, const struct hosted *hosted, const char *what)
+{
+    const struct moving *moving = record->moving;
+    uint32_t index = place_in(record->start->start, hosted);
+    if (moving == NULL || moving->now != NULL || record->past_count == 0 ||
+        record->start->start->n_replaced_nodes != 0 || /* it may not have heard of a takeover */
+        moving->known[index] != record->past[record->past_count - 1]->message->move)
+        return;
+    for (uint32_t n = 0; n < moving->layout_count; n++) {
+        const struct layout *layout = moving->layouts[n];
+        for (uint32_t p = 0; layout != NULL && p < layout->partition_count; p++) {
+            bool is =
+                pst_layout_owned(layout, record->graph->nodes[n].bucket_count, p) != 0 || layout->twin[p] != UINT16_MAX;
+            uint16_t wanted = is ? layout->node_of[p] : UINT16_MAX, known = hosted->site.node_of_partition[n][p];
+            if (known != wanted)
+                fail_msg("%s: node %s takes %s/%u to be on node %u, and not on %u", what,
+                         hosted->site.name[hosted->site.this_node], record->graph->nodes[n].id, p, known, wanted);
+        }
+    }
+}
+
 void moves_clear(const struct cluster *cluster, const struct graph_record *record, const char *what)
 {
     for (uint32_t i = 0; i < cluster->node_count; i++) {
@@ -60,6 +82,7 @@ void moves_clear(const struct cluster *cluster, const struct graph_record *recor
                 continue;
             if (pst_mover_busy(hosted->mover))
                 fail_msg("%s: a move has ended, and a node takes part in it", what);
+            node_knows(record, hosted, what);
             for (uint32_t k = 0; k < hosted->run.instance_count; k++)
                 if (!hosted->run.instances[k]->retired)
                     instance_is_clear(hosted->run.instances[k], what);

@@ -27,6 +27,12 @@ static inline void sim_run_show(const struct run *run)
                         ctx->channels[c]->far != NULL ? "@" : "", (long long)ctx->channels[c]->watermark,
                         ctx->channels[c]->standby ? "s" : "", ctx->channels[c]->twin != NULL ? "t" : "",
                         ctx->channels[c]->ended ? "e" : "");
+        print_error("%s", ctx->held_up ? ", held up" : "");
+        for (uint32_t c = 0; c < ctx->channel_out_count; c++)
+            if (pst_channel_pending(ctx->channels_out[c]))
+                print_error("; %llu frames wait to go to %u/%u%s",
+                            (unsigned long long)ctx->channels_out[c]->pending_count, ctx->channels_out[c]->edge->node,
+                            ctx->channels_out[c]->to, ctx->channels_out[c]->branch ? " (branch)" : "");
         print_error("\n");
     }
 }

@@ -32,6 +32,7 @@ static void sums_print(const struct chaos_sums *sums)
     print("moves DONE", sums->done);
     print("moves ABORTED", sums->aborted);
     print("times nodes were looked at when a move had just ended", sums->looked);
+    print("moves given up before all who take part knew of those before", sums->early);
     print("faults", sums->faults);
     print("of them nodes killed", sums->kills);
     print("nodes or ways cut off", sums->cuts);
