@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Counts the tests in a JUnit file written by ctest: prints "N passed, N failed".
+"""Counts the tests in a JUnit file written by ctest: prints "N passed, N failed", after the ends of what those said that failed.
 
 A cmocka program counts as many as it has tests, another program once, or by its own last line "N passed, N failed".
 """
 import re
 import sys
 import xml.etree.ElementTree as tree
+
+LINES_TOLD = 40
 
 
 def count(case):
@@ -27,10 +29,21 @@ def count(case):
     return passed, failed
 
 
+def tell(case, failed):
+    """What the gate shows of a log is its end, and ctest's own is a list of names."""
+    if failed:
+        said = (case.findtext("system-out") or "").strip().splitlines()
+        print(f"---- {case.get('name')} failed; the end of what it said:")
+        print("\n".join(said[-LINES_TOLD:]))
+
+
 def main():
-    counts = [count(case) for case in tree.parse(sys.argv[1]).getroot().iter("testcase")]
+    cases = list(tree.parse(sys.argv[1]).getroot().iter("testcase"))
+    counts = [count(case) for case in cases]
     if not counts:
         return 1
+    for case, (_, failed) in zip(cases, counts):
+        tell(case, failed)
     print(f"{sum(p for p, _ in counts)} passed, {sum(f for _, f in counts)} failed")
     return 0
 

@@ -88,10 +88,24 @@ class Cluster:
                 self.coordinator.speaker.hears(rf"node {node.name} (has joined|is back)")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
+        if failed is not None:
+            self.tell()
         for node in self.nodes:
             node.kill()
         subprocess.run(["rm", "-rf", *(node.name for node in self.nodes)], cwd=self.folder, check=True)
+
+    def tell(self):
+        """What was the matter, where a wait had no end."""
+        for node in self.nodes:
+            print(f"---- the end of what {node.name} said:\n{node.all_said()[-3000:]}", flush=True)
+        for words in ("status", "top"):
+            try:
+                ran = subprocess.run([self.penstock, words, "load", "--json", "--node", f"unix:{self.coordinator.name}/admin.sock"],
+                                     cwd=self.folder, capture_output=True, text=True, timeout=20, check=False)
+                print(f"---- {words}: {ran.stdout}{ran.stderr}", flush=True)
+            except (AttributeError, subprocess.TimeoutExpired) as why:
+                print(f"---- {words}: {why}", flush=True)
 
     def takes_over(self, term):
         """Who coordinates since this term."""
