@@ -65,7 +65,7 @@ static void each_bit_that_is_changed_is_refused(void **state)
     for (size_t i = 0; i + sizeof begin < made.count; i++)
         root = memcmp(made.bytes + i, begin, sizeof begin - 1) == 0 ? i : root;
     chain = (size_t)((uint8_t *)memmem(made.bytes, made.count, begin, sizeof begin - 1) - made.bytes);
-    for (size_t i = 0; i < root; i += i < 1200 ? 1 : 3) {
+    for (size_t i = 0; i < root; i += i < 1200 ? MADE_STEP : 3 * MADE_STEP) {
         made.bytes[i] ^= (uint8_t)(1u << (i % 8));
         padding_count += made_verdict(&made.request)[0] == '\0';
         if (i < chain && padding_count != 0)
@@ -79,7 +79,7 @@ static void each_bit_that_is_changed_is_refused(void **state)
 static void a_quote_that_is_cut_is_none(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < made.count; i += i < 1200 ? 1 : 61) {
+    for (size_t i = 0; i < made.count; i += i < 1200 ? MADE_STEP : 61) {
         uint8_t *cut = malloc(i + 1);
         memcpy(cut, made.bytes, i);
         made.request.evidence = (struct pst_bytes){cut, i, "quote.bin"};

@@ -50,7 +50,7 @@ static void a_report_of_version_2_names_no_processor_and_is_accepted(void **stat
 static void each_bit_that_is_changed_is_refused(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < PST_SNP_REPORT_BYTES; i++) {
+    for (size_t i = 0; i < PST_SNP_REPORT_BYTES; i += MADE_STEP) {
         made.report[i] ^= (uint8_t)(1u << (i % 8));
         if (made_verdict(&made.request)[0] == '\0')
             fail_msg("byte %zu may be changed", i);

@@ -11,9 +11,9 @@
 #include <cmocka.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { SEEDS = 80 };
+enum { SEEDS = 24, SEEDS_OF_A_CRASH = 1 };
 #else
-enum { SEEDS = 2000 };
+enum { SEEDS = 1200, SEEDS_OF_A_CRASH = 6 };
 #endif
 
 static struct cluster *cluster;
@@ -120,7 +120,7 @@ static void crash_everywhere(uint32_t role, uint32_t s)
         crash.cut = i % 2 == 0;
         crash.after_us = i / 2 % 2 == 0 ? 0 : 15000;
         crash.down_ms = downs_ms[i / 4];
-        happened |= crash_somewhere(&crash, 1, 6);
+        happened |= crash_somewhere(&crash, 1, SEEDS_OF_A_CRASH);
     }
     for (uint64_t first = 7; !happened && first < 1000; first += 50)
         happened = crash_somewhere(&crash, first, 50);

@@ -688,6 +688,9 @@ static uint64_t lives(uint64_t seed, const uint64_t cuts[2], uint32_t bytes_max,
 
 static void power_goes(uint32_t bytes_max, bool lost, uint64_t seeds)
 {
+#if defined(__SANITIZE_ADDRESS__)
+    seeds = (seeds + 3) / 4;
+#endif
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         const uint64_t never[2] = {0, 0};
         uint64_t steps = lives(seed, never, bytes_max, lost);
