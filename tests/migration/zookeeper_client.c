@@ -39,7 +39,8 @@ static pst_step client_step(void *argument, uint32_t worker_index)
 {
     struct client *c = argument;
     char why[200];
-    if (c->store == NULL && pst_store_zookeeper(c->world, worker_index, c->hosts, c->session_ms, why, &c->store) != PST_OK)
+    if (c->store == NULL &&
+        pst_store_zookeeper(c->world, worker_index, c->hosts, c->session_ms, why, &c->store) != PST_OK)
         fail(why, 0);
     if (atomic_exchange(&c->session, c->store->session(c->store->self)) == 0)
         (void)sem_post(&c->there);

@@ -222,8 +222,8 @@ uint64_t scene_seeds(uint64_t standard)
 {
     const char *text = getenv("PST_TEST_SEEDS");
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    standard =
-        (standard + 15) / 16; /* a step costs ten times as much, and what the sanitizers look for shows in any of them */
+    standard = (standard + 15) /
+               16; /* a step costs ten times as much, and what the sanitizers look for shows in any of them */
 #endif
     uint64_t seeds = standard;
     if (text != NULL)
