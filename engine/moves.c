@@ -1236,6 +1236,7 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
     uint32_t step = record_of(moving->now)->step;
     bool writes = moving->writes || moving->written, open = step < PST_MOVE_COMMITTED;
     bool told = moving->stage == STAGE_DROP || (moving->stage != NO_STAGE && stages[moving->stage].decided);
+    bool gone = record->gone[index];
     record->gone[index] = false;
     if (!moving->part[index])
         return true;
@@ -1247,6 +1248,8 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
     moving->away = true;
     if (moving->stage == STAGE_DROP)
         rolls_back(record);
+    if (moving->stage == STAGE_DROP && gone) /* it was not told, as nobody waited for it */
+        moving->acked[index] = reads(record, index) && !moving->readers;
     if (told && !writes && !moving->acked[index])
         stage_say(node, record, index);
     if (!open)

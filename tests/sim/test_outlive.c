@@ -398,6 +398,136 @@ static void a_drain_goes_on_under_the_next_coordinator(void **state)
     assert_true(seeds < MANY || amid > seeds / 4);
 }
 
+/* ---- a node that comes late, and moves there that are given up ---- */
+
+enum { LATE = 3 };
+
+/* A node comes when the graph runs, and something is to move there. */
+struct late {
+    struct cluster *cluster;
+    const struct graph_record *record; /* NULL: nobody coordinates, or the graph does not run */
+    struct graph_record *change;       /* the same */
+    uint32_t at;                       /* how far the script is */
+    bool up;
+    char what[40], to[8];
+};
+
+static const Pst__MoveRecord *late_move(const struct late *late)
+{
+    const struct moving *moving = late->record != NULL ? late->record->moving : NULL;
+    return moving != NULL && moving->now != NULL ? moving->now->message->move_record : NULL;
+}
+
+/* That it is given up is in the store, and who has a part in it was told. */
+static bool late_drops(const struct late *late)
+{
+    const struct moving *moving = late_move(late) != NULL ? late->record->moving : NULL;
+    return moving != NULL && moving->now->message->move_record->step == PST_MOVE_ABORTED && !moving->writes &&
+           !moving->written && moving->stage != NO_STAGE;
+}
+
+static void ways(struct late *late, uint32_t node, bool cut)
+{
+    sim_net_cut(&late->cluster->net, 0, node, cut);
+    sim_net_cut(&late->cluster->net, node, 0, cut);
+}
+
+static void late_wish(struct late *late, const char *what, const char *to)
+{
+    (void)snprintf(late->what, sizeof late->what, "%s", what);
+    (void)snprintf(late->to, sizeof late->to, "%s", to);
+    memcpy(late->cluster->client.wish, (const char *[3]){"move", late->what, late->to},
+           sizeof late->cluster->client.wish);
+}
+
+static struct pst_node *coordinator_of(const struct late *late)
+{
+    return late->cluster->nodes[cluster_coordinator(late->cluster)].node;
+}
+
+/* True: it has come. */
+static bool late_comes(struct late *late)
+{
+    if (!late->up)
+        cluster_up(late->cluster, LATE);
+    late->up = true;
+    return pst_coordinator_member(coordinator_of(late)->duty, "n3") != NULL;
+}
+
+/* The coordinator misses it and gives the move up. It is back before the others have answered that they have dropped it. */
+static void away_step(struct late *late)
+{
+    struct sim_net *net = &late->cluster->net;
+    const struct member *member = pst_coordinator_member(coordinator_of(late)->duty, "n3");
+    const Pst__MoveRecord *move = late_move(late);
+    bool others = false, done = true;
+    if (late->at == 0 && late_comes(late)) {
+        late_wish(late, "plug_load/0", "n3");
+    } else if (late->at == 1 && move != NULL && move->step == PST_MOVE_COPYING && !late->record->moving->written) {
+        ways(late, LATE, true);
+    } else if (late->at == 2 && late->record->gone[pst_start_index(late->record->start->start, "n3")]) {
+        others = true;
+    } else if (late->at == 3 && late_drops(late)) {
+        ways(late, LATE, false);
+    } else if (late->at == 4 && member->alive && member->lost_ns == 0) {
+        assert_true(late_drops(late));
+        others = true;
+    } else {
+        done = false;
+    }
+    for (uint32_t i = 1; i < LATE && others; i++)
+        sim_net_cut(net, 0, i, late->at == 2);
+    late->at += done;
+}
+
+static void late_run(const char *what, bool elects, void (*step)(struct late *late), uint32_t steps)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    struct late late = {.cluster = calloc(1, sizeof *late.cluster)};
+    struct cluster *cluster = late.cluster;
+    struct moves_sums ended = {0};
+    query = &queries[0];
+    scene_text_of(query->path, &text);
+    scene_init(&wanted, 1);
+    input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    cluster_init_many(cluster, scene_seed_first(), LATE + 1, &text, input);
+    cluster->portion_bytes = 0;
+    cluster->held_back = 1;
+    cluster->elects = elects;
+    cluster->ends_ns = END_NS;
+    cluster->dead_ns = 1000 * MS;
+    cluster->source = 1;
+    cluster->grow_ns = 8 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+    while (!cluster->client.done) {
+        cluster_turn(cluster, what);
+        const struct graph_record *record = cluster_record(cluster);
+        late.record = record != NULL && record->state == GRAPH_RUNNING ? record : NULL;
+        if (late.record == NULL || !cluster->client.taken)
+            continue;
+        late.change = pst_coordinator_graph(coordinator_of(&late)->duty, query->name);
+        step(&late);
+    }
+    assert_int_equal(late.at, steps);
+    cluster_same(&wanted, cluster, query->name, what);
+    moves_ended(cluster, what, &ended);
+    assert_int_equal(ended.aborted, 1);
+    assert_int_equal(cluster_record(cluster)->start->incarnation, 1);
+    cluster_fini(cluster);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+    free(cluster);
+}
+
+static void who_is_back_while_a_move_is_dropped_drops_it(void **state)
+{
+    (void)state;
+    late_run("back while a move is dropped", false, away_step, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +535,7 @@ int main(void)
         cmocka_unit_test(a_coordinator_that_the_graph_does_not_need_may_die),
         cmocka_unit_test(replicas_take_over_amid_a_move),
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
+        cmocka_unit_test(who_is_back_while_a_move_is_dropped_drops_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
