@@ -1496,9 +1496,10 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
     uint32_t index = pst_start_index(record->start->start, name);
     if (index == record->start->start->n_nodes)
         return;
-    if (message->body_case == PST__CONTROL__BODY_STARTED)
+    if (message->body_case == PST__CONTROL__BODY_STARTED) {
         on_started(node, record, index);
-    else if (message->body_case == PST__CONTROL__BODY_ENDED)
+        pst_moves_begun(node, record, index);
+    } else if (message->body_case == PST__CONTROL__BODY_ENDED)
         on_ended(node, record, index, message);
     else if (message->body_case == PST__CONTROL__BODY_CHECKPOINTED)
         on_checkpointed(node, record, index, message->checkpointed);

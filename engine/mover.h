@@ -182,6 +182,8 @@ int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_
 /* From a node of the graph. */
 void pst_moves_on(struct pst_node *node, struct graph_record *record, const char *member, const Pst__Control *message);
 void pst_moves_started(struct pst_node *node, struct graph_record *record, const char *member);
+/* Its run has begun: what it was told before that it has not heard. It may be told twice. */
+void pst_moves_begun(struct pst_node *node, struct graph_record *record, uint32_t index);
 void pst_moves_step(struct pst_node *node);
 bool pst_moves_under_way(const struct graph_record *record);
 bool pst_moves_rest(const struct graph_record *record); /* one is, and no checkpoint may be begun for it any more */

@@ -1029,6 +1029,14 @@ void pst_moves_started(struct pst_node *node, struct graph_record *record, const
     stage_done(node, record);
 }
 
+void pst_moves_begun(struct pst_node *node, struct graph_record *record, uint32_t index)
+{
+    const struct moving *moving = record->moving;
+    if (moving != NULL && moving->now != NULL && moving->stage == STAGE_DROP && !moving->writes && !moving->written &&
+        !moving->acked[index])
+        stage_say(node, record, index);
+}
+
 int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_t id, struct pst_text *why)
 {
     struct moving *moving = record->moving;

@@ -410,6 +410,8 @@ struct late {
     uint32_t at;                       /* how far the script is */
     bool up;
     char what[40], to[8];
+    struct sim_job jobs[SIM_JOBS_MAX];
+    uint32_t job_count;
 };
 
 static const Pst__MoveRecord *late_move(const struct late *late)
@@ -480,6 +482,31 @@ static void away_step(struct late *late)
     late->at += done;
 }
 
+/* It has heard its Start, and its run has not begun when another coordinator gives the move up. */
+static void begins_step(struct late *late)
+{
+    struct cluster_node *node = &late->cluster->nodes[LATE];
+    if (late->at == 0 && late_comes(late)) {
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 1 && late_move(late) != NULL && node->node->beginning_count != 0 &&
+               node->sim.job_count != 0) {
+        memcpy(late->jobs, node->sim.jobs, node->sim.job_count * sizeof *late->jobs);
+        late->job_count = node->sim.job_count;
+        node->sim.job_count = 0;
+        cluster_depose(late->cluster, cluster_coordinator(late->cluster), false);
+        late->at++;
+    } else if (late->at == 2 && late_drops(late)) {
+        assert_int_equal(node->node->beginning_count, 1);
+        assert_int_equal(node->sim.job_count, 0);
+        memcpy(node->sim.jobs, late->jobs, late->job_count * sizeof *late->jobs);
+        node->sim.job_count = late->job_count;
+        late->at++;
+    } else if (late->at == 3 && late_move(late) == NULL && !pst_moves_any_ended(late->record)) {
+        late->at++;
+    }
+}
+
 static void late_run(const char *what, bool elects, void (*step)(struct late *late), uint32_t steps)
 {
     struct scene wanted;
@@ -528,6 +555,12 @@ static void who_is_back_while_a_move_is_dropped_drops_it(void **state)
     late_run("back while a move is dropped", false, away_step, 5);
 }
 
+static void who_has_not_begun_when_a_move_is_dropped_drops_it(void **state)
+{
+    (void)state;
+    late_run("not begun when a move is dropped", true, begins_step, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,6 +569,7 @@ int main(void)
         cmocka_unit_test(replicas_take_over_amid_a_move),
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
         cmocka_unit_test(who_is_back_while_a_move_is_dropped_drops_it),
+        cmocka_unit_test(who_has_not_begun_when_a_move_is_dropped_drops_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
