@@ -574,9 +574,10 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
     struct moving *moving = record->moving;
     if (moving->admitted[0] != '\0' && !record->told[pst_start_index(record->start->start, moving->admitted)])
         pst_coordinator_start(node, record, moving->admitted); /* the others know it: it ends with them */
+    /* else it may not have heard of a node that was added */
+    bool know = !moving->rolls_back && (error == PST_OK || moving->admitted[0] == '\0');
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
-        if (moving->part[i] && !is_behind(record, i) && /* else it was given up before it knew of those before */
-            !moving->rolls_back)                        /* else it may not have heard of a node that was added */
+        if (know && moving->part[i] && !is_behind(record, i)) /* else it was given up before it knew of those before */
             moving->known[i] = moving->now->message->move;
     bool copies = pst_moves_copies(moving);
     pst_order_ends(node, record, error == PST_OK);

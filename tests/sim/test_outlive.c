@@ -507,6 +507,39 @@ static void begins_step(struct late *late)
     }
 }
 
+/* A move there is given up while others are told of moves before it, and not yet of the node. The next one finds them told of both. */
+static void unknown_step(struct late *late)
+{
+    struct moving *moving = late->record->moving;
+    bool moves = moving != NULL && moving->now != NULL;
+    if (late->at == 0) {
+        const struct moving *there = pst_moves_of(late->change);
+        uint32_t n = 0;
+        while (strcmp(late->change->graph->nodes[n].id, "house_load") != 0)
+            n++;
+        late_wish(late, "house_load/0", there->layouts[n]->node_of[0] == 0 ? "n2" : "n0");
+        late->at++;
+    } else if (late->at == 1 && moving != NULL && late->cluster->client.wish[0] == NULL && !moves && late_comes(late)) {
+        assert_int_equal(late->cluster->client.wish_error, PST_OK);
+        moving->known[2] = 0; /* as if that one had had no part in it */
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 2 && moves && !moving->writes && !moving->written && moving->stage == 0) {
+        struct pst_text why = {0};
+        assert_int_equal(pst_moves_cancel(coordinator_of(late), late->change, moving->now->message->move, &why),
+                         PST_OK);
+        pst_text_fini(&why);
+        late->at++;
+    } else if (late->at == 3 && late->cluster->client.wish[0] == NULL && !moves) {
+        assert_int_not_equal(late->cluster->client.wish_error, PST_OK);
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 4 && late->cluster->client.wish[0] == NULL) {
+        assert_int_equal(late->cluster->client.wish_error, PST_OK);
+        late->at++;
+    }
+}
+
 static void late_run(const char *what, bool elects, void (*step)(struct late *late), uint32_t steps)
 {
     struct scene wanted;
@@ -561,6 +594,12 @@ static void who_has_not_begun_when_a_move_is_dropped_drops_it(void **state)
     late_run("not begun when a move is dropped", true, begins_step, 4);
 }
 
+static void a_node_is_known_though_the_move_that_brought_it_was_given_up(void **state)
+{
+    (void)state;
+    late_run("a node that is not known", false, unknown_step, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +609,7 @@ int main(void)
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
         cmocka_unit_test(who_is_back_while_a_move_is_dropped_drops_it),
         cmocka_unit_test(who_has_not_begun_when_a_move_is_dropped_drops_it),
+        cmocka_unit_test(a_node_is_known_though_the_move_that_brought_it_was_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
