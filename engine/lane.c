@@ -4,6 +4,7 @@
 #include "engine/build.h"
 #include "engine/enclave.h"
 #include "engine/planted.h"
+#include "engine/spill.h"
 
 #include <assert.h>
 #include <string.h>
@@ -290,6 +291,9 @@ static int lane_make(struct run *run, const struct move *move, struct pst_enclav
     if (rc == PST_OK)
         rc = opened(ctx);
     ctx->owned_count = 0; /* they join one by one */
+    if (rc == PST_OK &&
+        !pst_paging_has_room(run, into, move->bucket_count)) /* else it would end with the next recovery */
+        rc = PST_EFULL;
     return rc == PST_OK ? partition_into(run, ctx) : rc;
 }
 

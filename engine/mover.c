@@ -507,10 +507,12 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
     return rc;
 }
 
-static const char *fault_of(bool words, int rc)
+static const char *fault_of(Pst__Step step, bool words, int rc)
 {
     return words && rc == PST_EREFUSED
                ? "there is no evidence of its worker for the other one: the node has no certificate for an Ed25519 key"
+           : step == PST__STEP__PREPARE && rc == PST_EFULL
+               ? "its --state-budget is too small for what the graph would have there"
                : pst_error_sentence(rc);
 }
 
@@ -536,7 +538,7 @@ static void act(struct pst_node *node, struct hosted *hosted)
     if (rc == PST_OK)
         answer(node, hosted, step, time, "");
     else if (rc != PST_EAGAIN && !decided) /* what was begun of it goes when it is dropped */
-        refuse(node, hosted, fault_of(words, rc));
+        refuse(node, hosted, fault_of(step, words, rc));
     else if (rc != PST_EAGAIN)
         pst_run_fail(run, rc, "a move of operator %s cannot go on: %s",
                      run->graph->nodes[mover->move.operator_index].id, pst_error_sentence(rc));

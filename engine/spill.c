@@ -373,6 +373,11 @@ static int file_make(struct run *run, struct spill *spill)
     return rc;
 }
 
+static uint32_t pages_least(uint32_t owned_count)
+{
+    return PAGES_BESIDES + (owned_count < BUCKETS_AT_ONCE ? owned_count : BUCKETS_AT_ONCE);
+}
+
 int pst_paging_attach(struct pst_ctx *ctx)
 {
     struct run *run = ctx->run;
@@ -393,8 +398,7 @@ int pst_paging_attach(struct pst_ctx *ctx)
     rc = sealers_new(ctx, spill);
     if (rc == PST_EIO || rc == PST_EREFUSED) /* no random bytes */
         (void)snprintf(ctx->sentence, sizeof ctx->sentence, "%s", pst_system_error());
-    spill->pages_min = ctx->owned_count < BUCKETS_AT_ONCE ? ctx->owned_count : BUCKETS_AT_ONCE;
-    spill->pages_min += PAGES_BESIDES;
+    spill->pages_min = pages_least(ctx->owned_count);
     struct pst_paging paging = {.pool = run->paging->pool,
                                 .pages_min = spill->pages_min,
                                 .sealer = spill->sealer,
@@ -436,6 +440,19 @@ int pst_paging_fits(struct run *run)
                  " partitions that have state, which need %" PRIu64 " KiB to begin with: --state-budget %" PRIu64 "KiB",
                  run->options.state_budget / 1024, count, least, least);
     return PST_EGRAPH;
+}
+
+bool pst_paging_has_room(const struct run *run, const struct pst_ctx *into, uint32_t bucket_count)
+{
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < run->instance_count && run->paging != NULL; i++) {
+        const struct pst_ctx *ctx = run->instances[i];
+        if (ctx->spill == NULL || ctx->borrows)
+            continue;
+        uint32_t least = ctx == into ? pages_least(ctx->owned_count + bucket_count) : 0;
+        pages += ctx->spill->pages_min > least ? ctx->spill->pages_min : least;
+    }
+    return pages * (PST_PAGE_BYTES / 1024) <= run->options.state_budget / 1024 || run->paging == NULL;
 }
 
 /* ---- errors and figures ---- */

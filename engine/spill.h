@@ -13,6 +13,8 @@
 int pst_paging_init(struct run *run);
 /* When all are: every state must have its least. */
 int pst_paging_fits(struct run *run);
+/* The run could begin with all that is open now, where `into`, or NULL, is to have so many buckets more. */
+bool pst_paging_has_room(const struct run *run, const struct pst_ctx *into, uint32_t bucket_count);
 void pst_paging_fini(struct run *run); /* after all states */
 /* To ctx->state, that was just made. An error has ended the run, and says why. */
 int pst_paging_attach(struct pst_ctx *ctx);

@@ -296,6 +296,51 @@ static bool wish(struct cluster *cluster, const char *verb, const char *node, co
     return client->wish[0] == NULL && client->wish_error == error;
 }
 
+/* Two nodes with a partition each, of which neither could begin with half of one more; one of them dies and is back at once. */
+enum { FEW_PAGES = 100 };
+
+static void partitions_beyond_a_budget_are_refused(void **state)
+{
+    (void)state;
+    static const char what[] = "partitions beyond a budget";
+    struct scene wanted;
+    struct pst_text text = {0};
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    graph_path = load.path;
+    longer = true;
+    scene_text_of(load.path, &text);
+    scene_init(&wanted, 1);
+    query_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, load.path), PST_OK);
+    cluster_init_many(cluster, 1, 2, &text, query_input);
+    for (uint32_t i = 0; i < cluster->like.setting_count; i++)
+        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+            cluster->like.settings[i].value = "1";
+    cluster->portion_bytes = 0;
+    cluster->state_budget = FEW_PAGES * 16 * 1024;
+    cluster->grow_ns = UINT64_C(6) * 1000 * 1000 * 1000 / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+    while (!runs(cluster) || !cluster->client.taken)
+        cluster_turn(cluster, what);
+    (void)wish(cluster, "scale", "plug_load", "2", PST_EREFUSED, what);
+    int error = cluster->client.wish_error;
+    assert_true(runs(cluster));
+    cluster_kill(cluster, 1);
+    cluster_up(cluster, 1);
+    while (!cluster->client.done && cluster_record(cluster)->state != GRAPH_FAILED)
+        cluster_turn(cluster, what);
+    assert_string_equal(pst_graph_state_names[cluster_record(cluster)->state], "done");
+    assert_int_equal(cluster_record(cluster)->start->incarnation, 2);
+    assert_int_equal(error, PST_EREFUSED);
+    cluster_same(&wanted, cluster, load.name, what);
+    cluster_fini(cluster);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+    free(cluster);
+    longer = false;
+}
+
 static void end_same(const struct scene *wanted, const struct query *query, struct cluster *cluster, const char *what)
 {
     cluster_run(cluster, 0, false, what);
@@ -593,6 +638,7 @@ int main(void)
         cmocka_unit_test(replicas_take_over_and_nothing_is_started_again),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
         cmocka_unit_test(state_beyond_a_budget_is_moved_and_recovered),
+        cmocka_unit_test(partitions_beyond_a_budget_are_refused),
         cmocka_unit_test(nodes_that_all_read_give_the_bytes_of_one_input),
         cmocka_unit_test(a_node_that_is_told_to_end_is_not_missed),
         cmocka_unit_test(what_is_drained_stays_so_whoever_coordinates),
