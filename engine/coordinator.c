@@ -397,6 +397,17 @@ static int start_pack(struct graph_record *record)
 static void record_commit(struct pst_node *node, struct graph_record *record);
 void pst_coordinator_commit(struct pst_node *node, struct graph_record *record) { record_commit(node, record); }
 
+/* As if the store had not taken it: pst_coordinator_step() goes on. */
+static void not_packed(struct pst_node *node, struct graph_record *record, int rc)
+{
+    char why[100];
+    (void)snprintf(why, sizeof why, "its record cannot be written: %s", pst_error_sentence(rc));
+    record_move(node, record, GRAPH_FAILED, why);
+    record->commit = (struct pst_store_request){.kind = PST_STORE_COMMIT, .rc = rc};
+    record->committing = node->any = true;
+    record->ended_written = false;
+}
+
 static void record_commit(struct pst_node *node, struct graph_record *record)
 {
     if (record->committing) {
@@ -405,11 +416,7 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
     }
     int rc = start_pack(record);
     if (rc != PST_OK) {
-        char why[100];
-        (void)snprintf(why, sizeof why, "its record cannot be written: %s", pst_error_sentence(rc));
-        record->begins = false;
-        record_move(node, record, GRAPH_FAILED, why);
-        answer(node, record, rc, record->why);
+        not_packed(node, record, rc);
         return;
     }
     if (!goes_on(record) &&
@@ -430,7 +437,11 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
     uint32_t count = goes_on(record) ? 1 : 2, moves = 0;
     record->ended_written = count == 2;
     rc = pst_moves_changes(record, record->changes + count, &moves);
-    if (rc != PST_OK) /* it says more than fits, or there is no memory: the graph's record is what counts */
+    if (rc != PST_OK && goes_on(record)) { /* neither without the other: who owns what would be another thing in each */
+        not_packed(node, record, rc);
+        return;
+    }
+    if (rc != PST_OK) /* how it has ended is what counts */
         pst_node_log(node, "graph %s: the record of a move cannot be written: %s", record->start->graph,
                      pst_error_sentence(rc));
     record->commit = (struct pst_store_request){

@@ -312,6 +312,11 @@ int pst_moves_changes(struct graph_record *record, struct pst_store_change *chan
     struct past *past = record->past[record->past_count - 1];
     pst_text_fini(&past->bytes);
     int rc = pst_control_pack(past->message, &past->bytes);
+    if (rc == PST_EINVAL) { /* its sentence was cut within a character */
+        record_of(past)->sentence = (char *)(uintptr_t) "";
+        pst_text_fini(&past->bytes);
+        rc = pst_control_pack(past->message, &past->bytes);
+    }
     if (rc != PST_OK)
         return rc;
     changes[(*ret_count)++] = (struct pst_store_change){.path = past->path,

@@ -540,6 +540,32 @@ static void unknown_step(struct late *late)
     }
 }
 
+/* A node refuses with a sentence that is cut, where it is written down, within a character. */
+static void refused_step(struct late *late)
+{
+    const Pst__MoveRecord *move = late_move(late);
+    if (late->at == 0 && late_comes(late)) {
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 1 && move != NULL && move->step == PST_MOVE_COPYING && !late->record->moving->written) {
+        char why[300] = "x";
+        Pst__MoveStep body = PST__MOVE_STEP__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        for (size_t i = 1; i < 290; i += 3)
+            memcpy(why + i, "\xe2\x82\xac", 3);
+        body.step = PST__STEP__REFUSED;
+        body.why = why;
+        message.incarnation = late->record->start->incarnation;
+        message.move = late->record->moving->now->message->move;
+        message.body_case = PST__CONTROL__BODY_MOVE_STEP;
+        message.move_step = &body;
+        pst_moves_on(coordinator_of(late), late->change, "n3", &message);
+        late->at++;
+    } else if (late->at == 2 && move == NULL && !pst_moves_any_ended(late->record)) {
+        late->at++;
+    }
+}
+
 static void late_run(const char *what, bool elects, void (*step)(struct late *late), uint32_t steps)
 {
     struct scene wanted;
@@ -600,6 +626,58 @@ static void a_node_is_known_though_the_move_that_brought_it_was_given_up(void **
     late_run("a node that is not known", false, unknown_step, 5);
 }
 
+static void a_sentence_that_is_cut_keeps_no_move_from_its_end(void **state)
+{
+    (void)state;
+    late_run("a sentence that is cut", false, refused_step, 3);
+}
+
+/* No memory for what is to be written down when a move is given up: it is, or the graph has failed; it does not stand for good. */
+static bool short_of_memory(const struct pst_text *text, uint64_t fail_at)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct pst_text why = {0};
+    bool given_up = false, failed = false;
+    cluster_init_many(cluster, 1, 2, text, input);
+    cluster->ends_ns = PATIENT_NS;
+    cluster->grow_ns = 8 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    memcpy(cluster->client.wish, (const char *[3]){"scale", "plug_load", "16"}, sizeof cluster->client.wish);
+    cluster_begin(cluster);
+    while (!failed) {
+        cluster_turn(cluster, "no memory");
+        struct pst_node *node = cluster->nodes[0].node;
+        struct graph_record *record = pst_coordinator_graph(node->duty, query->name);
+        struct moving *moving = record != NULL ? record->moving : NULL;
+        bool moves = moving != NULL && moving->now != NULL;
+        failed = record != NULL && record->state == GRAPH_FAILED && !record->committing;
+        if (!given_up && moves && moving->now->message->move_record->step == PST_MOVE_COPYING && !moving->written) {
+            pst_malloc_fail_at(fail_at);
+            given_up = pst_moves_cancel(node, record, moving->now->message->move, &why) == PST_OK;
+            pst_malloc_fail_at(0);
+        } else if (given_up && !moves) {
+            break;
+        }
+    }
+    pst_text_fini(&why);
+    cluster_fini(cluster);
+    free(cluster);
+    return failed;
+}
+
+static void without_memory_no_move_stands_for_good(void **state)
+{
+    (void)state;
+    struct pst_text text = {0};
+    uint32_t failed = 0;
+    query = &queries[0];
+    scene_text_of(query->path, &text);
+    for (uint64_t n = 1; n <= 16; n++)
+        failed += short_of_memory(&text, n);
+    print_message("%u graphs of 16 have failed\n", failed);
+    assert_in_range(failed, 1, 15);
+    pst_text_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -610,6 +688,8 @@ int main(void)
         cmocka_unit_test(who_is_back_while_a_move_is_dropped_drops_it),
         cmocka_unit_test(who_has_not_begun_when_a_move_is_dropped_drops_it),
         cmocka_unit_test(a_node_is_known_though_the_move_that_brought_it_was_given_up),
+        cmocka_unit_test(a_sentence_that_is_cut_keeps_no_move_from_its_end),
+        cmocka_unit_test(without_memory_no_move_stands_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
