@@ -150,8 +150,10 @@ class Chaos:
         self.done["replays begun"] += 1
 
     def replays_look(self):
-        for query, process in self.streams.items():
-            if process.poll() not in (None, 0):
+        for query, process in list(self.streams.items()):
+            if process.poll() == 69 and "error: cannot reach" in pathlib.Path(self.folder, f"replay.{query}.err").read_text().splitlines()[-1]:
+                self.replay(query)  # its first node was down, or cut off, when it began: another one may be up
+            elif process.returncode not in (None, 0):
                 raise RuntimeError(f"the replay into {query} has ended with {process.returncode}")
 
     def states(self):
