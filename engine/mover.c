@@ -297,7 +297,8 @@ static struct hosted *taker_of(struct pst_node *node, const Pst__Control *messag
     bool first = step == PST__STEP__KNOW || step == PST__STEP__ADMIT || step == PST__STEP__REST ||
                  step == PST__STEP__ALONE || step == PST__STEP__PREPARE;
     bool over = atomic_load_explicit(&hosted->run.finish, memory_order_relaxed); /* nobody would stand still */
-    if (first && !mover->open && !over)
+    bool dropped = mover->move.id == message->move; /* where it is not open: a coordinator may say so twice */
+    if (first && !mover->open && !dropped && !over)
         open_up(mover, message);
     if (mover->open && mover->move.id == message->move)
         return hosted;

@@ -566,6 +566,29 @@ static void refused_step(struct late *late)
     }
 }
 
+/* A node has dropped a move, and hears a step of it that was told before, once more. It has no part in it again. */
+static void twice_step(struct late *late)
+{
+    struct pst_node *node = late->cluster->nodes[1].node;
+    if (late->at == 3) {
+        const struct hosted *hosted = pst_node_hosted(node, query->name, 1);
+        Pst__MoveStep body = PST__MOVE_STEP__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        body.step = PST__STEP__ALONE;
+        body.operator_id = (char *)(uintptr_t) "plug_load";
+        message.graph = late->record->start->graph;
+        message.incarnation = 1;
+        message.move = pst_mover_last(hosted->mover);
+        message.body_case = PST__CONTROL__BODY_MOVE_STEP;
+        message.move_step = &body;
+        pst_mover_on(node, &message);
+        assert_false(pst_mover_busy(hosted->mover));
+        late->at++;
+    } else {
+        refused_step(late);
+    }
+}
+
 static void late_run(const char *what, bool elects, void (*step)(struct late *late), uint32_t steps)
 {
     struct scene wanted;
@@ -632,6 +655,12 @@ static void a_sentence_that_is_cut_keeps_no_move_from_its_end(void **state)
     late_run("a sentence that is cut", false, refused_step, 3);
 }
 
+static void a_move_that_was_dropped_does_not_begin_again(void **state)
+{
+    (void)state;
+    late_run("a step that is told again", false, twice_step, 4);
+}
+
 /* No memory for what is to be written down when a move is given up: it is, or the graph has failed; it does not stand for good. */
 static bool short_of_memory(const struct pst_text *text, uint64_t fail_at)
 {
@@ -689,6 +718,7 @@ int main(void)
         cmocka_unit_test(who_has_not_begun_when_a_move_is_dropped_drops_it),
         cmocka_unit_test(a_node_is_known_though_the_move_that_brought_it_was_given_up),
         cmocka_unit_test(a_sentence_that_is_cut_keeps_no_move_from_its_end),
+        cmocka_unit_test(a_move_that_was_dropped_does_not_begin_again),
         cmocka_unit_test(without_memory_no_move_stands_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
