@@ -1,5 +1,9 @@
 /* key_serve.c - the user's side of a key's release: whoever asks shows evidence of a worker, which is checked before anything is sent. The
- * key itself never leaves: what is sent is the root of one graph, for the worker's key alone. */
+ * key itself never leaves: what is sent is the root of one graph, for the worker's key alone.
+ *
+ * A connection has one deadline for each release, from when it was made, or had the last one: a refusal moves it no further, and neither do
+ * messages that bring no release. Where all places are taken, who knocks gets that of the connection that is the least far, and of those
+ * alike the longest at it; none goes in its first second. So neither who says nothing nor who asks on and on keeps others out. */
 #include "engine/release.h"
 
 #include "enclave_shim/attestation/evidence.h"
@@ -8,9 +12,14 @@
 #include <string.h>
 
 enum { CONNS_MAX = 32 };
+#define NS_A_SECOND (UINT64_C(1000) * 1000 * 1000)
+#define RELEASE_NS (30 * NS_A_SECOND) /* as long as who asks waits for an answer */
+#define PLACE_NS NS_A_SECOND          /* a place is nobody else's before */
+#define LINE_NS NS_A_SECOND           /* who connects all the time does not fill the log */
 
 struct asked { /* one connection */
     struct pst_conn *conn;
+    uint64_t since_ns;   /* of the release that it is to have */
     bool known, expects; /* expects: evidence for `nonce` */
     uint8_t graph[32], nonce[RELEASE_NONCE_BYTES];
     char peer[PST_PEER_BYTES];
@@ -22,6 +31,8 @@ struct pst_key_server {
     struct pst_listener *listener;
     struct asked asked[CONNS_MAX];
     uint64_t released, refused;
+    uint64_t line_ns;   /* of the last line about a connection that was closed; 0: there was none */
+    uint32_t line_less; /* closed since then, without one */
     bool begun;
     int error;
     char why[240];
@@ -126,6 +137,7 @@ static int evidence_take(struct pst_key_server *s, struct asked *asked, const ui
         if (rc == PST_OK)
             say(s, "released to a worker of measurement %s (%s)", measured, pst_backend_names[report.backend]);
         s->released += rc == PST_OK;
+        asked->since_ns = s->world->now_ns(s->world->self);
     }
     pst_evidence_report_fini(&report);
     return rc;
@@ -154,6 +166,29 @@ static int message_take(struct pst_key_server *s, struct asked *asked, const voi
     return evidence_take(s, asked, body, count);
 }
 
+static void hang_up(struct pst_key_server *s, struct asked *asked)
+{
+    s->world->net_close(s->world->self, asked->conn);
+    *asked = (struct asked){0};
+}
+
+/* Of one that has had its time; a line a second at most. */
+static void expire(struct pst_key_server *s, struct asked *asked, const char *why)
+{
+    uint64_t now_ns = s->world->now_ns(s->world->self);
+    if (s->line_ns != 0 && now_ns < s->line_ns + LINE_NS) {
+        s->line_less++;
+    } else {
+        if (s->line_less != 0)
+            say(s, "closed %u more connections", s->line_less);
+        say(s, "closed a connection%s%s: it has %s, and %s", asked->peer[0] != '\0' ? " of " : "", asked->peer,
+            asked->expects ? "shown no evidence" : "not asked for a key", why);
+        s->line_ns = now_ns;
+        s->line_less = 0;
+    }
+    hang_up(s, asked);
+}
+
 static bool asked_step(struct pst_key_server *s, struct asked *asked)
 {
     const struct pst_world *world = s->world;
@@ -169,25 +204,49 @@ static bool asked_step(struct pst_key_server *s, struct asked *asked)
         rc = message_take(s, asked, bytes, byte_count);
         any = true;
     }
-    if (rc == PST_EAGAIN)
+    if (rc != PST_EAGAIN)
+        hang_up(s, asked);
+    else if (world->now_ns(world->self) >= asked->since_ns + RELEASE_NS)
+        expire(s, asked, "its time is over");
+    else
         return any;
-    world->net_close(world->self, asked->conn);
-    *asked = (struct asked){0};
     return true;
+}
+
+/* How far a connection is towards a release. */
+static uint32_t progress(const struct asked *asked) { return (uint32_t)asked->known + asked->expects; }
+
+/* For one more connection: one that is free, else one that may be taken from who has it. NULL: not yet; the next look is a tenth of a
+ * second later. */
+static struct asked *place_find(struct pst_key_server *s)
+{
+    uint64_t now_ns = s->world->now_ns(s->world->self);
+    struct asked *found = NULL;
+    for (uint32_t i = 0; i < CONNS_MAX; i++) {
+        struct asked *asked = &s->asked[i];
+        if (asked->conn == NULL)
+            return asked;
+        if (now_ns < asked->since_ns + PLACE_NS)
+            continue;
+        if (found == NULL || progress(asked) < progress(found) ||
+            (progress(asked) == progress(found) && asked->since_ns < found->since_ns))
+            found = asked;
+    }
+    return found;
 }
 
 static bool accept_all(struct pst_key_server *s)
 {
     const struct pst_world *world = s->world;
+    struct asked *place;
+    struct pst_conn *conn;
     bool any = false;
-    for (uint32_t i = 0; i < CONNS_MAX; i++) {
-        struct pst_conn *conn;
-        if (s->asked[i].conn != NULL)
-            continue;
-        if (world->net_accept(world->self, s->listener, &conn) != PST_OK)
-            break;
+    while ((place = place_find(s)) != NULL && world->net_accept(world->self, s->listener, &conn) == PST_OK) {
+        if (place->conn != NULL)
+            expire(s, place, "another one knocks");
         world->net_limit(world->self, conn, RELEASE_MESSAGE_BYTES_MAX);
-        s->asked[i].conn = conn;
+        place->conn = conn;
+        place->since_ns = world->now_ns(world->self);
         any = true;
     }
     return any;

@@ -17,6 +17,8 @@
 static const uint8_t user_key[32] = {7, 7}, node_key[32] = {5, 5}, graph[32] = {3}, other_graph[32] = {4},
                      worker_secret[32] = {1, 9};
 
+enum { IDLE_MAX = 40, STEPS_MAX = 400 };
+
 struct asking { /* the other side: sends what it is told to, one message after the other, and keeps what comes */
     struct pst_world *world;
     struct pst_key_server *server;
@@ -24,8 +26,11 @@ struct asking { /* the other side: sends what it is told to, one message after t
     char address[128];
     struct pst_process_evidence evidence;
     uint8_t shown[PST_PROCESS_EVIDENCE_BYTES]; /* what was shown last */
-    enum { HONEST, SHOWS_AGAIN, NOT_ASKED, OTHER_NODE, OTHER_GRAPH, GARBAGE } what;
-    uint32_t rounds; /* workers that it asks for */
+    enum { HONEST, SHOWS_AGAIN, NOT_ASKED, OTHER_NODE, OTHER_GRAPH, GARBAGE, SILENT, ASKS_ON } what;
+    uint32_t rounds;                 /* workers that it asks for */
+    struct pst_conn *idle[IDLE_MAX]; /* of others, who connect before it does and say nothing */
+    uint32_t idle_count, idle_closed, steps;
+    uint64_t step_ns; /* so much later is each step for the keeper; 0: it goes by the system's clock */
     bool known, sent, closed;
     uint8_t release[PST_RELEASE_BYTES];
     uint32_t releases, refusals;
@@ -47,6 +52,8 @@ static void begin(struct asking *a)
     static const uint8_t nothing[32] = {0};
     const uint8_t *asked = a->what == OTHER_GRAPH ? other_graph : graph;
     a->sent = true;
+    if (a->what == SILENT)
+        return;
     if (a->what == NOT_ASKED)
         show(a, nothing);
     else if (a->what == GARBAGE)
@@ -61,6 +68,10 @@ static void hear(struct asking *a, const void *bytes, size_t byte_count)
     const uint8_t *body;
     size_t count;
     assert_int_equal(pst_release_read(bytes, byte_count, &kind, &body, &count), PST_OK);
+    if (kind == RELEASE_NONCE && a->what == ASKS_ON) {
+        begin(a);
+        return;
+    }
     if (kind == RELEASE_NONCE) {
         show(a, body);
         return;
@@ -77,6 +88,31 @@ static void hear(struct asking *a, const void *bytes, size_t byte_count)
         begin(a);
 }
 
+static uint64_t clock_ns;
+static uint64_t clock_now_ns(void *self)
+{
+    (void)self;
+    return clock_ns;
+}
+
+static void idle_step(struct asking *a, uint32_t worker)
+{
+    const struct pst_world *world = a->world;
+    char peer[PST_PEER_BYTES];
+    const void *bytes;
+    size_t byte_count;
+    for (uint32_t i = 0; i < a->idle_count; i++) {
+        if (a->steps == 1)
+            assert_int_equal(world->net_connect(world->self, worker, a->address, &a->idle[i]), PST_OK);
+        if (a->idle[i] == NULL || world->net_peer(world->self, a->idle[i], peer) == PST_EAGAIN ||
+            world->net_receive(world->self, a->idle[i], &bytes, &byte_count) == PST_EAGAIN)
+            continue;
+        world->net_close(world->self, a->idle[i]);
+        a->idle[i] = NULL;
+        a->idle_closed++;
+    }
+}
+
 static pst_step step(void *argument, uint32_t worker)
 {
     struct asking *a = argument;
@@ -84,7 +120,10 @@ static pst_step step(void *argument, uint32_t worker)
     char peer[PST_PEER_BYTES];
     const void *bytes;
     size_t byte_count;
+    clock_ns += a->step_ns;
+    a->steps++;
     (void)pst_key_server_step(a->server, worker);
+    idle_step(a, worker);
     if (a->conn == NULL)
         assert_int_equal(world->net_connect(world->self, worker, a->address, &a->conn), PST_OK);
     if (!a->known && world->net_peer(world->self, a->conn, peer) == PST_OK)
@@ -95,7 +134,8 @@ static pst_step step(void *argument, uint32_t worker)
     while (a->known && (rc = world->net_receive(world->self, a->conn, &bytes, &byte_count)) == PST_OK)
         hear(a, bytes, byte_count);
     a->closed = rc != PST_EAGAIN;
-    return a->closed || a->rounds == 0 ? PST_STEP_DONE : PST_STEP_IDLE;
+    bool over = a->closed || a->rounds == 0 || (a->step_ns != 0 && a->steps == STEPS_MAX);
+    return over ? PST_STEP_DONE : PST_STEP_IDLE;
 }
 
 /* The keeper's policy is a worker of measurement {2}, of a node of node_key. */
@@ -114,6 +154,9 @@ static void ask(struct asking *a, uint32_t what, uint32_t rounds, bool allow_sof
     a->rounds = rounds;
     a->world = pst_world_uv();
     assert_non_null(a->world);
+    clock_ns = 1;
+    if (a->step_ns != 0)
+        a->world->now_ns = clock_now_ns;
     (void)snprintf(a->address, sizeof a->address, "unix:test-release-%d.sock", (int)getpid());
     a->evidence.capabilities = PST_EXEC_MEASURED;
     assert_int_equal(pst_channel_key_public(worker_secret, a->evidence.channel_key), PST_OK);
@@ -122,6 +165,9 @@ static void ask(struct asking *a, uint32_t what, uint32_t rounds, bool allow_sof
     assert_int_equal(a->world->run(a->world->self, 1, step, a), PST_OK);
     if (a->conn != NULL)
         a->world->net_close(a->world->self, a->conn);
+    for (uint32_t i = 0; i < a->idle_count; i++)
+        if (a->idle[i] != NULL)
+            a->world->net_close(a->world->self, a->idle[i]);
     assert_int_equal(pst_key_server_free(a->server, why), PST_OK);
     pst_world_uv_free(a->world);
 }
@@ -216,6 +262,33 @@ static void whoever_shows_what_nobody_asked_for_is_hung_up_on(void **state)
     assert_true(b.closed && b.releases + b.refusals == 0);
 }
 
+/* ---- who holds a place ---- */
+
+#define NS_A_SECOND (UINT64_C(1000) * 1000 * 1000)
+
+static void whoever_says_nothing_keeps_nobody_out(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}, .idle_count = IDLE_MAX, .step_ns = NS_A_SECOND};
+    ask(&a, HONEST, 1, true);
+    assert_int_equal(a.releases, 1);
+    assert_true(a.idle_closed >= 1 && a.idle_closed < IDLE_MAX); /* and none went that need not go */
+}
+
+static void whoever_gets_no_key_in_time_is_hung_up_on(void **state)
+{
+    (void)state;
+    struct asking a = {.evidence.measurement = {2}, .step_ns = 10 * NS_A_SECOND};
+    ask(&a, SILENT, 1, true);
+    assert_true(a.closed && a.releases + a.refusals == 0);
+    struct asking b = {.evidence.measurement = {2}, .step_ns = NS_A_SECOND};
+    ask(&b, ASKS_ON, 1, true);
+    assert_true(b.closed && b.releases + b.refusals == 0);
+    struct asking c = {.evidence.measurement = {2}, .step_ns = NS_A_SECOND};
+    ask(&c, HONEST, 60, true); /* the control: a minute, and a key each second or two */
+    assert_int_equal(c.releases, 60);
+}
+
 /* ---- who asks ---- */
 
 static uint64_t no_time(void *self)
@@ -282,6 +355,8 @@ int main(void)
         cmocka_unit_test(a_worker_in_debug_mode_gets_nothing),
         cmocka_unit_test(evidence_that_was_shown_before_gets_nothing),
         cmocka_unit_test(whoever_shows_what_nobody_asked_for_is_hung_up_on),
+        cmocka_unit_test(whoever_says_nothing_keeps_nobody_out),
+        cmocka_unit_test(whoever_gets_no_key_in_time_is_hung_up_on),
         cmocka_unit_test(who_has_failed_to_get_a_key_has_none_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
