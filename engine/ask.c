@@ -121,7 +121,7 @@ static int hear(struct asking *asking, const Pst__Control *message)
     struct pst_answer *answer = asking->answer;
     if (message->body_case == PST__CONTROL__BODY_REFUSED) {
         (void)pst_text_printf(&answer->err, "%s", message->refused->sentence);
-        return PST_EREFUSED;
+        return message->refused->error == PST_ETIMEOUT ? PST_ETIMEOUT : PST_EREFUSED;
     }
     if (message->body_case == PST__CONTROL__BODY_PIECE && asking->question->reading != NULL)
         return hear_piece(asking, message->piece);

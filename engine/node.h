@@ -35,8 +35,10 @@
 #include "migration/store.h"
 
 enum {
-    NODE_PEERS_MAX = 512,
     NODE_MEMBERS_MAX = 128,
+    NODE_STRANGERS_MAX = 128, /* connections of somebody who has not said yet who he is */
+    NODE_COMMANDS_MAX = 256,  /* connections of commands */
+    NODE_PEERS_MAX = 1024,    /* connections: those, the members', and as many that are about to be dropped */
     NODE_GRAPHS_MAX = 64,
     NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
     METRICS_CONNS_MAX = 8,
@@ -46,6 +48,7 @@ enum {
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
     NODE_CLUSTER_BYTES = 33, /* a cluster's id as text, with its NUL */
 };
+static_assert(NODE_PEERS_MAX >= 2 * (NODE_MEMBERS_MAX + NODE_STRANGERS_MAX + NODE_COMMANDS_MAX), "nodes get in");
 #define INTRODUCTION_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
 struct pst_node;
@@ -69,8 +72,9 @@ struct peer {
     uint64_t heard_ns;
     struct message *first, *last;
     size_t waiting_bytes;
-    bool closing;  /* to be dropped when the keeper has seen all others */
-    char why[200]; /* "": there is nothing to say about it */
+    uint32_t asked; /* of a command: what it was not answered yet */
+    bool closing;   /* to be dropped when the keeper has seen all others */
+    char why[200];  /* "": there is nothing to say about it */
 };
 
 /* ---- node.c ---- */

@@ -3,7 +3,11 @@
  *   accepted: UNKNOWN --its hello--> UP, or handed over to a run (data), or refused
  *   dialed:   DIALING --both know each other--> GREETING (hello sent) --welcome--> UP
  *
- * Whoever breaks the rules is told why and closed; so is who does not take what it is sent, and who stays unknown for too long. */
+ * Whoever breaks the rules is told why and closed; so is who does not take what it is sent, and who stays unknown for too long.
+ *
+ * Nodes are always let in: strangers and commands have bounds of their own. Beyond the strangers' the one goes that was there longest, of
+ * those without a certificate first; beyond the commands' the one that waits for no answer and was silent longest. Where all wait for one,
+ * a further command is told to come again. */
 #include "engine/mover.h"
 
 #include "engine/wire.h"
@@ -108,6 +112,13 @@ static void flush(struct pst_node *node, struct peer *peer)
     }
 }
 
+/* Of what a command has asked. */
+static bool is_answer(const Pst__Control *message)
+{
+    return message->body_case == PST__CONTROL__BODY_PIECE || message->body_case == PST__CONTROL__BODY_REPLAY_GO ||
+           (message->body_case == PST__CONTROL__BODY_ADMIN_REPLY && message->admin_reply->last);
+}
+
 void pst_peer_send(struct pst_node *node, struct peer *peer, Pst__Control *body)
 {
     struct message *message = pst_calloc(1, sizeof *message);
@@ -121,6 +132,7 @@ void pst_peer_send(struct pst_node *node, struct peer *peer, Pst__Control *body)
         pst_peer_close(node, peer, "it does not take what it is sent: %s", pst_error_sentence(rc));
         return; /* what it has missed it is told anew when it comes back */
     }
+    peer->asked -= peer->asked != 0 && is_answer(body);
     peer->waiting_bytes += message->bytes.count;
     *(peer->last != NULL ? &peer->last->next : &peer->first) = message;
     peer->last = message;
@@ -194,6 +206,39 @@ static void greet(struct pst_node *node, struct peer *peer)
     pst_peer_send(node, peer, &message);
 }
 
+static bool is_stranger(const struct peer *peer) { return peer->state == PEER_UNKNOWN && !peer->closing; }
+
+static bool is_command(const struct peer *peer)
+{
+    return peer->state == PEER_UP && peer->role == PST__ROLE__ADMIN && !peer->closing;
+}
+
+/* One more command, at the cost of one that asks for nothing. */
+static bool command_admits(struct pst_node *node, struct peer *peer, uint64_t request)
+{
+    struct peer *idle = NULL;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < node->peer_count; i++) {
+        struct peer *other = node->peers[i];
+        if (!is_command(other))
+            continue;
+        count++;
+        if (other->asked == 0 && (idle == NULL || other->heard_ns < idle->heard_ns))
+            idle = other;
+    }
+    if (count < NODE_COMMANDS_MAX)
+        return true;
+    struct peer *goes = idle != NULL ? idle : peer;
+    goes->role = PST__ROLE__ROLE_UNSAID; /* it has its line in the log as others who are not let in */
+    if (idle != NULL)
+        pst_peer_close(node, idle, "%d commands are connected, and it asks for nothing", NODE_COMMANDS_MAX);
+    else
+        pst_peer_refuse(node, peer, request, PST_ETIMEOUT,
+                        "%d commands wait for answers of this node: give it again when some of them have ended",
+                        NODE_COMMANDS_MAX);
+    return idle != NULL;
+}
+
 /* Somebody says who he is. */
 static void on_hello(struct pst_node *node, struct peer *peer, const Pst__Control *message)
 {
@@ -201,6 +246,8 @@ static void on_hello(struct pst_node *node, struct peer *peer, const Pst__Contro
     peer->role = hello->role;
     (void)snprintf(peer->name, sizeof peer->name, "%s", hello->node);
     if (hello->role == PST__ROLE__ADMIN) {
+        if (!command_admits(node, peer, message->request))
+            return;
         peer->state = PEER_UP;
         welcome(node, peer, message->request);
         return;
@@ -310,6 +357,9 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
 static void dispatch(struct pst_node *node, struct peer *peer, const Pst__Control *message)
 {
     peer->heard_ns = now_ns(node);
+    peer->asked += is_command(peer) &&
+                   (message->body_case == PST__CONTROL__BODY_ADMIN || message->body_case == PST__CONTROL__BODY_READ ||
+                    message->body_case == PST__CONTROL__BODY_REPLAY);
     if (peer->state == PEER_UNKNOWN && message->body_case == PST__CONTROL__BODY_HELLO)
         on_hello(node, peer, message);
     else if (peer->state == PEER_GREETING && message->body_case == PST__CONTROL__BODY_WELCOME)
@@ -478,13 +528,38 @@ static void peer_drop(struct pst_node *node, uint32_t index)
     node->any = true;
 }
 
+/* Strangers: who was there longest; before those whose certificate is known those of whom nothing is. */
+static bool goes_before(const struct peer *a, const struct peer *b)
+{
+    if ((a->since_ns != 0) != (b->since_ns != 0))
+        return a->since_ns != 0;
+    return a->since_ns != 0 ? a->since_ns < b->since_ns : a->heard_ns < b->heard_ns;
+}
+
+/* Somebody knocks. */
+static void stranger_new(struct pst_node *node, struct pst_conn *conn)
+{
+    uint32_t count = 0, goes = 0;
+    for (uint32_t i = 0; i < node->peer_count; i++) {
+        if (!is_stranger(node->peers[i]))
+            continue;
+        if (count++ == 0 || goes_before(node->peers[i], node->peers[goes]))
+            goes = i;
+    }
+    if (count >= NODE_STRANGERS_MAX) {
+        pst_peer_close(node, node->peers[goes], "it has not said who it is, and %d more have not", NODE_STRANGERS_MAX);
+        peer_drop(node, goes);
+    }
+    (void)peer_new(node, conn, PEER_UNKNOWN);
+}
+
 static void accept_all(struct pst_node *node)
 {
     struct pst_conn *conn;
     for (uint32_t i = 0; i < 2; i++)
         while (node->listeners[i] != NULL &&
                node->world->net_accept(node->world->self, node->listeners[i], &conn) == PST_OK)
-            (void)peer_new(node, conn, PEER_UNKNOWN);
+            stranger_new(node, conn);
 }
 
 /* The way to the coordinator, made again when it is lost. */

@@ -628,6 +628,147 @@ static void what_is_drained_stays_so_whoever_coordinates(void **state)
     assert_true(scene_seeds(60) < 30 || (sums.kept > 0 && sums.undone > 0));
 }
 
+/* ---- a crowd at the door ---- */
+
+enum { CROWD_COMMANDS = 520, CROWD_SILENT = 200, CROWD_MAX = CROWD_COMMANDS + CROWD_SILENT + 1 };
+
+static struct
+    crowd { /* one more world: commands that ask for nothing, others that say nothing, and a last command that comes later */
+    struct sim sim;
+    struct pst_conn *conns[CROWD_MAX];
+    bool known[CROWD_MAX], came[CROWD_MAX];
+    bool last_comes;
+    uint32_t greeted, gone;
+    int last_error; /* that it was refused with */
+} crowd;
+
+static void crowd_hears(uint32_t i, const void *bytes, size_t byte_count)
+{
+    struct pst_arena arena;
+    Pst__Control *message;
+    pst_arena_init(&arena);
+    assert_int_equal(pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message), PST_OK);
+    if (i == CROWD_MAX - 1 && message->body_case == PST__CONTROL__BODY_REFUSED)
+        crowd.last_error = message->refused->error;
+    pst_arena_fini(&arena);
+}
+
+static void crowd_greets(uint32_t i)
+{
+    const struct pst_world *world = &crowd.sim.world;
+    struct pst_text bytes = {0};
+    Pst__Hello hello;
+    Pst__Control message;
+    pst_control_greet(&message, &hello);
+    assert_int_equal(pst_control_pack(&message, &bytes), PST_OK);
+    assert_int_equal(world->net_send(world->self, crowd.conns[i], bytes.bytes, bytes.count), PST_OK);
+    pst_text_fini(&bytes);
+    crowd.greeted++;
+}
+
+static void one_of_the_crowd(uint32_t i)
+{
+    const struct pst_world *world = &crowd.sim.world;
+    char peer[PST_PEER_BYTES];
+    const void *bytes;
+    size_t byte_count;
+    int rc = PST_OK;
+    if (!crowd.came[i])
+        assert_int_equal(world->net_connect(world->self, 0, "n0:1", &crowd.conns[i]), PST_OK);
+    crowd.came[i] = true;
+    if (crowd.conns[i] == NULL)
+        return;
+    if (!crowd.known[i]) {
+        rc = world->net_peer(world->self, crowd.conns[i], peer);
+        crowd.known[i] = rc == PST_OK;
+        if (rc == PST_OK && (i < CROWD_COMMANDS || i == CROWD_MAX - 1))
+            crowd_greets(i);
+    }
+    while (rc == PST_OK && (rc = world->net_receive(world->self, crowd.conns[i], &bytes, &byte_count)) == PST_OK)
+        crowd_hears(i, bytes, byte_count);
+    if (rc == PST_EAGAIN)
+        return;
+    world->net_close(world->self, crowd.conns[i]);
+    crowd.conns[i] = NULL;
+    crowd.gone++;
+}
+
+static pst_step crowd_step(void *argument, uint32_t worker)
+{
+    (void)argument;
+    (void)worker;
+    for (uint32_t i = 0; i < CROWD_MAX - 1; i++)
+        one_of_the_crowd(i);
+    if (crowd.last_comes)
+        one_of_the_crowd(CROWD_MAX - 1);
+    return PST_STEP_IDLE;
+}
+
+static struct peer *member_of(const struct cluster *cluster, const char *name)
+{
+    return pst_peer_find(cluster->nodes[0].node, name);
+}
+
+/* True before `seconds` have gone by. */
+static bool comes_in(struct cluster *cluster, uint32_t *count, uint32_t wanted, uint64_t seconds)
+{
+    uint64_t until_ns = cluster->net.now_ns + seconds * 1000 * 1000 * 1000;
+    while (*count < wanted && cluster->net.now_ns < until_ns)
+        cluster_turn(cluster, "a crowd");
+    return *count >= wanted;
+}
+
+static void commands_and_strangers_keep_no_node_out(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    graph_path = load.path;
+    longer = true;
+    scene_text_of(load.path, &text);
+    scene_init(&wanted, 1);
+    query_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, load.path), PST_OK);
+    cluster_init_many(cluster, 3, 3, &text, query_input);
+    cluster->client.graph_name = load.name;
+    cluster->held_back = 1;
+    cluster->grow_ns = 100000;
+    cluster_begin(cluster);
+    sim_init(&crowd.sim, 3);
+    sim_net_add(&cluster->net, &crowd.sim);
+    sim_begin(&crowd.sim, 1, crowd_step, NULL);
+    assert_true(comes_in(cluster, &crowd.greeted, CROWD_COMMANDS, 10));
+    assert_non_null(member_of(cluster, "n1")); /* nobody went for them who is a node */
+    cluster_up(cluster, 2);
+    assert_true(comes_in(cluster, &cluster->joined, 2, 10));
+    assert_non_null(member_of(cluster, "n1"));
+    assert_non_null(member_of(cluster, "n2"));
+    assert_true(crowd.gone >= CROWD_COMMANDS - NODE_COMMANDS_MAX);
+
+    struct pst_node *node = cluster->nodes[0].node;
+    uint32_t commands = 0, gone = crowd.gone;
+    for (uint32_t i = 0; i < node->peer_count; i++) {
+        bool command = node->peers[i]->state == PEER_UP && node->peers[i]->role == PST__ROLE__ADMIN;
+        commands += command;
+        node->peers[i]->asked += command; /* as if all waited for answers */
+    }
+    assert_int_equal(commands, NODE_COMMANDS_MAX);
+    crowd.last_comes = true;
+    crowd.sim.world.wake(&crowd.sim, 0);
+    assert_true(comes_in(cluster, &crowd.gone, gone + 1, 10));
+    while (crowd.conns[CROWD_MAX - 1] != NULL)
+        cluster_turn(cluster, "the last command");
+    assert_int_equal(crowd.last_error, PST_ETIMEOUT);
+    sim_end(&crowd.sim);
+    end_same(&wanted, &load, cluster, "a crowd");
+    sim_fini(&crowd.sim);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+    longer = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -642,6 +783,7 @@ int main(void)
         cmocka_unit_test(nodes_that_all_read_give_the_bytes_of_one_input),
         cmocka_unit_test(a_node_that_is_told_to_end_is_not_missed),
         cmocka_unit_test(what_is_drained_stays_so_whoever_coordinates),
+        cmocka_unit_test(commands_and_strangers_keep_no_node_out),
     };
     if (getenv("PST_TEST_ONLY") != NULL)
         cmocka_set_test_filter(getenv("PST_TEST_ONLY"));
