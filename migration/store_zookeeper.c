@@ -10,7 +10,9 @@
  *
  * The gate. A request that is handed to the library while there is no connection would be kept by it, and could not be told from
  * one that was sent. So requests wait here until a probe has come back; when it fails they are PST_EIO, and nothing has happened.
- * The gate closes when the connection is lost. A commit that the library has and does not answer for is PST_ETIMEOUT.
+ * The gate closes when the connection is lost. A commit that the library has and does not answer for is PST_ETIMEOUT. A probe that has
+ * failed will fail again where nothing has changed (nobody may make the folders, or read them): the next one waits for a while, with the
+ * requests that have come since. Whatever the library says of its session ends the wait.
  *
  * Stale reads. A server may lag behind the others, and after a lost connection we may be with one that does not know yet what became of
  * our own commit. So a sync goes before every read: the server has then seen all that was committed before it. */
@@ -22,6 +24,7 @@
 #include <string.h>
 #include <zookeeper/zookeeper.h>
 
+#define PROBE_NS (UINT64_C(500) * 1000 * 1000) /* from one that has failed to the next */
 enum { ROOT_BYTES_MAX = 256, CHANGE_COST = 100, FIRED_CHANGES = 1, FIRED_RECORDS = 2 };
 
 /* Something that the library was asked for. */
@@ -30,7 +33,8 @@ struct operation {
     struct remote *store;
     struct pst_store_request *request; /* NULL: the probe */
     const char *prefix; /* of a list; the request's, which stays until it is answered or the store closed */
-    uint64_t losses;    /* of a probe: connections lost when it began */
+    uint64_t losses;    /* of a probe: connections lost when it began, */
+    uint64_t turns;     /* and what the session had said */
     int rc;             /* these four filled by the library's thread, until `done` */
     uint64_t version;
     struct pst_text text;
@@ -50,8 +54,10 @@ struct remote {
     struct operation *first, **end; /* begun and not answered, in order */
     bool probing, gate;
     uint64_t gate_losses; /* the gate is open while no connection was lost since */
+    uint64_t probe_ns;    /* no probe before, while the session says nothing; */
+    uint64_t probe_turns; /* it had said so much when the last one that failed began */
     uint64_t session, news;
-    _Atomic uint64_t losses;
+    _Atomic uint64_t losses, turns; /* turns: all that was said of the session */
     atomic_bool expired;
     atomic_int fired; /* watches */
 };
@@ -72,6 +78,7 @@ static void on_session(zhandle_t *handle, int type, int state, const char *path,
         atomic_store(&remote->expired, true);
     else if (state != ZOO_CONNECTED_STATE)
         (void)atomic_fetch_add(&remote->losses, 1);
+    (void)atomic_fetch_add(&remote->turns, 1);
     wake(remote);
 }
 
@@ -338,6 +345,7 @@ static void probe_begin(struct remote *remote)
     }
     remote->probing = true;
     operation->losses = atomic_load(&remote->losses);
+    operation->turns = atomic_load(&remote->turns);
     (void)snprintf(folder, sizeof folder, "%s", remote->records);
     int rc = ZOK;
     for (char *slash = strchr(folder + 1, '/'); slash != NULL && rc == ZOK; slash = strchr(slash + 1, '/')) {
@@ -372,10 +380,23 @@ static void probe_end(struct remote *remote, const struct operation *probe)
     remote->probing = false;
     remote->gate = probe->rc == PST_OK;
     remote->gate_losses = probe->losses;
-    if (remote->gate)
+    if (remote->gate) {
         watches_set(remote, FIRED_CHANGES | FIRED_RECORDS);
-    else
-        waiting_answer(remote, probe->rc == PST_ENOENT ? PST_EIO : probe->rc); /* ENOENT: nobody may make the folders */
+        return;
+    }
+    remote->probe_ns = remote->world->now_ns(remote->world->self) + PROBE_NS;
+    remote->probe_turns = probe->turns;
+    waiting_answer(remote, probe->rc == PST_ENOENT ? PST_EIO : probe->rc); /* ENOENT: nobody may make the folders */
+}
+
+/* Is it time for one? If not, it says when the worker is to look again. */
+static bool probe_due(struct remote *remote)
+{
+    const struct pst_world *world = remote->world;
+    if (remote->probe_turns != atomic_load(&remote->turns) || world->now_ns(world->self) >= remote->probe_ns)
+        return true;
+    (void)world->alarm(world->self, remote->worker_index, remote->probe_ns);
+    return false;
 }
 
 /* ---- the interface ---- */
@@ -450,7 +471,7 @@ static void remote_step(void *self)
     }
     remote->gate = false;
     bool worth_it = remote->waiting.first != NULL || zoo_state(remote->handle) == ZOO_CONNECTED_STATE;
-    if (worth_it && !remote->probing)
+    if (worth_it && !remote->probing && probe_due(remote))
         probe_begin(remote);
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -46,12 +47,31 @@ struct bench {
 static struct pst_secret *key, *other_key;
 static struct bench bench; /* large */
 static sem_t woken;        /* of a store that has no run around it */
+static uint64_t look_ns;   /* it is stepped then in any case; 0: it is not */
 
 static void wake_by_semaphore(void *self, uint32_t worker_index)
 {
     (void)self;
     (void)worker_index;
     (void)sem_post(&woken);
+}
+
+static int alarm_by_semaphore(void *self, uint32_t worker_index, uint64_t ns)
+{
+    (void)self;
+    (void)worker_index;
+    look_ns = ns;
+    return PST_OK;
+}
+
+static void wait_woken(void)
+{
+    const struct timespec until = {.tv_sec = (time_t)(look_ns / 1000000000), .tv_nsec = (long)(look_ns % 1000000000)};
+    if (look_ns == 0)
+        (void)sem_wait(&woken);
+    else
+        (void)sem_clockwait(&woken, CLOCK_MONOTONIC, &until); /* the clock of now_ns() */
+    look_ns = 0;
 }
 
 static int bench_open(struct bench *b)
@@ -98,6 +118,7 @@ static void bench_init(struct bench *b, const struct filling *filling, uint64_t 
     assert_non_null(b->uv = pst_world_uv());
     b->without_run = *b->uv;
     b->without_run.wake = wake_by_semaphore;
+    b->without_run.alarm = alarm_by_semaphore;
     b->world = filling->zookeeper ? &b->without_run : b->uv;
 }
 
@@ -148,9 +169,9 @@ static void ask_servers(struct bench *b, struct pst_store_request *requests, uin
         struct round look = {b, &read, 1, false}, round = {b, requests, count, false};
         for (; read.rc == PST_EIO; look.begun = false)
             while (round_step(&look, 0) != PST_STEP_DONE)
-                (void)sem_wait(&woken);
+                wait_woken();
         while (round_step(&round, 0) != PST_STEP_DONE)
-            (void)sem_wait(&woken);
+            wait_woken();
         read.rc = PST_EIO;
     } while (count == 1 && requests[0].rc == PST_EIO);
 }
