@@ -50,12 +50,12 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
 {
     const char *state = pst_graph_state_names[record->state];
     char checkpoint[20] = "";
-    if (record->complete != 0)
-        (void)snprintf(checkpoint, sizeof checkpoint, "%016llx", (unsigned long long)record->complete);
+    if (record->complete_stored != 0) /* nobody goes on from one that the store does not name */
+        (void)snprintf(checkpoint, sizeof checkpoint, "%016llx", (unsigned long long)record->complete_stored);
     if (!json) {
         (void)pst_text_printf(out, "%s: %s, incarnation %llu%s%s%s%s\n", record->start->graph, state,
                               (unsigned long long)record->start->incarnation,
-                              record->complete != 0 ? ", checkpoint " : "", checkpoint,
+                              checkpoint[0] != '\0' ? ", checkpoint " : "", checkpoint,
                               record->why[0] != '\0' ? ": " : "", record->why);
         if (record->given_up[0] != '\0' && pst_coordinator_goes_on(record))
             (void)pst_text_printf(out, "  its last checkpoint was given up: %s\n", record->given_up);
@@ -65,7 +65,7 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
     (void)pst_text_json(out, record->start->graph);
     (void)pst_text_printf(out, ",\"state\":\"%s\",\"incarnation\":%llu,\"checkpoint\":", state,
                           (unsigned long long)record->start->incarnation);
-    (void)pst_text_json(out, record->complete != 0 ? checkpoint : NULL);
+    (void)pst_text_json(out, checkpoint[0] != '\0' ? checkpoint : NULL);
     (void)pst_text_printf(out, ",\"checkpoint_given_up\":");
     (void)pst_text_json(out, record->given_up[0] != '\0' && pst_coordinator_goes_on(record) ? record->given_up : NULL);
     (void)pst_text_printf(out, ",\"why\":");

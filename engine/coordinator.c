@@ -380,7 +380,7 @@ static int start_pack(struct graph_record *record)
 {
     Pst__Start stored = *record->start->start;
     Pst__Control message = *record->start;
-    stored.checkpoint = record->complete;
+    stored.checkpoint = record->complete_packed = record->complete;
     stored.checkpoint_nodes = record->complete_nodes;
     stored.n_checkpoint_nodes = record->complete_node_count;
     stored.given_up = record->settling != 0 && record->settling_error != PST_OK ? record->settling
@@ -753,6 +753,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
     uint64_t settles = record->again ? 0 : record->settling; /* the store has it */
+        record->complete_stored = record->complete_packed;
     record->committing = false;
     node->any = true;
     if (rc == PST_OK) {
@@ -1860,7 +1861,7 @@ static int record_restore(struct pst_node *node)
     }
     PST_ASSERT(start != NULL); /* it was unpacked */
     record->version = duty->reading.version;
-    record->complete = record->settled = start->checkpoint;
+    record->complete = record->complete_stored = record->settled = start->checkpoint;
     record->complete_nodes = start->checkpoint_nodes;
     record->complete_node_count = start->n_checkpoint_nodes;
     if (start->given_up > record->settled) {

@@ -367,6 +367,7 @@ struct graph_record {
     int error;                   /* of one that has failed */
     /* Checkpoints. The store has the last complete one in the record's Start; `start` has the one that this incarnation goes on from. */
     uint64_t complete;
+    uint64_t complete_packed, complete_stored; /* of it, in the commit that was begun last; what the store has */
     uint64_t lost_at; /* `complete` when an enclave's worker was lost last; how often so, in a row */
     uint32_t lost_in_row;
     char **

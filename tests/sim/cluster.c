@@ -60,11 +60,39 @@ static void store_remove(struct cluster_store *store, uint32_t i)
     memset(&store->records[last], 0, sizeof store->records[last]);
 }
 
+/* Of a record's Start, packed; 0: none, or it is none. */
+static uint64_t checkpoint_of(const void *bytes, size_t byte_count)
+{
+    struct pst_arena arena;
+    Pst__Control *message;
+    uint64_t checkpoint = 0;
+    pst_arena_init(&arena);
+    if (pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message) == PST_OK &&
+        message->body_case == PST__CONTROL__BODY_START)
+        checkpoint = message->start->checkpoint;
+    pst_arena_fini(&arena);
+    return checkpoint;
+}
+
+static bool store_refuses(const struct cluster_store *store, const struct pst_store_request *request)
+{
+    for (uint32_t c = 0; c < request->change_count && store->refuses; c++) {
+        const struct pst_store_change *change = &request->changes[c];
+        const struct pst_text *there = &store->records[store_find(store, change->path)].bytes;
+        if (change->bytes != NULL &&
+            checkpoint_of(change->bytes, change->byte_count) != checkpoint_of(there->bytes, there->count))
+            return true;
+    }
+    return false;
+}
+
 static int store_commit(struct cluster_store *store, const struct pst_store_request *request)
 {
     for (uint32_t c = 0; c < request->change_count; c++)
         if (store->records[store_find(store, request->changes[c].path)].version != request->changes[c].expected)
             return PST_EINVAL;
+    if (store_refuses(store, request))
+        return PST_EIO;
     for (uint32_t c = 0; c < request->change_count; c++) {
         const struct pst_store_change *change = &request->changes[c];
         uint32_t i = store_find(store, change->path);
@@ -78,6 +106,16 @@ static int store_commit(struct cluster_store *store, const struct pst_store_requ
         assert_int_equal(pst_text_add(&store->records[i].bytes, change->bytes, change->byte_count), PST_OK);
     }
     return PST_OK;
+}
+
+uint64_t cluster_checkpoint(const struct cluster *cluster, const char *graph_name)
+{
+    const struct cluster_store *store = &cluster->store;
+    char path[PST_STORE_PATH_BYTES];
+    (void)snprintf(path, sizeof path, "graphs/%s", graph_name);
+    uint32_t i = store_find(store, path);
+    return store->records[i].version != 0 ? checkpoint_of(store->records[i].bytes.bytes, store->records[i].bytes.count)
+                                          : 0;
 }
 
 static int store_read(const struct cluster_store *store, struct pst_store_request *request)

@@ -27,6 +27,7 @@ struct cluster_store { /* in memory; it answers when it likes */
     } records[CLUSTER_RECORDS_MAX];
     struct pst_store_request *waiting[CLUSTER_RECORDS_MAX];
     uint32_t waiting_count;
+    bool refuses; /* whatever names a checkpoint that is not there yet: nothing of it happens */
 };
 
 struct cluster_session { /* of a node with the store that all reach */
@@ -168,6 +169,8 @@ void cluster_stop(struct cluster *cluster, uint32_t node);
 uint32_t cluster_coordinator(const struct cluster *cluster);
 /* The graph that was submitted, as the coordinator has it; NULL: it has none, or nobody coordinates. */
 const struct graph_record *cluster_record(const struct cluster *cluster);
+/* The last complete checkpoint of the graph, as the first node's store has it; 0: none. */
+uint64_t cluster_checkpoint(const struct cluster *cluster, const char *graph_name);
 /* How many of its places are on a node; fixed: those alone that cannot move. */
 uint32_t cluster_places(const struct cluster *cluster, uint32_t node, bool fixed);
 /* A turn. Fails the test where nothing goes on any more. */

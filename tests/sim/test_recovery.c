@@ -1147,6 +1147,36 @@ static void no_cut_has_a_number_of_another_incarnation(void **state)
     several = false;
 }
 
+/* What `status` says of a graph that failed because the store did not take a checkpoint: the one that the store has, if it has one. */
+static void a_checkpoint_that_the_store_lacks_is_not_shown(void **state)
+{
+    struct pst_text text = {0};
+    (void)state;
+    graph_path = plain;
+    text_of(plain, &text);
+    for (uint32_t before = 0; before < 2; before++) {
+        const char *what = before == 0 ? "the first one is not taken" : "the second one is not taken";
+        char shown[40] = "", status[80];
+        struct cluster *cluster = plain_cluster(1, &text, 20000000, 60000000);
+        cluster_begin(cluster);
+        while (!cluster->client.done && cluster->completed < before)
+            cluster_turn(cluster, what);
+        cluster->store.refuses = true;
+        while (!cluster->client.done && strstr(cluster->client.says, ": failed") == NULL)
+            cluster_turn(cluster, what);
+        uint64_t stored = cluster_checkpoint(cluster, "test");
+        assert_true((stored != 0) == (before != 0));
+        if (stored != 0)
+            (void)snprintf(shown, sizeof shown, ", checkpoint %016llx", (unsigned long long)stored);
+        (void)snprintf(status, sizeof status, "test: failed, incarnation 1%s: the coordination store did not", shown);
+        if (strstr(cluster->client.says, status) == NULL)
+            fail_msg("%s: `%s` is not `%s`", what, cluster->client.says, status);
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    pst_text_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1172,6 +1202,7 @@ int main(void)
         cmocka_unit_test(a_graph_that_goes_back_often_takes_no_more_memory),
         cmocka_unit_test(a_checkpoint_of_another_incarnation_is_none),
         cmocka_unit_test(no_cut_has_a_number_of_another_incarnation),
+        cmocka_unit_test(a_checkpoint_that_the_store_lacks_is_not_shown),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
     };
     if (getenv("PST_TEST_ONLY") != NULL)
