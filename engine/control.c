@@ -140,6 +140,27 @@ static bool is_text(const char *text, size_t bytes_max, bool lines)
     return at <= bytes_max;
 }
 
+/* As such a text without lines: what is no character, or moves a cursor, becomes one that does not, and the rest of one that is too
+ * long is left out. `to` may be `from`: it takes no more bytes. */
+static void plain(char *to, const char *from)
+{
+    size_t at = 0;
+    while (from[at] != '\0') {
+        uint32_t character = 0;
+        size_t count = take_character((const unsigned char *)from + at, &character);
+        bool good = count != 0 && character >= 0x20 && (character < 0x7f || character >= 0xa0);
+        count = count != 0 ? count : 1;
+        if (at + count > PST_CONTROL_TEXT_BYTES_MAX)
+            break;
+        if (good)
+            memmove(to + at, from + at, count);
+        else
+            memset(to + at, character == '\n' || character == '\t' ? ' ' : '?', count);
+        at += count;
+    }
+    to[at] = '\0';
+}
+
 static bool is_sentence(const char *text) { return is_text(text, PST_CONTROL_TEXT_BYTES_MAX, false); }
 static bool is_value(const char *text) { return is_text(text, PST_CONTROL_TEXT_BYTES_MAX, true); }
 static bool is_short(const char *text) { return is_text(text, PST_CONTROL_NAME_BYTES_MAX, false); }
@@ -300,6 +321,33 @@ static int replay_bytes_holds(const Pst__ReplayBytes *bytes)
     return good_if(bytes->payload.len != 0 && bytes->offset <= UINT64_MAX - bytes->payload.len);
 }
 
+/* Where in a body stands what it says to people: that may have come from anywhere, as the system, a file's name, the worker of an
+ * enclave. 0: it says nothing. */
+static size_t words_at(Pst__Control__BodyCase body)
+{
+    switch (body) {
+    case PST__CONTROL__BODY_REFUSED:
+        return offsetof(Pst__Refused, sentence);
+    case PST__CONTROL__BODY_ENDED:
+        return offsetof(Pst__Ended, sentence);
+    case PST__CONTROL__BODY_CHECKPOINTED:
+        return offsetof(Pst__Checkpointed, sentence);
+    case PST__CONTROL__BODY_MOVE_STEP:
+        return offsetof(Pst__MoveStep, why);
+    case PST__CONTROL__BODY_MOVE_RECORD:
+        return offsetof(Pst__MoveRecord, sentence);
+    case PST__CONTROL__BODY_PIECE:
+        return offsetof(Pst__Piece, sentence);
+    case PST__CONTROL__BODY_REPLAY_GO:
+        return offsetof(Pst__ReplayGo, sentence);
+    default:
+        return 0;
+    }
+}
+
+/* `body`: any, for they are one pointer of a union. */
+static char **words_of(void *body, size_t at) { return (char **)(void *)((char *)body + at); }
+
 /* N1 to N3, but for what only the bytes tell. */
 static int message_holds(const Pst__Control *message)
 {
@@ -365,20 +413,20 @@ static int message_holds(const Pst__Control *message)
 }
 
 /* ---- packing ---- */
-struct packed {
+struct packing {
     ProtobufCBuffer base; /* first: protobuf-c gives its address back */
     struct pst_text *bytes;
     int rc;
 };
 
-static void packed_append(ProtobufCBuffer *buffer, size_t byte_count, const uint8_t *bytes)
+static void packing_append(ProtobufCBuffer *buffer, size_t byte_count, const uint8_t *bytes)
 {
-    struct packed *packed = (struct packed *)(void *)buffer;
-    if (packed->rc == PST_OK)
-        packed->rc = pst_text_add(packed->bytes, (const char *)bytes, byte_count);
+    struct packing *packing = (struct packing *)(void *)buffer;
+    if (packing->rc == PST_OK)
+        packing->rc = pst_text_add(packing->bytes, (const char *)bytes, byte_count);
 }
 
-int pst_control_pack(const Pst__Control *message, struct pst_text *bytes)
+static int packed(const Pst__Control *message, struct pst_text *bytes)
 {
     Pst__Control versioned = *message;
     versioned.version = PST_CONTROL_VERSION;
@@ -386,9 +434,37 @@ int pst_control_pack(const Pst__Control *message, struct pst_text *bytes)
         return PST_EINVAL;
     if (protobuf_c_message_get_packed_size(&versioned.base) > pst_control_bytes_max(message->body_case))
         return PST_EFULL;
-    struct packed packed = {.base.append = packed_append, .bytes = bytes, .rc = PST_OK};
-    (void)protobuf_c_message_pack_to_buffer(&versioned.base, &packed.base);
-    return packed.rc;
+    struct packing packing = {.base.append = packing_append, .bytes = bytes, .rc = PST_OK};
+    (void)protobuf_c_message_pack_to_buffer(&versioned.base, &packing.base);
+    return packing.rc;
+}
+
+/* With its words made plain: in a copy of the body, for it is the caller's. */
+static int plain_packed(const Pst__Control *message, size_t at, struct pst_text *bytes)
+{
+    Pst__Control copy = *message;
+    const char *words = *words_of(message->refused, at);
+    size_t body_bytes = message->refused->base.descriptor->sizeof_message;
+    void *body = pst_malloc(body_bytes);
+    char *text = pst_malloc(strlen(words) + 1);
+    int rc = PST_ENOMEM;
+    if (body != NULL && text != NULL) {
+        memcpy(body, message->refused, body_bytes);
+        plain(text, words);
+        *words_of(body, at) = text;
+        copy.refused = body;
+        rc = packed(&copy, bytes);
+    }
+    pst_free(body);
+    pst_free(text);
+    return rc;
+}
+
+int pst_control_pack(const Pst__Control *message, struct pst_text *bytes)
+{
+    size_t at = words_at(message->body_case);
+    bool good = at == 0 || is_sentence(*words_of(message->refused, at));
+    return good ? packed(message, bytes) : plain_packed(message, at, bytes);
 }
 
 void pst_control_greet(Pst__Control *message, Pst__Hello *hello)
@@ -485,6 +561,10 @@ int pst_control_unpack(const void *bytes, size_t byte_count, size_t limit, struc
         return memory.rc != PST_OK ? memory.rc : PST_EDATA;
     Pst__Control *message = (Pst__Control *)(void *)unpacked;
     /* Two have read one envelope: they have to agree. */
+    size_t at = message->body_case == envelope.body ? words_at(message->body_case) : 0;
+    char *words = at != 0 ? *words_of(message->refused, at) : NULL;
+    if (words != NULL && !is_sentence(words)) /* it is not empty, so it lies in the arena */
+        plain(words, words);
     rc = message->body_case == envelope.body ? message_holds(message) : PST_EDATA;
     if (rc != PST_OK)
         return rc;

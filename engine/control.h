@@ -7,7 +7,8 @@
  *   N1  exactly one body, of a kind that is known; enums have known values, and not the one that says nothing
  *   N2  lists and texts are within the bounds below; indices are below what they count
  *   N3  texts are UTF-8 without control characters; settings' values and arguments may have tabs and ends of lines. Names are
- *       visible ASCII. Bytes are anything
+ *       visible ASCII. Bytes are anything. Words for people alone (why something was refused, has ended, was given up) break nothing:
+ *       who packs and who unpacks makes them such a text
  *   N4  fields that are not known are gone: nobody hands on what he has not read
  *   N5  it took no more memory than pst_control_memory_max() of its size
  */

@@ -367,11 +367,6 @@ static int ended_pack(struct graph_record *record)
     message.body_case = PST__CONTROL__BODY_ENDED;
     message.ended = &ended;
     pst_text_fini(&record->ended_bytes);
-    int rc = pst_control_pack(&message, &record->ended_bytes);
-    if (rc != PST_EINVAL)
-        return rc;
-    ended.sentence = (char *)(uintptr_t) ""; /* it was cut within a character */
-    pst_text_fini(&record->ended_bytes);
     return pst_control_pack(&message, &record->ended_bytes);
 }
 
@@ -753,12 +748,12 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
     uint64_t settles = record->again ? 0 : record->settling; /* the store has it */
-        record->complete_stored = record->complete_packed;
     record->committing = false;
     node->any = true;
     if (rc == PST_OK) {
         record->version++;
         record->ended_version += record->ended_written;
+        record->complete_stored = record->complete_packed;
         released(node, record);
     } else {
         char why[100];
