@@ -142,9 +142,17 @@ static inline uint64_t pst_mixed_cell(uint64_t sum, const void *cell, uint32_t b
 }
 
 /* ---- the world ---- */
-/* CREATE: write, cut to nothing. CONTINUE: write a file that is there, behind what it holds. ALONE: the same of one that is made where it
- * is not there, with the lock of file_lock() on what has this name then: nothing of it is touched before. PST_EAGAIN: somebody has it. */
-typedef enum pst_open_mode { PST_OPEN_READ = 1, PST_OPEN_CREATE, PST_OPEN_CONTINUE, PST_OPEN_ALONE } pst_open_mode;
+/* READ waits for the writer of a named pipe that has none. AWAIT: to be read, too, but it does not: reads say PST_EAGAIN until there was a
+ * writer. CREATE: write, cut to nothing. CONTINUE: write a file that is there, behind what it holds. ALONE: the same of one that is made
+ * where it is not there, with the lock of file_lock() on what has this name then: nothing of it is touched before. PST_EAGAIN: somebody
+ * has it. */
+typedef enum pst_open_mode {
+    PST_OPEN_READ = 1,
+    PST_OPEN_AWAIT,
+    PST_OPEN_CREATE,
+    PST_OPEN_CONTINUE,
+    PST_OPEN_ALONE
+} pst_open_mode;
 struct pst_file;
 struct pst_conn;
 struct pst_listener;

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct file_poll {
 struct pst_file {
     int fd;
     bool regular, standard, flags_changed;
+    bool awaits; /* a named pipe that nobody has opened to write yet */
     int flags_before;
     struct file_poll *polls[WORKERS_MAX];
     atomic_uint holders; /* once it is closed: handles that are still open, and whoever closes it */
@@ -84,6 +86,7 @@ static void file_unblock(struct pst_file *file)
 
 static const int open_flags[] = {
     [PST_OPEN_READ] = O_RDONLY,
+    [PST_OPEN_AWAIT] = O_RDONLY | O_NONBLOCK,
     [PST_OPEN_CREATE] = O_WRONLY | O_CREAT | O_TRUNC,
     [PST_OPEN_CONTINUE] = O_WRONLY | O_APPEND,
     [PST_OPEN_ALONE] = O_WRONLY | O_CREAT | O_APPEND,
@@ -123,7 +126,7 @@ static int world_file_open(void *self, const char *path, pst_open_mode mode, str
         return rc;
     }
     if (file->standard)
-        file->fd = mode == PST_OPEN_READ ? STDIN_FILENO : STDOUT_FILENO;
+        file->fd = mode == PST_OPEN_READ || mode == PST_OPEN_AWAIT ? STDIN_FILENO : STDOUT_FILENO;
     else if (mode != PST_OPEN_ALONE)
         file->fd = open(path, open_flags[mode] | O_CLOEXEC, 0666);
     if (file->fd < 0 || fstat(file->fd, &status) != 0) {
@@ -140,10 +143,26 @@ static int world_file_open(void *self, const char *path, pst_open_mode mode, str
         return pst_uv_failed(EISDIR);
     }
     file->regular = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
-    if (mode == PST_OPEN_READ && !file->regular)
+    file->awaits = mode == PST_OPEN_AWAIT && S_ISFIFO(status.st_mode) && !file->standard;
+    if ((mode == PST_OPEN_READ || mode == PST_OPEN_AWAIT) && !file->regular)
         file_unblock(file);
     *ret_file = file;
     return PST_OK;
+}
+
+/* A read of a named pipe that nobody has open to write is at its end, whether somebody has had or not. But a poll tells of an end only
+ * where there was a writer since it was opened. PST_EAGAIN: there was none. */
+static int writer_await(struct pst_file *file)
+{
+    struct pollfd look = {.fd = file->fd, .events = POLLIN};
+    int found;
+    do
+        found = poll(&look, 1, 0);
+    while (found < 0 && errno == EINTR);
+    if (found < 0)
+        return pst_uv_failed(errno);
+    file->awaits = found == 0;
+    return found == 0 ? PST_EAGAIN : PST_OK;
 }
 
 static int64_t world_file_read(void *self, struct pst_file *file, void *bytes, size_t byte_count)
@@ -151,6 +170,13 @@ static int64_t world_file_read(void *self, struct pst_file *file, void *bytes, s
     (void)self;
     for (;;) {
         ssize_t count = read(file->fd, bytes, byte_count);
+        if (count == 0 && file->awaits) {
+            int rc = writer_await(file);
+            if (rc != PST_OK)
+                return rc;
+            continue; /* what he has written before he was gone */
+        }
+        file->awaits = file->awaits && count <= 0;
         if (count >= 0)
             return count;
         if (errno == EAGAIN || errno == EWOULDBLOCK)

@@ -72,7 +72,8 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
         input->carry = pst_malloc(input->block_bytes);
         return input->feed != NULL && input->carry != NULL ? PST_OK : PST_ENOMEM;
     }
-    int rc = world->file_open(world->self, path, PST_OPEN_READ, &input->file);
+    /* On a node it is a job of a pool that opens it, for which others wait, and that nothing ends: it does not wait for a pipe's writer. */
+    int rc = world->file_open(world->self, path, run->site != NULL ? PST_OPEN_AWAIT : PST_OPEN_READ, &input->file);
     if (rc != PST_OK && run->options.interrupts != NULL && atomic_load(run->options.interrupts) != 0) {
         pst_run_fail(run, PST_ESTOPPED, "stopped before the input %s could be opened", input->name);
         return PST_ESTOPPED; /* a pipe that nobody writes to: the signal ended the wait */

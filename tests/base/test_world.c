@@ -234,6 +234,61 @@ static void a_watched_pipe_wakes_its_reader(void **state)
     (void)close(c.ends[0]);
 }
 
+struct awaited {
+    struct pst_file *file;
+    int writer;
+    uint32_t read_count, bytes;
+    bool writes, ended;
+};
+
+/* Worker 1 reads a named pipe that nobody has opened to write; when it waits, worker 0 opens it, then writes a byte, then closes it. */
+static pst_step await_writer(void *argument, uint32_t worker)
+{
+    struct awaited *a = argument;
+    char bytes[10];
+    if (worker == 0) {
+        if (a->writer < 0)
+            a->writer = open(path("awaited"), O_WRONLY | O_CLOEXEC);
+        else if (a->writes && !a->ended)
+            a->ended = write(a->writer, "x", 1) == 1 && close(a->writer) == 0;
+        a->writes = true;
+        return a->ended || a->writer < 0 ? PST_STEP_DONE : PST_STEP_IDLE;
+    }
+    int64_t count = world->file_read(world->self, a->file, bytes, sizeof bytes);
+    a->read_count++;
+    if (count == PST_EAGAIN)
+        return world->file_watch(world->self, a->file, worker) == PST_OK ? PST_STEP_IDLE : PST_STEP_DONE;
+    if (count <= 0)
+        return PST_STEP_DONE;
+    a->bytes += (uint32_t)count;
+    return PST_STEP_MORE;
+}
+
+static void a_named_pipe_is_opened_before_it_has_a_writer(void **state)
+{
+    (void)state;
+    struct awaited a = {.writer = -1};
+    char byte;
+    (void)alarm(60); /* a reader that waits in open() would wait for ever */
+    assert_int_equal(mkfifo(path("awaited"), 0600), 0);
+    assert_int_equal(world->file_open(world->self, path("awaited"), PST_OPEN_AWAIT, &a.file), PST_OK);
+    assert_int_equal(world->file_read(world->self, a.file, &byte, 1), PST_EAGAIN);
+    assert_int_equal(world->file_read(world->self, a.file, &byte, 1), PST_EAGAIN);
+    int writer = open(path("awaited"), O_WRONLY | O_CLOEXEC);
+    assert_true(writer >= 0);
+    assert_int_equal(world->file_read(world->self, a.file, &byte, 1), PST_EAGAIN);
+    assert_int_equal(close(writer), 0);
+    assert_int_equal(world->file_read(world->self, a.file, &byte, 1), 0); /* he has written nothing */
+    assert_int_equal(world->file_close(world->self, a.file), PST_OK);
+
+    assert_int_equal(world->file_open(world->self, path("awaited"), PST_OPEN_AWAIT, &a.file), PST_OK);
+    assert_int_equal(world->run(world->self, 2, await_writer, &a), PST_OK);
+    assert_int_equal(a.bytes, 1);
+    assert_true(a.ended && a.read_count < 20); /* it slept meanwhile */
+    assert_int_equal(world->file_close(world->self, a.file), PST_OK);
+    (void)alarm(0);
+}
+
 struct watched_again {
     int ends[2];
     struct pst_file *file;
@@ -402,6 +457,7 @@ int main(void)
         cmocka_unit_test(the_clock_never_goes_back_and_bytes_are_random),
         cmocka_unit_test(workers_wake_each_other_in_a_ring),
         cmocka_unit_test(a_watched_pipe_wakes_its_reader),
+        cmocka_unit_test(a_named_pipe_is_opened_before_it_has_a_writer),
         cmocka_unit_test(a_descriptor_that_was_watched_may_be_another_files),
         cmocka_unit_test(a_run_ends_after_its_last_job),
         cmocka_unit_test(folders_are_listed_and_files_continued),

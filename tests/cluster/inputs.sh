@@ -133,5 +133,22 @@ touch enough
 spec "anew, it is read" 0 submit "$LOAD" --input once.in "${sets[@]}" --wait
 wait $feeder
 same load
+
+# ---- pipes that nobody writes to: more than there are threads that could wait for it ----
+mkfifo never.in
+for i in 1 2 3 4 5; do
+    sed "s/^name: load$/name: load$i/" "$LOAD" >load$i.yaml
+    spec "a pipe that nobody writes to, $i" 0 submit load$i.yaml --input never.in "${sets[@]}"
+done
+rm -rf n?/results/load
+spec "a file meanwhile" 0 submit "$LOAD" --input meters.csv "${sets[@]}" --wait
+same load
+spec "one is cancelled" 0 cancel load1
+spec_name="a node is told to end meanwhile" words=("(SIGTERM)")
+kill -TERM "${pid[n1]}"
+timeout 60 tail --pid="${pid[n1]}" -f /dev/null
+expect "it ends" test $? = 0
+wait "${pid[n1]}"
+unset "pid[n1]"
 down
 finish
