@@ -343,9 +343,36 @@ static void log_line(void *argument, const char *line)
                       (unsigned long long)(node->cluster->net.now_ns / 1000000), names[node->sim.node], line);
 }
 
+/* What it sends goes as it is, but for its hello, which a node of the version before would say so. */
+static int earlier_send(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count)
+{
+    const struct cluster_node *node = self; /* its world is the first in it */
+    struct pst_arena arena;
+    struct pst_text hello = {0};
+    Pst__Control *message;
+    pst_arena_init(&arena);
+    if (pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message) == PST_OK &&
+        message->body_case == PST__CONTROL__BODY_HELLO) {
+        message->hello->resumes = false;
+        assert_int_equal(pst_control_pack(message, &hello), PST_OK);
+        assert_memory_equal(hello.bytes, "\x08\x03", 2); /* the version, first of all */
+        hello.bytes[1] = PST_CONTROL_VERSION - 1;
+        bytes = hello.bytes;
+        byte_count = hello.count;
+    }
+    int rc = node->send(self, conn, bytes, byte_count);
+    pst_text_fini(&hello);
+    pst_arena_fini(&arena);
+    return rc;
+}
+
 void cluster_up(struct cluster *cluster, uint32_t i)
 {
     struct cluster_node *node = &cluster->nodes[i];
+    if (cluster->earlier == i + 1 && node->sim.world.net_send != earlier_send) {
+        node->send = node->sim.world.net_send;
+        node->sim.world.net_send = earlier_send;
+    }
     struct pst_node_options options = {.name = names[i],
                                        .listen = addresses[i],
                                        .directory = names[i],

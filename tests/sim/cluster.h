@@ -44,6 +44,8 @@ struct cluster_node {
     struct pst_node *node; /* NULL: it is dead */
     bool dies;             /* its sessions are not closed in order */
     atomic_int interrupts; /* it is told to end: cluster_stop() */
+    /* Of an earlier version: the network's own net_send(). */
+    int (*send)(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count);
     uint32_t workers;
     struct cluster *cluster;
 };
@@ -119,6 +121,7 @@ struct cluster {
     uint64_t portion_bytes; /* of a move; 0: as it is without */
     uint32_t portions;      /* that were begun with more to come */
     uint64_t state_budget;  /* as of pst_node_options */
+    uint32_t earlier;       /* 1 + a node of an earlier version, as its hello has it: it says no `resumes`; 0: none */
     uint32_t source;        /* the node that reads the input */
     uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     enum cluster_lack {
