@@ -636,6 +636,8 @@ int pst_carried_key(struct pst_ctx *ctx)
     pst_carried_hang_up(ctx);
     c->released = rc == PST_OK;
     c->key_error = rc == PST_OK ? restore(ctx) : rc;
+    if (c->key_error == PST_OK && atomic_fetch_sub_explicit(&run->keyless, 1, memory_order_release) == 1)
+        run->world->wake(run->world->self, 0); /* the keeper's: it says so */
     if (rc == PST_OK)
         return c->key_error;
     pst_run_fail(run, rc, "operator %s (%s), partition %u, gets no key: %s", ctx->node->id, ctx->node->op->name,

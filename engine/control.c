@@ -291,9 +291,15 @@ static int move_record_holds(const Pst__MoveRecord *record)
                 is_name(record->operator_id) && is_name(record->from_node) && is_name(record->to_node) &&
                 is_sentence(record->sentence) && record->n_buckets <= PST_BUCKETS_MAX &&
                 record->from_partition <= PST_BUCKETS_MAX && record->to_partition <= PST_BUCKETS_MAX &&
-                record->into_partition <= PST_BUCKETS_MAX;
+                record->into_partition <= PST_BUCKETS_MAX && record->n_places <= PST_CONTROL_PLACES_MAX;
     for (size_t i = 0; good && i < record->n_buckets; i++)
         good = record->buckets[i] < PST_BUCKETS_MAX;
+    for (size_t i = 0; good && i < record->n_places; i++) {
+        const Pst__Relocated *place = record->places[i];
+        good = is_name(place->operator_id) && is_name(place->from_node) && is_name(place->to_node) &&
+               place->from_partition <= PST_BUCKETS_MAX && place->to_partition <= PST_BUCKETS_MAX &&
+               place->buckets <= PST_BUCKETS_MAX;
+    }
     return good_if(good);
 }
 
@@ -393,6 +399,8 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_PIECE:
         return good_if(is_sentence(message->piece->sentence) &&
                        message->piece->bytes.len <= PST_CONTROL_PIECE_BYTES_MAX);
+    case PST__CONTROL__BODY_PROBE:
+        return good_if(is_short(message->probe->keys) && is_sentence(message->probe->sentence));
     case PST__CONTROL__BODY_REPLAY:
         return replay_holds(message->replay);
     case PST__CONTROL__BODY_REPLAY_GO:

@@ -74,6 +74,8 @@ void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control 
             pst_node_on_cut(node, message);
         else if (message->body_case == PST__CONTROL__BODY_MOVE_STEP)
             pst_mover_on(node, message);
+        else if (message->body_case == PST__CONTROL__BODY_PROBE)
+            pst_probe_on(node, message);
         else if (message->body_case == PST__CONTROL__BODY_READ)
             pst_results_read(node, message);
         else if (message->body_case == PST__CONTROL__BODY_LEAVE)
@@ -161,15 +163,15 @@ struct choice { /* of places */
     struct pst_arena *arena;
     Pst__Start *start;
     uint32_t load[NODE_MEMBERS_MAX];
-    bool usable[NODE_MEMBERS_MAX];
+    bool usable[NODE_MEMBERS_MAX], stays[NODE_MEMBERS_MAX]; /* stays: what it had it may have again */
 };
 
-/* Where it was, if that node may be used, else where the fewest are; UINT32_MAX: there is none. */
+/* Where it was, if it may be there again, else where the fewest are; UINT32_MAX: there is none. */
 static uint32_t stays_or_goes(struct choice *choice, uint32_t before)
 {
     uint32_t index = UINT32_MAX, count = (uint32_t)choice->start->n_nodes;
     for (uint32_t i = 0; choice->before != NULL && before != UINT32_MAX && i < count; i++)
-        if (choice->usable[i] && strcmp(choice->start->nodes[i], choice->before->nodes[before]) == 0)
+        if (choice->stays[i] && strcmp(choice->start->nodes[i], choice->before->nodes[before]) == 0)
             index = i;
     index = index != UINT32_MAX ? index : least_loaded(choice->load, choice->usable, count);
     if (index != UINT32_MAX)
@@ -237,9 +239,9 @@ static int partitions_place(struct choice *choice, const struct pst_graph_node *
 }
 
 /* Partitions stay where they were if that node lives; the others go where the fewest are. `start` has its nodes already; it gets its
- * places and layouts, in `arena`. */
+ * places and layouts, in `arena`. back: they stay on a node that gets nothing any more, too. */
 static int places_choose(struct coordinator *duty, const struct pst_graph *graph, const Pst__Start *before,
-                         const char *source, struct pst_arena *arena, Pst__Start *start)
+                         const char *source, bool back, struct pst_arena *arena, Pst__Start *start)
 {
     struct choice choice = {.graph = graph, .before = before, .arena = arena, .start = start};
     struct layout **layouts = pst_calloc(graph->node_count, sizeof(struct layout *));
@@ -251,6 +253,8 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
     }
     for (uint32_t i = 0; i < start->n_nodes && !any; i++) /* better one that is to go than none */
         choice.usable[i] = is_alive(duty, start->nodes[i]);
+    for (uint32_t i = 0; i < start->n_nodes; i++)
+        choice.stays[i] = choice.usable[i] || (back && is_alive(duty, start->nodes[i]));
     start->n_layouts = start->n_places = start->n_left_nodes = start->n_replaced_nodes = 0;
     start->places = pst_arena_alloc(arena, (graph->node_count + start->n_nodes) * sizeof *start->places);
     int rc = layouts != NULL && start->places != NULL ? PST_OK : PST_ENOMEM;
@@ -273,7 +277,8 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
     return rc;
 }
 
-static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, Pst__Start *start)
+/* without: by member, those that are not to be among them; NULL: none. */
+static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, const bool *without, Pst__Start *start)
 {
     size_t count = duty->member_count;
     start->nodes = pst_arena_alloc(arena, count * sizeof *start->nodes);
@@ -283,7 +288,7 @@ static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, Pst__
     if (start->nodes == NULL || start->addresses == NULL || start->node_workers == NULL)
         return PST_ENOMEM;
     for (uint32_t i = 0; i < count; i++) {
-        if (!duty->members[i].alive)
+        if (!duty->members[i].alive || (without != NULL && without[i]))
             continue;
         size_t at = start->n_nodes++;
         start->nodes[at] = pst_arena_strdup(arena, duty->members[i].name);
@@ -599,7 +604,10 @@ static bool is_needed(struct graph_record *record, uint32_t index)
     if (moving == NULL || moving->now == NULL)
         return false;
     const Pst__MoveRecord *move = moving->now->message->move_record;
-    return strcmp(move->from_node, start->nodes[index]) == 0 || strcmp(move->to_node, start->nodes[index]) == 0;
+    bool goes_to = strcmp(move->to_node, start->nodes[index]) == 0;
+    if (move->relocates) /* its places are what the graph's record says, or the ones before */
+        return move->step == PST_MOVE_INTENT && goes_to;
+    return strcmp(move->from_node, start->nodes[index]) == 0 || goes_to;
 }
 
 bool pst_start_has_place(const Pst__Start *start, uint32_t index)
@@ -744,6 +752,23 @@ static void released(struct pst_node *node, struct graph_record *record)
     }
 }
 
+/* The checkpoint that it has waited for is complete, and the last of this incarnation: nodes choose no other before they are told. False: it
+ * is given up, and the graph goes on. */
+static bool relocate(struct pst_node *node, struct graph_record *record)
+{
+    if (!pst_relocation_may(node, record))
+        return false;
+    record->settled = record->settling;
+    record->settled_error = PST_OK;
+    record->settling = 0;
+    record->given_up[0] = '\0';
+    pst_node_log(
+        node, "graph %s, incarnation %llu: checkpoint %016llx is complete: the graph is started from it, elsewhere",
+        record->start->graph, (unsigned long long)record->start->incarnation, (unsigned long long)record->settled);
+    pst_coordinator_restart(node, record);
+    return true;
+}
+
 static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
@@ -779,6 +804,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         record->begins = false;
         record->begun = true;
         record_move(node, record, GRAPH_STARTING, "");
+        pst_relocation_begins(node, record);
         tell_start(node, record, NULL);
     } else if (!goes_on(record)) {
         /* Nodes need not keep any more how it has ended, nor its checkpoints. */
@@ -787,7 +813,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
     } else if (settles != 0 && settles == record->settling) {
         if (record->settling_error == PST_OK && record->stop_to != NULL)
             stop_begin(node, record);
-        else
+        else if (record->settling_error != PST_OK || !pst_relocation_waits(node, record) || !relocate(node, record))
             settled(node, record);
     }
     if (record->state == GRAPH_RUNNING && !record->committing && all(record->ended, record->start->start->n_nodes))
@@ -804,14 +830,15 @@ struct graph_record *pst_coordinator_graph(struct coordinator *duty, const char 
     return NULL;
 }
 
-/* Who reads the input next: the node that did. A stream that comes by a connection comes to any: where that node is dead, to the one of
- * the others that had the least to do for this graph. */
-static const char *reader_of(struct coordinator *duty, const struct graph_record *record)
+/* Who reads the input next: the node that did. A stream that comes by a connection comes to any: where that node is dead, or is to have
+ * nothing (but what goes back to it), to the one of the others that had the least to do for this graph. */
+static const char *reader_of(struct coordinator *duty, const struct graph_record *record, bool back)
 {
     const Pst__Start *start = record->start->start;
     const char *source = source_of(duty, record), *best = source;
     size_t best_count = SIZE_MAX;
-    if (!start->fed || is_alive(duty, source))
+    const struct member *member = pst_coordinator_member(duty, source);
+    if (!start->fed || (member != NULL && member->alive && (back || pst_member_takes(member))))
         return source;
     for (uint32_t i = 0; i < duty->member_count; i++) {
         size_t count = 0;
@@ -826,13 +853,20 @@ static const char *reader_of(struct coordinator *duty, const struct graph_record
     return best;
 }
 
+static bool has_place(const Pst__Start *start, const char *name)
+{
+    bool any = false;
+    for (size_t i = 0; i < start->n_places; i++)
+        any |= strcmp(start->nodes[start->places[i]->node], name) == 0;
+    return any;
+}
+
 /* Another incarnation, on the nodes that live; or it waits for one that it cannot do without. */
 static void record_restart(struct pst_node *node, struct graph_record *record)
 {
     struct coordinator *duty = node->duty;
     Pst__Control *control = record->start;
-    Pst__Start before = *control->start;
-    const char *source = reader_of(duty, record);
+    const Pst__Start original = *control->start;
     if (record->saving)
         return; /* when it is known what becomes of that */
     memset(record->started, 0, sizeof record->started);
@@ -841,34 +875,52 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     memset(record->left, 0, sizeof record->left);
     memset(record->gone, 0, sizeof record->gone);
     memset(record->heard, 0, sizeof record->heard);
+    memset(record->ready, 0, sizeof record->ready);
+    memset(record->rereads, 0, sizeof record->rereads);
     record->drains = false;
     control->start->n_left_nodes = control->start->n_replaced_nodes = record->left_packed = 0;
     record->rows = record->rows_out = 0;
-    pst_moves_over(node, record, "the graph is started again");
+    pst_moves_restart(node, record);
     record->part = record->settling = 0;
     record->begins = false;
+    struct pst_arena wished;
+    pst_arena_init(&wished);
+    bool back = pst_relocation_goes_back(record);
+    int rc = pst_relocation_wish(record, &wished, control->start);
+    const Pst__Start before = *control->start; /* where all was, or is to be */
+    const char *source = reader_of(duty, record, back);
     if (!may_read(duty, record, source)) {
         char why[sizeof record->why];
         (void)snprintf(
             why, sizeof why, "waits for node %s, which reads the input%s", source,
             is_alive(duty, source) ? ", and is of an earlier version that has no checkpoints of several inputs" : "");
+        *control->start = original;
+        control->start->n_left_nodes = control->start->n_replaced_nodes = 0;
+        pst_arena_fini(&wished);
         record_move(node, record, GRAPH_WAITING, why);
         tell_stop(node, control->graph, control->incarnation, NULL);
         return;
     }
     struct pst_arena arena, nodes;
+    bool without[NODE_MEMBERS_MAX];
     pst_arena_init(&arena);
     pst_arena_init(&nodes);
-    int rc = nodes_choose(duty, &nodes, control->start);
+    for (uint32_t i = 0; i < duty->member_count; i++)
+        without[i] = record->unfit[i] && !has_place(&before, duty->members[i].name);
+    if (rc == PST_OK)
+        rc = nodes_choose(duty, &nodes, without, control->start);
     char **checkpoint_nodes = names_copy(&nodes, record->complete_nodes, record->complete_node_count);
     if (rc == PST_OK)
         rc = checkpoint_nodes != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK)
-        rc = places_choose(duty, record->graph, &before, source, &arena, control->start);
+        rc = places_choose(duty, record->graph, &before, source, back, &arena, control->start);
+    if (rc == PST_OK)
+        rc = pst_relocation_placed(node, record, &original);
+    pst_arena_fini(&wished);
     if (rc != PST_OK) {
         pst_arena_fini(&arena);
         pst_arena_fini(&nodes);
-        *control->start = before;
+        *control->start = original;
         record_end(node, record, GRAPH_FAILED, rc, "its partitions cannot be placed");
         return;
     }
@@ -888,6 +940,8 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     record->begins = true;
     record_commit(node, record);
 }
+
+void pst_coordinator_restart(struct pst_node *node, struct graph_record *record) { record_restart(node, record); }
 
 static void record_free(struct graph_record *record)
 {
@@ -964,9 +1018,10 @@ static int start_fill(struct pst_node *node, const struct submission *submission
         return PST_ENOMEM;
     int rc = sources_fill(submission, arena, start);
     if (rc == PST_OK)
-        rc = nodes_choose(node->duty, &record->nodes_arena, start);
+        rc = nodes_choose(node->duty, &record->nodes_arena, NULL, start);
     const char *source = submission->source != NULL ? submission->source : node->options.name;
-    return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, &record->places_arena, start) : rc;
+    return rc == PST_OK ? places_choose(node->duty, record->graph, NULL, source, false, &record->places_arena, start)
+                        : rc;
 }
 
 /* What the nodes of a cluster cannot do with an operator in enclaves. */
@@ -985,8 +1040,9 @@ static int inside_good(const struct pst_node *node, const struct pst_graph *grap
                                   "operator `%s`: with `enclave` and `autoscale` its buckets have to move, %s; or give "
                                   "it `mode: dry-run`",
                                   op->id,
-                                  sealed ? "and where rows are sealed they stay: take `autoscale` out"
-                                         : "for which this cluster's nodes need certificates: start them with --tls");
+                                  sealed
+                                      ? "and where rows are sealed they stay in their partitions: take `autoscale` out"
+                                      : "for which this cluster's nodes need certificates: start them with --tls");
     }
     return why->count == 0 ? PST_OK : PST_EGRAPH;
 }
@@ -1400,6 +1456,8 @@ static void on_ended(struct pst_node *node, struct graph_record *record, uint32_
     if (ended->error != PST_OK) { /* the same would happen again */
         char why[sizeof record->why];
         (void)snprintf(why, sizeof why, "node %.60s: %.300s", start->nodes[index], ended->sentence);
+        if (pst_relocation_failed(node, record, start->nodes[index], why)) /* not where it was */
+            return;
         record_end(node, record, GRAPH_FAILED, ended->error, why);
         return;
     }
@@ -1427,6 +1485,7 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
         record->part_error = PST_OK;
     }
     record->parts[index] = true;
+    record->rereads[index] = body->rereads;
     if (body->error == PST_OK &&
         body->takeover != record->start->start->n_replaced_nodes) { /* owners were others when it began */
         record->part_error = PST_EAGAIN;
@@ -1495,6 +1554,12 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
         member->leaving = node->any = true;
         return;
     }
+    if (message->body_case == PST__CONTROL__BODY_STARTED && message->started->ready && record != NULL &&
+        record->start->incarnation == message->incarnation &&
+        pst_start_index(record->start->start, name) < record->start->start->n_nodes)
+        record->ready[pst_start_index(record->start->start, name)] = node->any = true; /* said once, too */
+    if (message->body_case == PST__CONTROL__BODY_PROBE && record != NULL)
+        pst_relocation_probed(node, record, name, message);
     bool told_once = message->body_case == PST__CONTROL__BODY_ENDED ||
                      message->body_case == PST__CONTROL__BODY_CHECKPOINTED; /* on this connection */
     if (record == NULL || record->start->incarnation != message->incarnation || record->begins || record->saving ||
@@ -1639,6 +1704,9 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
     struct member *member =
         member_add(node->duty, peer->name, hello->address, hello->workers); /* there is room: it was admitted */
     member->waits = hello->waits;
+    member->probes = hello->probes;
+    for (uint32_t i = 0; i < node->duty->graph_count && !back; i++)
+        node->duty->graphs[i]->unfit[member - node->duty->members] = false;
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
                  hello->address, hello->workers, hello->n_running);
     reconcile(node, peer->name, hello);
@@ -2023,6 +2091,7 @@ void pst_coordinator_opens(struct pst_node *node)
     if (own == NULL) /* the store has named too many others */
         return;
     own->waits = hello.body.waits;
+    own->probes = hello.body.probes;
     reconcile(node, own->name, &hello.body); /* K4 */
     tell_endings(node, own->name);
 }

@@ -356,6 +356,8 @@ int pst_ctx_enclose(struct pst_ctx *ctx)
     ctx->enclave_asks = pst_arena_alloc(&ctx->arena, sizeof *ctx->enclave_asks); /* zeroed */
     if (ctx->enclave_asks == NULL || (run->graph->carry != NULL && pst_carried_init(ctx) != PST_OK))
         return pst_ctx_failed(ctx, PST_ENOMEM, "its enclave");
+    if (ctx->carried != NULL)
+        atomic_fetch_add_explicit(&run->keyless, 1, memory_order_relaxed);
     int rc = start(run, node, ctx->buckets, ctx->owned_count, false, ctx, &ctx->enclave, &lost, why);
     if (rc != PST_OK) {
         (lost ? pst_run_lose : pst_run_fail)(run, rc, "operator %s (%s), partition %u: cannot start its enclave: %s",

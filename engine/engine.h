@@ -358,7 +358,8 @@ struct pst_node_options {    /* borrowed until the node is freed */
         *node_key;    /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
     uint64_t join_ns; /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;    /* its connections are not protected: `status` says so */
-    bool stop_and_copy;    /* as of a run */
+    bool stop_and_copy; /* as of a run */
+    bool relocates;     /* of a coordinator, a test's: what moves goes stop and go, of every graph (docs/cluster.md) */
     uint64_t state_budget; /* of each of its runs; 0: no bound. What does not fit lies sealed below `directory` */
     uint32_t evict;
     uint64_t

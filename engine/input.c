@@ -43,11 +43,17 @@ static bool ends_in(const char *name, const char *end)
     return name_bytes >= end_bytes && strcmp(name + name_bytes - end_bytes, end) == 0;
 }
 
-int pst_input_again(struct run *run, const char *path)
+/* It is a file; or none is there, which is said when it is opened. */
+static bool is_file(const struct pst_world *world, const char *path)
 {
     uint64_t id[2];
-    if (strcmp(path, "-") != 0 && run->world->look(run->world->self, path, id) != 2)
-        return PST_OK; /* a file; or none is there, which is said when it is opened */
+    return strcmp(path, "-") != 0 && world->look(world->self, path, id) != 2;
+}
+
+int pst_input_again(struct run *run, const char *path)
+{
+    if (is_file(run->world, path))
+        return PST_OK;
     pst_run_fail(
         run, PST_EREFUSED,
         "the input %s cannot be read again, and a run before this one has read of it: submit the graph anew, with a "
@@ -68,10 +74,12 @@ int pst_input_init(struct input *input, struct run *run, const char *path)
     atomic_init(&input->max, INT64_MIN);
     if (run->options.fed) {
         input->name = "the stream";
+        input->rereads = true;
         input->feed = pst_feed_new(run, input->block_bytes);
         input->carry = pst_malloc(input->block_bytes);
         return input->feed != NULL && input->carry != NULL ? PST_OK : PST_ENOMEM;
     }
+    input->rereads = is_file(world, path);
     /* On a node it is a job of a pool that opens it, for which others wait, and that nothing ends: it does not wait for a pipe's writer. */
     int rc = world->file_open(world->self, path, run->site != NULL ? PST_OPEN_AWAIT : PST_OPEN_READ, &input->file);
     if (rc != PST_OK && run->options.interrupts != NULL && atomic_load(run->options.interrupts) != 0) {

@@ -110,6 +110,7 @@ static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
     struct pst_arena arena;
     pst_arena_init(&arena);
     bool looked = pst_loads_look(hosted, now, &arena, &lists);
+    hosted->loads_told = true;
     for (uint32_t at = 0; looked && at < lists.partition_count + lists.edge_count;) {
         Pst__Beat beat = PST__BEAT__INIT;
         Pst__Control message = PST__CONTROL__INIT;

@@ -134,6 +134,7 @@ struct portions {
     uint32_t moves;
     uint64_t buckets, bytes, longest_pause_ns, rows_lost;
     bool uncounted; /* of one of them it is not known how many rows were lost */
+    bool relocated; /* it was stop and go: longest_pause_ns is for how long the graph stood still */
 };
 
 struct moving { /* of a graph that runs */
@@ -154,6 +155,12 @@ struct moving { /* of a graph that runs */
     bool readers;           /* RETIRE, DROP: all others have done it, and who reads is told */
     bool writes, written;   /* writes: its record is to be stored; written: it is on its way */
     int64_t time, taken_at; /* time: of the step */
+    /* relocate.c. goes: the next incarnation has it where it is to be; goes_back: where it was; went_back: that was, or is being begun */
+    bool relocates, relocated, goes, goes_back,
+        went_back;                 /* relocates: `now` does; relocated: the order has had that */
+    bool probed[NODE_MEMBERS_MAX]; /* by member: it is asked whether it could get keys, and has not answered */
+    uint64_t ask_ns,
+        stands_ns; /* when a cut is asked for again; since when the graph stands still, 0: it does not, or not known */
     uint64_t begun_ns, deadline_ns;
     uint64_t bytes, bytes_total, longest_pause_ns; /* of its copy, as the giver said last */
     uint64_t *numbers;                             /* as the giver has left; NULL: it has not, or did not say */
@@ -163,7 +170,7 @@ struct moving { /* of a graph that runs */
     /* of an operator in enclaves: what the giver's side and the taker's have said last */
     uint8_t words[2][ENCLAVE_WORDS_BYTES_MAX];
     size_t word_bytes[2];
-    char why[240];
+    char why[400];
     pst_move_cause refusal;  /* what `refused` stands for */
     struct order *order;     /* the command that it is of; NULL: of none any more */
     struct balance *balance; /* of `rebalance --by-load`; NULL: no such order */
@@ -199,6 +206,8 @@ void pst_moves_resign(struct pst_node *node, struct graph_record *record, const 
 bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_t index);
 /* The graph can do without this node once what moves is given up, which it still can be: replicas have what the node has, or it has nothing. */
 bool pst_moves_can_lose(struct graph_record *record, uint32_t index);
+/* The graph is started again: what moves is over, but for what goes stop and go and has begun to. */
+void pst_moves_restart(struct pst_node *node, struct graph_record *record);
 /* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why);
 void pst_moves_end(struct graph_record *record); /* of this incarnation nothing moves any more */
@@ -212,6 +221,46 @@ int pst_moves_changes(struct graph_record *record, struct pst_store_change *chan
 void pst_moves_committed(struct pst_node *node, struct graph_record *record, int rc);
 int pst_moves_restore(struct graph_record *record, const char *path, uint64_t version, const struct pst_text *bytes);
 void pst_moves_forget(struct graph_record *record); /* with it */
+
+/* Of relocate.c, too. The record of a move that is begun; which number it has. Its message and path are filled. */
+uint64_t pst_moves_append(struct graph_record *record, struct past *past);
+/* What happened goes into the record by the protocol's table; false: it changes nothing. */
+bool pst_moves_caused(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why);
+
+/* ---- relocate.c: partitions that go stop and go ---- */
+/* The graph's do so: where rows are sealed. */
+bool pst_relocates(const struct pst_node *node, const struct graph_record *record);
+/* The graph has something on this node that could go. */
+bool pst_relocation_left(const struct pst_node *node, const struct graph_record *record, const char *name);
+/* One partition, or all from a node (wish NULL). Errors: PST_ENOMEM; PST_EFULL: it says more than a record holds. Then nothing has begun. */
+int pst_relocation_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, const char *from,
+                         uint64_t deadline_ns);
+void pst_relocation_step(struct pst_node *node, struct graph_record *record);
+void pst_relocation_committed(struct pst_node *node, struct graph_record *record);
+/* It is given up: the graph stays, or goes back, where it was. */
+void pst_relocation_drop(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why);
+/* A run of the graph has failed on a node: true: so it goes back, and does not fail. */
+bool pst_relocation_failed(struct pst_node *node, struct graph_record *record, const char *name, const char *why);
+/* From a node: it could get keys, or not (Probe). */
+void pst_relocation_probed(struct pst_node *node, struct graph_record *record, const char *name,
+                           const Pst__Control *message);
+/* It waits for a checkpoint; that is complete, and in the store: true: the next incarnation has it elsewhere. */
+bool pst_relocation_waits(const struct pst_node *node, const struct graph_record *record);
+bool pst_relocation_may(struct pst_node *node, struct graph_record *record);
+/* Of a restart, in this order: what is under way goes on, and is no move that is over; it goes back; where all was, as far as places are
+ * chosen by that: in `arena`; where all is, compared with the Start before; nodes are told. */
+bool pst_relocation_goes_on(struct pst_node *node, struct graph_record *record);
+bool pst_relocation_goes_back(const struct graph_record *record);
+int pst_relocation_wish(const struct graph_record *record, struct pst_arena *arena, Pst__Start *start);
+int pst_relocation_placed(struct pst_node *node, struct graph_record *record, const Pst__Start *original);
+void pst_relocation_begins(struct pst_node *node, struct graph_record *record);
+/* The graph ends, or is stopped: true: the relocation was done by then, and so it is said. `open`: the record that has not ended; or NULL. */
+bool pst_relocation_over(struct pst_node *node, struct graph_record *record, struct past *open);
+/* As pst_moves_stand(), pst_moves_resume(), pst_moves_view(). */
+bool pst_relocation_stand(struct graph_record *record, struct past *last);
+void pst_relocation_resume(struct pst_node *node, struct graph_record *record);
+struct move_view;
+void pst_relocation_view(const struct pst_node *node, const struct graph_record *record, struct move_view *ret_view);
 
 /* ---- portions.c ---- */
 /* As pst_moves_begin(), for all of it; pst_order_on() hears when all has moved, or what had is back. */
@@ -260,6 +309,8 @@ void pst_orders_step(struct pst_node *node);
 void pst_order_begins(struct graph_record *record, uint32_t more);
 /* What has moved of it stays where it is, though the rest could not: a node that is drained gets nothing back. */
 bool pst_order_keeps(const struct graph_record *record);
+bool pst_order_leaves(
+    const struct graph_record *record); /* it is of its own accord, for a node that is to have nothing */
 void pst_order_ends(struct pst_node *node, struct graph_record *record, bool done); /* of the move that still runs */
 /* Nobody is told: the coordinator ends. */
 void pst_order_forget(struct moving *moving);
@@ -282,7 +333,10 @@ bool pst_replicas_matter(const struct pst_graph *graph, uint32_t n, uint32_t mov
 struct move_view {
     uint64_t id;
     const char *step, *phase; /* phase: in words, and in more than the record's steps */
-    uint32_t operator_index, from, to, to_node, bucket_count;
+    uint32_t operator_index, from, to, bucket_count;
+    const char *to_node;  /* "": where there is room */
+    uint32_t place_count; /* that go at once; above is the first of them */
+    bool relocates;
     uint64_t bytes, bytes_total;
     double seconds;      /* since it began */
     double seconds_left; /* until it is given up; below 0: it is not any more */

@@ -348,6 +348,10 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
     const struct moving *moving = record->moving;
     if (moving == NULL || moving->now == NULL)
         return false;
+    if (moving->relocates) {
+        pst_relocation_view(node, record, ret_view);
+        return true;
+    }
     uint64_t now = now_ns(node);
     bool decided = record_of(moving->now)->step >= PST_MOVE_COMMITTED;
     bool known = moving->begun_ns != 0; /* when it was begun: else another coordinator did that */
@@ -358,7 +362,8 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
                            .operator_index = moving->operator_index,
                            .from = moving->from,
                            .to = moving->into != NO_PARTITION ? moving->into : moving->to,
-                           .to_node = moving->to_node,
+                           .to_node = record->start->start->nodes[moving->to_node],
+                           .place_count = 1,
                            .bucket_count = (uint32_t)record_of(moving->now)->n_buckets,
                            .bytes = moving->bytes,
                            .bytes_total = moving->bytes_total,
@@ -601,7 +606,7 @@ static void ended(struct pst_node *node, struct graph_record *record, int error,
 }
 
 /* What happened goes into the record by the protocol's table; false: it changes nothing. */
-static bool caused(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
+bool pst_moves_caused(struct pst_node *node, struct graph_record *record, pst_move_cause cause, const char *why)
 {
     struct moving *moving = record->moving;
     Pst__MoveRecord *body = record_of(moving->now);
@@ -657,7 +662,7 @@ static void drop(struct pst_node *node, struct graph_record *record, pst_move_ca
         moving->refusal = cause;
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
     }
-    if (moving->stage == STAGE_DROP || (adds && !all_acked(record)) || !caused(node, record, cause, why))
+    if (moving->stage == STAGE_DROP || (adds && !all_acked(record)) || !pst_moves_caused(node, record, cause, why))
         return;
     if (why != moving->why)
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
@@ -669,6 +674,18 @@ static void drop(struct pst_node *node, struct graph_record *record, pst_move_ca
 }
 
 /* ---- beginning ---- */
+
+uint64_t pst_moves_append(struct graph_record *record, struct past *past)
+{
+    if (record->past_count == MOVES_KEPT_MAX) { /* it has gone from the store with the commit before */
+        past_free(record->past[0]);
+        memmove(record->past, record->past + 1, --record->past_count * sizeof *record->past);
+    }
+    past->message->move = record->past_count != 0 ? record->past[record->past_count - 1]->message->move + 1 : 1;
+    past_path(record, past, past->message->move);
+    record->past[record->past_count++] = past;
+    return past->message->move;
+}
 
 static bool is_free(const struct graph_record *record, const struct layout *layout, uint32_t n, uint32_t partition)
 {
@@ -743,15 +760,10 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
         past_free(past);
         return rc;
     }
-    if (record->past_count == MOVES_KEPT_MAX) { /* it has gone from the store with the commit before */
-        past_free(record->past[0]);
-        memmove(record->past, record->past + 1, --record->past_count * sizeof *record->past);
-    }
-    uint64_t id = record->past_count != 0 ? record->past[record->past_count - 1]->message->move + 1 : 1;
-    past->message->move = id;
+    uint64_t id = pst_moves_append(record, past);
     record_of(past)->to_partition = to;
-    past_path(record, past, id);
-    record->past[record->past_count++] = moving->now = past;
+    moving->now = past;
+    moving->relocates = false;
     moving->operator_index = wish->operator_index;
     moving->from = wish->from;
     moving->to = to;
@@ -909,7 +921,7 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
         settled(node, record);
     for (uint32_t cause = 0; cause < PST_MOVE_CAUSE_COUNT; cause++)
         if ((stage->causes & 1u << cause) != 0)
-            changed |= caused(node, record, (pst_move_cause)cause, "");
+            changed |= pst_moves_caused(node, record, (pst_move_cause)cause, "");
     if (changed && body->step == PST_MOVE_COMMITTED && before != PST_MOVE_COMMITTED &&
         owners_change(record) != PST_OK) {
         body->step = before; /* as if it had not been: nobody was told */
@@ -937,7 +949,9 @@ void pst_moves_committed(struct pst_node *node, struct graph_record *record, int
         record_of(past)->step = past->version != 0 ? past->stored_step : PST_MOVE_ABORTED;
     if (rc != PST_OK || moving->writes || moving->now == NULL)
         return; /* the graph ends; there is news already; it was told to nobody any more */
-    if (moving->stage == STAGE_DROP)
+    if (moving->relocates)
+        pst_relocation_committed(node, record);
+    else if (moving->stage == STAGE_DROP)
         stage_tell(node, record);
     else if (moving->refused && record_of(past)->step < PST_MOVE_COMMITTED && record_of(past)->step != PST_MOVE_INTENT)
         drop(node, record, moving->refusal, moving->why);
@@ -1066,7 +1080,10 @@ int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_
                               pst_move_step_name(step));
         return PST_EREFUSED;
     }
-    drop(node, record, PST_MOVE_BY_CANCEL, "it was cancelled");
+    if (moving->relocates)
+        pst_relocation_drop(node, record, PST_MOVE_BY_CANCEL, "it was cancelled");
+    else
+        drop(node, record, PST_MOVE_BY_CANCEL, "it was cancelled");
     return PST_OK;
 }
 
@@ -1085,14 +1102,24 @@ bool pst_moves_rest(const struct graph_record *record)
     return step != PST__STEP__KNOW && step != PST__STEP__ADMIT && step != PST__STEP__STEP_UNSAID;
 }
 
+void pst_moves_restart(struct pst_node *node, struct graph_record *record)
+{
+    if (pst_relocation_goes_on(node, record))
+        memset(record->gone, 0, sizeof record->gone);
+    else
+        pst_moves_over(node, record, "the graph is started again");
+}
+
 /* The next incarnation has none of it: before the commit the old owners go on, after it the new ones. */
 void pst_moves_over(struct pst_node *node, struct graph_record *record, const char *why)
 {
     struct past *open = past_open(record);
     struct moving *moving = open != NULL ? pst_moves_of(record) : record->moving;
+    if (moving != NULL && pst_relocation_over(node, record, open))
+        return;
     if (open != NULL && moving != NULL) {
         moving->now = open;
-        if (caused(node, record, PST_MOVE_BY_RECOVERY, why) && record_of(open)->step == PST_MOVE_ABORTED)
+        if (pst_moves_caused(node, record, PST_MOVE_BY_RECOVERY, why) && record_of(open)->step == PST_MOVE_ABORTED)
             record_of(open)->why = PST_MOVE_WHY_RECOVERY;
     }
     memset(record->gone, 0, sizeof record->gone);
@@ -1110,6 +1137,7 @@ void pst_moves_resign(struct pst_node *node, struct graph_record *record, const 
     if (moving == NULL)
         return;
     moving->now = NULL; /* as the store has it it goes on, or is given up, elsewhere */
+    moving->relocates = false;
     moving->stage = NO_STAGE;
     if (moving->order != NULL)
         pst_order_on(node, record, PST_EREFUSED, why);
@@ -1140,6 +1168,7 @@ static bool stands_again(struct graph_record *record, struct past *past)
         body->n_buckets == 0 || body->n_buckets > record->graph->nodes[n].bucket_count)
         return false;
     moving->now = past;
+    moving->relocates = false;
     moving->operator_index = n;
     moving->from = body->from_partition;
     moving->from_node = from_node;
@@ -1185,6 +1214,8 @@ bool pst_moves_stand(struct graph_record *record)
     if (last == NULL || last->message->incarnation != record->start->incarnation)
         return !any_open(record) && past_open(record) == NULL;
     pst_move_step step = (pst_move_step)record_of(last)->step;
+    if (record_of(last)->relocates) /* no node takes part in it */
+        return !any_open(record) && pst_relocation_stand(record, last);
     if (step == PST_MOVE_DONE) /* all have said that nothing of it is left */
         return !any_open(record);
     if (!stands_again(record, last) || !hellos_fit(record, last->message->move, step == PST_MOVE_COMMITTED))
@@ -1216,8 +1247,12 @@ void pst_moves_resume(struct pst_node *node, struct graph_record *record)
     uint32_t step = record_of(moving->now)->step;
     pst_node_log(node, "graph %s, move %llu: it is %s, and another node coordinated then: %s", record->start->graph,
                  (unsigned long long)moving->now->message->move, pst_move_step_name((pst_move_step)step),
-                 step == PST_MOVE_COMMITTED ? "it goes on" : "what is left of it is dropped");
-    if (step == PST_MOVE_COMMITTED) {
+                 step == PST_MOVE_COMMITTED || (moving->relocates && step == PST_MOVE_READY)
+                     ? "it goes on"
+                     : "what is left of it is dropped");
+    if (moving->relocates) {
+        pst_relocation_resume(node, record);
+    } else if (step == PST_MOVE_COMMITTED) {
         decided_tell(node, record);
     } else if (step == PST_MOVE_ABORTED) {
         moving->stage = STAGE_DROP;
@@ -1233,7 +1268,8 @@ bool pst_moves_can_lose(struct graph_record *record, uint32_t index)
     const struct moving *moving = record->moving;
     bool decided = moving != NULL && moving->now != NULL && record_of(moving->now)->step >= PST_MOVE_COMMITTED &&
                    record_of(moving->now)->step != PST_MOVE_ABORTED;
-    if (decided)
+    if (decided || (moving != NULL && moving->now != NULL && moving->relocates &&
+                    record_of(moving->now)->step != PST_MOVE_INTENT)) /* nothing of that is given up for a node */
         return false;
     for (size_t i = 0; i < start->n_places; i++)
         if (start->places[i]->node == index && !is_replaced(record, start->places[i]))
@@ -1252,7 +1288,7 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
     bool told = moving->stage == STAGE_DROP || (moving->stage != NO_STAGE && stages[moving->stage].decided);
     bool gone = record->gone[index];
     record->gone[index] = false;
-    if (!moving->part[index])
+    if (moving->relocates || !moving->part[index])
         return true;
     if ((open && moving->stage < stage_of(PST__STEP__REST)) || (heard->open && heard->move != id) ||
         (step == PST_MOVE_COMMITTED && !heard->over && (heard->move != id || !heard->resumes)))
@@ -1284,7 +1320,8 @@ static void gone_step(struct pst_node *node, struct graph_record *record)
         (moving != NULL && (moving->writes || moving->written)))
         return;
     if (moving != NULL && moving->now != NULL) {
-        drop(node, record, PST_MOVE_BY_LOST, "a node was lost, and is replaced");
+        (moving->relocates ? pst_relocation_drop : drop)(node, record, PST_MOVE_BY_LOST,
+                                                         "a node was lost, and is replaced");
         return;
     }
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {
@@ -1301,6 +1338,8 @@ void pst_moves_step(struct pst_node *node)
         struct graph_record *record = node->duty->graphs[i];
         struct moving *moving = record->moving;
         gone_step(node, record);
+        if (moving != NULL && moving->now != NULL && moving->relocates && !moving->writes && !moving->written)
+            pst_relocation_step(node, record);
         if (moving != NULL && moving->now != NULL && moving->waits_cut && !moving->writes && !moving->written &&
             moving->stage != STAGE_DROP)
             stage_next(node, record);

@@ -418,6 +418,25 @@ static void start_now(struct pst_node *node, const Pst__Control *message, struct
         begin_job(hosted);
 }
 
+static bool is_ready(const struct hosted *hosted)
+{
+    return atomic_load_explicit(&hosted->run.keyless, memory_order_acquire) == 0;
+}
+
+static void started_say(struct pst_node *node, struct hosted *hosted)
+{
+    Pst__Started started = PST__STARTED__INIT;
+    Pst__Control answer = PST__CONTROL__INIT;
+    started.ready = is_ready(hosted);
+    if (started.ready)
+        hosted->ready_told = pst_tidings_to(node);
+    answer.graph = hosted->graph_name;
+    answer.incarnation = hosted->incarnation;
+    answer.body_case = PST__CONTROL__BODY_STARTED;
+    answer.started = &started;
+    pst_node_tell(node, &answer);
+}
+
 static void started_tell(struct pst_node *node, struct hosted *hosted)
 {
     char from[40] = "";
@@ -430,13 +449,16 @@ static void started_tell(struct pst_node *node, struct hosted *hosted)
         (void)snprintf(from, sizeof from, ", from checkpoint %016llx", (unsigned long long)hosted->site.checkpoint);
     pst_node_log(node, "graph %s, incarnation %llu: its run has begun here%s", hosted->graph_name,
                  (unsigned long long)hosted->incarnation, from);
-    Pst__Started started = PST__STARTED__INIT;
-    Pst__Control answer = PST__CONTROL__INIT;
-    answer.graph = hosted->graph_name;
-    answer.incarnation = hosted->incarnation;
-    answer.body_case = PST__CONTROL__BODY_STARTED;
-    answer.started = &started;
-    pst_node_tell(node, &answer);
+    started_say(node, hosted);
+}
+
+/* Of sealed rows, whose workers need keys: on each connection once, for a coordinator may wait for it. Others are ready when they have begun, which a
+ * hello says. */
+static void ready_tell(struct pst_node *node, struct hosted *hosted)
+{
+    uint64_t to = pst_tidings_to(node);
+    if (hosted->begun && hosted->graph->carry != NULL && to != 0 && to != hosted->ready_told && is_ready(hosted))
+        started_say(node, hosted);
 }
 
 /* Its job is done. */
@@ -650,6 +672,11 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     body.error = hosted->part_error;
     body.sentence = hosted->part_why;
     body.takeover = hosted->part_takeover;
+    body.rereads = hosted->run.input.rereads;
+    if (hosted->graph->carry != NULL && !hosted->loads_told) { /* how much state it has, if it is to go elsewhere */
+        node->loads_ns = 0;
+        pst_loads_tell(node);
+    }
     message.graph = hosted->graph_name;
     message.incarnation = hosted->incarnation;
     message.body_case = PST__CONTROL__BODY_CHECKPOINTED;
@@ -789,6 +816,7 @@ static void runs_step(struct pst_node *node)
         struct hosted *hosted = node->hosted[i];
         attach(node, hosted);
         if (!hosted->superseded) {
+            ready_tell(node, hosted);
             part_tell(node, hosted);
             waiting_tell(node, hosted);
             links_look(node, hosted);
@@ -925,6 +953,7 @@ static pst_step keeper_step(struct pst_node *node)
         if (node->duty != NULL)
             pst_coordinator_step(node);
         runs_step(node);
+        pst_probes_step(node);
         pst_loads_tell(node);
         pst_results_step(node);
         pst_savepoint_step(node);
@@ -936,6 +965,7 @@ static pst_step keeper_step(struct pst_node *node)
             node->world->wake(node->world->self, 1 + w);
         pst_metrics_fini(node);
         pst_election_end(node); /* by the worker whose they are */
+        pst_probes_fini(node);
         pst_peers_fini(node);
         return PST_STEP_DONE;
     }
@@ -1001,6 +1031,7 @@ int pst_node_free(struct pst_node *node, char ret_why[240])
         pst_arena_fini(&node->start_arena[--node->start_count]);
     pst_metrics_fini(node);
     pst_election_end(node);
+    pst_probes_fini(node);
     pst_peers_fini(node);
     pst_results_fini(node);
     pst_savepoint_fini(node);

@@ -11,6 +11,8 @@
  *   cuts.c         when and where a checkpoint is cut of a graph that several nodes read
  *   metrics.c      what the node counts, for Prometheus (metrics.h)
  *   election.c     who coordinates, where every node reaches the store
+ *   relocate.c     partitions that go stop and go, from a checkpoint (mover.h)
+ *   probe.c        whether a node could get keys for sealed rows
  *   drain.c        nodes that are to have nothing: because a command says so, or because they were told to end
  *   tidings.c      what is said to a coordinator that has not heard it
  *   admin.c        what commands ask, and what they are told
@@ -45,6 +47,7 @@ enum {
     NODE_SAVES_MAX = 4,  /* savepoints that are written at a time */
     MOVES_KEPT_MAX = 32, /* of a graph, ended ones */
     NODE_READS_MAX = 16, /* pieces of results that are read at a time */
+    NODE_PROBES_MAX = 8, /* keepers of keys that are looked for at a time */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
     NODE_CLUSTER_BYTES = 33, /* a cluster's id as text, with its NUL */
 };
@@ -112,7 +115,9 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     int part_error;
     char part_why[300];
     uint32_t part_takeover;
-    uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
+    uint64_t part_told;  /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
+    bool loads_told;     /* how busy it is, once at least (loads.h) */
+    uint64_t ready_told; /* the same: that its workers have their keys (Started.ready) */
 };
 
 struct ending { /* how a run has ended here */
@@ -201,6 +206,12 @@ struct pst_node {
     uint64_t metrics_ns;                    /* then */
     struct pst_read *reads[NODE_READS_MAX]; /* results.c; NULL: free */
     struct pst_save *saves[NODE_SAVES_MAX]; /* savepoint.c; NULL: free */
+    struct probe {                          /* probe.c */
+        bool used, asked;
+        struct pst_conn *conn;
+        char keys[PST_CONTROL_NAME_BYTES_MAX + 1], graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
+        uint64_t incarnation, move, until_ns;
+    } probes[NODE_PROBES_MAX];
     struct ending endings[NODE_GRAPHS_MAX];
     uint32_t ending_count;
     struct election election;
@@ -296,6 +307,7 @@ struct member { /* a node that was seen */
     bool alive;
     bool draining; /* it gets nothing any more, as nodes/NAME says */
     bool waits;    /* it knows cuts of inputs that several nodes read: Hello.waits */
+    bool probes;   /* Hello.probes */
     bool leaving; /* the same, but until it joins again: it was told to end, and stays until what it has is elsewhere */
     bool let_go;  /* it was told that it may */
     uint64_t lost_ns;           /* since when it has no connection; 0: it has one */
@@ -346,13 +358,17 @@ struct graph_record {
     bool begins; /* its members are to be told as soon as the store has it */
     bool begun;  /* some were told so, of this incarnation or one before; of one that was read back, perhaps */
     bool started[NODE_MEMBERS_MAX], ended[NODE_MEMBERS_MAX]; /* by index of start->nodes */
-    bool told[NODE_MEMBERS_MAX]; /* the Start was sent: whether it was heard is not known before it is answered */
-    bool left[NODE_MEMBERS_MAX]; /* of start->left_nodes, those that the store has; `ended`, too */
-    bool gone[NODE_MEMBERS_MAX]; /* they are to leave when what moves was given up: nobody waits for them */
-    struct heard {               /* by index of start->nodes: what its last hello has said */
-        uint64_t move;           /* the last one that it knew of in this incarnation; 0: none */
-        bool runs, open, over;   /* open: it takes part in that move; over: the run had ended */
-        bool resumes;            /* Hello.resumes */
+    bool unfit
+        [NODE_MEMBERS_MAX]; /* by member: its run failed, and the graph went back: without it, until it joins anew */
+    bool ready[NODE_MEMBERS_MAX];   /* by index of start->nodes: Started.ready */
+    bool rereads[NODE_MEMBERS_MAX]; /* the same: Checkpointed.rereads, as it was said last */
+    bool told[NODE_MEMBERS_MAX];    /* the Start was sent: whether it was heard is not known before it is answered */
+    bool left[NODE_MEMBERS_MAX];    /* of start->left_nodes, those that the store has; `ended`, too */
+    bool gone[NODE_MEMBERS_MAX];    /* they are to leave when what moves was given up: nobody waits for them */
+    struct heard {                  /* by index of start->nodes: what its last hello has said */
+        uint64_t move;              /* the last one that it knew of in this incarnation; 0: none */
+        bool runs, open, over;      /* open: it takes part in that move; over: the run had ended */
+        bool resumes;               /* Hello.resumes */
     } heard[NODE_MEMBERS_MAX];
     bool drains;         /* another coordinator had it: what is left on nodes that are drained goes on its way */
     size_t left_packed;  /* of start->left_nodes, those that are on their way to the store */
@@ -521,6 +537,8 @@ bool pst_start_has_place(const Pst__Start *start, uint32_t index); /* the node b
 bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index);
 /* It is dead: the graph goes on without it, at once or when what moves was given up, or is started again. */
 void pst_coordinator_lost(struct pst_node *node, struct graph_record *record, uint32_t index);
+/* Another incarnation, on the nodes that live. */
+void pst_coordinator_restart(struct pst_node *node, struct graph_record *record);
 /* Says the Start to one node of it. */
 void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
 struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */
@@ -566,6 +584,11 @@ int pst_savepoint_open(struct pst_node *node, const char *name, struct pst_arena
 void pst_savepoint_step(struct pst_node *node);
 void pst_savepoint_halt(struct pst_node *node); /* the node ends: what is being written is left as it is, unfinished */
 void pst_savepoint_fini(struct pst_node *node);
+
+/* probe.c */
+void pst_probe_on(struct pst_node *node, const Pst__Control *message); /* of the coordinator */
+void pst_probes_step(struct pst_node *node);
+void pst_probes_fini(struct pst_node *node);
 
 /* results.c */
 void pst_results_on(struct pst_node *node, struct peer *peer,

@@ -24,11 +24,12 @@ struct order {
     uint64_t deadline_ns; /* of each move */
     struct piece {        /* by bucket: its part of what its partition did and had. NULL: nobody knows */
         double busy, state_bytes;
-    } * pieces;       /* SCALE, of its own accord */
-    double target;    /* of it */
-    uint32_t at_most; /* wishes of it */
+    } * pieces;                  /* SCALE, of its own accord */
+    double target;               /* of it */
+    uint32_t at_most;            /* wishes of it */
+    struct pst_text relocations; /* what was done stop and go, as the answer has it; of an answer in JSON, objects */
     int error;
-    char why[300];
+    char why[500];
 };
 
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
@@ -298,6 +299,10 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
 
 bool pst_order_stays(const struct pst_node *node, const struct graph_record *record, const Pst__Place *place)
 {
+    if (pst_relocates(node, record)) /* a file is where it is; without checkpoints all is */
+        return record->start->start->checkpoint_every_ns == 0 ||
+               (!record->start->start->fed &&
+                strcmp(record->graph->nodes[record->graph->source].id, place->operator_id) == 0);
     for (uint32_t n = 0; n < record->graph->node_count; n++)
         if (strcmp(record->graph->nodes[n].id, place->operator_id) == 0)
             return record->graph->nodes[n].op->role != PST_ROLE_PLAIN || !pst_order_can_move(node, record, n);
@@ -388,10 +393,23 @@ static void figures_print(const struct order *order, double seconds, struct pst_
                                         " bytes, %.3f s, longest pause %.6f s, rows lost %s\n",
                           order->moves, order->buckets, order->bytes, seconds, pause,
                           lost_text(lost, !order->uncounted, order->rows_lost, order->json));
+    if (order->json)
+        (void)pst_text_printf(text, ",\"relocations\":[");
+    if (order->relocations.count != 0)
+        (void)pst_text_add(text, order->relocations.bytes, order->relocations.count);
+    if (order->json)
+        (void)pst_text_printf(text, "]");
     if (order->kind == ORDER_DRAIN && order->json)
         (void)pst_text_printf(text, ",\"node\":\"%s\",\"draining\":true", order->node);
     if (order->json)
         (void)pst_text_printf(text, ",\"error\":null}\n");
+}
+
+static void order_free(struct order *order)
+{
+    pst_text_fini(&order->relocations);
+    pst_free(order->pieces);
+    pst_free(order);
 }
 
 static void answer(struct pst_node *node, struct order *order)
@@ -419,8 +437,7 @@ static void answer(struct pst_node *node, struct order *order)
                                             : pst_error_sentence(error));
     pst_text_fini(&text);
     pst_text_fini(&why);
-    pst_free(order->pieces);
-    pst_free(order);
+    order_free(order);
 }
 
 /* ---- how far it is ---- */
@@ -433,8 +450,11 @@ static void progress_line(const struct graph_record *record, const struct order 
     (void)pst_text_printf(out, "move %u", index);
     if (order->wanted >= index)
         (void)pst_text_printf(out, " of %u", order->wanted);
-    (void)pst_text_printf(out, ": %s %u -> %u on node %s: %s", id, view->from, view->to,
-                          record->start->start->nodes[view->to_node], phase);
+    (void)pst_text_printf(out, ": %s %u -> %u on %s%s", id, view->from, view->to,
+                          view->to_node[0] != '\0' ? "node " : "other nodes", view->to_node);
+    if (view->place_count > 1)
+        (void)pst_text_printf(out, " and %u more", view->place_count - 1);
+    (void)pst_text_printf(out, ": %s%s", view->relocates ? "stop and go, " : "", phase);
     if (view->bytes_total != 0)
         (void)pst_text_printf(out, ", %.1f of %.1f MB", (double)view->bytes / 1e6, (double)view->bytes_total / 1e6);
     (void)pst_text_printf(out, ", %.1f s", view->seconds);
@@ -452,9 +472,9 @@ static void progress_json(const struct graph_record *record, const struct order 
         out, ",\"id\":\"%s/%" PRIu64 "\",\"operator\":\"%s\",\"from_partition\":%u,\"to_partition\":%u",
         record->start->graph, view->id, record->graph->nodes[view->operator_index].id, view->from, view->to);
     (void)pst_text_printf(out,
-                          ",\"to_node\":\"%s\",\"phase\":\"%s\",\"bytes\":%" PRIu64 ",\"bytes_total\":%" PRIu64
-                          ",\"seconds\":%.3f,\"seconds_left_max\":",
-                          record->start->start->nodes[view->to_node], phase, view->bytes, view->bytes_total,
+                          ",\"to_node\":\"%s\",\"relocates\":%s,\"phase\":\"%s\",\"bytes\":%" PRIu64
+                          ",\"bytes_total\":%" PRIu64 ",\"seconds\":%.3f,\"seconds_left_max\":",
+                          view->to_node, view->relocates ? "true" : "false", phase, view->bytes, view->bytes_total,
                           view->seconds);
     (void)pst_text_printf(out, view->seconds_left >= 0 ? "%.3f}}" : "null}}", view->seconds_left);
 }
@@ -491,6 +511,11 @@ void pst_orders_step(struct pst_node *node)
 }
 
 bool pst_order_keeps(const struct graph_record *record) { return record->moving->order->kind == ORDER_DRAIN; }
+
+bool pst_order_leaves(const struct graph_record *record)
+{
+    return record->moving->order->kind == ORDER_DRAIN && record->moving->order->asked_by == 0;
+}
 
 void pst_order_begins(struct graph_record *record, uint32_t more)
 {
@@ -530,7 +555,7 @@ static void leave(struct pst_node *node, struct graph_record *record, int error,
 void pst_order_forget(struct moving *moving)
 {
     if (moving->order != NULL && --moving->order->graphs == 0)
-        pst_free(moving->order);
+        order_free(moving->order);
     balance_end(moving);
     moving->order = NULL;
 }
@@ -547,6 +572,40 @@ static bool falls_short_of(const struct graph_record *record, const struct order
     return any;
 }
 
+/* The graph has done its part: where nothing of it is left on a node that is to have nothing it is not missed there. */
+static void node_release(struct pst_node *node, struct graph_record *record, const struct order *order)
+{
+    uint32_t index = order->kind == ORDER_DRAIN ? pst_start_index(record->start->start, order->node) : 0;
+    if (order->kind == ORDER_DRAIN && index < record->start->start->n_nodes && !record->left[index])
+        (void)pst_coordinator_release(node, record, index);
+}
+
+/* Stop and go, once for an order. */
+static void relocate(struct pst_node *node, struct graph_record *record)
+{
+    struct order *order = record->moving->order;
+    bool drain = order->kind == ORDER_DRAIN && !takes(node, order->node);
+    bool left = drain && pst_relocation_left(node, record, order->node);
+    bool wanted = !record->moving->relocated && (left || (order->kind == ORDER_MOVE && order->wish.count != 0));
+    int rc = wanted ? pst_relocation_begin(node, record, order->kind == ORDER_MOVE ? &order->wish : NULL, order->node,
+                                           order->deadline_ns)
+                    : PST_OK;
+    if (wanted && rc == PST_OK)
+        return;
+    if (rc != PST_OK && order->asked_by == 0)
+        record->undrained = record->start->incarnation;
+    if (rc == PST_OK)
+        node_release(node, record, order);
+    leave(node, record,
+          rc != PST_OK ? rc
+          : left       ? PST_EREFUSED
+                       : PST_OK,
+          rc == PST_EFULL ? "the graph has more places there than one relocation can have"
+          : rc != PST_OK  ? pst_error_sentence(rc)
+          : left          ? "there is no node for what is left: `penstock status` shows what is where"
+                          : "");
+}
+
 static void go_on(struct pst_node *node, struct graph_record *record)
 {
     struct order *order = record->moving->order;
@@ -554,10 +613,12 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     struct wish wish;
     if (record->moving->now != NULL)
         return; /* a replica is being made: that is given up first */
+    if (pst_relocates(node, record)) {
+        relocate(node, record);
+        return;
+    }
     if (!next_wish(node, record, order, &wish)) {
-        uint32_t index = order->kind == ORDER_DRAIN ? pst_start_index(record->start->start, order->node) : 0;
-        if (order->kind == ORDER_DRAIN && index < record->start->start->n_nodes && !record->left[index])
-            (void)pst_coordinator_release(node, record, index); /* where replicas have all that is left there */
+        node_release(node, record, order); /* where replicas have all that is left there */
         bool falls_short = falls_short_of(record, order);
         record->undrained = falls_short && own_drain ? record->start->incarnation : record->undrained;
         leave(node, record, falls_short ? PST_EREFUSED : PST_OK,
@@ -588,6 +649,25 @@ static void lost_tell(struct pst_node *node, struct graph_record *record)
     leave(node, record, PST_EINTERNAL, why);
 }
 
+/* That it was no move while the stream ran on is not left unsaid. */
+static void relocation_print(const struct graph_record *record, struct order *order, uint64_t pause_ns)
+{
+    struct pst_text *text = &order->relocations;
+    if (!order->json) {
+        (void)pst_text_printf(text,
+                              "graph `%s` was relocated, stop and go: it stood still for %.3f s, and goes on from "
+                              "checkpoint %016" PRIx64 " as incarnation %" PRIu64 "\n",
+                              record->start->graph, (double)pause_ns / 1e9, record->start->start->checkpoint,
+                              record->start->incarnation);
+        return;
+    }
+    (void)pst_text_printf(text, "%s{\"graph\":", text->count != 0 ? "," : "");
+    (void)pst_text_json(text, record->start->graph);
+    (void)pst_text_printf(text,
+                          ",\"pause_seconds\":%.6f,\"checkpoint\":\"%016" PRIx64 "\",\"incarnation\":%" PRIu64 "}",
+                          (double)pause_ns / 1e9, record->start->start->checkpoint, record->start->incarnation);
+}
+
 void pst_order_on(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     struct order *order = record->moving->order;
@@ -600,6 +680,8 @@ void pst_order_on(struct pst_node *node, struct graph_record *record, int error,
         did->longest_pause_ns > order->longest_pause_ns ? did->longest_pause_ns : order->longest_pause_ns;
     order->rows_lost += did->rows_lost;
     order->uncounted |= did->uncounted;
+    if (did->relocated)
+        relocation_print(record, order, did->longest_pause_ns);
     if (record->past[record->past_count - 1]->message->move_record->rows_lost > 1) {
         lost_tell(node, record);
     } else if (error == PST_OK) {
@@ -631,7 +713,7 @@ static struct order *order_new(const struct pst_node *node, const struct submiss
 }
 
 /* May this graph's partitions move now? */
-static bool may_move(struct graph_record *record, struct pst_text *why)
+static bool may_move(const struct pst_node *node, struct graph_record *record, struct pst_text *why)
 {
     struct moving *moving = pst_moves_of(record);
     if (moving == NULL)
@@ -641,10 +723,13 @@ static bool may_move(struct graph_record *record, struct pst_text *why)
     else if (moving->now != NULL && !pst_moves_copies(moving))
         (void)pst_text_printf(why, "move %s/%" PRIu64 " runs already", record->start->graph,
                               moving->now->message->move);
-    else if (record->graph->carry != NULL)
+    else if (pst_relocates(node, record) && record->start->start->checkpoint_every_ns == 0)
         (void)pst_text_printf(why,
-                              "the rows of graph `%s` are sealed from end to end: its partitions stay where they are",
+                              "the rows of graph `%s` are sealed from end to end: its partitions go elsewhere from a "
+                              "checkpoint alone, and it has none, as its nodes were started without --checkpoints",
                               record->start->graph);
+    else if (pst_relocates(node, record) && record->stop_to != NULL)
+        (void)pst_text_printf(why, "graph `%s` is being stopped", record->start->graph);
     else if (moving->order != NULL || (moving->now == NULL && (moving->writes || moving->written)))
         (void)pst_text_printf(why, "partitions of graph `%s` are being moved already", record->start->graph);
     else
@@ -655,7 +740,8 @@ static bool may_move(struct graph_record *record, struct pst_text *why)
 /* Why there is none that may be moved: of an operator in enclaves how the cluster is set up is at fault. */
 static int refusal(const struct pst_node *node, const struct graph_record *record, uint32_t n)
 {
-    return record != NULL && !pst_order_can_move(node, record, n) ? PST_EINVAL : PST_EREFUSED;
+    bool cannot = record != NULL && !pst_relocates(node, record) && !pst_order_can_move(node, record, n);
+    return cannot ? PST_EINVAL : PST_EREFUSED;
 }
 
 /* The graph that runs and has this operator, and may be moved; else NULL, and *ret_error. */
@@ -683,12 +769,12 @@ static struct graph_record *graph_of(struct pst_node *node, const char *operator
                               operator_id);
     else if (op->op->role != PST_ROLE_PLAIN)
         (void)pst_text_printf(why, "operator `%s` has no buckets that could move", operator_id);
-    else if (!pst_order_can_move(node, found, *ret_operator))
+    else if (!pst_relocates(node, found) && !pst_order_can_move(node, found, *ret_operator))
         (void)pst_text_printf(why,
                               "operator `%s` runs in enclaves, whose workers know each other's nodes by certificates "
                               "with Ed25519 keys, and this cluster has none: start its nodes with --tls",
                               operator_id);
-    else if (may_move(found, why))
+    else if (may_move(node, found, why))
         return found;
     return NULL;
 }
@@ -697,6 +783,7 @@ static void begin(struct pst_node *node, struct graph_record *record, struct ord
 {
     order->graphs = 1;
     record->moving->order = order;
+    record->moving->relocated = false;
     record->moving->portions = (struct portions){0};
     go_on(node, record);
 }
@@ -744,6 +831,7 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
     order->wish = (struct wish){
         n, (uint32_t)partition, owned(record, n, (uint32_t)partition), NO_PARTITION, order->node, NULL, false};
     order->wanted = 1;
+    record->unfit[pst_coordinator_member(node->duty, to) - node->duty->members] = false; /* it is to be tried again */
     begin(node, record, order);
     return PST_OK;
 }
@@ -758,7 +846,12 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
         return error;
     const struct pst_graph_node *op = &record->graph->nodes[n];
     uint32_t now = pst_layout_serving(record->moving->layouts[n], op->bucket_count);
-    if (count == 0 || count > op->bucket_count)
+    if (pst_relocates(node, record))
+        (void)pst_text_printf(why,
+                              "the rows of graph `%s` are sealed from end to end, each for one partition: operator "
+                              "`%s` keeps as many as it has",
+                              record->start->graph, op->id);
+    else if (count == 0 || count > op->bucket_count)
         (void)pst_text_printf(why, "operator `%s` can have 1 to %u partitions, as it has so many buckets", op->id,
                               op->bucket_count);
     else if (count == now)
@@ -780,7 +873,7 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
 {
     struct pst_text why = {0};
     const struct pst_graph_node *op = &record->graph->nodes[n];
-    bool may = pst_order_can_move(node, record, n) && may_move(record, &why);
+    bool may = !pst_relocates(node, record) && pst_order_can_move(node, record, n) && may_move(node, record, &why);
     pst_text_fini(&why);
     if (!may)
         return PST_EREFUSED;
@@ -824,8 +917,12 @@ static void begin_working(struct pst_node *node, struct order *order, struct gra
     order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
     for (uint32_t i = 0; i < count; i++) {
         working[i]->moving->order = order;
+        working[i]->moving->relocated = false;
         working[i]->moving->portions = (struct portions){0};
-        order->wanted += order->kind == ORDER_DRAIN ? partitions_on(working[i], order->node) : 0;
+        order->wanted += order->kind != ORDER_DRAIN                           ? 0
+                         : !pst_relocates(node, working[i])                   ? partitions_on(working[i], order->node)
+                         : pst_relocation_left(node, working[i], order->node) ? 1
+                                                                              : 0;
     }
     for (uint32_t i = 0; i < count; i++)
         go_on(node, working[i]);
@@ -838,15 +935,23 @@ static int begin_all(struct pst_node *node, struct order *order, bool by_load, s
 {
     struct coordinator *duty = node->duty;
     struct graph_record *working[NODE_GRAPHS_MAX];
+    const char *whole = NULL;
     uint32_t count = 0;
     for (uint32_t i = 0; i < duty->graph_count && why->count == 0; i++) {
         struct graph_record *record = duty->graphs[i];
         if (record->state == GRAPH_WAITING || record->state == GRAPH_STARTING)
             (void)pst_text_printf(why, "graph `%s` is %s: try again when it runs", record->start->graph,
                                   pst_graph_state_names[record->state]);
-        else if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record) && may_move(record, why))
+        else if (record->state == GRAPH_RUNNING && pst_relocates(node, record))
+            whole = record->start->graph; /* it is not stopped for that */
+        else if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record) && may_move(node, record, why))
             working[count++] = record;
     }
+    if (why->count == 0 && count == 0 && whole != NULL)
+        (void)pst_text_printf(why,
+                              "the rows of graph `%s` are sealed from end to end: what is where says `penstock move`, "
+                              "for which the graph is stopped for a moment",
+                              whole);
     int rc = why->count != 0 ? PST_EREFUSED : PST_OK;
     for (uint32_t i = 0; i < count && by_load && rc == PST_OK; i++)
         rc = pst_balance_new(node, working[i], &working[i]->moving->balance);
@@ -867,8 +972,10 @@ bool pst_order_may_drain(struct pst_node *node, struct pst_text *why)
 {
     for (uint32_t i = 0; i < node->duty->graph_count && why->count == 0; i++) {
         struct graph_record *record = node->duty->graphs[i];
-        if (record->state == GRAPH_RUNNING && !pst_moves_any_ended(record))
-            (void)may_move(record, why);
+        bool stays = record->state == GRAPH_RUNNING && pst_relocates(node, record) &&
+                     record->start->start->checkpoint_every_ns == 0; /* the answer says so */
+        if (record->state == GRAPH_RUNNING && !stays && !pst_moves_any_ended(record))
+            (void)may_move(node, record, why);
     }
     return why->count == 0;
 }
@@ -884,7 +991,7 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
     uint32_t count = 0;
     for (uint32_t i = 0; i < duty->graph_count; i++) { /* what others have of it, the answer says */
         struct pst_text why = {0};
-        if (duty->graphs[i]->state == GRAPH_RUNNING && may_move(duty->graphs[i], &why))
+        if (duty->graphs[i]->state == GRAPH_RUNNING && may_move(node, duty->graphs[i], &why))
             working[count++] = duty->graphs[i];
         else if (why.bytes != NULL && order->why[0] == '\0')
             (void)snprintf(order->why, sizeof order->why, "%s", why.bytes);
@@ -897,7 +1004,7 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
 bool pst_order_leave(struct pst_node *node, struct graph_record *record, const char *name)
 {
     struct pst_text why = {0};
-    bool may = may_move(record, &why);
+    bool may = may_move(node, record, &why);
     struct order *order = may ? order_new(node, &(struct submission){0}, ORDER_DRAIN) : NULL;
     pst_text_fini(&why);
     if (order == NULL)
@@ -921,11 +1028,52 @@ int pst_order_rebalance(struct pst_node *node, const struct submission *asked, b
 
 /* ---- migration ls, show, cancel ---- */
 
+static size_t buckets_of_record(const Pst__MoveRecord *body)
+{
+    size_t count = body->n_buckets;
+    for (size_t i = 0; i < body->n_places; i++)
+        count += body->places[i]->buckets;
+    return count;
+}
+
+static void relocation_line(const struct past *past, struct pst_text *out)
+{
+    const Pst__MoveRecord *body = past->message->move_record;
+    bool aborted = body->step == PST_MOVE_ABORTED;
+    (void)pst_text_printf(out, "%s/%" PRIu64 ":", past->message->graph, past->message->move);
+    for (size_t i = 0; i < body->n_places; i++) {
+        const Pst__Relocated *item = body->places[i];
+        (void)pst_text_printf(out, "%s %s/%u on %s to %s", i != 0 ? "," : "", item->operator_id, item->from_partition,
+                              item->from_node, item->to_node[0] != '\0' ? item->to_node : "another node");
+    }
+    (void)pst_text_printf(out, ", stop and go, %zu buckets, %s%s%s\n", buckets_of_record(body),
+                          pst_move_step_name((pst_move_step)body->step), aborted ? ": " : "",
+                          aborted ? body->sentence : "");
+}
+
+static void relocation_json(const Pst__MoveRecord *body, struct pst_text *out)
+{
+    (void)pst_text_printf(out, ",\"relocates\":%s,\"places\":[", body->relocates ? "true" : "false");
+    for (size_t i = 0; i < body->n_places; i++) {
+        const Pst__Relocated *item = body->places[i];
+        (void)pst_text_printf(out,
+                              "%s{\"operator\":\"%s\",\"from_partition\":%u,\"from_node\":\"%s\","
+                              "\"to_partition\":%u,\"to_node\":\"%s\",\"buckets\":%u}",
+                              i != 0 ? "," : "", item->operator_id, item->from_partition, item->from_node,
+                              item->to_partition, item->to_node, item->buckets);
+    }
+    (void)pst_text_printf(out, "]");
+}
+
 static void past_line(const struct past *past, bool json, struct pst_text *out)
 {
     const Pst__MoveRecord *body = past->message->move_record;
     const char *step = pst_move_step_name((pst_move_step)body->step);
     bool aborted = body->step == PST_MOVE_ABORTED;
+    if (!json && body->relocates) {
+        relocation_line(past, out);
+        return;
+    }
     if (!json) {
         (void)pst_text_printf(out, "%s/%" PRIu64 ": %s/%u on %s %s %u on %s, %zu buckets, %s%s%s\n",
                               past->message->graph, past->message->move, body->operator_id, body->from_partition,
@@ -941,11 +1089,12 @@ static void past_line(const struct past *past, bool json, struct pst_text *out)
                           body->from_node, body->into_partition != 0 ? body->into_partition - 1 : body->to_partition,
                           body->to_node, body->copies ? "true" : "false", step);
     (void)pst_text_json(out, aborted ? body->sentence : NULL);
+    relocation_json(body, out);
     char lost[24];
     (void)pst_text_printf(out,
                           ",\"buckets\":%zu,\"owner_epoch\":%u,\"bytes\":%" PRIu64
                           ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s}",
-                          body->n_buckets, body->owner_epoch, body->bytes, (double)body->nanoseconds / 1e9,
+                          buckets_of_record(body), body->owner_epoch, body->bytes, (double)body->nanoseconds / 1e9,
                           (double)body->longest_pause_ns / 1e9,
                           lost_text(lost, body->rows_lost != 0, body->rows_lost - 1, true));
 }
@@ -958,6 +1107,14 @@ static void past_more(const struct past *past, struct pst_text *out)
         out, "  owner epoch %u, incarnation %" PRIu64 "\n  %" PRIu64 " bytes, %.3f s, longest pause %.6f s\n",
         body->owner_epoch, past->message->incarnation, body->bytes, (double)body->nanoseconds / 1e9,
         (double)body->longest_pause_ns / 1e9);
+    if (body->relocates) {
+        if (body->step == PST_MOVE_DONE)
+            (void)pst_text_printf(out,
+                                  "  stop and go: the pause is for how long the graph stood still; it went on from a "
+                                  "checkpoint\n  rows lost %s\n",
+                                  lost_text(lost, body->rows_lost != 0, body->rows_lost - 1, false));
+        return;
+    }
     if (body->step >= PST_MOVE_COPYING && body->step <= PST_MOVE_DONE)
         (void)pst_text_printf(out, "  both ways from event time %" PRId64 " on\n", body->since);
     if (body->step >= PST_MOVE_READY && body->step <= PST_MOVE_DONE)

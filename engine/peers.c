@@ -328,6 +328,9 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
     case PST__CONTROL__BODY_MOVE_STEP:
         pst_mover_on(node, message);
         break;
+    case PST__CONTROL__BODY_PROBE:
+        pst_probe_on(node, message);
+        break;
     case PST__CONTROL__BODY_BEAT_ACK:
         break;
     case PST__CONTROL__BODY_LEAVE:

@@ -393,6 +393,7 @@ static int build(struct run *run)
     const char *input = run->options.fed ? "" : run->options.input != NULL ? run->options.input : file;
     int rc = pst_checkpoint_init(run);
     atomic_init(&run->input_end, INT64_MIN);
+    atomic_init(&run->keyless, 0);
     atomic_init(&run->whole_end, INT64_MIN);
     if (rc == PST_OK && pst_reads(run) && run->options.again && !run->options.fed)
         rc = pst_input_again(run, input);

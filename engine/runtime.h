@@ -322,6 +322,7 @@ struct input {
     uint64_t claimed_count, bytes_read;
     uint64_t offset; /* of the next block's first byte in the (uncompressed) input */
     bool closed, at_end, begun, overlong;
+    bool rereads; /* from any place on; what a connection brings, too, for whoever feeds it goes back */
     /* by turn: lateness, counts, the dead letters */
     _Alignas(64) _Atomic uint64_t turn;
     _Atomic int64_t max; /* M: no row below it comes after the blocks sequenced so far; at the end, the last time + 1 */
@@ -413,7 +414,8 @@ struct run {
     atomic_uint hold; /* not 0: workers are to stand still, the keeper changes what they work on; another each time */
     uint32_t holds;   /* how often so far */
     atomic_uint held_count; /* workers that stand still */
-    atomic_bool finish; /* on several nodes: the keeper has seen that all are finished, and nothing more will come */
+    atomic_uint keyless; /* workers of sealed rows that have not got their key, or not what they had at a checkpoint */
+    atomic_bool finish;  /* on several nodes: the keeper has seen that all are finished, and nothing more will come */
     _Atomic int64_t input_end; /* the highest time of those nodes' inputs that ended, + 1, as far as it is known here */
     _Atomic int64_t
         whole_end; /* the same of all of them; INT64_MIN: it is not known, or not all have ended. Who says a time beyond

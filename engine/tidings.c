@@ -28,7 +28,7 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
     hello->body.address = node->address;
     hello->body.cluster = (ProtobufCBinaryData){strlen(node->cluster), (uint8_t *)node->cluster};
     hello->body.workers = node->worker_count;
-    hello->body.waits = hello->body.resumes = true;
+    hello->body.waits = hello->body.resumes = hello->body.probes = true;
     hello->body.product = (char *)(uintptr_t) "penstock";
     hello->body.running = hello->running;
     hello->body.ended = hello->ended;
@@ -89,7 +89,7 @@ void pst_tidings_begin(struct pst_node *node)
     for (uint32_t i = 0; i < node->ending_count; i++)
         node->endings[i].told = 0;
     for (uint32_t i = 0; i < node->hosted_count; i++)
-        node->hosted[i]->part_told = 0;
+        node->hosted[i]->part_told = node->hosted[i]->ready_told = 0;
 }
 
 static void ending_tell(struct pst_node *node, const struct ending *ending)

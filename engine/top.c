@@ -266,7 +266,7 @@ static void move_print(const struct shown *view)
     struct figures to = sum(view, false, move.operator_index, move.to),
                    from = sum(view, false, move.operator_index, move.from);
     const char *id = view->record->graph->nodes[move.operator_index].id;
-    const char *node = view->record->start->start->nodes[move.to_node];
+    const char *node = move.to_node[0] != '\0' ? move.to_node : "other nodes";
     char bytes[16], lag_word[16];
     int64_t lag = 0;
     bool known = lag_of(view, &to, &lag);
@@ -275,7 +275,9 @@ static void move_print(const struct shown *view)
                               move.step);
         (void)pst_text_json(view->out, id);
         (void)pst_text_printf(view->out, ",\"from\":%u,\"to\":%u,\"node\":", move.from, move.to);
-        (void)pst_text_json(view->out, node);
+        (void)pst_text_json(view->out, move.to_node[0] != '\0' ? move.to_node : NULL);
+        (void)pst_text_printf(view->out, ",\"relocates\":%s,\"places\":%u", move.relocates ? "true" : "false",
+                              move.place_count);
         (void)pst_text_printf(view->out, ",\"buckets\":%u,\"bytes\":%llu,\"giver_bytes\":%llu,\"seconds\":%.3f",
                               move.bucket_count, (unsigned long long)move.bytes, (unsigned long long)from.state_bytes,
                               move.seconds);
@@ -286,9 +288,12 @@ static void move_print(const struct shown *view)
     }
     short_number(bytes, (double)move.bytes);
     lag_text(lag_word, known, lag);
-    (void)pst_text_printf(view->out, "  move %llu: %s/%u to %s/%u on %s, %u buckets: %s, %s bytes, lag %s, for %.1f s",
-                          (unsigned long long)move.id, id, move.from, id, move.to, node, move.bucket_count, move.step,
-                          bytes, lag_word, move.seconds);
+    (void)pst_text_printf(view->out, "  move %llu: %s/%u to %s/%u on %s", (unsigned long long)move.id, id, move.from,
+                          id, move.to, node);
+    if (move.place_count > 1)
+        (void)pst_text_printf(view->out, " and %u more", move.place_count - 1);
+    (void)pst_text_printf(view->out, ", %u buckets: %s%s, %s bytes, lag %s, for %.1f s", move.bucket_count,
+                          move.relocates ? "stop and go, " : "", move.step, bytes, lag_word, move.seconds);
     if (move.seconds_left >= 0)
         (void)pst_text_printf(view->out, ", given up in %.0f s", move.seconds_left);
     (void)pst_text_printf(view->out, "\n");

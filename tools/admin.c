@@ -352,7 +352,8 @@ const struct pst_verb pst_verb_scale = {
         "The command ends when all is done, with what was moved, how long it took, and how many rows were "
         "lost on the way, which is counted and is 0; on a terminal, or with `--progress`, it shows meanwhile how far "
         "it "
-        "is. `penstock migration ls` does, too.",
+        "is. `penstock migration ls` does, too. Of a graph that was submitted with `--sealed` operators keep the "
+        "partitions that they have: that is refused.",
     .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
     .flags = moving_flags,
     .run = moving_run,
@@ -364,9 +365,14 @@ const struct pst_verb pst_verb_move = {
     .operand_count_min = 2,
     .operand_count_max = 2,
     .summary = "Move a partition of a running graph to another node.",
-    .text = "All buckets of the partition go to the node, with their state, while the stream runs on, as with `scale`. "
-            "There "
-            "they are a partition with a number of its own: `status` shows it.",
+    .text =
+        "All buckets of the partition go to the node, with their state, while the stream runs on, as with `scale`. "
+        "There "
+        "they are a partition with a number of its own: `status` shows it.\n\n"
+        "Of a graph that was submitted with `--sealed` the partition goes stop and go: a checkpoint is taken, and the "
+        "graph is started from it with the partition on that node. Nothing is lost or comes twice; the command ends "
+        "with how long the graph stood still. Where it cannot run there it goes on where it was, and the exit code "
+        "is 77. Without checkpoints such partitions stay.",
     .examples = "penstock move plug_load/0 n2 --node unix:n1/admin.sock",
     .flags = moving_flags,
     .run = moving_run,
@@ -405,6 +411,8 @@ const struct pst_verb pst_verb_drain = {
         "the rest goes, the answer says what has stayed, and the exit code is 77. Given again, the command moves what "
         "is "
         "still there.\n\n"
+        "Graphs that were submitted with `--sealed` go stop and go, from a checkpoint, as with `move`, and with their "
+        "sinks and the source of a stream: of each the command says how long it stood still.\n\n"
         "`--undo` takes it back; nothing moves to the node by that: `penstock rebalance` does.",
     .examples = "penstock drain n2 --node unix:n1/admin.sock\n"
                 "penstock drain n2 --undo --node unix:n1/admin.sock",
@@ -440,7 +448,9 @@ const struct pst_verb pst_verb_rebalance = {
         "all are within a tenth of the average: fewer moves than there are nodes.\n\n"
         "With `--by-load` nodes are to be as busy as each other for each graph, within a tenth, whatever with: a node "
         "that has an input or a sink gets fewer buckets, one with more workers gets more. How busy partitions are is "
-        "looked at once, over the last half minute; of moves that do as much the one with the least state is taken.",
+        "looked at once, over the last half minute; of moves that do as much the one with the least state is taken.\n\n"
+        "Graphs that were submitted with `--sealed` are passed over: they would have to stand still for it. `penstock "
+        "move` says where their partitions are to be.",
     .examples = "penstock rebalance --node unix:n1/admin.sock\n"
                 "penstock rebalance --by-load --node unix:n1/admin.sock",
     .flags = rebalance_flags,
@@ -457,7 +467,10 @@ const struct pst_verb pst_verb_migration = {
         "A move goes from INTENT (its buckets are locked) to COPYING (rows go to both owners, state is handed over), "
         "READY (the new owner has caught up, and both have come to the same), COMMITTED (the store says who the owner "
         "is), and DONE; or it is ABORTED before it is COMMITTED, and the old owner goes on as if it had not been. A "
-        "move can be cancelled until it is COMMITTED. The last 32 moves of a graph are kept.",
+        "move can be cancelled until it is COMMITTED. What goes stop and go waits for a checkpoint (INTENT), is "
+        "started "
+        "where it is to be (READY; cancelled, it goes back) and runs there (DONE). The last 32 moves of a graph are "
+        "kept.",
     .examples = "penstock migration ls --node unix:n1/admin.sock\n"
                 "penstock migration cancel load/7 --node unix:n1/admin.sock",
     .flags = ask_flags,
