@@ -334,6 +334,8 @@ static void log_line(void *argument, const char *line)
     node->cluster->resigned += strstr(line, "coordinates no longer") != NULL;
     node->cluster->silences += strstr(line, "store does not answer;") != NULL;
     node->cluster->portions += strstr(line, ", a portion of it") != NULL;
+    node->cluster->relocated += strstr(line, ": it is where it is to be") != NULL;
+    node->cluster->went_back += strstr(line, "READY -> ABORTED") != NULL;
     node->cluster->late += strstr(line, "its time to bring elsewhere") != NULL;
     const char *move = strstr(line, ", move ");
     uint64_t number = move != NULL ? strtoull(move + 7, NULL, 10) : 0;
@@ -388,6 +390,7 @@ void cluster_up(struct cluster *cluster, uint32_t i)
                                        .portion_bytes = cluster->portion_bytes,
                                        .drain_ns = cluster->drain_ns,
                                        .state_budget = cluster->state_budget,
+                                       .relocates = cluster->relocates,
                                        .interrupts = &node->interrupts,
                                        .log = log_line,
                                        .log_argument = node};
@@ -397,7 +400,7 @@ void cluster_up(struct cluster *cluster, uint32_t i)
         options.store_open = session_open;
         options.store_argument = node;
     }
-    if (cluster->every_ns != 0) {
+    if (cluster->every_ns != 0 && cluster->poor != i + 1) {
         options.checkpoints = "shared";
         options.every_ns = cluster->every_ns;
         options.disk_bytes_max = cluster->disk_bytes_max;

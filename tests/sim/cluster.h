@@ -122,6 +122,8 @@ struct cluster {
     uint32_t portions;      /* that were begun with more to come */
     uint64_t state_budget;  /* as of pst_node_options */
     uint32_t earlier;       /* 1 + a node of an earlier version, as its hello has it: it says no `resumes`; 0: none */
+    bool relocates;         /* the same, of each node */
+    uint32_t poor;          /* 1 + the node that has no folder for checkpoints; 0: none */
     uint32_t source;        /* the node that reads the input */
     uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     enum cluster_lack {
@@ -149,6 +151,7 @@ struct cluster {
     uint32_t passed;               /* lines that say so of a part that could not be had */
     uint32_t gone_on, rolled_back; /* moves that another coordinator found: decided, or not */
     uint64_t newest_move;
+    uint32_t relocated, went_back; /* relocations that were done; those that ended where they had begun */
     uint64_t turns;
     void (*look)(struct cluster *cluster, const char *what); /* after each turn; NULL: nothing is looked at */
 };
