@@ -329,8 +329,10 @@ static bool may_work(struct pst_ctx *ctx, const struct pace *pace)
 /* It has worked since begun_ns. */
 static void pace_on(const struct pst_ctx *ctx, struct pace *pace, uint64_t begun_ns)
 {
+    struct worker *worker = &ctx->run->workers[ctx->worker];
     uint64_t ended_ns = now_ns(ctx->run);
-    pace->rests = ctx->run->workers[ctx->worker].rests;
+    worker->moved_ns += ended_ns - begun_ns;
+    pace->rests = worker->rests;
     pace->rest_ns = ended_ns + BUSY_TIMES * (ended_ns - begun_ns);
 }
 

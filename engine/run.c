@@ -258,6 +258,21 @@ static bool source_step(struct worker *worker, bool may_read, uint64_t *then_ns)
     return any;
 }
 
+/* Every LOOK_NS: do rows take more than the ROWS_PART'th part of its time? Then a move's images that are on their way count as work, as rows
+ * do: neither more of them is written or taken in nor the input read in a step that has sent or received some. On a worker with time to
+ * spare they do not: all of that goes on beside them. */
+static void load_look(struct worker *worker, uint64_t now_ns)
+{
+    enum { LOOK_NS = 10 * 1000 * 1000, ROWS_PART = 8 };
+    uint64_t passed_ns = now_ns - worker->looked_ns;
+    if (passed_ns < LOOK_NS)
+        return;
+    int64_t rows_ns = (int64_t)(worker->busy_ns - worker->moved_ns);
+    worker->loaded = rows_ns - worker->rows_ns > (int64_t)(passed_ns / ROWS_PART);
+    worker->rows_ns = rows_ns;
+    worker->looked_ns = now_ns;
+}
+
 /* Partitions first, in topological order: a worker reads on only when there is nothing else to do, so that the one with the
  * heavier partitions parses less. */
 pst_step pst_run_step(void *argument, uint32_t index)
@@ -276,7 +291,8 @@ pst_step pst_run_step(void *argument, uint32_t index)
         pst_checkpoint_take_told(worker);
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_receive(worker->links[l], &copied);
-    uint64_t then_ns = run->world->now_ns(run->world->self);
+    uint64_t then_ns = run->world->now_ns(run->world->self), begun_ns = then_ns;
+    load_look(worker, begun_ns);
     if (index == 0 && run->input.feed != NULL)
         any |= pst_feed_step(run->input.feed);
     any |= source_step(worker, false, &then_ns);
@@ -287,8 +303,10 @@ pst_step pst_run_step(void *argument, uint32_t index)
     }
     for (uint32_t l = 0; l < worker->link_count; l++)
         any |= pst_link_send(worker->links[l], &copied);
+    any |= copied && worker->loaded;
     if (!any)
         any = source_step(worker, true, &then_ns);
+    worker->busy_ns += then_ns - begun_ns;
     any |= wake_named(worker);
     worker->rests += !any;
     if (any || copied || worker->rest_is_used || pst_enclaves_wait(worker))

@@ -360,8 +360,13 @@ struct worker {
     uint64_t wake_mask;
     uint64_t progress_ns;
     bool interrupted;
-    uint32_t rests;    /* steps in which there was nothing to do but to take a move's images on their way */
-    bool rest_is_used; /* in this step: there is something that is done when there is nothing else */
+    uint32_t rests;     /* steps in which there was nothing to do: images on their way count where it is loaded */
+    bool rest_is_used;  /* in this step: there is something that is done when there is nothing else */
+    uint64_t busy_ns;   /* with partitions and the source, so far */
+    uint64_t moved_ns;  /* of that, with images of moves */
+    uint64_t looked_ns; /* when it was looked how much of its time rows take */
+    int64_t rows_ns;    /* what they had taken till then */
+    bool loaded;
 };
 
 struct blob;
