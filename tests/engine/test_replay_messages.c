@@ -92,7 +92,6 @@ static void what_is_packed_is_unpacked(void **state)
     X("a long stream", REPLAY, replay.stream = long_name)  \
     X("no stream", REPLAY, replay.stream = "")             \
     X("nobody", REPLAY, replay.client = 0)                 \
-    X("a sentence", REPLAY_GO, go.sentence = "\x1b")       \
     X("a node", REPLAY_GO, go.node = "a b")                \
     X("an address", REPLAY_GO, go.address = long_name)     \
     X("a limit below the offset", REPLAY_GO, go.limit = 4) \
