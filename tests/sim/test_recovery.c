@@ -1156,7 +1156,7 @@ static void a_checkpoint_that_the_store_lacks_is_not_shown(void **state)
     text_of(plain, &text);
     for (uint32_t before = 0; before < 2; before++) {
         const char *what = before == 0 ? "the first one is not taken" : "the second one is not taken";
-        char shown[40] = "", status[80];
+        char shown[40] = "", status[160];
         struct cluster *cluster = plain_cluster(1, &text, 20000000, 60000000);
         cluster_begin(cluster);
         while (!cluster->client.done && cluster->completed < before)
