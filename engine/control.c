@@ -346,6 +346,8 @@ static size_t words_at(Pst__Control__BodyCase body)
         return offsetof(Pst__Piece, sentence);
     case PST__CONTROL__BODY_REPLAY_GO:
         return offsetof(Pst__ReplayGo, sentence);
+    case PST__CONTROL__BODY_PROBE:
+        return offsetof(Pst__Probe, sentence);
     default:
         return 0;
     }

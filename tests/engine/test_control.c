@@ -43,6 +43,7 @@ static struct sample {
     Pst__Admin admin;
     Pst__AdminReply reply;
     Pst__Checkpointed checkpointed;
+    Pst__Probe probe;
 } * s;
 /* Lists of one thing, as long as a test wants. */
 static void *items[ITEMS], *texts[ITEMS], *more_texts[ITEMS];
@@ -156,6 +157,9 @@ static void sample_moves(void)
     pst__admin__init(&s->admin);
     pst__admin_reply__init(&s->reply);
     pst__checkpointed__init(&s->checkpointed);
+    pst__probe__init(&s->probe);
+    s->probe.keys = "unix:/run/keys";
+    s->probe.sentence = "it does not answer";
     s->checkpointed.checkpoint = 7;
     s->checkpointed.error = PST_EIO;
     s->checkpointed.sentence = "no space left on the device";
@@ -197,7 +201,7 @@ static void *body_of(int body)
     void *bodies[] = {&s->hello,   &s->welcome, &s->refused, &s->beat,        &s->beat_ack,   &s->start,
                       &s->started, &s->ended,   &s->stop,    &s->cut,         &s->cut_answer, &s->image,
                       &s->step,    &s->admin,   &s->reply,   &s->checkpointed};
-    return bodies[body - BODY_FIRST];
+    return body == PST__CONTROL__BODY_PROBE ? &s->probe : bodies[body - BODY_FIRST];
 }
 
 static void sample(int body)
@@ -605,6 +609,7 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("parts of no checkpoint", START, s->start.checkpoint = 0)                                                    \
     X("a checkpoint without parts", START, s->start.n_checkpoint_nodes = 0)                                        \
     X("too many parts of a checkpoint", START, s->start.n_checkpoint_nodes = PST_CONTROL_NODES_MAX + 1)            \
+    X("a keeper's address", PROBE, s->probe.keys = long_name)                                                      \
     X("no checkpoint", CHECKPOINTED, s->checkpointed.checkpoint = 0)                                               \
     X("too many readers of a savepoint", START, s->start.n_saved_sources = PST_CONTROL_NODES_MAX + 1)              \
     X("too many workers", START, s->start.workers = PST_WORKERS_MAX + 1)                                           \
@@ -649,6 +654,7 @@ static const char *words_of(const Pst__Control *message)
     return message->body_case == PST__CONTROL__BODY_REFUSED     ? message->refused->sentence
            : message->body_case == PST__CONTROL__BODY_ENDED     ? message->ended->sentence
            : message->body_case == PST__CONTROL__BODY_MOVE_STEP ? message->move_step->why
+           : message->body_case == PST__CONTROL__BODY_PROBE     ? message->probe->sentence
                                                                 : message->checkpointed->sentence;
 }
 
@@ -667,7 +673,7 @@ static void words_that_are_not_plain_are_made_so(void **state)
     (void)state;
     static char cut[PST_CONTROL_TEXT_BYTES_MAX + 2], cut_plain[PST_CONTROL_TEXT_BYTES_MAX + 1];
     static const int bodies[] = {PST__CONTROL__BODY_REFUSED, PST__CONTROL__BODY_ENDED, PST__CONTROL__BODY_MOVE_STEP,
-                                 PST__CONTROL__BODY_CHECKPOINTED};
+                                 PST__CONTROL__BODY_CHECKPOINTED, PST__CONTROL__BODY_PROBE};
     const struct {
         const char *words, *plain;
     } cases[] = {{"no\nyes\tno", "no yes no"}, {"\x1b[2J\x7f\rgone", "?[2J??gone"},
@@ -683,7 +689,8 @@ static void words_that_are_not_plain_are_made_so(void **state)
             cut_plain[PST_CONTROL_TEXT_BYTES_MAX - (cases[i].words == cut)] = '\0';
             sample(bodies[b]);
             char *words = (char *)(uintptr_t)cases[i].words;
-            s->refused.sentence = s->ended.sentence = s->step.why = s->checkpointed.sentence = words;
+            s->refused.sentence = s->ended.sentence = s->step.why = s->checkpointed.sentence = s->probe.sentence =
+                words;
             uint8_t *anyway = packed_anyway(&count);
             expect_words(anyway, count, cases[i].plain);
             assert_int_equal(unpack(anyway, count), PST_OK);
