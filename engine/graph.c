@@ -562,6 +562,14 @@ void pst_graph_free(struct pst_graph *graph)
 const char *pst_graph_name(const struct pst_graph *graph) { return graph->name; }
 uint32_t pst_graph_operator_count(const struct pst_graph *graph) { return graph->node_count; }
 
+uint32_t pst_graph_find(const struct pst_graph *graph, const char *id)
+{
+    uint32_t n = 0;
+    while (n < graph->node_count && strcmp(graph->nodes[n].id, id) != 0)
+        n++;
+    return n;
+}
+
 void pst_graph_operator(const struct pst_graph *graph, uint32_t index, struct pst_operator_view *ret_view)
 {
     PST_ASSERT(index < graph->node_count);

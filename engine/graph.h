@@ -103,6 +103,9 @@ const char *pst_enclave_fault(const struct pst_graph_node *node);
 /* Sets the plan_* entries of a host table; leaves the others. */
 void pst_plan_host_fill(struct pst_host *host);
 
+/* The index of the operator of this id; node_count: there is none. */
+uint32_t pst_graph_find(const struct pst_graph *graph, const char *id);
+
 /* Numbers of partitions: one more than buckets, so that buckets can always go to one that is not in use. */
 static inline uint32_t pst_partition_numbers(const struct pst_graph_node *node) { return node->bucket_count + 1; }
 

@@ -281,14 +281,6 @@ bool pst_load_busy(const struct load *load, uint64_t now_ns, double *ret_busy)
     return true;
 }
 
-static uint32_t operator_find(const struct pst_graph *graph, const char *id)
-{
-    uint32_t n = 0;
-    while (n < graph->node_count && strcmp(graph->nodes[n].id, id) != 0)
-        n++;
-    return n;
-}
-
 void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Beat *beat)
 {
     struct loads *loads = &record->loads;
@@ -300,7 +292,7 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
     for (size_t i = 0; i < beat->n_partitions; i++) {
         const Pst__PartitionLoad *from = beat->partitions[i];
         struct load key = {
-            .node = index, .operator_index = operator_find(graph, from->operator_id), .number = from->partition};
+            .node = index, .operator_index = pst_graph_find(graph, from->operator_id), .number = from->partition};
         if (key.operator_index < graph->node_count)
             sample_take(node, loads, &key,
                         &(struct load_sample){.time_ns = beat->time_ns,
@@ -318,7 +310,7 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
         const Pst__EdgeLoad *from = beat->edges[i];
         struct load key = {.edge = true,
                            .node = index,
-                           .operator_index = operator_find(graph, from->operator_id),
+                           .operator_index = pst_graph_find(graph, from->operator_id),
                            .number = from->input};
         if (key.operator_index < graph->node_count && from->input < graph->nodes[key.operator_index].input_count)
             sample_take(node, loads, &key,

@@ -162,9 +162,7 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
 {
     const Pst__MoveStep *body = message->move_step;
     const struct pst_graph *graph = hosted->graph;
-    uint32_t n = 0, to_node = pst_site_index(&hosted->site, body->to_node);
-    while (n < graph->node_count && strcmp(graph->nodes[n].id, body->operator_id) != 0)
-        n++;
+    uint32_t n = pst_graph_find(graph, body->operator_id), to_node = pst_site_index(&hosted->site, body->to_node);
     if (n == graph->node_count || graph->nodes[n].op->role != PST_ROLE_PLAIN || to_node == hosted->site.node_count ||
         body->to_partition >= pst_partition_numbers(&graph->nodes[n]) ||
         body->from_partition >= hosted->run.partition_count[n] ||
@@ -260,9 +258,7 @@ static void pass_over(struct pst_node *node, struct hosted *hosted, const Pst__C
 
 static bool alone(struct pst_node *node, struct hosted *hosted, const Pst__MoveStep *body)
 {
-    uint32_t n = 0;
-    while (n < hosted->graph->node_count && strcmp(hosted->graph->nodes[n].id, body->operator_id) != 0)
-        n++;
+    uint32_t n = pst_graph_find(hosted->graph, body->operator_id);
     if (hosted->run.checkpoint != NULL &&
         !hosted->mover->rested) { /* so nobody has come to it: it is said beside DROP */
         answer(node, hosted, PST__STEP__ALONE, 0, "");

@@ -131,9 +131,7 @@ static int layouts_store(struct graph_record *record)
 static bool is_replaced(struct graph_record *record, const Pst__Place *place)
 {
     struct moving *moving = pst_moves_of(record);
-    uint32_t n = 0;
-    while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, place->operator_id) != 0)
-        n++;
+    uint32_t n = pst_graph_find(record->graph, place->operator_id);
     if (moving == NULL || n == record->graph->node_count || record->graph->nodes[n].op->role != PST_ROLE_PLAIN)
         return false;
     const struct layout *layout = moving->layouts[n];
@@ -1156,9 +1154,7 @@ static bool stands_again(struct graph_record *record, struct past *past)
     struct moving *moving = pst_moves_of(record);
     const Pst__MoveRecord *body = record_of(past);
     const Pst__Start *start = record->start->start;
-    uint32_t n = 0;
-    while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, body->operator_id) != 0)
-        n++;
+    uint32_t n = pst_graph_find(record->graph, body->operator_id);
     uint32_t from_node = pst_start_index(start, body->from_node), to_node = pst_start_index(start, body->to_node);
     if (moving == NULL || n == record->graph->node_count || moving->layouts[n] == NULL || from_node == start->n_nodes ||
         to_node == start->n_nodes)

@@ -28,14 +28,6 @@ bool pst_relocates(const struct pst_node *node, const struct graph_record *recor
     return record->graph->carry != NULL || node->options.relocates;
 }
 
-static uint32_t operator_of(const struct graph_record *record, const char *id)
-{
-    uint32_t n = 0;
-    while (n < record->graph->node_count && strcmp(record->graph->nodes[n].id, id) != 0)
-        n++;
-    return n;
-}
-
 /* ---- what goes ---- */
 
 static bool goes_from(const struct pst_node *node, const struct graph_record *record, const Pst__Place *place,
@@ -103,7 +95,7 @@ static int wanted_fill(const struct pst_node *node, const struct graph_record *r
     int rc = places_begin(past, start->n_places);
     for (size_t i = 0; i < start->n_places && rc == PST_OK; i++) {
         const Pst__Place *place = start->places[i];
-        uint32_t n = operator_of(record, place->operator_id);
+        uint32_t n = pst_graph_find(record->graph, place->operator_id);
         bool named = wish != NULL && n == wish->operator_index && place->partition == wish->from && place->copy_of == 0;
         if (wish != NULL ? !named : !goes_from(node, record, place, from))
             continue;
@@ -168,7 +160,7 @@ static int gone_fill(struct pst_node *node, struct graph_record *record, const P
     moving->bytes = 0;
     for (size_t i = 0; i < before->n_places && rc == PST_OK; i++) {
         const Pst__Place *place = before->places[i];
-        uint32_t n = operator_of(record, place->operator_id), buckets;
+        uint32_t n = pst_graph_find(record->graph, place->operator_id), buckets;
         if (place->copy_of != 0)
             continue;
         if (record->graph->nodes[n].op->role == PST_ROLE_PLAIN) {
@@ -691,7 +683,7 @@ void pst_relocation_view(const struct pst_node *node, const struct graph_record 
     const struct moving *moving = record->moving;
     const Pst__MoveRecord *body = record_of(moving->now);
     uint64_t now = now_ns(node);
-    uint32_t n = operator_of(record, body->operator_id);
+    uint32_t n = pst_graph_find(record->graph, body->operator_id);
     bool known = moving->begun_ns != 0, open = body->step < PST_MOVE_COMMITTED;
     *ret_view = (struct move_view){.id = moving->now->message->move,
                                    .phase = body->step == PST_MOVE_INTENT    ? "waiting for a checkpoint"
