@@ -251,6 +251,8 @@ int pst_enclave_release(struct pst_enclave *enclave, const void *release, size_t
 int pst_enclave_capsules(struct pst_enclave *enclave, const void *bytes, size_t byte_count);
 int pst_enclave_poll(struct pst_enclave *enclave); /* takes the capsules that have come */
 bool pst_enclave_took_all(const struct pst_enclave *enclave);
+bool pst_enclave_is_idle(
+    const struct pst_enclave *enclave); /* it has done all that it took, what came of it is taken, and it sleeps */
 /* Waits until there are news, or some time has passed; PST_OK either way. */
 int pst_enclave_wait(struct pst_enclave *enclave, uint32_t timeout_us);
 /* The first timer as of the last answer; INT64_MAX: none. */

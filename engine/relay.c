@@ -5,7 +5,8 @@
  * One thread. What comes for a worker stands in queues, one for each partition that it comes from, and rows wait there while another of
  * them is behind, so that in its enclave no more than about two batches of each wait: a capsule of rows goes in when marks of all have gone in
  * that reach the time it begins at. Nobody waits for ever: that of the queue that is furthest behind may always go, and a partition that
- * has all capsules below a time promises that time, so by induction along the graph every queue gets its next batch. What waits here is bounded by reading no further; where nothing else moves, the input is read all the same. */
+ * has all capsules below a time promises that time, so by induction along the graph every queue gets its next batch. What waits here is
+ * bounded by reading no further; where all workers wait for more, the input is read all the same. */
 #include "engine/carry.h"
 #include "engine/enclave.h"
 #include "engine/release.h"
@@ -17,7 +18,7 @@
 #define QUEUED_BYTES_MAX (UINT64_C(1) << 30)
 enum {
     CHUNK_BYTES = PST_ENCLAVE_CAPSULES_BYTES_MAX,
-    QUEUED_BYTES_READ = 8 << 20, /* beyond, the input is read only when nothing else moves */
+    QUEUED_BYTES_READ = 8 << 20, /* beyond, the input is read only when all workers wait for it */
     CAPSULES_AT_ONCE = 256,
     WAIT_US = 100,
     TURNS = 64, /* over all workers, before one of them is slept for */
@@ -335,6 +336,15 @@ static bool member_has_work(const struct member *member)
     return member->going_bytes != 0 || !pst_enclave_took_all(member->enclave);
 }
 
+/* Whether none goes on without more of the input. Where one of them is at work, what waits here waits for it. */
+static bool all_starve(const struct relay *relay)
+{
+    for (uint32_t m = 0; m < relay->member_count; m++)
+        if (relay->members[m].going_bytes != 0 || !pst_enclave_is_idle(relay->members[m].enclave))
+            return false;
+    return true;
+}
+
 /* Nothing moved: some turns on, one of the workers that have work is slept for. */
 static int rest(struct relay *relay, bool reads)
 {
@@ -368,7 +378,7 @@ static int carry(struct relay *relay)
         rc = member_feed(relay, &relay->members[m], &any);
     for (uint32_t m = 0; m < relay->member_count && rc == PST_OK; m++)
         pst_enclave_kick(relay->members[m].enclave);
-    if (rc == PST_OK && relay->input_open && (relay->queued_bytes < QUEUED_BYTES_READ || !any)) {
+    if (rc == PST_OK && relay->input_open && (relay->queued_bytes < QUEUED_BYTES_READ || (!any && all_starve(relay)))) {
         rc = input_read(relay, &any);
         reads = rc == PST_EAGAIN;
         rc = reads ? PST_OK : rc;

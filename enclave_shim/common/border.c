@@ -115,6 +115,13 @@ bool pst_border_all_taken(const struct pst_border *border)
 
 bool pst_border_has_news(const struct pst_border *border) { return moved(border, false); }
 
+/* It sends, then it sleeps: who sees that it sleeps sees what it has sent. */
+bool pst_border_other_waits(const struct pst_border *border)
+{
+    return atomic_load_explicit(border->others_word, memory_order_acquire) == SLEEPS_FOR_NEWS &&
+           pst_border_all_taken(border) && !moved(border, false);
+}
+
 bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_us)
 {
     const uint32_t sleeps = for_room ? SLEEPS_FOR_ROOM : SLEEPS_FOR_NEWS;
@@ -124,7 +131,7 @@ bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_
             return true;
         pause_briefly();
     }
-    atomic_store_explicit(border->own_word, sleeps, memory_order_relaxed);
+    atomic_store_explicit(border->own_word, sleeps, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst);
     if (!moved(border, for_room)) {
         border->calls++;

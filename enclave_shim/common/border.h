@@ -59,5 +59,8 @@ bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_
 bool pst_border_has_news(
     const struct pst_border *border); /* there is a message, or the other side has written what it must not */
 bool pst_border_all_taken(const struct pst_border *border); /* the other side has taken all that was sent */
+bool pst_border_other_waits(
+    const struct pst_border
+        *border); /* for a message, and it has taken all that was sent, and there is none of its own */
 
 #endif

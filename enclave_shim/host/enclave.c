@@ -576,6 +576,8 @@ int pst_enclave_poll(struct pst_enclave *e) { return e->state == READY ? take_al
 
 bool pst_enclave_took_all(const struct pst_enclave *e) { return pst_border_all_taken(&e->border); }
 
+bool pst_enclave_is_idle(const struct pst_enclave *e) { return pst_border_other_waits(&e->border); }
+
 int64_t pst_enclave_timer_min(const struct pst_enclave *e) { return e->timer_min; }
 uint64_t pst_enclave_state_bytes(const struct pst_enclave *e) { return e->state_bytes; }
 const char *pst_enclave_why(const struct pst_enclave *e) { return e->why; }

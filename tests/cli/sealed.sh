@@ -301,6 +301,15 @@ err 'it is not complete: its end is missing'
 spec "it begins again, with other workers" 0 run "$load" -i slow.sealed -o again --set every=60 "${sealed[@]}"
 expect "nothing twice under one key and sequence" test "$(python3 "$hands" unique slow/load_plug.csv.sealed.failed again/load_plug.csv.sealed)" -ge 2
 
+# ---- workers that are slower than the input ----
+"$P" gen --rows 5000000 --seed 5 --quiet --output long.csv
+spec "a long stream is sealed" 0 seal "$outliers" --enclave all --set windows=60,300 --key user.key -i long.csv -o long.sealed
+rm long.csv
+spec "a stream of 130 MB is read as fast as workers take it" 0 run "$outliers" -i long.sealed -o long --set windows=60,300 \
+    --enclave all --sealed --keys unix:keys.sock --node-key node.key --json
+json 'd["rows"] > 2000000 and d["peak_memory_bytes"] < 64 << 20'
+rm -r long long.sealed
+
 # ---- the host has no key ----
 if [ "$(id -u)" = 0 ]; then
     spec_shell "the user's key does not lie in the memory of the host" 0 "python3 '$ROOT/tests/cli/sealed_host.py' \$P '$load'"
