@@ -3,6 +3,7 @@
 #include "engine/carry.h"
 #include "engine/lane.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -365,16 +366,20 @@ int pst_batches_flush(struct pst_ctx *ctx)
 }
 
 /* ---- stages ---- */
-static void gather(void *to, const void *from, size_t bytes, const uint32_t *rows, uint32_t n)
+/* Not by gather instructions: some processors take longer for one than for its loads. */
+static void gather(void *restrict to, const void *restrict from, size_t bytes, const uint32_t *restrict rows,
+                   uint32_t n)
 {
     if (bytes == 4) {
-        uint32_t *out = to;
-        const uint32_t *in = from;
+        uint32_t *restrict out = to;
+        const uint32_t *restrict in = from;
+#pragma GCC unroll 8
         for (uint32_t i = 0; i < n; i++)
             out[i] = in[rows[i]];
     } else if (bytes == 8) {
-        uint64_t *out = to;
-        const uint64_t *in = from;
+        uint64_t *restrict out = to;
+        const uint64_t *restrict in = from;
+#pragma GCC unroll 8
         for (uint32_t i = 0; i < n; i++)
             out[i] = in[rows[i]];
     } else {
@@ -557,38 +562,70 @@ static int append_branch(const struct route *route, const struct view *view, con
     return count != 0 ? append(branch->channel, view, &part, scratch) : PST_OK;
 }
 
-/* Deals the piece's places to targets by counting; each target's rows keep their order (E1). */
-static int deal(const struct route *route, const struct view *view, const uint32_t *rows, uint32_t n,
-                struct scratch *scratch)
+/* The piece's places by their targets, and their rows; each target's keep their order (E1). end[t]: where those of target t end. */
+static void sort_out(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
+                     uint32_t *ordered_rows, uint32_t *end)
 {
-    uint32_t count[PST_BUCKETS_MAX + 1];
-    uint32_t ordered_rows[ROUTE_ROWS];
-    memset(count, 0, (route->target_count + 1) * sizeof *count);
+    memset(end, 0, (route->target_count + 1) * sizeof *end);
     for (uint32_t i = 0; i < n; i++) {
         scratch->target[i] = route->partition_of_bucket[scratch->bucket[i]];
-        count[scratch->target[i] + 1]++;
+        end[scratch->target[i] + 1]++;
     }
     for (uint32_t t = 0; t < route->target_count; t++)
-        count[t + 1] += count[t];
+        end[t + 1] += end[t];
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t place = count[scratch->target[i]]++;
+        uint32_t place = end[scratch->target[i]]++;
         scratch->order[place] = i;
         ordered_rows[place] = rows[i];
     }
+}
+
+/* The same for few targets, with all counts in one register: of two rows with one target the second would wait until the first one's
+ * count is back from memory, which it does for half of the rows and more. */
+enum { FEW_TARGETS = 4, COUNT_BITS = 16 };
+static_assert(ROUTE_ROWS < (1 << COUNT_BITS) && FEW_TARGETS * COUNT_BITS <= 64, "a count has its bits");
+
+static void sort_out_few(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
+                         uint32_t *ordered_rows, uint32_t *end)
+{
+    uint64_t count = 0, next = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        scratch->target[i] = COUNT_BITS * route->partition_of_bucket[scratch->bucket[i]];
+        count += UINT64_C(1) << scratch->target[i];
+    }
+    for (uint32_t t = 0, all = 0; t < route->target_count; t++) {
+        next |= (uint64_t)all << (COUNT_BITS * t);
+        all += count >> (COUNT_BITS * t) & ((1u << COUNT_BITS) - 1);
+        end[t] = all;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t place = next >> scratch->target[i] & ((1u << COUNT_BITS) - 1);
+        next += UINT64_C(1) << scratch->target[i];
+        scratch->order[place] = i;
+        ordered_rows[place] = rows[i];
+    }
+}
+
+static int deal(const struct route *route, const struct view *view, const uint32_t *rows, uint32_t n,
+                struct scratch *scratch)
+{
+    uint32_t end[PST_BUCKETS_MAX + 1];
+    uint32_t ordered_rows[ROUTE_ROWS];
+    (route->target_count <= FEW_TARGETS ? sort_out_few : sort_out)(route, rows, n, scratch, ordered_rows, end);
     if (route->branch != NULL) {
         int rc = append_branch(route, view, rows, n, scratch);
         if (rc != PST_OK)
             return rc;
     }
     uint32_t from = 0;
-    for (uint32_t t = 0; t < route->target_count; t++) { /* count[t] is now the end of target t */
-        struct part part = {scratch->order + from, ordered_rows + from, count[t] - from, false};
+    for (uint32_t t = 0; t < route->target_count; t++) {
+        struct part part = {scratch->order + from, ordered_rows + from, end[t] - from, false};
         int rc = part.row_count != 0 ? append(route->targets[t], view, &part, scratch) : PST_OK;
         if (rc == PST_OK && part.row_count != 0 && route->twin != NULL && route->twin[t] != NO_TWIN)
             rc = append(route->targets[route->twin[t]], view, &part, scratch);
         if (rc != PST_OK)
             return rc;
-        from = count[t];
+        from = end[t];
     }
     return PST_OK;
 }
