@@ -446,6 +446,63 @@ operators:
                          f"rows/s; by the processor time of the busiest node {busy['2 nodes without TLS'] / busy['2 nodes']:.2f}")
         for path in (whole, *halves):
             path.unlink()
+        if not self.options.quick:  # how busy partitions are is known after seconds
+            self.nodes_balanced(12 * count)
+
+    def nodes_balanced(self, count):
+        """The same after `rebalance --by-load`: rows a second that `top` shows from then on, of a stream that is long enough."""
+        whole = self.stream("long.csv", "--rows", str(count), "--seed", "1")
+        halves = self.halves(whole)
+        kinds = {"1 node": [whole], "2 nodes": halves}
+        for query, (graph, _, outputs) in self.queries.items():
+            rates, folders, said, name = {}, {}, "", graph.removesuffix(".yaml")
+            for kind, inputs in kinds.items():
+                self.say(f"{query}, {kind}, {count} rows")
+                folders[kind] = self.fresh(f"balanced{len(inputs)}")
+                with Nodes(self, folders[kind], len(inputs), True) as cluster:
+                    sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
+                    cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={len(inputs)}")
+                    if len(inputs) > 1:
+                        said = self.balance(cluster, name)
+                    rates[kind] = self.rates(cluster, name)
+            for output in outputs:
+                self.same(*(next(folders[kind].glob(f"n?/results/*/{output}")) for kind in kinds))
+            for kind, seen in rates.items():
+                if len(seen) < 3:
+                    raise Failed(f"{query}, {kind}: the stream has ended before there were figures; take more --rows")
+                self.add(f"{query}, {kind}, long{' and balanced' * (kind == '2 nodes')}", statistics.median(seen), "million rows/s", "",
+                         f"median of {len(seen)} seconds; from {min(seen):.2f} to {max(seen):.2f}; {said * (kind == '2 nodes')}")
+            self.add(f"{query}, 2 nodes / 1 node, balanced by load", statistics.median(rates["2 nodes"]) / statistics.median(rates["1 node"]),
+                     "times", ">= 1.6", "one worker each, TLS")
+        for path in (whole, *halves):
+            path.unlink()
+
+    def balance(self, cluster, graph):
+        """Gives the order until how busy partitions are is known; returns what came of it."""
+        self.wait(lambda: self.rates_now(cluster) > 0, "the rows to come")
+        while True:
+            said = cluster.ask("rebalance", "--by-load", "--json", fine=False)
+            done = json.loads(said) if said else {}
+            if done.get("error", "no answer") is None:
+                return f"{done['moves']} moves, {done['buckets']} buckets, {done['seconds']:.2f} s"
+            if cluster.state(graph) != "running":
+                raise Failed("the stream has ended before it was known how busy partitions are; take more --rows")
+            time.sleep(0.2)
+
+    def rates_now(self, cluster):
+        graphs = [graph for graph in json.loads(cluster.ask("top", "--once", "--json"))["graphs"] if graph["state"] == "running"]
+        operators = graphs[0]["operators"] if graphs else []
+        return sum(operator["rows_per_s"] for operator in operators if operator["operator"] == "meters") / 1e6
+
+    def rates(self, cluster, graph):
+        """Million rows/s of the source, once a second, until its stream ends."""
+        seen = []
+        while cluster.state(graph) == "running":
+            rate = self.rates_now(cluster)
+            if rate > 0:
+                seen.append(rate)
+            time.sleep(1)
+        return seen[1:-1]  # the first may be from before, and at the end one source is through
 
     def apart(self, query, whole, halves, turns):
         """How much sooner two processes that have nothing to do with each other are through with a half each than one with all of it."""
