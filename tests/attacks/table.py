@@ -73,9 +73,10 @@ def claimed():
             for row in re.match(r"(?:[a-z]\d+_)*", name)[0].upper().split("_"):
                 if row:
                     yield row, f"tests/attacks/{path.name}", name
-    for name in sorted(names_in(ROOT / "tests/attacks/memory.py")):
-        if name in ROWS:
-            yield name, "tests/attacks/memory.py", name
+    for path in sorted((ROOT / "tests/attacks").glob("*.py")):
+        for name in sorted(names_in(path)):
+            if name in ROWS:
+                yield name, f"tests/attacks/{path.name}", name
 
 
 def main():
