@@ -1,191 +1,40 @@
 #!/usr/bin/env python3
-"""Attacks on the memory of a worker while it runs, by root on the same machine; usage: memory.py PENSTOCK
+"""Attacks on the memory of a worker while it runs; usage: memory.py PENSTOCK BARE LEFT
 
 A graph runs an operator in an enclave. Keys and rows bear a mark that is in no program, and the input stays open, so that the state
-stays where it is. Then everybody who can look at memory looks for the mark. Each attack has a control: the same look at memory that is
-no secret finds it. What cannot run says why. Ends with "N passed, N failed, N not run".
+stays where it is. Then everybody who can look at memory looks for the mark: root, root without two capabilities, the worker's own user, another
+user. Each attack has a control: the same look at memory that is no secret finds it, or at a worker that protects nothing (BARE, bare.c), or at one
+that leaves its descriptors open (LEFT, left.c). What cannot run says why. Ends with "N passed, N failed, N not run".
 
   R1 /proc/PID/mem     R2 process_vm_readv     R3 ptrace     R4 core dump     R5 swap     R6 stealing the descriptor
-  R7 a fork            R8 another user         R9 root without two capabilities      R11 freed memory
+  R7 a fork            R8 another user         R9 root without two capabilities      R11 freed memory      R12 /proc/kcore
   O3 what lies in shared memory     R10, K1 root with all capabilities injects and changes code: it gets at everything, as the
   manual says
+
+Who is not root tries what he can: R1 to R4 and R6 on a worker of his own.
 """
 import ctypes
 import errno
-import fcntl
+import glob
+import json
 import mmap
 import os
 import re
+import resource
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import termios
 
-HOUSE, HOUSEHOLD = 0xDEC0AD0B, 0xCAFED00D
-KEYS = [struct.pack("<II", HOUSE, HOUSEHOLD), struct.pack("<II", HOUSEHOLD, HOUSE)]
-COLUMNS = [struct.pack("<IIII", *[v] * 4) for v in (HOUSE, HOUSEHOLD)]
-LINES = [b"%d,%d,1.000" % (HOUSEHOLD, HOUSE)]
-ROWS = 60000
+import eyes
+from eyes import COLUMNS, HOUSE, KEYS, NOBODY, SOMEBODY, Run, as_user, error_of, look, maps, not_run, pool_of, verdict
+
 LOAD = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../debs14/load.yaml")
-libc = ctypes.CDLL(None, use_errno=True)
-libc.syscall.restype = ctypes.c_long
-counts = {"passed": 0, "failed": 0, "not run": 0}
+PAGE = 4096
 
 
-def verdict(good, sentence, seen=""):
-    counts["passed" if good else "failed"] += 1
-    print(("ok      " if good else "FAILED  ") + sentence + (f" ({seen})" if seen != "" else ""), flush=True)
-
-
-def not_run(sentence, why):
-    counts["not run"] += 1
-    print(f"not run {sentence}: {why}", flush=True)
-
-
-def error_of(call, *arguments):
-    """What a system call gives: 0, or the name of its error."""
-    ctypes.set_errno(0)
-    rc = libc.syscall(ctypes.c_long(call), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
-    return rc, errno.errorcode.get(ctypes.get_errno(), "0") if rc < 0 else "0"
-
-
-# ---- processes ----
-
-def deny_secret_memory():
-    """From now on memfd_secret is missing, as on a kernel without it: a worker then has locked memory. The control."""
-    program = struct.pack("HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 447, 0x06, 0, 0, 0x00050000 | errno.ENOSYS, 0x06, 0, 0, 0x7FFF0000)
-    buffer = ctypes.create_string_buffer(program)
-    fprog = struct.pack("HxxxxxxQ", 4, ctypes.addressof(buffer))
-    holder = ctypes.create_string_buffer(fprog)
-    libc.prctl(38, 1, 0, 0, 0)
-    if libc.prctl(22, 2, ctypes.byref(holder), 0, 0) != 0:
-        os._exit(99)
-
-
-class Run:
-    """penstock with an enclave, its input open."""
-
-    def __init__(self, penstock, folder, secret):
-        self.folder = tempfile.mkdtemp(dir=folder)
-        graph = os.path.join(self.folder, "graph.yaml")
-        with open(graph, "w") as file:
-            file.write("""penstock: 1
-name: marked
-operators:
-  - {id: meters, type: csv_source, params: {file: "-"}}
-  - id: sums
-    type: aggregate
-    inputs: [meters]
-    key: [house_id, household_id]
-    buckets: 4
-    enclave: true
-    epc: 16MiB
-    params: {window: 3600, group: [house_id, household_id], aggregates: [count as n, sum(value) as watts]}
-  - {id: out, type: csv_sink, inputs: [sums], params: {file: out.csv}}
-""")
-        read, self.write = os.pipe()
-        self.process = subprocess.Popen(
-            [penstock, "run", graph, "--input", "-", "--output", os.path.join(self.folder, "out"), "--workers", "1"],
-            stdin=read, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=None if secret else deny_secret_memory)
-        os.close(read)
-        for first in range(0, ROWS, 1000):
-            os.write(self.write, b"".join(b"%d,%d,1.000,1,%d,%d,%d\n" % (i, 1377986401 + i // 100, i % 50, HOUSEHOLD, HOUSE)
-                                          for i in range(first, first + 1000)))
-        self.engine = self.process.pid
-        self.worker = self.wait_for_worker()
-
-    def alive(self):
-        if self.process.poll() is not None:
-            print(self.process.stdout.read().decode())
-            raise SystemExit("penstock has ended")
-
-    def wait_for_worker(self):
-        """Until all rows are in the worker: nothing in the pipe, nothing in the ring, and it sleeps."""
-        while True:
-            self.alive()
-            children = open(f"/proc/{self.engine}/task/{self.engine}/children").read().split()
-            waiting = struct.unpack("i", fcntl.ioctl(self.write, termios.FIONREAD, b"\0\0\0\0"))[0]
-            border = [m for m in maps(self.engine) if "penstock-border" in m["name"]]
-            if not children or waiting != 0 or not border:
-                continue
-            with open(f"/proc/{self.engine}/mem", "rb") as memory:
-                memory.seek(border[0]["begin"])
-                page = memory.read(4096)
-            head, tail, sleeps = (struct.unpack_from("<Q", page, 0)[0], struct.unpack_from("<Q", page, 64)[0],
-                                  struct.unpack_from("<I", page, 512)[0])
-            if head == tail and head > 10 and sleeps == 1:
-                return int(children[0])
-
-    def end(self):
-        os.close(self.write)
-        out = self.process.communicate()[0].decode()
-        rows = open(os.path.join(self.folder, "out", "out.csv")).read() if self.process.returncode == 0 else ""
-        return self.process.returncode, out, rows
-
-
-def maps(pid):
-    found = []
-    for line in open(f"/proc/{pid}/maps"):
-        words = line.split(None, 5)
-        begin, end = (int(x, 16) for x in words[0].split("-"))
-        found.append({"begin": begin, "end": end, "rights": words[1], "name": words[5].strip() if len(words) > 5 else ""})
-    return found
-
-
-def pool_of(pid):
-    """The worker's pool: secret memory, or in the control its largest mapping of its own."""
-    secret = [m for m in maps(pid) if "secretmem" in m["name"] and "r" in m["rights"]]
-    if secret:
-        return secret[0], True
-    own = [m for m in maps(pid) if m["name"] == "" and "rw" in m["rights"]]
-    return max(own, key=lambda m: m["end"] - m["begin"]), False
-
-
-def extents(pid, mapping):
-    """Where a mapping has bytes: one of many gigabytes has holes."""
-    if mapping["end"] - mapping["begin"] < 1 << 30:
-        return [(mapping["begin"], mapping["end"])]
-    path = f"/proc/{pid}/map_files/{mapping['begin']:x}-{mapping['end']:x}"
-    found, at, size = [], 0, mapping["end"] - mapping["begin"]
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        while at < size:
-            begin = os.lseek(fd, at, os.SEEK_DATA)
-            at = os.lseek(fd, begin, os.SEEK_HOLE)
-            found.append((mapping["begin"] + begin, mapping["begin"] + min(at, size)))
-    except OSError as e:
-        if e.errno != errno.ENXIO:
-            raise
-    finally:
-        os.close(fd)
-    return found
-
-
-def marks_in(data):
-    return sum(data.count(mark) for mark in KEYS + COLUMNS + LINES)
-
-
-def look(pid, mapping):
-    """(marks found, bytes read, bytes that cannot be read) of a mapping, by /proc/PID/mem."""
-    marks = read = refused = 0
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for begin, end in extents(pid, mapping):
-            for at in range(begin, end, 1 << 20):
-                count = min(1 << 20, end - at)
-                try:
-                    memory.seek(at)
-                    data = memory.read(count)
-                    marks += marks_in(data)
-                    read += len(data)
-                except OSError:
-                    refused += count
-    return marks, read, refused
-
-
-# ---- attacks ----
 
 def mem_file(run, control):
     pool, secret = pool_of(run.worker)
@@ -193,7 +42,7 @@ def mem_file(run, control):
     if control:
         verdict(not secret and marks > 0, "R1 control: the mark lies in the pool, where that is no secret memory", f"{marks} times")
         return
-    verdict(secret and read == 0 and refused > 0, "R1 nothing of the pool is read by /proc/PID/mem", f"{refused >> 20} MiB refused")
+    verdict(secret and read == 0 and refused > 0, "R1 nothing of the pool is read by /proc/PID/mem", f"{refused} MiB refused")
     others = [m for m in maps(run.worker) if "w" in m["rights"] and "secretmem" not in m["name"]]
     found = {m["name"] or "of its own": look(run.worker, m) for m in others}
     verdict(all(f[0] == 0 for f in found.values()) and sum(f[1] for f in found.values()) > 0,
@@ -236,36 +85,185 @@ def peek(run, control):
         verdict(rc < 0 and error == "EIO", "R3 ptrace reads nothing of the pool", error)
 
 
-def core_marks(pid, folder):
-    done = subprocess.run(["gcore", "-o", os.path.join(folder, "core"), str(pid)], capture_output=True)
-    path = os.path.join(folder, f"core.{pid}")
-    if not os.path.exists(path):
-        return None, done.stderr.decode()[-200:]
-    marks, size = 0, 0
-    with open(path, "rb") as file:
-        while True:
-            data = file.read(16 << 20)
-            if not data:
-                break
-            marks += marks_in(data)
-            size += len(data)
-    os.unlink(path)
-    return marks, f"{size >> 10} KiB"
-
-
 def core_dump(run, control):
     name = "R4 a dump of the worker by gdb"
     if shutil.which("gcore") is None:
         not_run(name, "gcore is not installed")
         return
     if control:
-        marks, seen = core_marks(run.engine, run.folder)
+        marks, seen = eyes.gcore(run.engine, run.folder)
         verdict(marks is not None and marks > 0, "R4 control: a dump of the engine holds the mark", seen)
         return
-    marks, seen = core_marks(run.worker, run.folder)
-    verdict(marks in (0, None), name + " holds no mark", seen)
+    marks, seen = eyes.gcore(run.worker, run.folder)
+    if marks is None:
+        not_run(name, "gdb wrote no file: " + seen)
+    else:
+        verdict(marks == 0, name + " is written and holds no mark", seen)
     limits = open(f"/proc/{run.worker}/limits").read()
-    verdict(re.search(r"Max core file size +0 +0 ", limits) is not None, "R4 the worker leaves no core file")
+    verdict(re.search(r"Max core file size +0 +0 ", limits) is not None, "R4 the worker may leave no core file")
+
+
+def fault(pid):
+    """Lets a process go on where no code is. False: it cannot be done."""
+    registers = (ctypes.c_ulonglong * 27)()
+    if error_of(101, eyes.PTRACE_SEIZE, pid, 0, 0)[0] != 0:
+        return False
+    error_of(101, eyes.PTRACE_INTERRUPT, pid, 0, 0)
+    os.waitpid(pid, eyes.WALL)
+    error_of(101, eyes.PTRACE_GETREGS, pid, 0, ctypes.byref(registers))
+    registers[15], registers[16] = 2**64 - 1, 0  # no system call to go on with; rip
+    good = error_of(101, eyes.PTRACE_SETREGS, pid, 0, ctypes.byref(registers))[0] == 0
+    error_of(101, eyes.PTRACE_DETACH, pid, 0, 0)
+    return good
+
+
+def cores_of(penstock, folder, program, denied):
+    """What the kernel writes of a worker that faults, whose limit root has raised where root may. None: it cannot be made to fault."""
+    run = Run(penstock, folder, program, denied)
+    try:
+        limit = "its limit raised"
+        try:
+            resource.prlimit(run.worker, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        except PermissionError:  # a root without CAP_SYS_RESOURCE, and the worker's limit is zero for good
+            limit = "its limit not to be raised by this root"
+        if not fault(run.worker):
+            return None
+        while open(f"/proc/{run.worker}/stat").read().rsplit(")", 1)[1].split()[0] != "Z":
+            pass  # its engine waits for input, and looks for it only then
+        out = run.end()[1]
+        found = [eyes.marks_in_file(path) for path in glob.glob(os.path.join(run.folder, "core*"))]
+        return {"files": len(found), "marks": sum(f[0] for f in found), "bytes": sum(f[1] for f in found), "out": out, "limit": limit}
+    finally:
+        run.drop()
+
+
+def kernel_core(penstock, folder, bare):
+    """Into the folder of the run, where that is how this system has it: how it is is for all processes, so it is not changed here."""
+    name = "R4 a worker that faults leaves no core file"
+    with open("/proc/sys/kernel/core_pattern") as file:
+        pattern = file.read().strip()
+    if os.uname().machine != "x86_64":
+        not_run(name, "how it is made to fault is for x86_64")
+    elif pattern == "" or pattern[0] in "|/@":
+        not_run(name, f"this system's core files go elsewhere: {pattern!r}")
+    elif (control := cores_of(penstock, folder, bare, (eyes.LANDLOCK_CREATE,))) is None or control["files"] == 0:
+        not_run(name, "this system writes no core file of a worker that protects nothing, either")
+    else:
+        verdict(control["marks"] > 0 and "signal 11" in control["out"],
+                "R4 control: of a worker that protects nothing the core file has the mark", f"{control['marks']} times in {control['bytes'] >> 10} KiB")
+        found = cores_of(penstock, folder, None, ())
+        verdict(found is not None and found["files"] == 0 and "signal 11" in found["out"], name, found and found["limit"])
+
+
+# ---- physical memory ----
+
+def frames_of(pid, mapping):
+    """Addresses of its pages in the machine's memory; 0 of those that it has not, or that are not told."""
+    with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as file:
+        file.seek(mapping["begin"] // PAGE * 8)
+        entries = file.read((mapping["end"] - mapping["begin"]) // PAGE * 8)
+    return [(entry & (1 << 55) - 1) * PAGE if entry >> 63 else 0 for entry, in struct.iter_unpack("<Q", entries)]
+
+
+def kcore_segments(file):
+    """(physical address, bytes, place in the file) of what it has of the machine's memory: an ELF core file of 64 bits."""
+    head = file.read(64)
+    if head[:5] != b"\x7fELF\x02":
+        return []
+    at, = struct.unpack_from("<Q", head, 32)
+    size, count = struct.unpack_from("<HH", head, 54)
+    file.seek(at)
+    table = file.read(size * count)
+    entries = [struct.unpack_from("<IIQQQQQQ", table, i * size) for i in range(count)]
+    return [(e[4], e[5], e[2]) for e in entries if e[0] == 1 and e[4] != 2**64 - 1 and e[5] != 0]
+
+
+def kcore_marks(path, frames):
+    """(marks in these pages, pages that the file has)"""
+    found = had = 0
+    with open(path, "rb", buffering=0) as file:
+        segments = kcore_segments(file)
+        for frame in frames:
+            for address, size, place in segments:
+                if frame != 0 and address <= frame and frame + PAGE <= address + size:
+                    file.seek(place + frame - address)
+                    found += eyes.marks_in(file.read(PAGE))
+                    had += 1
+                    break
+    return found, had
+
+
+def kcore_missing():
+    """Why it cannot be read, or nothing."""
+    try:
+        with open("/proc/kcore", "rb", buffering=0) as file:
+            return "" if kcore_segments(file) else "/proc/kcore has no addresses of the machine's memory"
+    except FileNotFoundError:
+        return "this kernel has no /proc/kcore"
+    except OSError as e:
+        return "/proc/kcore is not to be read here: " + errno.errorcode[e.errno]
+
+
+def kcore_made_up(folder):
+    """Of a file that is made here: that what is looked for is found where it is, and nowhere else."""
+    path = os.path.join(folder, "kcore")
+    pages = [bytes(PAGE), KEYS[0] * (PAGE // 8), bytes(PAGE)]
+    segments = [(2**64 - 1, PAGE, 4096), (0x100000, 3 * PAGE, 8192)]
+    with open(path, "wb") as file:
+        file.write(b"\x7fELF\x02".ljust(32, b"\0") + struct.pack("<QQIHHHHHH", 64, 0, 0, 64, 56, len(segments), 0, 0, 0))
+        for address, size, place in segments:
+            file.write(struct.pack("<IIQQQQQQ", 1, 4, place, 0xFFFF888000000000, address, size, size, PAGE))
+        file.seek(4096)
+        file.write(KEYS[0] * (PAGE // 8) + b"".join(pages))
+    here, there = kcore_marks(path, [0x101000]), kcore_marks(path, [0, 0x100000, 0x102000, 0x103000])
+    verdict(here[0] > 0 and here[1] == 1 and there == (0, 2), "R12 pages are found in a file of the machine's memory", f"{here}, {there}")
+
+
+def kcore(run, control):
+    name = "R12 nothing of the pool is read by /proc/kcore"
+    missing = kcore_missing()
+    frames = frames_of(run.worker, pool_of(run.worker)[0])
+    if not missing and not any(frames):
+        missing = "where pages lie is not told"
+    if missing and not control:
+        not_run(name, missing)
+    if missing:
+        return
+    marks, had = kcore_marks("/proc/kcore", frames)
+    if control:
+        verdict(marks > 0, "R12 control: of memory that is no secret /proc/kcore has the mark", f"{marks} times in {had} pages")
+    else:
+        verdict(marks == 0, name, f"{had} pages of {sum(f != 0 for f in frames)}")
+    run.frames = frames
+
+
+def freed(run, secret):
+    """Of a worker that has ended: what its pages hold now, whosever they are."""
+    name = "R11 pages that a worker has had hold nothing of it"
+    if not secret:
+        return
+    if not getattr(run, "frames", None):
+        not_run(name, "whoever gets them gets zeros, and to see them before takes /proc/kcore: " + (kcore_missing() or "it was not read"))
+        return
+    marks, had = kcore_marks("/proc/kcore", run.frames)
+    verdict(marks == 0, name, f"{had} pages; R12 has its control")
+
+
+def descriptors_taken(pid):
+    """Marks in what can be mapped of those of its descriptors that can be taken, and how many these are."""
+    pidfd, _ = error_of(434, pid, 0)  # pidfd_open
+    marks = taken = 0
+    for number in range(64):
+        fd, _ = error_of(438, pidfd, number, 0)  # pidfd_getfd
+        if fd < 0:
+            continue
+        taken += 1
+        if "secretmem" in os.readlink(f"/proc/self/fd/{fd}"):
+            with mmap.mmap(fd, os.fstat(fd).st_size, mmap.MAP_SHARED, mmap.PROT_READ) as memory:
+                marks += eyes.marks_in(memory[:])
+        os.close(fd)
+    os.close(pidfd)
+    return marks, taken
 
 
 def steal(run, control):
@@ -273,11 +271,7 @@ def steal(run, control):
         return
     fds = os.listdir(f"/proc/{run.worker}/fd")
     verdict(fds == [], "R6 the worker has no descriptor that could be taken", str(fds))
-    pidfd, error = error_of(434, run.worker, 0)  # pidfd_open
-    taken = [fd for fd in range(64) if error_of(438, pidfd, fd, 0)[0] >= 0]  # pidfd_getfd
-    verdict(pidfd >= 0 and taken == [], "R6 pidfd_getfd takes none", str(taken))
-    mine, _ = error_of(434, os.getpid(), 0)
-    verdict(error_of(438, mine, 1, 0)[0] >= 0, "R6 control: it takes one of a process that has some")
+    verdict(descriptors_taken(run.worker) == (0, 0), "R6 pidfd_getfd takes none")
     pool, _ = pool_of(run.worker)
     try:
         os.open(f"/proc/{run.worker}/map_files/{pool['begin']:x}-{pool['end']:x}", os.O_RDWR)
@@ -286,8 +280,91 @@ def steal(run, control):
         verdict(True, "R6 the pool is not opened by map_files", errno.errorcode[e.errno])
 
 
+def steal_control(penstock, folder, left):
+    run = Run(penstock, folder, left)
+    try:
+        marks, taken = descriptors_taken(run.worker)
+        verdict(marks > 0, "R6 control: of a worker that leaves its descriptors open the pool is taken, and read",
+                f"{taken} taken, {marks} marks")
+    finally:
+        run.drop()
+
+
+# ---- who looks ----
+
+def looked(run, who):
+    """What looks.py gets of the worker when it is run so."""
+    try:
+        pool, _ = pool_of(run.worker)
+    except PermissionError:  # where it lies is not told either, and it is tried somewhere
+        pool = {"begin": 1 << 22, "end": 1 << 23}
+    here = os.path.join(os.path.dirname(os.path.dirname(run.folder)), "hands")
+    with tempfile.TemporaryDirectory(dir=here) as folder:
+        os.chmod(folder, 0o777)
+        done = subprocess.run([*who, "python3", os.path.join(here, "looks.py"), str(run.worker), folder, str(pool["begin"]), str(pool["end"])],
+                              capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit("looks.py: " + done.stderr)
+    return json.loads(done.stdout)
+
+
+def got_something(seen):
+    return isinstance(seen, int) and seen > 0 or isinstance(seen, str) and re.match(r"[1-9]\d* (marks|taken)", seen) is not None
+
+
+def judge(row, name, seen, control):
+    """control: what the same user gets of a worker that protects nothing; None: he gets nothing of that either (other_user() shows that he could look),
+    or the row has a control of its own."""
+    sentence = f"{row} {name} gets nothing"
+    if control is not None and not got_something(control):
+        not_run(sentence, f"nor of a worker that protects nothing: {control}")
+    elif str(seen).startswith("no file") and not re.search("not permitted|denied", seen):
+        not_run(sentence, seen)
+    else:
+        verdict(not got_something(seen), sentence, f"{seen}; of a worker that protects nothing: {control}" if control is not None else seen)
+
+
+def users(penstock, folder, bare):
+    """Rows R1 to R4 and R6, by everybody who may be there."""
+    root = os.geteuid() == 0
+    base = eyes.for_everybody(tempfile.mkdtemp(dir=folder))
+    here = eyes.for_everybody(tempfile.mkdtemp(dir=base))
+    hands = os.path.join(base, "hands")
+    os.mkdir(hands)
+    os.chmod(hands, 0o777)
+    for script in ("eyes.py", "looks.py"):
+        shutil.copy(os.path.join(os.path.dirname(os.path.realpath(__file__)), script), hands)
+        os.chmod(os.path.join(hands, script), 0o644)
+    copies = eyes.programs(penstock, here)
+    bare = shutil.copy(bare, os.path.dirname(copies))
+    os.chmod(bare, 0o755)
+    # who; the words that make him; those that make the owner of the worker; whether he gets at one that protects nothing
+    everybody = [("root", [], (), True), ("root without CAP_SYS_PTRACE and CAP_SYS_ADMIN", eyes.WITHOUT_TWO, eyes.WITHOUT_TWO, True),
+                 ("the worker's own user", as_user(NOBODY), as_user(NOBODY), True), ("another user", as_user(SOMEBODY), as_user(NOBODY), False)]
+    if not root:
+        for name, *_ in everybody[:2] + everybody[3:]:
+            not_run(f"R1 R2 R3 R4 R6 {name}", "only root becomes somebody else")
+        everybody = [("the worker's own user", [], (), True)]
+    table = {name: {} for name, *_ in everybody}
+    for owner in sorted({tuple(who[2]) for who in everybody}):
+        mine = [who for who in everybody if tuple(who[2]) == owner]
+        for program, denied, which in ((bare, (eyes.LANDLOCK_CREATE,), "control"), (None, (), "seen")):
+            run = Run(copies, here, program, denied, owner, epc="4MiB")
+            try:
+                for name, words, *_ in mine:
+                    table[name][which] = looked(run, words)
+            finally:
+                run.drop()
+    for name, _, _, gets in everybody:
+        for row, seen in sorted(table[name]["seen"].items()):
+            judge(row, name, seen, table[name]["control"][row] if gets and row != "R6" else None)
+    for row in ("R1", "R2", "R3", "R4", "R6"):
+        for name, seen in table.items():
+            print(f"table   {row} | {name} | {seen['seen'][row]} | of a worker that protects nothing: {seen['control'][row]}")
+
+
 def other_user(run, control):
-    """The worker's own user would do as well, but here that is root."""
+    """That these may look at all: at a process of their own."""
     if control:
         return
     code = ("import ctypes,subprocess\n"
@@ -297,10 +374,9 @@ def other_user(run, control):
             " try:\n  open('/proc/%%d/mem'%%pid,'rb'); print('opened')\n except OSError as e: print(e.errno)\n"
             " print(libc.ptrace(0x4206,pid,0,0), ctypes.get_errno())\n"
             "own.kill()\n" % run.worker)
-    for row, who, words in (("R8 ", "another user", ["--reuid", "65534", "--regid", "65534", "--clear-groups"]),
-                            ("R9 ", "root without CAP_SYS_PTRACE and CAP_SYS_ADMIN",
-                             ["--bounding-set", "-sys_ptrace,-sys_admin", "--inh-caps", "-sys_ptrace,-sys_admin"])):
-        done = subprocess.run(["setpriv", *words, "python3", "-c", code], capture_output=True, text=True)
+    for row, who, words in (("R8 ", "another user", as_user(NOBODY)),
+                            ("R9 ", "root without CAP_SYS_PTRACE and CAP_SYS_ADMIN", eyes.WITHOUT_TWO)):
+        done = subprocess.run([*words, "python3", "-c", code], capture_output=True, text=True)
         seen = done.stdout.split()
         verdict(len(seen) == 6 and seen[0] == str(errno.EACCES) and seen[1] == "-1", f"{row}{who} opens and traces nothing",
                 " ".join(seen) + done.stderr[-200:])
@@ -445,16 +521,6 @@ def fork(run, control):
     verdict("dc" not in flags_of(run.engine, heap["begin"]), "R7 control: a child of the engine would get its memory")
 
 
-def freed(run, control):
-    if not control:
-        return
-    name = "R11 pages that a worker has had hold nothing of it"
-    if not os.path.exists("/proc/kcore"):
-        not_run(name, "whoever gets them gets zeros; to see them before, there is no /proc/kcore")
-    else:
-        not_run(name, "which of the pages in /proc/kcore were a worker's is not told once it has ended")
-
-
 def change_code(run, control):
     """K1: the last bytes of the worker's code, which nothing runs, are written over and put back."""
     if control:
@@ -478,40 +544,45 @@ def change_code(run, control):
     verdict(after == bytes(255 - b for b in before), name)
 
 
-ATTACKS = [mem_file, vm_readv, peek, core_dump, swap, steal, fork, other_user, freed, change_code, inject]
+ATTACKS = [mem_file, vm_readv, peek, core_dump, kcore, swap, steal, fork, other_user, change_code, inject]
+
+
+def by_root(penstock, folder, bare, left):
+    rows = {}
+    for secret in (True, False):
+        run = Run(penstock, folder, None, () if secret else (eyes.MEMFD_SECRET,))
+        try:
+            for attack in ATTACKS:
+                attack(run, not secret)
+            code, out, rows[secret] = run.end()
+            freed(run, secret)
+        finally:
+            run.drop()
+        verdict(code == 0 and len(rows[secret].splitlines()) >= 2, "the run ends well after all of this", f"code {code}")
+        said = "without secret-memory" in out
+        warned = "warning: operator sums runs in an enclave that protects from nobody for certain: without secret-memory" in out
+        verdict(said != secret and warned != secret and ("protects from nobody for certain" in out) != secret,
+                "P8 secret memory is claimed where it is there, and only there")
+    verdict(rows[True] == rows[False] != "", "the results are the same bytes in both")
+    early(penstock)
+    kernel_core(penstock, folder, bare)
+    steal_control(penstock, folder, left)
+    kcore_made_up(folder)
 
 
 def main():
-    penstock = os.path.realpath(sys.argv[1])
-    if os.geteuid() != 0:
-        for attack in ATTACKS:
-            not_run(attack.__name__, "only root can try")
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = {}
-            for secret in (True, False):
-                if secret and error_of(447, 0)[0] < 0:
-                    not_run("all but the control", "this kernel has no memfd_secret")
-                    continue
-                run = Run(penstock, folder, secret)
-                try:
-                    for attack in ATTACKS:
-                        attack(run, not secret)
-                    code, out, rows[secret] = run.end()
-                finally:
-                    if run.process.poll() is None:
-                        run.process.send_signal(signal.SIGKILL)
-                if secret:
-                    early(penstock)
-                verdict(code == 0 and len(rows[secret].splitlines()) >= 2, "the run ends well after all of this", f"code {code}")
-                said = "without secret-memory" in out
-                warned = "warning: operator sums runs in an enclave that protects from nobody for certain: without secret-memory" in out
-                verdict(said != secret and warned != secret and ("protects from nobody for certain" in out) != secret,
-                        "P8 secret memory is claimed where it is there, and only there")
-            if len(rows) == 2:
-                verdict(rows[True] == rows[False] != "", "the results are the same bytes in both")
-    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['not run']} not run")
-    return 0 if counts["failed"] == 0 else 1
+    penstock, bare, left = (os.path.realpath(path) for path in sys.argv[1:4])
+    with tempfile.TemporaryDirectory() as folder:
+        eyes.for_everybody(folder)
+        if error_of(eyes.MEMFD_SECRET, 0)[0] < 0:
+            not_run("all", "this kernel has no memfd_secret, so nothing is claimed of a worker's memory")
+            return eyes.told()
+        if os.geteuid() == 0:
+            by_root(penstock, folder, bare, left)
+        else:
+            not_run("R5 R7 R9 R10 R11 R12 O3 K1", "only root can try")
+        users(penstock, folder, bare)
+    return eyes.told()
 
 
 sys.exit(main())
