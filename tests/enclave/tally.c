@@ -96,7 +96,11 @@ static int on_time(struct pst_ctx *ctx, int64_t t)
     struct user *user = pst_user(ctx);
     uint32_t due_count;
     const uint32_t *due = pst_due(ctx, &due_count);
-    tally_try(user->call);
+    const char *told = tally_try(user->call);
+    if (told != NULL) {
+        pst_fail(ctx, told);
+        return PST_EDATA;
+    }
     for (uint32_t d = 0; d < due_count; d++)
         pst_timer_set(ctx, due[d], t + 100 * TALLY_EPOCH);
     return put(ctx);

@@ -1,4 +1,10 @@
 /* tally_idle.c - nothing is tried. */
 #include "tally.h"
 
-void tally_try(const char *call) { (void)call; }
+#include <stddef.h>
+
+const char *tally_try(const char *call)
+{
+    (void)call;
+    return NULL;
+}
