@@ -129,6 +129,15 @@ int scene_start_sealed(struct scene *scene, const uint8_t *image_key, char *ret_
     return start(scene, SCENE_EPC_BYTES, image_key, ret_why);
 }
 
+int scene_start_moving(struct scene *scene, char *ret_why)
+{
+    static const uint8_t authority[32] = {1};
+    memset(scene, 0, sizeof *scene);
+    tally_config(&scene->config, &scene->param, "");
+    scene->config.authority = authority;
+    return start(scene, SCENE_EPC_BYTES, NULL, ret_why);
+}
+
 int scene_frame(struct scene *scene, uint32_t first)
 {
     static int64_t time[SCENE_ROWS], values[SCENE_ROWS];

@@ -24,6 +24,8 @@ struct scene {
 int scene_start(struct scene *scene, const char *call, uint64_t epc_bytes, char *ret_why);
 /* One whose rows are sealed from end to end. image_key: it is to have images of its state, too; NULL: it is not. */
 int scene_start_sealed(struct scene *scene, const uint8_t *image_key, char *ret_why);
+/* One whose buckets, 0 to TALLY_BUCKETS - 1, may move, where anybody had a certificate of its authority. */
+int scene_start_moving(struct scene *scene, char *ret_why);
 /* Rows with SCENE_ROWS keys from `first` on, each with the value 1. */
 int scene_frame(struct scene *scene, uint32_t first);
 /* `count` of them, one behind the other. */
