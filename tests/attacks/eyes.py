@@ -165,27 +165,39 @@ def threads_sleep(pid):
     return True
 
 
+def pipe_is_empty(write):
+    return struct.unpack("i", fcntl.ioctl(write, termios.FIONREAD, b"\0\0\0\0"))[0] == 0
+
+
+def borders(pid):
+    """Control pages of the memory that it shares with its workers: messages put in, messages taken out, whether the worker sleeps."""
+    found = []
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        for mapping in maps(pid):
+            if "penstock-border" in mapping["name"]:
+                memory.seek(mapping["begin"])
+                page = memory.read(4096)
+                found.append((*struct.unpack_from("<Q", page, 0), *struct.unpack_from("<Q", page, 64), *struct.unpack_from("<I", page, 512)))
+    return found
+
+
+def is_idle(border):
+    head, tail, sleeps = border
+    return head == tail and head > 3 and sleeps == 1
+
+
 def halt(process, write, looks=50):
     """Waits until all that was written has gone as far as it goes: nothing in the pipe, nothing in the ring, and all sleep, at so many looks
     one after the other, for who has work to do does not sleep. Returns the worker."""
     quiet = 0
     while quiet < looks:
         if process.poll() is not None:
-            print(process.stdout.read().decode() if process.stdout else "")
-            raise SystemExit("penstock has ended")
+            said = process.stdout.read()
+            raise SystemExit("penstock has ended: " + (said if isinstance(said, str) else said.decode()))
         try:
             children = open(f"/proc/{process.pid}/task/{process.pid}/children").read().split()
-            waiting = struct.unpack("i", fcntl.ioctl(write, termios.FIONREAD, b"\0\0\0\0"))[0]
-            border = [m for m in maps(process.pid) if "penstock-border" in m["name"]]
-            if not children or waiting != 0 or not border:
-                quiet = 0
-                continue
-            with open(f"/proc/{process.pid}/mem", "rb") as memory:
-                memory.seek(border[0]["begin"])
-                page = memory.read(4096)
-            head, tail, sleeps = (struct.unpack_from("<Q", page, 0)[0], struct.unpack_from("<Q", page, 64)[0],
-                                  struct.unpack_from("<I", page, 512)[0])
-            good = head == tail and head > 10 and sleeps == 1 and threads_sleep(process.pid)
+            seen = borders(process.pid)
+            good = bool(children and seen) and pipe_is_empty(write) and is_idle(seen[0]) and threads_sleep(process.pid)
         except (FileNotFoundError, ProcessLookupError):
             good = False  # one of them has ended meanwhile: it is looked again
         quiet = quiet + 1 if good else 0
@@ -216,12 +228,25 @@ def pool_of(pid):
     return max(own, key=lambda m: m["end"] - m["begin"]), False
 
 
+def anonymous_extents(pid, mapping):
+    """The same of memory behind which there is no file: pages that it has, or that are swapped."""
+    found = []
+    with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as file:
+        file.seek(mapping["begin"] // 4096 * 8)
+        for at in range(mapping["begin"], mapping["end"], LOOK_BYTES * 64):
+            entries = file.read(min(LOOK_BYTES * 64, mapping["end"] - at) // 4096 * 8)
+            found += [(at + i * 4096, at + (i + 1) * 4096) for i, (entry,) in enumerate(struct.iter_unpack("<Q", entries)) if entry >> 62]
+    return found
+
+
 def extents(pid, mapping):
     """Where a mapping has bytes: one of many gigabytes has holes."""
     if mapping["end"] - mapping["begin"] < 1 << 30:
         return [(mapping["begin"], mapping["end"])]
     path = f"/proc/{pid}/map_files/{mapping['begin']:x}-{mapping['end']:x}"
     found, at, size = [], 0, mapping["end"] - mapping["begin"]
+    if mapping["name"] == "" or mapping["name"].startswith("["):
+        return anonymous_extents(pid, mapping)
     fd = os.open(path, os.O_RDONLY)
     try:
         while at < size:

@@ -8,7 +8,7 @@ from it; of the key of each session the 15 round keys and the key of GHASH, whic
 The control is the program BARE, a worker whose heap lies beside the pool (bare.c): there the same search finds each of them. Ends with "N passed,
 N failed, N not run".
 
-  R1 /proc/PID/mem: keys, their copies and rows, in all of the worker's memory but the pool
+  R1 /proc/PID/mem: keys, their copies and rows, in all of the worker's memory but the pool      O7 in the memory of its host
 """
 import collections
 import hashlib
@@ -211,17 +211,20 @@ class Sealed:
 
 
 def search(run, user_key):
-    """{what: (times, in which memory)}, and of the run: bytes that were looked at, those that the worker can write, pieces that cannot be read, whether
+    """{what: (times, in which memory, times in the host's)}, and of the run: bytes that were looked at, those that the worker can write, pieces that cannot be read, whether
     there is a pool, rows of the results, edges whose sessions were looked for."""
     pool = any(is_secret(m) for m in maps(run.worker))
     memory = run.memory()
+    host = [data for mapping in maps(run.process.pid) if "r" in mapping["rights"] and not mapping["name"].startswith("[v")
+            for _, data in eyes.pieces(run.process.pid, mapping) if data is not None]
     unread = sum(data is None for _, data in memory)
     memory = [(mapping, data) for mapping, data in memory if data is not None]
     rows, sessions = run.end()
     found = {}
     for what, all_forms in needles(user_key, sessions).items():
         hits = [(mapping["name"] or "of its own", eyes.marks_in(data, all_forms)) for mapping, data in memory]
-        found[what] = (sum(times for _, times in hits), sorted({name.split()[0] for name, times in hits if times}))
+        found[what] = (sum(times for _, times in hits), sorted({name.split()[0] for name, times in hits if times}),
+                       sum(eyes.marks_in(data, all_forms) for data in host))
     size = sum(len(data) for _, data in memory)
     writable = sum(len(data) for mapping, data in memory if "w" in mapping["rights"])
     return found, {"size": size, "writable": writable, "unread": unread, "pool": pool, "rows": rows, "edges": sorted({edge for edge, _ in sessions})}
@@ -249,6 +252,9 @@ def main():
                        cwd=folder, check=True)
         control, of_control = search(Sealed(penstock, folder, bare), user_key)
         found, of_run = search(Sealed(penstock, folder, None), user_key)
+        run = eyes.Run(penstock, folder)
+        clear = sum(eyes.look(run.engine, m, eyes.KEYS + eyes.COLUMNS)[0] for m in maps(run.engine) if "w" in m["rights"])
+        run.drop()
     # The user's key is never in a worker, and what keys are derived with is wiped at once: not even the control has to have them.
     kept = [what for what in control if what not in ("the user's key", "what these were derived with")]
     for what in kept:
@@ -257,9 +263,13 @@ def main():
     verdict(of_run["rows"] == of_control["rows"] == ROWS, "R1 all rows have gone through both", f"{of_run['rows']}, {of_control['rows']}")
     verdict(of_run["pool"] and of_run["unread"] == 0 and of_run["writable"] > 4 << 20, "R1 there is a pool, and all else is looked at",
             f"{of_run['size'] >> 10} KiB, of which the worker writes {of_run['writable'] >> 10} KiB")
-    for what, (times, where) in found.items():
+    for what, (times, where, _) in found.items():
         verdict(times == 0, f"R1 after a million rows {what}: nowhere but in the pool", " ".join(where))
+    verdict(all(found[what][2] == 0 for what in found), "O7 nor is any of that in the memory of its host",
+            " ".join(what for what in found if found[what][2] != 0))
+    verdict(clear > 0, "O7 control: in that of a host of a run in the clear rows are", f"{clear} times")
     return eyes.told()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
