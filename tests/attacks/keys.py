@@ -24,6 +24,7 @@ from eyes import HOUSE, HOUSEHOLD, is_secret, maps, not_run, verdict
 
 ROWS = 1_000_000
 ROWS_AT_ONCE = 10_000
+FORMS_FEW = 6  # of what is looked for where it is to be found, or where much is looked at
 # What a graph's root is bound to (engine/sealed.c): its edges, and the fields that each carries as name:type:decimals. Were it another, the
 # control would find nothing.
 EDGES = [b"meters.0>sums.0", b"sums.0>out.0"]
@@ -210,9 +211,9 @@ class Sealed:
         return sum(int(line[lines[0].index("n")]) for line in lines[1:]), self.sessions
 
 
-def search(run, user_key):
+def search(run, user_key, forms_max=None):
     """{what: (times, in which memory, times in the host's)}, and of the run: bytes that were looked at, those that the worker can write, pieces that cannot be read, whether
-    there is a pool, rows of the results, edges whose sessions were looked for."""
+    there is a pool, rows of the results, edges whose sessions were looked for. forms_max: so many forms of each are enough to find."""
     pool = any(is_secret(m) for m in maps(run.worker))
     memory = run.memory()
     host = [data for mapping in maps(run.process.pid) if "r" in mapping["rights"] and not mapping["name"].startswith("[v")
@@ -222,9 +223,9 @@ def search(run, user_key):
     rows, sessions = run.end()
     found = {}
     for what, all_forms in needles(user_key, sessions).items():
-        hits = [(mapping["name"] or "of its own", eyes.marks_in(data, all_forms)) for mapping, data in memory]
+        hits = [(mapping["name"] or "of its own", eyes.marks_in(data, all_forms[:forms_max])) for mapping, data in memory]
         found[what] = (sum(times for _, times in hits), sorted({name.split()[0] for name, times in hits if times}),
-                       sum(eyes.marks_in(data, all_forms) for data in host))
+                       sum(eyes.marks_in(data, all_forms[:FORMS_FEW]) for data in host))
     size = sum(len(data) for _, data in memory)
     writable = sum(len(data) for mapping, data in memory if "w" in mapping["rights"])
     return found, {"size": size, "writable": writable, "unread": unread, "pool": pool, "rows": rows, "edges": sorted({edge for edge, _ in sessions})}
@@ -250,7 +251,7 @@ def main():
         rows_write(os.path.join(folder, "rows.csv"))
         subprocess.run([penstock, "seal", "graph.yaml", "--key", "user.key", "--input", "rows.csv", "--output", "rows.sealed", "--quiet"],
                        cwd=folder, check=True)
-        control, of_control = search(Sealed(penstock, folder, bare), user_key)
+        control, of_control = search(Sealed(penstock, folder, bare), user_key, FORMS_FEW)
         found, of_run = search(Sealed(penstock, folder, None), user_key)
         run = eyes.Run(penstock, folder)
         clear = sum(eyes.look(run.engine, m, eyes.KEYS + eyes.COLUMNS)[0] for m in maps(run.engine) if "w" in m["rights"])

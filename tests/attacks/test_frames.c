@@ -398,7 +398,7 @@ static int flipped(enum worker worker, uint32_t *ret_answers, bool *ret_by_signa
 static void b3_a_length_that_changes_while_it_is_looked_at_stops_the_worker(void **state)
 {
     (void)state;
-    enum { TRIES_MAX = 200, STOPS = 5 };
+    enum { TRIES_MAX = 200, STOPS = 3 };
     uint32_t answers = 0, stopped = 0, tries = 0;
     bool by_signal = false;
     while (!by_signal && tries++ < TRIES_MAX) /* the control: what it has checked it does not use */
