@@ -84,6 +84,16 @@ def deny(calls):
         os._exit(99)
 
 
+def why_no_root():
+    """Why this process is not the root that reads others' memory, or nothing."""
+    if os.geteuid() != 0:
+        return "only root can try"
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    missing = [name for bit, name in ((19, "CAP_SYS_PTRACE"), (21, "CAP_SYS_ADMIN")) if not effective >> bit & 1]
+    return "this root has no " + " and no ".join(missing) if missing else ""
+
+
 def as_user(user, group=None):
     """Words before a command that make it another user's, without any capability."""
     return ["setpriv", "--reuid", str(user), "--regid", str(group or user), "--clear-groups"]

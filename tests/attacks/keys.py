@@ -235,8 +235,8 @@ def main():
     penstock, bare = (os.path.realpath(path) for path in sys.argv[1:3])
     name = "R1 keys and rows in a worker's memory but for the pool"
     verdict(good_arithmetic(), "R1 the test derives and expands keys as they are derived and expanded")
-    if os.geteuid() != 0:
-        not_run(name, "only root reads what a worker has beside its pool")
+    if eyes.why_no_root():
+        not_run(name, eyes.why_no_root())
         return eyes.told()
     if eyes.error_of(eyes.MEMFD_SECRET, 0)[0] < 0:
         not_run(name, "this kernel has no memfd_secret, so there is no pool that is not read")

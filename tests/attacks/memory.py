@@ -316,7 +316,9 @@ def judge(row, name, seen, control):
     """control: what the same user gets of a worker that protects nothing; None: he gets nothing of that either (other_user() shows that he could look),
     or the row has a control of its own."""
     sentence = f"{row} {name} gets nothing"
-    if control is not None and not got_something(control):
+    if str(seen).startswith("not run"):
+        not_run(sentence, seen.removeprefix("not run: "))
+    elif control is not None and not got_something(control):
         not_run(sentence, f"nor of a worker that protects nothing: {control}")
     elif str(seen).startswith("no file") and not re.search("not permitted|denied", seen):
         not_run(sentence, seen)
@@ -326,7 +328,7 @@ def judge(row, name, seen, control):
 
 def users(penstock, folder, bare):
     """Rows R1 to R4 and R6, by everybody who may be there."""
-    root = os.geteuid() == 0
+    root, why_not_all = os.geteuid() == 0, eyes.why_no_root()
     base = eyes.for_everybody(tempfile.mkdtemp(dir=folder))
     here = eyes.for_everybody(tempfile.mkdtemp(dir=base))
     hands = os.path.join(base, "hands")
@@ -345,6 +347,10 @@ def users(penstock, folder, bare):
         for name, *_ in everybody[:2] + everybody[3:]:
             not_run(f"R1 R2 R3 R4 R6 {name}", "only root becomes somebody else")
         everybody = [("the worker's own user", [], (), True)]
+    elif why_not_all:  # nor can it see when another user's run has come to a halt
+        for name, *_ in everybody[:1] + everybody[2:]:
+            not_run(f"R1 R2 R3 R4 R6 {name}", why_not_all)
+        everybody = [(everybody[1][0], [], (), True)]
     table = {name: {} for name, *_ in everybody}
     for owner in sorted({tuple(who[2]) for who in everybody}):
         mine = [who for who in everybody if tuple(who[2]) == owner]
@@ -577,10 +583,10 @@ def main():
         if error_of(eyes.MEMFD_SECRET, 0)[0] < 0:
             not_run("all", "this kernel has no memfd_secret, so nothing is claimed of a worker's memory")
             return eyes.told()
-        if os.geteuid() == 0:
-            by_root(penstock, folder, bare, left)
+        if eyes.why_no_root():
+            not_run("R5 R7 R10 R11 R12 O3 K1", eyes.why_no_root())
         else:
-            not_run("R5 R7 R9 R10 R11 R12 O3 K1", "only root can try")
+            by_root(penstock, folder, bare, left)
         users(penstock, folder, bare)
     return eyes.told()
 
