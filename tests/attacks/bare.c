@@ -1,6 +1,7 @@
-/* bare.c - linked into a worker that protects nothing, so that whoever looks finds: its heap, with all that lies on it, is memory as any other,
- * beside the pool; it may be traced and dumped; it gives up neither files nor ports; and signals end it. The linker puts the functions below
- * in the place of those that they are named after (--wrap). Its filter of system calls stands, and the shared memory is sealed. */
+/* bare.c - linked into a worker that protects nothing, so that whoever looks finds: its heap, with all that lies on it, is memory as any
+ * other, beside the pool; it may be traced and dumped; it gives up neither files nor ports; and signals end it. The linker puts the
+ * functions below in the place of those that they are named after (--wrap). Its filter of system calls stands, and the shared memory is
+ * sealed. */
 #include "enclave_shim/inside/heap.h"
 #include "enclave_shim/inside/lock.h"
 

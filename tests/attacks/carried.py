@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Who carries sealed rows looks for them: in the memory of the nodes of a cluster, and on the links between them. usage: carried.py PENSTOCK
+"""Who carries sealed rows looks for them: in the memory of the nodes of a cluster, and on the links between them. usage: carried.py
+PENSTOCK
 
-One node reads, both have a partition of the operator, and the second is reached through a relay that keeps all that passes. The input stands
-still before its end; then the memory of both nodes is looked through. The control is the same without --sealed: there the marks are in the memory
-of both, and on the link, which has no TLS here. Ends with "N passed, N failed, N not run".
+One node reads, both have a partition of the operator, and the second is reached through a relay that keeps all that passes. The input
+stands still before its end; then the memory of both nodes is looked through. The control is the same without --sealed: there the marks
+are in the memory of both, and on the link, which has no TLS here. Ends with "N passed, N failed, N not run".
 
   O7 rows of a sealed run, in the memory of nodes and on links between them
 """
@@ -145,8 +146,8 @@ class Cluster:
         return process
 
     def stand_still(self):
-        """Until both nodes have given their workers all that has come: nothing in the pipe and in the rings, nothing new on the link, and all
-        sleep, at many looks one after the other."""
+        """Until both nodes have given their workers all that has come: nothing in the pipe and in the rings, nothing new on the link, and
+        all sleep, at many looks one after the other."""
         quiet, carried = 0, -1
         while quiet < 100:
             if self.submit.poll() is not None:
@@ -214,7 +215,8 @@ def main():
         sealed, link_sealed = looked(penstock, folder, True)
     for name, (marks, size) in zip(("that reads", "that has a partition alone"), in_clear):
         verdict(marks > 0, f"O7 control: in the clear rows are in the memory of the node {name}", f"{marks} times in {size >> 10} KiB")
-    verdict(link_in_clear[0] > 0, "O7 control: and on the link between the two", f"{link_in_clear[0]} times in {link_in_clear[1] >> 10} KiB")
+    verdict(link_in_clear[0] > 0, "O7 control: and on the link between the two",
+            f"{link_in_clear[0]} times in {link_in_clear[1] >> 10} KiB")
     for name, (marks, size) in zip(("that reads", "that has a partition alone"), sealed):
         verdict(marks == 0 and size > 1 << 20, f"O7 sealed rows are not in the memory of the node {name}", f"{size >> 10} KiB")
     verdict(link_sealed[0] == 0 and link_sealed[1] > link_in_clear[1] // 10, "O7 nor on the link", f"{link_sealed[1] >> 10} KiB")

@@ -110,8 +110,8 @@ def for_everybody(folder):
 # ---- runs ----
 
 class Run:
-    """penstock with an operator in an enclave, its input open. program: of the worker; denied: system calls that neither has; owner: words that
-    make it somebody's; words: further ones of `penstock run`."""
+    """penstock with an operator in an enclave, its input open. program: of the worker; denied: system calls that neither has; owner:
+    words that make it somebody's; words: further ones of `penstock run`."""
 
     def __init__(self, penstock, folder, program=None, denied=(), owner=(), words=(), rows=60000, epc="16MiB"):
         self.folder = tempfile.mkdtemp(dir=folder)
@@ -187,7 +187,7 @@ def borders(pid):
             if "penstock-border" in mapping["name"]:
                 memory.seek(mapping["begin"])
                 page = memory.read(4096)
-                found.append((*struct.unpack_from("<Q", page, 0), *struct.unpack_from("<Q", page, 64), *struct.unpack_from("<I", page, 512)))
+                found.append(tuple(struct.unpack_from(form, page, at)[0] for form, at in (("<Q", 0), ("<Q", 64), ("<I", 512))))
     return found
 
 
@@ -197,8 +197,8 @@ def is_idle(border):
 
 
 def halt(process, write, looks=50):
-    """Waits until all that was written has gone as far as it goes: nothing in the pipe, nothing in the ring, and all sleep, at so many looks
-    one after the other, for who has work to do does not sleep. Returns the worker."""
+    """Waits until all that was written has gone as far as it goes: nothing in the pipe, nothing in the ring, and all sleep, at so many
+    looks one after the other, for who has work to do does not sleep. Returns the worker."""
     quiet = 0
     while quiet < looks:
         if process.poll() is not None:

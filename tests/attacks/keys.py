@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Does a key or a row lie anywhere in a worker but in its pool? usage: keys.py PENSTOCK BARE
 
-A million rows that the user has sealed go through an operator in an enclave; then the input stands still, and all that the worker can read and
-that is no secret memory is read by root. What is looked for: the graph's root, which the test knows, for it has the user's key; all that is derived
-from it; of the key of each session the 15 round keys and the key of GHASH, which are the copies that OpenSSL makes and keeps; and the rows.
+A million rows that the user has sealed go through an operator in an enclave; then the input stands still, and all that the worker can
+read and that is no secret memory is read by root. What is looked for: the graph's root, which the test knows, for it has the user's key;
+all that is derived from it; of the key of each session the 15 round keys and the key of GHASH, which are the copies that OpenSSL makes
+and keeps; and the rows.
 
-The control is the program BARE, a worker whose heap lies beside the pool (bare.c): there the same search finds each of them. Ends with "N passed,
-N failed, N not run".
+The control is the program BARE, a worker whose heap lies beside the pool (bare.c): there the same search finds each of them. Ends with "N
+passed, N failed, N not run".
 
   R1 /proc/PID/mem: keys, their copies and rows, in all of the worker's memory but the pool      O7 in the memory of its host
 """
@@ -212,8 +213,9 @@ class Sealed:
 
 
 def search(run, user_key, forms_max=None):
-    """{what: (times, in which memory, times in the host's)}, and of the run: bytes that were looked at, those that the worker can write, pieces that cannot be read, whether
-    there is a pool, rows of the results, edges whose sessions were looked for. forms_max: so many forms of each are enough to find."""
+    """{what: (times, in which memory, times in the host's)}, and of the run: bytes that were looked at, those that the worker can write,
+    pieces that cannot be read, whether there is a pool, rows of the results, edges whose sessions were looked for. forms_max: so many
+    forms of each are enough to find."""
     pool = any(is_secret(m) for m in maps(run.worker))
     memory = run.memory()
     host = [data for mapping in maps(run.process.pid) if "r" in mapping["rights"] and not mapping["name"].startswith("[v")
@@ -228,7 +230,8 @@ def search(run, user_key, forms_max=None):
                        sum(eyes.marks_in(data, all_forms[:FORMS_FEW]) for data in host))
     size = sum(len(data) for _, data in memory)
     writable = sum(len(data) for mapping, data in memory if "w" in mapping["rights"])
-    return found, {"size": size, "writable": writable, "unread": unread, "pool": pool, "rows": rows, "edges": sorted({edge for edge, _ in sessions})}
+    return found, {"size": size, "writable": writable, "unread": unread, "pool": pool, "rows": rows,
+                   "edges": sorted({edge for edge, _ in sessions})}
 
 
 def main():

@@ -1,5 +1,5 @@
-/* left.c - linked into a worker that is as all are, but for one thing: it leaves its descriptors open, that of its pool too. The linker puts
- * the functions below in the place of those that they are named after (--wrap). */
+/* left.c - linked into a worker that is as all are, but for one thing: it leaves its descriptors open, that of its pool too. The linker
+ * puts the functions below in the place of those that they are named after (--wrap). */
 #include <unistd.h>
 
 // NOLINTBEGIN(bugprone-reserved-identifier): the linker's names

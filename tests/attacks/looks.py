@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """All that one process may try to read another's memory with; run as whoever tries. usage: looks.py PID FOLDER BEGIN END
 
-BEGIN and END: where its pool lies. Prints an object: for each row of the table of attacks how many marks were found, or the names of the errors
-instead: R1 /proc/PID/mem, R2 process_vm_readv, R3 ptrace, R4 a dump by gdb, into FOLDER, R6 descriptors.
-"""
+BEGIN and END: where its pool lies. Prints an object: for each row of the table of attacks how many marks were found, or the names of the
+errors instead: R1 /proc/PID/mem, R2 process_vm_readv, R3 ptrace, R4 a dump by gdb, into FOLDER, R6 descriptors. """
 import ctypes
 import json
 import os

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Attacks on the memory of a worker while it runs; usage: memory.py PENSTOCK BARE LEFT
 
-A graph runs an operator in an enclave. Keys and rows bear a mark that is in no program, and the input stays open, so that the state
-stays where it is. Then everybody who can look at memory looks for the mark: root, root without two capabilities, the worker's own user, another
-user. Each attack has a control: the same look at memory that is no secret finds it, or at a worker that protects nothing (BARE, bare.c), or at one
-that leaves its descriptors open (LEFT, left.c). What cannot run says why. Ends with "N passed, N failed, N not run".
+A graph runs an operator in an enclave. Keys and rows bear a mark that is in no program, and the input stays open, so that the state stays
+where it is. Then everybody who can look at memory looks for the mark: root, root without two capabilities, the worker's own user, another
+user. Each attack has a control: the same look at memory that is no secret finds it, or at a worker that protects nothing (BARE, bare.c),
+or at one that leaves its descriptors open (LEFT, left.c). What cannot run says why. Ends with "N passed, N failed, N not run".
 
   R1 /proc/PID/mem     R2 process_vm_readv     R3 ptrace     R4 core dump     R5 swap     R6 stealing the descriptor
   R7 a fork            R8 another user         R9 root without two capabilities      R11 freed memory      R12 /proc/kcore
@@ -150,7 +150,8 @@ def kernel_core(penstock, folder, bare):
         not_run(name, "this system writes no core file of a worker that protects nothing, either")
     else:
         verdict(control["marks"] > 0 and "signal 11" in control["out"],
-                "R4 control: of a worker that protects nothing the core file has the mark", f"{control['marks']} times in {control['bytes'] >> 10} KiB")
+                "R4 control: of a worker that protects nothing the core file has the mark",
+                f"{control['marks']} times in {control['bytes'] >> 10} KiB")
         found = cores_of(penstock, folder, None, ())
         verdict(found is not None and found["files"] == 0 and "signal 11" in found["out"], name, found and found["limit"])
 
@@ -301,8 +302,8 @@ def looked(run, who):
     here = os.path.join(os.path.dirname(os.path.dirname(run.folder)), "hands")
     with tempfile.TemporaryDirectory(dir=here) as folder:
         os.chmod(folder, 0o777)
-        done = subprocess.run([*who, "python3", os.path.join(here, "looks.py"), str(run.worker), folder, str(pool["begin"]), str(pool["end"])],
-                              capture_output=True, text=True)
+        done = subprocess.run([*who, "python3", os.path.join(here, "looks.py"), str(run.worker), folder, str(pool["begin"]),
+                               str(pool["end"])], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit("looks.py: " + done.stderr)
     return json.loads(done.stdout)
@@ -313,8 +314,8 @@ def got_something(seen):
 
 
 def judge(row, name, seen, control):
-    """control: what the same user gets of a worker that protects nothing; None: he gets nothing of that either (other_user() shows that he could look),
-    or the row has a control of its own."""
+    """control: what the same user gets of a worker that protects nothing; None: he gets nothing of that either (other_user() shows that
+    he could look), or the row has a control of its own."""
     sentence = f"{row} {name} gets nothing"
     if str(seen).startswith("not run"):
         not_run(sentence, seen.removeprefix("not run: "))
@@ -342,7 +343,8 @@ def users(penstock, folder, bare):
     os.chmod(bare, 0o755)
     # who; the words that make him; those that make the owner of the worker; whether he gets at one that protects nothing
     everybody = [("root", [], (), True), ("root without CAP_SYS_PTRACE and CAP_SYS_ADMIN", eyes.WITHOUT_TWO, eyes.WITHOUT_TWO, True),
-                 ("the worker's own user", as_user(NOBODY), as_user(NOBODY), True), ("another user", as_user(SOMEBODY), as_user(NOBODY), False)]
+                 ("the worker's own user", as_user(NOBODY), as_user(NOBODY), True),
+                 ("another user", as_user(SOMEBODY), as_user(NOBODY), False)]
     if not root:
         for name, *_ in everybody[:2] + everybody[3:]:
             not_run(f"R1 R2 R3 R4 R6 {name}", "only root becomes somebody else")
@@ -402,7 +404,8 @@ def started_by(engine):
 
 
 def early(penstock):
-    """Before its first instruction: of a worker that only waits, and would be given its keys later. All have the same user and capabilities."""
+    """Before its first instruction: of a worker that only waits, and would be given its keys later. All have the same user and
+    capabilities."""
     slow = os.path.join(os.path.dirname(penstock), "tests/cluster/slow")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([penstock, "gen", "--rows", "100", "--output", f"{folder}/m.csv", "--quiet"], check=True)

@@ -1,5 +1,5 @@
-/* taken.c - see unsealed.h: what is received. Of a message its length is looked at, as it is copied; what it says is checked behind that, as ever.
- * The linker puts the function below in the place of the one that it is named after (--wrap). */
+/* taken.c - see unsealed.h: what is received. Of a message its length is looked at, as it is copied; what it says is checked behind that,
+ * as ever. The linker puts the function below in the place of the one that it is named after (--wrap). */
 #include "tests/attacks/unsealed.h"
 
 #include <string.h>

@@ -1,7 +1,8 @@
-/* test_frames.c - M1, M2, B1 to B4, B6: a host, or whoever sits in the shared memory, that drops, repeats, exchanges, changes and crosses the
- * frames of real workers. Each is tried first on a worker that does not protect itself from it, where it has to work: one whose border has no seals
- * (unsealed.c), one that checks nothing either (unchecked.c), one that reads a length twice (twice.c). A host has the keys of its borders, so what
- * it says itself under their seals is tried on the first of these, too, whose checks are those of all. Takes the programs of the four workers. */
+/* test_frames.c - M1, M2, B1 to B4, B6: a host, or whoever sits in the shared memory, that drops, repeats, exchanges, changes and crosses
+ * the frames of real workers. Each is tried first on a worker that does not protect itself from it, where it has to work: one whose
+ * border has no seals (unsealed.c), one that checks nothing either (unchecked.c), one that reads a length twice (twice.c). A host has the
+ * keys of its borders, so what it says itself under their seals is tried on the first of these, too, whose checks are those of all. Takes
+ * the programs of the four workers. */
 #include "tests/attacks/scene.h"
 #include "tests/attacks/unsealed.h"
 
@@ -34,8 +35,8 @@ static void use(enum worker worker)
     unsealed = worker != SEALED;
 }
 
-/* Four messages lie in the ring, three frames and a time, and the worker has been stopped before it could take one. first: keys of the frames are
- * SCENE_ROWS from there on. call: its operator's, which is another one's where it is another. */
+/* Four messages lie in the ring, three frames and a time, and the worker has been stopped before it could take one. first: keys of the
+ * frames are SCENE_ROWS from there on. call: its operator's, which is another one's where it is another. */
 static void scene_full_of(struct scene *scene, const char *call, const uint32_t first[3])
 {
     char why[PST_ENCLAVE_WHY_BYTES];
@@ -81,7 +82,8 @@ static void stops(struct scene *scene)
     pst_enclave_free(scene->enclave);
 }
 
-/* The attack is believed by a worker without seals, which puts out so many rows then, where three frames had more; and stops the other one. */
+/* The attack is believed by a worker without seals, which puts out so many rows then, where three frames had more; and stops the other
+ * one. */
 static void believed_without_seals(void (*attack)(struct scene *scene), uint32_t row_count, int64_t sum)
 {
     struct scene scene;
@@ -171,8 +173,8 @@ static void m1_frames_that_are_exchanged_with_their_numbers_put_right_stop_the_w
     believed_without_seals(exchange_and_put_right, 2 * SCENE_ROWS, 2 * SCENE_ROWS);
 }
 
-/* The tail is dropped: the time that would show it comes to nobody, so nothing is answered, and that is noticed. Without seals the answer could be
- * made up: then the host believes that there are no rows. */
+/* The tail is dropped: the time that would show it comes to nobody, so nothing is answered, and that is noticed. Without seals the answer
+ * could be made up: then the host believes that there are no rows. */
 static void m1_a_tail_that_is_dropped_is_noticed(void **state)
 {
     (void)state;
@@ -248,9 +250,9 @@ static void m2_a_frame_of_an_earlier_life_stops_the_worker(void **state)
     of_another("", true);
 }
 
-/* Each field of a header in turn: what is said of rows and lengths, before it is used for anything; what has no meaning, and is zero. Who sits in
- * the shared memory cannot change it for the seal. A host that lies under its own seal is stopped by what is checked behind that; the number alone
- * nothing else stands for. The control has neither: it does what it is told, or dies of it. */
+/* Each field of a header in turn: what is said of rows and lengths, before it is used for anything; what has no meaning, and is zero. Who
+ * sits in the shared memory cannot change it for the seal. A host that lies under its own seal is stopped by what is checked behind that;
+ * the number alone nothing else stands for. The control has neither: it does what it is told, or dies of it. */
 static void b1_b2_a_header_that_lies_stops_the_worker(void **state)
 {
     (void)state;
@@ -443,8 +445,8 @@ static void b4_a_time_that_goes_back_stops_the_worker(void **state)
     }
 }
 
-/* What a host says of buckets: that they are to be forgotten, which is asked of a worker whose buckets move. Of rows it says none: a row's bucket
- * is what the worker makes of its hash, whatever that is. */
+/* What a host says of buckets: that they are to be forgotten, which is asked of a worker whose buckets move. Of rows it says none: a
+ * row's bucket is what the worker makes of its hash, whatever that is. */
 static void b6_a_bucket_that_is_none_of_its_own_stops_the_worker(void **state)
 {
     (void)state;

@@ -1,7 +1,8 @@
-/* test_walls.c - what stands behind a worker's filters of system calls: Landlock, namespaces, sealed code, no dumps. An operator tries each in a
- * real worker of which the filters were lifted: its host, a process of its own here, is told that they were put there, and they are not. The
- * control is the same in a worker that gives none of this up (bare.c), on a system without Landlock: there each goes through. And what a worker
- * says of itself is looked at from outside. Takes the programs of the two workers. What this system has not is told, and not run. */
+/* test_walls.c - what stands behind a worker's filters of system calls: Landlock, namespaces, sealed code, no dumps. An operator tries
+ * each in a real worker of which the filters were lifted: its host, a process of its own here, is told that they were put there, and they
+ * are not. The control is the same in a worker that gives none of this up (bare.c), on a system without Landlock: there each goes
+ * through. And what a worker says of itself is looked at from outside. Takes the programs of the two workers. What this system has not is
+ * told, and not run. */
 #include "tests/attacks/scene.h"
 
 #include <setjmp.h>

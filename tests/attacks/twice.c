@@ -1,5 +1,6 @@
-/* twice.c - linked into a worker that reads a length in the shared memory once to check it, and once more to use it. In between it is as slow as it
- * takes somebody to change it, within bounds, for how long a worker is kept from its processor is its host's affair. Nor is anything sealed. The linker puts the function below in the place of the one that it is named after (--wrap). */
+/* twice.c - linked into a worker that reads a length in the shared memory once to check it, and once more to use it. In between it is as
+ * slow as it takes somebody to change it, within bounds, for how long a worker is kept from its processor is its host's affair. Nor is
+ * anything sealed. The linker puts the function below in the place of the one that it is named after (--wrap). */
 #include "tests/attacks/unsealed.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
-/* unchecked.c - linked into a worker that believes its host: there are no seals, and nothing that stands in the ring is looked at, neither its
- * indices, nor lengths, nor counts, nor whether a message fits its kind. The linker puts the functions below in the place of those that they are
- * named after (--wrap). */
+/* unchecked.c - linked into a worker that believes its host: there are no seals, and nothing that stands in the ring is looked at,
+ * neither its indices, nor lengths, nor counts, nor whether a message fits its kind. The linker puts the functions below in the place of
+ * those that they are named after (--wrap). */
 #include "base/narrow.h"
 #include "tests/attacks/unsealed.h"
 

@@ -12,8 +12,8 @@ enum { TALLY_BUCKETS = 16, TALLY_EPOCH = 10 };
 /* Its configuration; `call` is borrowed. */
 void tally_config(struct pst_enclave_operator *ret, struct pst_enclave_param *ret_param, const char *call);
 
-/* What an operator may not do, by name; in a program that has none it does nothing. NULL, or what is to be told of it: then the operator fails
- * with that sentence. */
+/* What an operator may not do, by name; in a program that has none it does nothing. NULL, or what is to be told of it: then the operator
+ * fails with that sentence. */
 const char *tally_try(const char *call);
 
 #endif
