@@ -225,7 +225,7 @@ def search(run, user_key, forms_max=None):
     rows, sessions = run.end()
     found = {}
     for what, all_forms in needles(user_key, sessions).items():
-        hits = [(mapping["name"] or "of its own", eyes.marks_in(data, all_forms[:forms_max])) for mapping, data in memory]
+        hits = [(mapping["name"] or "unnamed", eyes.marks_in(data, all_forms[:forms_max])) for mapping, data in memory]
         found[what] = (sum(times for _, times in hits), sorted({name.split()[0] for name, times in hits if times}),
                        sum(eyes.marks_in(data, all_forms[:FORMS_FEW]) for data in host))
     size = sum(len(data) for _, data in memory)

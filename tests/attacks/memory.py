@@ -44,7 +44,7 @@ def mem_file(run, control):
         return
     verdict(secret and read == 0 and refused > 0, "R1 nothing of the pool is read by /proc/PID/mem", f"{refused} MiB refused")
     others = [m for m in maps(run.worker) if "w" in m["rights"] and "secretmem" not in m["name"]]
-    found = {m["name"] or "of its own": look(run.worker, m) for m in others}
+    found = {m["name"] or "unnamed": look(run.worker, m) for m in others}
     verdict(all(f[0] == 0 for f in found.values()) and sum(f[1] for f in found.values()) > 0,
             "R1 the mark is in no other memory that the worker writes",
             ", ".join(f"{name.split()[0]}: {f[1] >> 10} KiB" for name, f in found.items()))
