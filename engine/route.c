@@ -595,11 +595,11 @@ static void sort_out_few(const struct route *route, const uint32_t *rows, uint32
     }
     for (uint32_t t = 0, all = 0; t < route->target_count; t++) {
         next |= (uint64_t)all << (COUNT_BITS * t);
-        all += count >> (COUNT_BITS * t) & ((1u << COUNT_BITS) - 1);
+        all += (uint32_t)(count >> (COUNT_BITS * t)) & ((1u << COUNT_BITS) - 1);
         end[t] = all;
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t place = next >> scratch->target[i] & ((1u << COUNT_BITS) - 1);
+        uint32_t place = (uint32_t)(next >> scratch->target[i]) & ((1u << COUNT_BITS) - 1);
         next += UINT64_C(1) << scratch->target[i];
         scratch->order[place] = i;
         ordered_rows[place] = rows[i];
