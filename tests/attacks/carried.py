@@ -95,7 +95,7 @@ class Cluster:
         submit = []
         if sealed:
             self.keeper = subprocess.Popen(
-                [penstock, "key", "serve", "user.key", "--policy", "policy.yaml", "--allow-software", "--listen",
+                [*eyes.DIES_WITH_TEST, penstock, "key", "serve", "user.key", "--policy", "policy.yaml", "--allow-software", "--listen",
                  f"unix:{self.folder}/keys.sock", "--count", "2"], cwd=common, stderr=subprocess.PIPE, text=True)
             line_like(self.keeper.stderr, "listens")
             submit = ["--sealed", "--keys", f"unix:{self.folder}/keys.sock"]
@@ -104,8 +104,8 @@ class Cluster:
         with open(os.path.join(common, "rows.sealed" if sealed else "rows.csv"), "rb") as file:
             self.data = file.read()
         self.submit = subprocess.Popen(
-            [penstock, "submit", "graph.yaml", "--node", f"unix:{self.folder}/n1/admin.sock", "--source", "n1", "--input", pipe, *submit,
-             "--wait"], cwd=common, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            [*eyes.DIES_WITH_TEST, penstock, "submit", "graph.yaml", "--node", f"unix:{self.folder}/n1/admin.sock", "--source", "n1",
+             "--input", pipe, *submit, "--wait"], cwd=common, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.write = self.opened(pipe)
         self.rest = self.data[-1000:] if not sealed else self.data[self.last_capsule():]
         before = len(self.data) - len(self.rest)
@@ -134,8 +134,8 @@ class Cluster:
         return last
 
     def node(self, name, *words):
-        process = subprocess.Popen([self.penstock, "node", "--name", name, "--dir", f"{self.folder}/{name}", "--listen", "127.0.0.1:0",
-                                    "--insecure-loopback", "--workers", "1", "--node-key", "node.key", *words],
+        process = subprocess.Popen([*eyes.DIES_WITH_TEST, self.penstock, "node", "--name", name, "--dir", f"{self.folder}/{name}",
+                                    "--listen", "127.0.0.1:0", "--insecure-loopback", "--workers", "1", "--node-key", "node.key", *words],
                                    cwd=self.common, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         address = line_like(process.stdout, "listens on").split()[-1]
         if name == "n1":

@@ -99,6 +99,7 @@ def as_user(user, group=None):
     return ["setpriv", "--reuid", str(user), "--regid", str(group or user), "--clear-groups"]
 
 
+DIES_WITH_TEST = ["setpriv", "--pdeathsig", "KILL"]  # whatever that ends with
 WITHOUT_TWO = ["setpriv", "--bounding-set", "-sys_ptrace,-sys_admin", "--inh-caps", "-sys_ptrace,-sys_admin"]
 
 

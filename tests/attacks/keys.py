@@ -163,14 +163,14 @@ class Sealed:
             subprocess.run([penstock, "measure", "graph.yaml", *self.program, "--node-key", "node.key"], cwd=folder, stdout=file,
                            check=True)
         self.keeper = subprocess.Popen(
-            [penstock, "key", "serve", "user.key", "--policy", policy, "--allow-software", "--listen", f"unix:{self.folder}/keys.sock",
-             "--count", "1"], cwd=folder, stderr=subprocess.PIPE, text=True)
+            [*eyes.DIES_WITH_TEST, penstock, "key", "serve", "user.key", "--policy", policy, "--allow-software", "--listen",
+             f"unix:{self.folder}/keys.sock", "--count", "1"], cwd=folder, stderr=subprocess.PIPE, text=True)
         said = self.keeper.stderr.readline()
         if "listens" not in said:
             raise SystemExit("key serve: " + said + self.keeper.stderr.read())
         read, self.write = os.pipe()
         self.process = subprocess.Popen(
-            [penstock, "run", "graph.yaml", "--input", "-", "--output", f"{self.folder}/out", "--sealed", "--keys",
+            [*eyes.DIES_WITH_TEST, penstock, "run", "graph.yaml", "--input", "-", "--output", f"{self.folder}/out", "--sealed", "--keys",
              f"unix:{self.folder}/keys.sock", "--node-key", "node.key", *self.program],
             cwd=folder, stdin=read, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         os.close(read)
