@@ -18,11 +18,9 @@ static void know_forget(struct mover *mover)
 
 void pst_mover_free(struct mover *mover)
 {
-    if (mover != NULL) {
-        PST_ASSERT(!pst_mover_starting(mover));
-        know_forget(mover);
-        pst_enclave_free(mover->enclave);
-    }
+    PST_ASSERT(!pst_mover_starting(mover));
+    know_forget(mover);
+    pst_enclave_free(mover->enclave);
     pst_free(mover);
 }
 
@@ -90,8 +88,7 @@ static bool told_again(struct pst_node *node, struct hosted *hosted, const Pst__
     const struct mover *mover = hosted->mover;
     Pst__Step step = message->move_step->step;
     uint32_t at = place_of(step);
-    if (mover == NULL || mover->move.id != message->move || at == MOVER_DECIDED_MAX || at >= mover->acted ||
-        PST_PLANTED(STEP_AGAIN))
+    if (mover->move.id != message->move || at == MOVER_DECIDED_MAX || at >= mover->acted || PST_PLANTED(STEP_AGAIN))
         return false;
     if (step == PST__STEP__SETTLE && !message->move_step->more) /* the next portion does not come after all */
         pst_blobs_forget(&hosted->run);
@@ -285,11 +282,7 @@ static struct hosted *taker_of(struct pst_node *node, const Pst__Control *messag
     struct hosted *hosted = hosted_find(node, message);
     if (hosted == NULL)
         return NULL;
-    if (hosted->mover == NULL)
-        hosted->mover = pst_calloc(1, sizeof *hosted->mover);
     struct mover *mover = hosted->mover;
-    if (mover == NULL)
-        return NULL; /* its deadline ends the move */
     bool first = step == PST__STEP__KNOW || step == PST__STEP__ADMIT || step == PST__STEP__REST ||
                  step == PST__STEP__ALONE || step == PST__STEP__PREPARE;
     bool over = atomic_load_explicit(&hosted->run.finish, memory_order_relaxed); /* nobody would stand still */
@@ -654,8 +647,8 @@ void pst_mover_step(struct pst_node *node, struct hosted *hosted)
 {
     struct mover *mover = hosted->mover;
     struct run *run = &hosted->run;
-    if (mover == NULL || !mover->open || hosted->superseded ||
-        hosted->attached + 1 != (uint64_t)1 << node->worker_count || !started(node, hosted) || !rests(node, hosted))
+    if (!mover->open || hosted->superseded || hosted->attached + 1 != (uint64_t)1 << node->worker_count ||
+        !started(node, hosted) || !rests(node, hosted))
         return;
     /* What is waited for is looked at again with every news of the run; who waits for it stands still but for that moment. */
     bool waits = mover->waits_ns > node->world->now_ns(node->world->self);

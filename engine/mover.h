@@ -94,13 +94,13 @@ void pst_mover_know(struct pst_node *node, const Pst__Control *message);
 /* Of every hosted run, in each step of the keeper. */
 void pst_mover_step(struct pst_node *node, struct hosted *hosted);
 /* The run is not to finish yet. */
-static inline bool pst_mover_busy(const struct mover *mover) { return mover != NULL && mover->open; }
+static inline bool pst_mover_busy(const struct mover *mover) { return mover->open; }
 /* The last move that the run has heard of; 0: of none. */
-static inline uint64_t pst_mover_last(const struct mover *mover) { return mover != NULL ? mover->move.id : 0; }
+static inline uint64_t pst_mover_last(const struct mover *mover) { return mover->move.id; }
 /* A job has the run and the mover: neither may go before it. */
 static inline bool pst_mover_starting(const struct mover *mover)
 {
-    return mover != NULL && mover->starting && !atomic_load_explicit(&mover->start_done, memory_order_acquire);
+    return mover->starting && !atomic_load_explicit(&mover->start_done, memory_order_acquire);
 }
 void pst_mover_free(struct mover *mover);
 

@@ -399,13 +399,16 @@ static void start_now(struct pst_node *node, const Pst__Control *message, struct
 {
     bool room = node->hosted_count + node->beginning_count < NODE_GRAPHS_MAX;
     struct hosted *hosted = room ? pst_calloc(1, sizeof *hosted) : NULL;
+    struct mover *mover = hosted != NULL ? pst_calloc(1, sizeof *mover) : NULL; /* so that each step finds it */
     node->any = true;
-    if (hosted == NULL) {
+    if (mover == NULL) {
+        pst_free(hosted);
         (void)ended_tell(node, message->graph, message->incarnation, PST_ENOMEM, "no room for one more graph", NULL);
         pst_arena_fini(arena);
         return;
     }
     hosted->node = node;
+    hosted->mover = mover;
     hosted->incarnation = message->incarnation;
     (void)snprintf(hosted->graph_name, sizeof hosted->graph_name, "%s", message->graph);
     hosted->start = message->start;

@@ -98,7 +98,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     atomic_int interrupts;
     atomic_uint workers_left;          /* the last touch of each worker is to count itself out */
     uint64_t attached;                 /* workers that have got it */
-    struct mover *mover;               /* mover.h; NULL: it was never told of a move */
+    struct mover *mover;               /* mover.h */
     bool peer_ended[NODE_MEMBERS_MAX]; /* by index of the site */
     bool peer_left[NODE_MEMBERS_MAX];  /* the same: the graph goes on without it */
     uint32_t lost[NODE_MEMBERS_MAX]; /* the same: it is gone, others have what it had; Ended.takeover, 0: no, or done */

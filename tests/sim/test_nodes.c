@@ -205,7 +205,7 @@ static bool loss_plant(const struct cluster *cluster)
         const struct pst_node *node = cluster->nodes[i].node;
         for (uint32_t k = 0; k < node->hosted_count; k++) {
             struct hosted *hosted = node->hosted[k];
-            bool moves = hosted->mover != NULL && hosted->mover->open && hosted->mover->prepared;
+            bool moves = hosted->mover->open && hosted->mover->prepared;
             struct lane *lane = moves ? pst_lane_of(&hosted->run, &hosted->mover->move) : NULL;
             if (lane == NULL || lane->state != LANE_INSTALLED)
                 continue;
