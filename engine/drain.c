@@ -232,7 +232,8 @@ static void member_leaves(struct pst_node *node, struct member *member)
     pst_coordinator_tell(node, member->name, &message);
 }
 
-/* A graph that another coordinator had: what a drain of that one has left on its way goes on. */
+/* A graph that another coordinator had: what a drain of that one has left on its way goes on. A node that has no connection at this moment is
+ * waited for, as long as it lives. */
 static void graph_drains(struct pst_node *node, struct graph_record *record)
 {
     const Pst__Start *start = record->start->start;
@@ -240,21 +241,25 @@ static void graph_drains(struct pst_node *node, struct graph_record *record)
                 record->stop_to == NULL && !pst_order_under_way(record);
     if (!calm || (record->unmoved_ns != 0 && now_ns(node) < record->unmoved_ns + node->options.dead_ns))
         return;
-    bool may = !pst_moves_any_ended(record) && record->undrained != record->start->incarnation;
+    bool may = !pst_moves_any_ended(record) && record->undrained != record->start->incarnation, waits = false;
     for (uint32_t i = 0; i < node->duty->member_count && may; i++) {
         const struct member *member = &node->duty->members[i];
         uint32_t index = pst_start_index(start, member->name);
         bool any = false;
-        if (!member->draining || !member->alive || member->lost_ns != 0 || index == start->n_nodes ||
-            record->left[index] || record->ended[index] || pst_coordinator_release(node, record, index))
+        if (!member->draining || !member->alive || index == start->n_nodes || record->left[index] ||
+            record->ended[index])
+            continue;
+        waits |= member->lost_ns != 0;
+        if (member->lost_ns != 0 || pst_coordinator_release(node, record, index))
             continue;
         for (size_t p = 0; p < start->n_places; p++)
             any |= start->places[p]->node == index && !pst_order_stays(node, record, start->places[p]) &&
                    !pst_moves_replaces(record, start->places[p]);
         if (any && has_another(node->duty, member) && pst_order_leave(node, record, member->name))
             return;
+        waits |= any; /* for a node that it could go to */
     }
-    record->drains = false;
+    record->drains = waits;
 }
 
 void pst_drain_step(struct pst_node *node)
