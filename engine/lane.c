@@ -197,7 +197,15 @@ static int partition_into(struct run *run, struct pst_ctx *ctx)
     return PST_OK;
 }
 
-/* With the stages inside it. */
+/* With the stages inside it. While it is made what fails is the move's end and not the run's. */
+static void begins_set(struct pst_ctx *ctx, char *why)
+{
+    ctx->begins = why;
+    for (uint32_t o = 0; o < ctx->node->output_count; o++)
+        for (uint32_t s = 0; s < ctx->outputs[o].stage_count; s++)
+            begins_set(ctx->outputs[o].stages[s], why);
+}
+
 static int opened(struct pst_ctx *ctx)
 {
     bool inside = ctx->enclave != NULL;
@@ -275,6 +283,7 @@ static int lane_make(struct run *run, const struct move *move, struct pst_enclav
         rc = lane_init(run, move, ctx);
     if (rc != PST_OK)
         return rc;
+    begins_set(ctx, ctx->lane->why);
     memcpy(ctx->buckets, move->buckets,
            move->bucket_count * sizeof *ctx->buckets); /* operators look at them when opened */
     ctx->owned_count = move->bucket_count;
@@ -294,7 +303,11 @@ static int lane_make(struct run *run, const struct move *move, struct pst_enclav
     if (rc == PST_OK &&
         !pst_paging_has_room(run, into, move->bucket_count)) /* else it would end with the next recovery */
         rc = PST_EFULL;
-    return rc == PST_OK ? partition_into(run, ctx) : rc;
+    if (rc == PST_OK)
+        rc = partition_into(run, ctx);
+    if (rc == PST_OK)
+        begins_set(ctx, NULL);
+    return rc;
 }
 
 bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index)

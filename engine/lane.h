@@ -131,12 +131,12 @@ struct
     uint32_t digest_count, compared_count;
     uint64_t joined_bytes; /* since the last on_time() */
     struct pace pace;
-    int64_t from;         /* INSTALLED: from here on it has all that its buckets put out */
-    int64_t cut;          /* SERVING: what is below it the giver puts out */
-    uint64_t *first;      /* by bucket, from INSTALLED on: rows of a lower number it has not put out */
-    atomic_bool overflow; /* M5 */
-    int error;            /* FAILED: why */
-    char why[200];
+    int64_t from;               /* INSTALLED: from here on it has all that its buckets put out */
+    int64_t cut;                /* SERVING: what is below it the giver puts out */
+    uint64_t *first;            /* by bucket, from INSTALLED on: rows of a lower number it has not put out */
+    atomic_bool overflow;       /* M5 */
+    int error;                  /* FAILED: why */
+    char why[CTX_BEGINS_BYTES]; /* and while it is made: why it cannot be */
     enum lane_mistake mistake;
 };
 

@@ -497,8 +497,11 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
     return rc;
 }
 
-static const char *fault_of(Pst__Step step, bool words, int rc)
+static const char *fault_of(const struct hosted *hosted, Pst__Step step, bool words, int rc)
 {
+    const struct lane *lane = step == PST__STEP__PREPARE ? pst_lane_of(&hosted->run, &hosted->mover->move) : NULL;
+    if (lane != NULL && lane->why[0] != '\0')
+        return lane->why;
     return words && rc == PST_EREFUSED
                ? "there is no evidence of its worker for the other one: the node has no certificate for an Ed25519 key"
            : step == PST__STEP__PREPARE && rc == PST_EFULL
@@ -528,7 +531,7 @@ static void act(struct pst_node *node, struct hosted *hosted)
     if (rc == PST_OK)
         answer(node, hosted, step, time, "");
     else if (rc != PST_EAGAIN && !decided) /* what was begun of it goes when it is dropped */
-        refuse(node, hosted, fault_of(step, words, rc));
+        refuse(node, hosted, fault_of(hosted, step, words, rc));
     else if (rc != PST_EAGAIN)
         pst_run_fail(run, rc, "a move of operator %s cannot go on: %s",
                      run->graph->nodes[mover->move.operator_index].id, pst_error_sentence(rc));

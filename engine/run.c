@@ -52,11 +52,27 @@ void pst_run_lose(struct run *run, int error, const char *format, ...)
     va_end(arguments);
 }
 
+int pst_ctx_fail(struct pst_ctx *ctx, int error, const char *format, ...)
+{
+    struct pst_text text = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    if (ctx->begins == NULL) {
+        fail(ctx->run, error, false, format, arguments);
+    } else if (ctx->begins[0] == '\0') { /* the first one counts */
+        (void)pst_text_vprintf(&text, format, arguments);
+        (void)snprintf(ctx->begins, CTX_BEGINS_BYTES, "%s",
+                       text.bytes != NULL ? text.bytes : pst_error_sentence(error));
+        pst_text_fini(&text);
+    }
+    va_end(arguments);
+    return error;
+}
+
 int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback)
 {
-    pst_run_fail(ctx->run, error, "operator %s (%s), partition %u, %s: %s", ctx->node->id, ctx->node->op->name,
-                 ctx->partition, callback, ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(error));
-    return error;
+    return pst_ctx_fail(ctx, error, "operator %s (%s), partition %u, %s: %s", ctx->node->id, ctx->node->op->name,
+                        ctx->partition, callback, ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(error));
 }
 
 /* ---- sinks ---- */

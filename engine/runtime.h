@@ -212,6 +212,8 @@ static inline void pst_count(_Atomic uint64_t *figure, uint64_t more)
 }
 
 /* An instance of an operator: a partition, the source on one worker, or a stateless stage inside one of them. */
+enum { CTX_BEGINS_BYTES = 200 };
+
 struct pst_ctx {
     struct pst_plan_head head;
     struct run *run;
@@ -233,6 +235,7 @@ struct pst_ctx {
     struct output *outputs;
     bool opened;
     char sentence[240]; /* what pst_fail() said */
+    char *begins;       /* of a lane that is being made, and of its stages: where it is said why it cannot be */
     int64_t emit_time;
     /* partitions */
     struct channel **channels; /* inputs */
@@ -484,7 +487,9 @@ extern const struct pst_host *pst_engine_host(void);
 void pst_run_fail(struct run *run, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void pst_run_lose(struct run *run, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4))); /* the same, and run->lost where it is the first error */
-int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback); /* reports; returns error */
+/* Both report, and return `error`: the run ends by it, but for a lane that is being made, where it is the move (ctx->begins). */
+int pst_ctx_fail(struct pst_ctx *ctx, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int pst_ctx_failed(struct pst_ctx *ctx, int error, const char *callback);
 /* At the end of its step `from_worker` wakes `worker`; itself by not going to sleep. */
 static inline void pst_wake_later(struct run *run, uint32_t from_worker, uint32_t worker)
 {

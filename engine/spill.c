@@ -356,8 +356,9 @@ static int sealers_new(const struct pst_ctx *ctx, struct spill *spill)
 }
 
 /* In a folder that is made where it is missing. */
-static int file_make(struct run *run, struct spill *spill)
+static int file_make(struct pst_ctx *ctx, struct spill *spill)
 {
+    struct run *run = ctx->run;
     const struct pst_world *world = run->world;
     const char *folder = folder_of(run);
     uint64_t id[2];
@@ -369,8 +370,7 @@ static int file_make(struct run *run, struct spill *spill)
     const char *why = rc == PST_ENOMEM ? pst_error_sentence(rc) : pst_system_error();
     if (world->look(world->self, folder, id) == 1)
         why = "it is a file, and a folder is wanted";
-    pst_run_fail(run, rc, "cannot make a spill file in %s: %s", folder, why);
-    return rc;
+    return pst_ctx_fail(ctx, rc, "cannot make a spill file in %s: %s", folder, why);
 }
 
 static uint32_t pages_least(uint32_t owned_count)
@@ -392,7 +392,7 @@ int pst_paging_attach(struct pst_ctx *ctx)
     spill->disk = run->options.disk;
     spill->worker = ctx->worker;
     atomic_flag_clear(&spill->lock);
-    int rc = file_make(run, spill);
+    int rc = file_make(ctx, spill);
     if (rc != PST_OK)
         return rc;
     rc = sealers_new(ctx, spill);
