@@ -114,7 +114,7 @@ static void nodes_view(const struct pst_node *node, const struct graph_record *r
         view->index_of[i] = SCALER_NONE;
     for (uint32_t i = 0; i < node->duty->member_count; i++) {
         const struct member *member = &node->duty->members[i];
-        if (!member->alive || member->lost_ns != 0 || !pst_member_takes(member))
+        if (!member->alive || member->lost_ns != 0 || !pst_member_takes(member) || record->unfit[i])
             continue;
         uint32_t at = view->node_count++, index = pst_start_index(start, member->name);
         view->members[at] = member;

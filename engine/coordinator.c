@@ -1440,6 +1440,25 @@ static bool may_go_back(struct graph_record *record)
     return record->lost_in_row <= LOST_MAX;
 }
 
+/* The run of a node that has nothing of the graph, as one that something was to go to: what moves is given up by it, and the graph goes on
+ * without that node. */
+static bool fails_alone(struct pst_node *node, struct graph_record *record, uint32_t index, const char *why)
+{
+    const Pst__Start *start = record->start->start;
+    const struct member *member = pst_coordinator_member(node->duty, start->nodes[index]);
+    if (pst_start_has_place(start, index) || (!record->restored && !lose(node, record, index)))
+        return false;
+    if (record->restored)
+        record->started[index] = false; /* restored_step() */
+    pst_node_log(node, "graph %s, incarnation %llu: a node that has nothing of it fails: %s", record->start->graph,
+                 (unsigned long long)record->start->incarnation, why);
+    if (member != NULL)
+        record->unfit[member - node->duty->members] = true;
+    if (record->gone[index])
+        pst_moves_refuse(record, why);
+    return true;
+}
+
 static void on_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Control *message)
 {
     const Pst__Ended *ended = message->ended;
@@ -1456,6 +1475,8 @@ static void on_ended(struct pst_node *node, struct graph_record *record, uint32_
     if (ended->error != PST_OK) { /* the same would happen again */
         char why[sizeof record->why];
         (void)snprintf(why, sizeof why, "node %.60s: %.300s", start->nodes[index], ended->sentence);
+        if (fails_alone(node, record, index, why))
+            return;
         if (pst_relocation_failed(node, record, start->nodes[index], why)) /* not where it was */
             return;
         record_end(node, record, GRAPH_FAILED, ended->error, why);
@@ -1632,6 +1653,8 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
         on_started(node, record, index);
     } else if (over || record->gone[index]) {
         return; /* gone: soon the graph goes on without it */
+    } else if (pst_moves_begins_at(record, index)) {
+        tell_start(node, record, name); /* it has nothing yet, and may not have heard it */
     } else if (record->started[index] || record->told[index]) {
         record_restart(node, record); /* how it ended there was not heard, or it is another process */
     } else {

@@ -204,6 +204,10 @@ void pst_moves_resume(struct pst_node *node, struct graph_record *record);
 void pst_moves_resign(struct pst_node *node, struct graph_record *record, const char *why);
 /* A node of the graph is back, and runs it. False: that is too late, or too early, for the move that is under way. */
 bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_t index);
+/* A node of the graph is gone, and why: so what moves is given up for that. */
+void pst_moves_refuse(struct graph_record *record, const char *why);
+/* The node is being added to the graph, and has not said that its run has begun. */
+bool pst_moves_begins_at(const struct graph_record *record, uint32_t index);
 /* The graph can do without this node once what moves is given up, which it still can be: replicas have what the node has, or it has nothing. */
 bool pst_moves_can_lose(struct graph_record *record, uint32_t index);
 /* The graph is started again: what moves is over, but for what goes stop and go and has begun to. */

@@ -506,6 +506,10 @@ static void step_tell(struct pst_node *node, struct graph_record *record, Pst__S
 static void stage_say(struct pst_node *node, struct graph_record *record, uint32_t i)
 {
     const struct moving *moving = record->moving;
+    if (stages[moving->stage].step == PST__STEP__STEP_UNSAID) {
+        pst_coordinator_start(node, record, moving->admitted);
+        return;
+    }
     if (moving->stage == STAGE_DROP && moving->copies_end && moving->rolls_back) /* it may not have heard it */
         step_tell(node, record, PST__STEP__ALONE, i);
     step_tell(node, record, stages[moving->stage].step, i);
@@ -1273,7 +1277,26 @@ bool pst_moves_can_lose(struct graph_record *record, uint32_t index)
     return true;
 }
 
-/* A node that takes part was away: what it was told last, and what it said, may be lost. */
+void pst_moves_refuse(struct graph_record *record, const char *why)
+{
+    struct moving *moving = record->moving;
+    if (moving == NULL || moving->now == NULL || moving->refused)
+        return;
+    moving->refused = true;
+    moving->refusal = PST_MOVE_BY_REFUSED;
+    (void)snprintf(moving->why, sizeof moving->why, "%s", why);
+}
+
+bool pst_moves_begins_at(const struct graph_record *record, uint32_t index)
+{
+    const struct moving *moving = record->moving;
+    return moving != NULL && moving->now != NULL && moving->stage != NO_STAGE &&
+           stages[moving->stage].step == PST__STEP__STEP_UNSAID && !record->started[index] &&
+           strcmp(record->start->start->nodes[index], moving->admitted) == 0;
+}
+
+/* A node that takes part was away: what it was told last, and what it said, may be lost. What goes to a node that is being added waits until
+ * all know of that one, and it has begun. */
 bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
     struct moving *moving = record->moving;
@@ -1281,12 +1304,14 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
     uint64_t id = moving->now->message->move;
     uint32_t step = record_of(moving->now)->step;
     bool writes = moving->writes || moving->written, open = step < PST_MOVE_COMMITTED;
-    bool told = moving->stage == STAGE_DROP || (moving->stage != NO_STAGE && stages[moving->stage].decided);
+    bool told =
+        moving->stage == STAGE_DROP ||
+        (moving->stage != NO_STAGE && (stages[moving->stage].decided || stages[moving->stage].when == NEW_NODE));
     bool gone = record->gone[index];
     record->gone[index] = false;
     if (moving->relocates || !moving->part[index])
         return true;
-    if ((open && moving->stage < stage_of(PST__STEP__REST)) || (heard->open && heard->move != id) ||
+    if ((heard->open && heard->move != id) ||
         (step == PST_MOVE_COMMITTED && !heard->over && (heard->move != id || !heard->resumes)))
         return false;
     if (open && writes && moving->stage == NO_STAGE)
@@ -1316,8 +1341,9 @@ static void gone_step(struct pst_node *node, struct graph_record *record)
         (moving != NULL && (moving->writes || moving->written)))
         return;
     if (moving != NULL && moving->now != NULL) {
-        (moving->relocates ? pst_relocation_drop : drop)(node, record, PST_MOVE_BY_LOST,
-                                                         "a node was lost, and is replaced");
+        (moving->relocates ? pst_relocation_drop
+                           : drop)(node, record, moving->refused ? moving->refusal : PST_MOVE_BY_LOST,
+                                   moving->refused ? moving->why : "a node was lost, and is replaced");
         return;
     }
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {

@@ -53,7 +53,7 @@ static void load_take(const struct pst_node *node, const struct graph_record *re
     *ret_load = (struct shares){0};
     for (uint32_t i = 0; i < duty->member_count; i++) {
         const struct member *member = &duty->members[i];
-        if (!member->alive || member->lost_ns != 0 || !pst_member_takes(member))
+        if (!member->alive || member->lost_ns != 0 || !pst_member_takes(member) || record->unfit[i])
             continue;
         uint32_t at = ret_load->count++;
         ret_load->name[at] = member->name;

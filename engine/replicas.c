@@ -39,12 +39,14 @@ static uint32_t place_count(const Pst__Start *start, const char *name)
 }
 
 /* The node with the fewest places of those that may get something and are not `except`; NULL: there is none. */
-static const char *least(const struct pst_node *node, const Pst__Start *start, const char *except)
+static const char *least(const struct pst_node *node, const struct graph_record *record, const char *except)
 {
+    const Pst__Start *start = record->start->start;
     const char *best = NULL;
     for (uint32_t i = 0; i < node->duty->member_count; i++) {
         const struct member *member = &node->duty->members[i];
-        if (member->alive && member->lost_ns == 0 && pst_member_takes(member) && strcmp(member->name, except) != 0 &&
+        if (member->alive && member->lost_ns == 0 && pst_member_takes(member) && !record->unfit[i] &&
+            strcmp(member->name, except) != 0 &&
             (best == NULL || place_count(start, member->name) < place_count(start, best)))
             best = member->name;
     }
@@ -62,7 +64,7 @@ static bool wish_find(const struct pst_node *node, struct graph_record *record, 
             uint32_t count = pst_layout_owned(layout, record->graph->nodes[n].bucket_count, p);
             const char *to = NULL;
             if (count != 0 && layout->twin[p] == UINT16_MAX)
-                to = least(node, start, start->nodes[layout->node_of[p]]);
+                to = least(node, record, start->nodes[layout->node_of[p]]);
             if (to == NULL)
                 continue;
             *ret_wish = (struct wish){n, p, count, NO_PARTITION, to, NULL, true};
