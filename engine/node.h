@@ -75,9 +75,10 @@ struct peer {
     uint64_t heard_ns;
     struct message *first, *last;
     size_t waiting_bytes;
-    uint32_t asked; /* of a command: what it was not answered yet */
-    bool closing;   /* to be dropped when the keeper has seen all others */
-    char why[200];  /* "": there is nothing to say about it */
+    uint32_t asked;                   /* of a command: what it was not answered yet */
+    uint64_t asked_ns, asked_request; /* then: since when it waits; what it has asked last */
+    bool closing;                     /* to be dropped when the keeper has seen all others */
+    char why[200];                    /* "": there is nothing to say about it */
 };
 
 /* ---- node.c ---- */

@@ -7,7 +7,7 @@
  *
  * Nodes are always let in: strangers and commands have bounds of their own. Beyond the strangers' the one goes that was there longest, of
  * those without a certificate first; beyond the commands' the one that waits for no answer and was silent longest. Where all wait for one,
- * a further command is told to come again. */
+ * the one goes that has done so longest, if that is a minute; else a further command is told to come again. */
 #include "engine/mover.h"
 
 #include "engine/wire.h"
@@ -16,6 +16,7 @@
 
 #define BEAT_NS (UINT64_C(200) * 1000 * 1000)
 #define DIAL_NS (UINT64_C(100) * 1000 * 1000)
+#define COMMAND_WAIT_NS (UINT64_C(60) * 1000 * 1000 * 1000) /* that nobody can take from it */
 #define REFUSAL_NS (UINT64_C(1000) * 1000 * 1000) /* a stranger who knocks all the time does not fill the log */
 enum { MESSAGES_A_STEP = 32 };
 
@@ -213,10 +214,10 @@ static bool is_command(const struct peer *peer)
     return peer->state == PEER_UP && peer->role == PST__ROLE__ADMIN && !peer->closing;
 }
 
-/* One more command, at the cost of one that asks for nothing. */
+/* One more command, at the cost of one that asks for nothing, or of one whose answer may never come. */
 static bool command_admits(struct pst_node *node, struct peer *peer, uint64_t request)
 {
-    struct peer *idle = NULL;
+    struct peer *idle = NULL, *waits = NULL;
     uint32_t count = 0;
     for (uint32_t i = 0; i < node->peer_count; i++) {
         struct peer *other = node->peers[i];
@@ -225,18 +226,27 @@ static bool command_admits(struct pst_node *node, struct peer *peer, uint64_t re
         count++;
         if (other->asked == 0 && (idle == NULL || other->heard_ns < idle->heard_ns))
             idle = other;
+        if (other->asked != 0 && now_ns(node) >= other->asked_ns + COMMAND_WAIT_NS &&
+            (waits == NULL || other->asked_ns < waits->asked_ns))
+            waits = other;
     }
     if (count < NODE_COMMANDS_MAX)
         return true;
-    struct peer *goes = idle != NULL ? idle : peer;
+    struct peer *goes = idle != NULL ? idle : waits != NULL ? waits : peer;
     goes->role = PST__ROLE__ROLE_UNSAID; /* it has its line in the log as others who are not let in */
     if (idle != NULL)
         pst_peer_close(node, idle, "%d commands are connected, and it asks for nothing", NODE_COMMANDS_MAX);
+    else if (waits != NULL)
+        pst_peer_refuse(
+            node, waits, waits->asked_request, PST_ETIMEOUT,
+            "%d commands wait for answers of this node, and this one has done so longest: another takes its "
+            "place. What it asked for goes on: `penstock status` and `penstock migration ls` show it",
+            NODE_COMMANDS_MAX);
     else
         pst_peer_refuse(node, peer, request, PST_ETIMEOUT,
                         "%d commands wait for answers of this node: give it again when some of them have ended",
                         NODE_COMMANDS_MAX);
-    return idle != NULL;
+    return goes != peer;
 }
 
 /* Somebody says who he is. */
@@ -360,9 +370,12 @@ static void on_order(struct pst_node *node, struct peer *peer, const Pst__Contro
 static void dispatch(struct pst_node *node, struct peer *peer, const Pst__Control *message)
 {
     peer->heard_ns = now_ns(node);
-    peer->asked += is_command(peer) &&
-                   (message->body_case == PST__CONTROL__BODY_ADMIN || message->body_case == PST__CONTROL__BODY_READ ||
-                    message->body_case == PST__CONTROL__BODY_REPLAY);
+    bool asks = is_command(peer) &&
+                (message->body_case == PST__CONTROL__BODY_ADMIN || message->body_case == PST__CONTROL__BODY_READ ||
+                 message->body_case == PST__CONTROL__BODY_REPLAY);
+    if (asks && peer->asked++ == 0)
+        peer->asked_ns = peer->heard_ns;
+    peer->asked_request = asks ? message->request : peer->asked_request;
     if (peer->state == PEER_UNKNOWN && message->body_case == PST__CONTROL__BODY_HELLO)
         on_hello(node, peer, message);
     else if (peer->state == PEER_GREETING && message->body_case == PST__CONTROL__BODY_WELCOME)

@@ -640,6 +640,8 @@ static struct
     bool last_comes;
     uint32_t greeted, gone;
     int last_error; /* that it was refused with */
+    bool last_welcome;
+    uint32_t displaced; /* others that were told that their place is another's */
 } crowd;
 
 static void crowd_hears(uint32_t i, const void *bytes, size_t byte_count)
@@ -650,6 +652,10 @@ static void crowd_hears(uint32_t i, const void *bytes, size_t byte_count)
     assert_int_equal(pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message), PST_OK);
     if (i == CROWD_MAX - 1 && message->body_case == PST__CONTROL__BODY_REFUSED)
         crowd.last_error = message->refused->error;
+    crowd.last_welcome |= i == CROWD_MAX - 1 && message->body_case == PST__CONTROL__BODY_WELCOME;
+    crowd.displaced += i != CROWD_MAX - 1 && message->body_case == PST__CONTROL__BODY_REFUSED &&
+                       message->refused->error == PST_ETIMEOUT &&
+                       strstr(message->refused->sentence, "has done so longest") != NULL;
     pst_arena_fini(&arena);
 }
 
@@ -753,6 +759,7 @@ static void commands_and_strangers_keep_no_node_out(void **state)
         bool command = node->peers[i]->state == PEER_UP && node->peers[i]->role == PST__ROLE__ADMIN;
         commands += command;
         node->peers[i]->asked += command; /* as if all waited for answers */
+        node->peers[i]->asked_ns = cluster->net.now_ns;
     }
     assert_int_equal(commands, NODE_COMMANDS_MAX);
     crowd.last_comes = true;
@@ -761,6 +768,14 @@ static void commands_and_strangers_keep_no_node_out(void **state)
     while (crowd.conns[CROWD_MAX - 1] != NULL)
         cluster_turn(cluster, "the last command");
     assert_int_equal(crowd.last_error, PST_ETIMEOUT);
+
+    /* Their answers do not come. Whoever is to submit the graph has been kept out, and tries again and again. */
+    assert_false(comes_in(cluster, &crowd.displaced, 1, 55));
+    assert_true(comes_in(cluster, &crowd.displaced, 1, 10));
+    crowd.came[CROWD_MAX - 1] = crowd.known[CROWD_MAX - 1] = false;
+    crowd.sim.world.wake(&crowd.sim, 0);
+    while (!crowd.last_welcome)
+        cluster_turn(cluster, "the last command again");
     sim_end(&crowd.sim);
     end_same(&wanted, &load, cluster, "a crowd");
     sim_fini(&crowd.sim);
