@@ -429,7 +429,8 @@ void pst_admin_lost(struct pst_node *node)
             pst_replays_lost(node, peer, passed->peer_request);
         else if (peer != NULL)
             reply(node, peer, passed->peer_request, PST_ETIMEOUT, NULL,
-                  "the connection to the coordinator was lost: `penstock status` shows whether it was done");
+                  "the connection to the coordinator was lost: `penstock status` shows whether it was done, and "
+                  "`penstock migration ls` what still moves");
     }
 }
 

@@ -303,6 +303,16 @@ static int move_record_holds(const Pst__MoveRecord *record)
     return good_if(good);
 }
 
+static int order_record_holds(const Pst__OrderRecord *record)
+{
+    bool good = record->kind != 0 && is_name(record->operator_id) && is_name(record->to_node) &&
+                record->count <= PST_BUCKETS_MAX && record->into <= PST_BUCKETS_MAX &&
+                record->n_buckets <= PST_BUCKETS_MAX && record->deadline_ns <= PST_CONTROL_DEADLINE_NS_MAX;
+    for (size_t i = 0; good && i < record->n_buckets; i++)
+        good = record->buckets[i] < PST_BUCKETS_MAX && (i == 0 || record->buckets[i] > record->buckets[i - 1]);
+    return good_if(good);
+}
+
 static int admin_holds(const Pst__Admin *admin)
 {
     bool good = admin->n_arguments <= PST_CONTROL_ARGUMENTS_MAX;
@@ -393,6 +403,8 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_NODE_RECORD:
         return good_if(message->node_record->node[0] != '\0' && is_name(message->node_record->node) &&
                        is_short(message->node_record->address) && message->node_record->workers <= PST_WORKERS_MAX);
+    case PST__CONTROL__BODY_ORDER_RECORD:
+        return order_record_holds(message->order_record);
     case PST__CONTROL__BODY_ADMIN:
         return admin_holds(message->admin);
     case PST__CONTROL__BODY_READ:

@@ -434,8 +434,13 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
                                                    .expected = record->ended_version,
                                                    .bytes = record->ended_bytes.bytes,
                                                    .byte_count = (uint32_t)record->ended_bytes.count};
-    uint32_t count = goes_on(record) ? 1 : 2, moves = 0;
+    uint32_t count = goes_on(record) ? 1 : 2, moves = 0, orders = 0;
     record->ended_written = count == 2;
+    rc = pst_kept_changes(record, record->changes + count, &orders);
+    if (rc != PST_OK)
+        pst_node_log(node, "graph %s: its order cannot be written down, and ends with this coordinator: %s",
+                     record->start->graph, pst_error_sentence(rc));
+    count += orders;
     rc = pst_moves_changes(record, record->changes + count, &moves);
     if (rc != PST_OK && goes_on(record)) { /* neither without the other: who owns what would be another thing in each */
         not_packed(node, record, rc);
@@ -789,6 +794,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
             record_move(node, record, GRAPH_FAILED, why);
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
+    pst_kept_committed(record, rc);
     pst_moves_committed(node, record, rc);
     if (rc != PST_OK) { /* whoever waits for partitions to move is told; what is stored says how far they are */
         pst_moves_over(node, record, record->why);
@@ -947,6 +953,7 @@ static void record_free(struct graph_record *record)
 {
     pst_moves_end(record);
     pst_moves_forget(record);
+    pst_kept_free(&record->kept);
     pst_loads_free(&record->loads);
     pst_autoscale_free(record->autoscale);
     pst_graph_free(record->graph);
@@ -1092,6 +1099,7 @@ static int record_replace(struct coordinator *duty, struct graph_record *record,
         }
         record->version = old->version;
         record->ended_version = old->ended_version;
+        record->kept.version = old->kept.version;
         record->start->incarnation = old->start->incarnation + 1;
         memcpy(record->past, old->past, sizeof record->past);
         record->past_count = old->past_count;
@@ -2015,11 +2023,17 @@ static int move_restore(struct coordinator *duty)
                           : PST_EDATA;
 }
 
+static int order_restore(struct coordinator *duty)
+{
+    struct graph_record *record = pst_coordinator_graph(duty, strchr(duty->path, '/') + 1);
+    return record != NULL ? pst_kept_restore(record, duty->reading.version, &duty->reading.text) : PST_EDATA;
+}
+
 /* Asks the store for what comes next; false: there is nothing more. */
 static bool restore_ask(struct coordinator *duty)
 {
     while (duty->restore != RESTORE_LIST && !path_next(duty)) {
-        if (duty->restore == RESTORE_NODE) {
+        if (duty->restore == RESTORE_ORDER) {
             duty->restore = RESTORE_DONE;
             return false;
         }
@@ -2028,7 +2042,8 @@ static bool restore_ask(struct coordinator *duty)
     }
     if (duty->restore == RESTORE_LIST)
         (void)snprintf(duty->path, sizeof duty->path, "%s",
-                       duty->listed == RESTORE_MOVE    ? "nodes/"
+                       duty->listed == RESTORE_NODE    ? "orders/"
+                       : duty->listed == RESTORE_MOVE  ? "nodes/"
                        : duty->listed == RESTORE_ENDED ? "moves/"
                        : duty->listed == RESTORE_GRAPH ? "ended/"
                                                        : "graphs/");
@@ -2054,7 +2069,8 @@ static int restore_answered(struct pst_node *node)
         duty->paths = duty->reading.text;
         duty->reading.text = (struct pst_text){0};
         duty->paths_at = 0;
-        duty->restore = duty->listed == RESTORE_MOVE    ? RESTORE_NODE
+        duty->restore = duty->listed == RESTORE_NODE    ? RESTORE_ORDER
+                        : duty->listed == RESTORE_MOVE  ? RESTORE_NODE
                         : duty->listed == RESTORE_ENDED ? RESTORE_MOVE
                         : duty->listed == RESTORE_GRAPH ? RESTORE_ENDED
                                                         : RESTORE_GRAPH;
@@ -2063,6 +2079,7 @@ static int restore_answered(struct pst_node *node)
         rc = duty->restore == RESTORE_GRAPH   ? record_restore(node)
              : duty->restore == RESTORE_ENDED ? ended_restore(node)
              : duty->restore == RESTORE_MOVE  ? move_restore(duty)
+             : duty->restore == RESTORE_ORDER ? order_restore(duty)
                                               : pst_drain_restore(duty);
     }
     pst_text_fini(&duty->reading.text);

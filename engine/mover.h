@@ -36,6 +36,7 @@
  *
  *   orders.c     what a command wants: which move comes next
  *   portions.c   a large one of these as several moves
+ *   kept.c       an order as the store has it, for whoever coordinates next
  *   moves.c      one move, from step to step, and its record in the store
  *   mover.c      a node's part of it
  *   replicas.c   a partition that is to have a replica, and has none: a move in which nothing is handed over
@@ -125,6 +126,7 @@ struct portions {
     uint32_t origin;                  /* the node that had it, of the graph's */
     uint64_t deadline_ns, each_bytes; /* each: of state, of a bucket; 0: not known */
     uint64_t standard_bytes;          /* of one, where nobody has said another */
+    uint8_t wanted[PST_BUCKETS_MAX];  /* by bucket: is to move, or has */
     uint8_t gone[PST_BUCKETS_MAX];    /* by bucket: has moved */
     uint32_t gone_count;
     bool back; /* that goes back where it was */
@@ -273,7 +275,29 @@ int pst_portions_begin(struct pst_node *node, struct graph_record *record, const
 /* The graph's move has ended. */
 void pst_portions_on(struct pst_node *node, struct graph_record *record, int error, const char *why);
 
+/* ---- kept.c ---- */
+/* As pst_moves_changes(), with room for one more. */
+int pst_kept_changes(struct graph_record *record, struct pst_store_change *change, uint32_t *ret_count);
+void pst_kept_committed(struct graph_record *record, int rc);
+/* As it was read. PST_EDATA, PST_ENOMEM. */
+int pst_kept_restore(struct graph_record *record, uint64_t version, const struct pst_text *bytes);
+/* What another coordinator was given goes on when the graph runs and nothing of it moves; what has ended is forgotten there. */
+void pst_kept_step(struct pst_node *node, struct graph_record *record);
+void pst_kept_free(struct kept *kept);
+
 /* ---- orders.c ---- */
+enum order_kind { ORDER_MOVE = 1, ORDER_SCALE, ORDER_DRAIN, ORDER_REBALANCE }; /* in the store, too */
+struct order_wanted {
+    enum order_kind kind;
+    uint32_t operator_index, count; /* SCALE */
+    bool by_load;
+    uint64_t deadline_ns;
+};
+/* False: none of the graph's orders is one that another coordinator would go on with, or it is given up. */
+bool pst_order_wanted(const struct graph_record *record, struct order_wanted *ret_wanted);
+/* It goes on. left: first of all; NULL: nothing is. PST_ETIMEOUT: how busy partitions are is not known yet; PST_EREFUSED; PST_ENOMEM. */
+int pst_order_again(struct pst_node *node, struct graph_record *record, const struct order_wanted *wanted,
+                    const struct wish *left, struct pst_text *why);
 /* Answered later where PST_OK. */
 int pst_order_move(struct pst_node *node, const struct submission *asked, const char *what, const char *to,
                    struct pst_text *why);

@@ -1141,7 +1141,10 @@ void pst_moves_resign(struct pst_node *node, struct graph_record *record, const 
     moving->now = NULL; /* as the store has it it goes on, or is given up, elsewhere */
     moving->relocates = false;
     moving->stage = NO_STAGE;
-    if (moving->order != NULL)
+    if (moving->order != NULL && record->kept.version != 0)
+        pst_order_on(node, record, PST_ETIMEOUT,
+                     "another node coordinates now, and goes on with it: `penstock migration ls` shows how far it is");
+    else if (moving->order != NULL)
         pst_order_on(node, record, PST_EREFUSED, why);
 }
 

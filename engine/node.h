@@ -415,13 +415,21 @@ struct graph_record {
     } cutting;
     /* The commit on its way: graphs/NAME, and of one that has ended the Ended that says how, ended/NAME. */
     struct pst_store_request commit;
-    struct pst_store_change changes[4];
+    struct pst_store_change changes[5];
     struct pst_text bytes, ended_bytes;
     char path[PST_STORE_PATH_BYTES], ended_path[PST_STORE_PATH_BYTES];
     uint64_t version, ended_version;
     bool committing, again, ended_written;
     bool claimed;                      /* the store does not have start->stream yet: nobody is told to send it */
     struct moving *moving;             /* moves.c; NULL: nothing has moved in this incarnation */
+    struct kept {                      /* kept.c: its order, as the store has it */
+        uint64_t version;              /* 0: it has none */
+        struct pst_arena arena;        /* of `found` */
+        Pst__Control *found;           /* of another coordinator: it goes on when the graph runs. NULL: there is none */
+        struct pst_text bytes, stored; /* bytes: on their way there */
+        enum { KEPT_AS_IT_IS, KEPT_WRITTEN, KEPT_REMOVED } change; /* of it, in the commit that is on its way */
+        char path[PST_STORE_PATH_BYTES];
+    } kept;
     struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
     uint32_t past_count;
     struct pst_arena places_arena; /* of start's places and layouts */
@@ -460,6 +468,7 @@ struct coordinator {
         RESTORE_ENDED,
         RESTORE_MOVE,
         RESTORE_NODE,
+        RESTORE_ORDER,
         RESTORE_DONE
     } restore;
     struct pst_store_request reading;

@@ -8,9 +8,11 @@
 #define DEADLINE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
 #define PROGRESS_NS (UINT64_C(1000) * 1000 * 1000)
 
-enum kind { ORDER_MOVE = 1, ORDER_SCALE, ORDER_DRAIN, ORDER_REBALANCE };
+static const char *const kind_names[] = {
+    [ORDER_MOVE] = "move", [ORDER_SCALE] = "scale", [ORDER_DRAIN] = "drain", [ORDER_REBALANCE] = "rebalance"};
+
 struct order {
-    enum kind kind;
+    enum order_kind kind;
     uint64_t asked_by, request;
     bool json, progress;
     uint32_t operator_index, count;            /* SCALE: partitions that are wanted */
@@ -425,8 +427,8 @@ static void answer(struct pst_node *node, struct order *order)
         (void)pst_text_printf(&why, "%s", order->why);
     if (order->asked_by == 0)
         pst_node_log(node, "%s, %s: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, rows lost %s%s%s",
-                     order->node, order->kind == ORDER_DRAIN ? "drain" : "autoscale", order->moves, order->buckets,
-                     order->bytes, seconds, lost_text(lost, !order->uncounted, order->rows_lost, false),
+                     order->node, order->pieces != NULL ? "autoscale" : kind_names[order->kind], order->moves,
+                     order->buckets, order->bytes, seconds, lost_text(lost, !order->uncounted, order->rows_lost, false),
                      error != PST_OK ? ": " : "", error != PST_OK ? order->why : "");
     if (error == PST_OK || (order->kind == ORDER_DRAIN && !order->json)) /* with --json there is one object */
         figures_print(order, seconds, &text);
@@ -505,9 +507,11 @@ static void progress_tell(struct pst_node *node, struct graph_record *record, co
 
 void pst_orders_step(struct pst_node *node)
 {
-    for (uint32_t i = 0; i < node->duty->graph_count; i++)
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        pst_kept_step(node, node->duty->graphs[i]);
         if (node->duty->graphs[i]->moving != NULL)
             progress_tell(node, node->duty->graphs[i], NULL);
+    }
 }
 
 bool pst_order_keeps(const struct graph_record *record) { return record->moving->order->kind == ORDER_DRAIN; }
@@ -697,7 +701,7 @@ void pst_order_resume(struct pst_node *node, struct graph_record *record)
         go_on(node, record);
 }
 
-static struct order *order_new(const struct pst_node *node, const struct submission *asked, enum kind kind)
+static struct order *order_new(const struct pst_node *node, const struct submission *asked, enum order_kind kind)
 {
     struct order *order = pst_calloc(1, sizeof *order);
     if (order == NULL)
@@ -730,7 +734,8 @@ static bool may_move(const struct pst_node *node, struct graph_record *record, s
                               record->start->graph);
     else if (pst_relocates(node, record) && record->stop_to != NULL)
         (void)pst_text_printf(why, "graph `%s` is being stopped", record->start->graph);
-    else if (moving->order != NULL || (moving->now == NULL && (moving->writes || moving->written)))
+    else if (record->kept.found != NULL || moving->order != NULL ||
+             (moving->now == NULL && (moving->writes || moving->written)))
         (void)pst_text_printf(why, "partitions of graph `%s` are being moved already", record->start->graph);
     else
         return true;
@@ -1017,7 +1022,59 @@ bool pst_order_leave(struct pst_node *node, struct graph_record *record, const c
 bool pst_order_under_way(const struct graph_record *record)
 {
     const struct moving *moving = record->moving;
-    return moving != NULL && (moving->now != NULL || moving->order != NULL || moving->writes || moving->written);
+    return record->kept.found != NULL ||
+           (moving != NULL && (moving->now != NULL || moving->order != NULL || moving->writes || moving->written));
+}
+
+/* ---- what another coordinator goes on with ---- */
+
+bool pst_order_wanted(const struct graph_record *record, struct order_wanted *ret_wanted)
+{
+    const struct moving *moving = record->moving;
+    const struct order *order = moving != NULL ? moving->order : NULL;
+    bool aborted = order != NULL && moving->now != NULL && !pst_moves_copies(moving) &&
+                   moving->now->message->move_record->step == PST_MOVE_ABORTED;
+    if (order == NULL || order->kind == ORDER_DRAIN || order->pieces != NULL || aborted || moving->portions.back ||
+        (order->kind == ORDER_MOVE && order->wish.count != 0)) /* as long as nothing of it has begun */
+        return false;
+    *ret_wanted = (struct order_wanted){.kind = order->kind,
+                                        .operator_index = order->operator_index,
+                                        .count = order->count,
+                                        .by_load = moving->balance != NULL,
+                                        .deadline_ns = order->deadline_ns};
+    return true;
+}
+
+int pst_order_again(struct pst_node *node, struct graph_record *record, const struct order_wanted *wanted,
+                    const struct wish *left, struct pst_text *why)
+{
+    struct submission asked = {.deadline_ns = wanted->deadline_ns};
+    const char *id = wanted->kind != ORDER_REBALANCE ? record->graph->nodes[wanted->operator_index].id : "all";
+    struct balance *balance = NULL;
+    if (wanted->kind == ORDER_DRAIN || wanted->kind > ORDER_REBALANCE || pst_relocates(node, record) ||
+        !may_move(node, record, why))
+        return PST_EREFUSED;
+    int rc = wanted->by_load ? pst_balance_new(node, record, &balance) : PST_OK;
+    struct order *order = rc == PST_OK ? order_new(node, &asked, wanted->kind) : NULL;
+    if (order == NULL) {
+        pst_balance_free(balance);
+        return rc != PST_OK ? rc : PST_ENOMEM;
+    }
+    (void)snprintf(order->node, sizeof order->node, "graph %.100s, %.100s", record->start->graph, id);
+    order->operator_index = wanted->kind == ORDER_SCALE ? wanted->operator_index : 0;
+    order->count = wanted->count;
+    record->moving->balance = balance;
+    pst_node_log(node, "%s: another coordinator was told to %s it: that goes on", order->node, kind_names[order->kind]);
+    order->graphs = 1;
+    record->moving->order = order;
+    record->moving->relocated = false;
+    record->moving->portions = (struct portions){0};
+    rc = left != NULL ? pst_portions_begin(node, record, left, order->deadline_ns) : PST_OK;
+    if (rc != PST_OK)
+        leave(node, record, rc, pst_error_sentence(rc));
+    else if (left == NULL)
+        go_on(node, record);
+    return PST_OK;
 }
 
 int pst_order_rebalance(struct pst_node *node, const struct submission *asked, bool by_load, struct pst_text *why)
@@ -1146,6 +1203,38 @@ static const struct past *past_find(const struct pst_node *node, const char *wha
     return NULL;
 }
 
+/* What is under way of a graph, or waits for it to run: whoever gave it may not hear of its end. */
+static bool order_print(const struct graph_record *record, bool json, bool first, struct pst_text *out)
+{
+    const Pst__OrderRecord *found = record->kept.found != NULL ? record->kept.found->order_record : NULL;
+    const struct order *order = record->moving != NULL ? record->moving->order : NULL;
+    bool known = found != NULL && found->kind <= ORDER_REBALANCE;
+    const char *what = order != NULL && order->pieces != NULL ? "autoscale"
+                       : order != NULL                        ? kind_names[order->kind]
+                       : known                                ? kind_names[found->kind]
+                                                              : NULL;
+    if (what == NULL)
+        return false;
+    if (json) {
+        (void)pst_text_printf(out, "%s{\"graph\":", first ? "" : ",");
+        (void)pst_text_json(out, record->start->graph);
+        (void)pst_text_printf(out, ",\"order\":\"%s\",\"waits\":%s}", what, order == NULL ? "true" : "false");
+    } else {
+        (void)pst_text_printf(out, "%s: %s %s\n", record->start->graph, what,
+                              order == NULL ? "goes on when the graph runs" : "is under way");
+    }
+    return true;
+}
+
+static void orders_print(const struct pst_node *node, bool json, struct pst_text *out)
+{
+    bool first = true;
+    if (json)
+        (void)pst_text_printf(out, "],\"orders\":[");
+    for (uint32_t i = 0; i < node->duty->graph_count; i++)
+        first &= !order_print(node->duty->graphs[i], json, first, out);
+}
+
 int pst_order_list(const struct pst_node *node, const char *only, bool json, struct pst_text *out, struct pst_text *why)
 {
     struct graph_record *record = NULL;
@@ -1170,6 +1259,8 @@ int pst_order_list(const struct pst_node *node, const char *only, bool json, str
                 past_more(past, out);
         }
     }
+    if (only == NULL)
+        orders_print(node, json, out);
     if (json)
         (void)pst_text_printf(out, "],\"error\":null}\n");
     return PST_OK;

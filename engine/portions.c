@@ -47,12 +47,30 @@ static int next(struct pst_node *node, struct graph_record *record)
     return PST_OK;
 }
 
+/* Those that go, whatever the portions are. */
+static void mark(const struct graph_record *record, const struct wish *wish, uint8_t ret_wanted[PST_BUCKETS_MAX])
+{
+    const struct layout *layout = record->moving->layouts[wish->operator_index];
+    uint32_t bucket_count = record->graph->nodes[wish->operator_index].bucket_count, count = 0;
+    memset(ret_wanted, 0, PST_BUCKETS_MAX);
+    for (uint32_t b = bucket_count; b != 0 && count < wish->count; b--)
+        if (layout->of[b - 1] == wish->from && (wish->marked == NULL || wish->marked[b - 1] != 0)) {
+            ret_wanted[b - 1] = 1;
+            count++;
+        }
+}
+
 int pst_portions_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish,
                        uint64_t deadline_ns)
 {
     struct portions *portions = &record->moving->portions;
+    uint8_t wanted[PST_BUCKETS_MAX];
+    mark(record, wish, wanted);
     memset(portions, 0, sizeof *portions);
+    memcpy(portions->wanted, wanted, sizeof wanted);
     portions->rest = *wish;
+    if (wish->marked != NULL)
+        portions->rest.marked = portions->wanted;
     (void)snprintf(portions->node, sizeof portions->node, "%s", wish->to_node);
     portions->rest.to_node = portions->node;
     portions->origin = record->moving->layouts[wish->operator_index]->node_of[wish->from];

@@ -470,7 +470,10 @@ const struct pst_verb pst_verb_migration = {
         "move can be cancelled until it is COMMITTED. What goes stop and go waits for a checkpoint (INTENT), is "
         "started "
         "where it is to be (READY; cancelled, it goes back) and runs there (DONE). The last 32 moves of a graph are "
-        "kept.",
+        "kept.\n\n"
+        "`ls` also says which order is under way, if any: `scale`, `move` and `rebalance` go on when another node "
+        "coordinates, and whoever gave them may not hear of their end. An order ends with a move of it that is "
+        "cancelled.",
     .examples = "penstock migration ls --node unix:n1/admin.sock\n"
                 "penstock migration cancel load/7 --node unix:n1/admin.sock",
     .flags = ask_flags,

@@ -44,6 +44,7 @@ static struct sample {
     Pst__AdminReply reply;
     Pst__Checkpointed checkpointed;
     Pst__Probe probe;
+    Pst__OrderRecord order;
 } * s;
 /* Lists of one thing, as long as a test wants. */
 static void *items[ITEMS], *texts[ITEMS], *more_texts[ITEMS];
@@ -187,6 +188,15 @@ static void sample_moves(void)
     s->step.rows_lost = 1;
     s->step.lag_ns = -5;
     s->step.why = "über dem Maß";
+    pst__order_record__init(&s->order);
+    s->order.kind = 2;
+    s->order.operator_id = "by_house";
+    s->order.count = 4;
+    s->order.deadline_ns = 1;
+    s->order.n_buckets = 3;
+    s->order.buckets = buckets;
+    s->order.to_node = "n2";
+    s->order.into = 1;
     s->admin.n_arguments = 2;
     s->admin.arguments = (char **)(void *)texts;
     s->admin.body = bytes_of("penstock: 1");
@@ -201,7 +211,9 @@ static void *body_of(int body)
     void *bodies[] = {&s->hello,   &s->welcome, &s->refused, &s->beat,        &s->beat_ack,   &s->start,
                       &s->started, &s->ended,   &s->stop,    &s->cut,         &s->cut_answer, &s->image,
                       &s->step,    &s->admin,   &s->reply,   &s->checkpointed};
-    return body == PST__CONTROL__BODY_PROBE ? &s->probe : bodies[body - BODY_FIRST];
+    return body == PST__CONTROL__BODY_PROBE          ? (void *)&s->probe
+           : body == PST__CONTROL__BODY_ORDER_RECORD ? (void *)&s->order
+                                                     : bodies[body - BODY_FIRST];
 }
 
 static void sample(int body)
@@ -610,6 +622,15 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("a checkpoint without parts", START, s->start.n_checkpoint_nodes = 0)                                        \
     X("too many parts of a checkpoint", START, s->start.n_checkpoint_nodes = PST_CONTROL_NODES_MAX + 1)            \
     X("a keeper's address", PROBE, s->probe.keys = long_name)                                                      \
+    X("an order for nothing", ORDER_RECORD, s->order.kind = 0)                                                     \
+    X("an order's operator", ORDER_RECORD, s->order.operator_id = "a b")                                           \
+    X("an order's node", ORDER_RECORD, s->order.to_node = "a b")                                                   \
+    X("an order of too many partitions", ORDER_RECORD, s->order.count = PST_BUCKETS_MAX + 1)                       \
+    X("an order into no bucket's partition", ORDER_RECORD, s->order.into = PST_BUCKETS_MAX + 1)                    \
+    X("an order of too many buckets", ORDER_RECORD, s->order.n_buckets = PST_BUCKETS_MAX + 1)                      \
+    X("an order's bucket", ORDER_RECORD, buckets[2] = PST_BUCKETS_MAX)                                             \
+    X("an order's bucket twice", ORDER_RECORD, buckets[2] = buckets[1])                                            \
+    X("an order that lasts too long", ORDER_RECORD, s->order.deadline_ns = PST_CONTROL_DEADLINE_NS_MAX + 1)        \
     X("no checkpoint", CHECKPOINTED, s->checkpointed.checkpoint = 0)                                               \
     X("too many readers of a savepoint", START, s->start.n_saved_sources = PST_CONTROL_NODES_MAX + 1)              \
     X("too many workers", START, s->start.workers = PST_WORKERS_MAX + 1)                                           \

@@ -354,6 +354,7 @@ static void nothing_is_left(struct chaos *chaos)
         (moving != NULL && (moving->now != NULL || moving->order != NULL || moving->writes || moving->written)))
         fail_msg("%s: an order or a move is under way at the end", chaos->what);
     moves_owners(record, chaos->what);
+    moves_no_order(cluster, chaos->what);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         for (uint32_t s = 0; s < NODE_SAVES_MAX; s++)
             assert_null(cluster->nodes[i].node->saves[s]);

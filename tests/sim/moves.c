@@ -136,3 +136,14 @@ void moves_owners(const struct graph_record *record, const char *what)
         free(layout);
     }
 }
+
+void moves_no_order(const struct cluster *cluster, const char *what)
+{
+    for (uint32_t i = 0; i < STORE_SIM_RECORDS_MAX && cluster->elects; i++)
+        if (cluster->coordination.records[i].version != 0 &&
+            strncmp(cluster->coordination.records[i].path, "orders/", 7) == 0)
+            fail_msg("%s: %s is left", what, cluster->coordination.records[i].path);
+    for (uint32_t i = 0; !cluster->elects && cluster->store.records[i].version != 0; i++)
+        if (strncmp(cluster->store.records[i].path, "orders/", 7) == 0)
+            fail_msg("%s: %s is left", what, cluster->store.records[i].path);
+}

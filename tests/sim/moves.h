@@ -14,5 +14,7 @@ void moves_clear(const struct cluster *cluster, const struct graph_record *recor
 void moves_ended(const struct cluster *cluster, const char *what, struct moves_sums *sums);
 /* Every bucket has an owner that there is. Fails the test. */
 void moves_owners(const struct graph_record *record, const char *what);
+/* Nothing of an order is in the store: all have ended. Fails the test. */
+void moves_no_order(const struct cluster *cluster, const char *what);
 
 #endif
