@@ -367,10 +367,24 @@ static uint32_t movable_node(const struct cluster *cluster)
     return i;
 }
 
-/* One node is drained, once; whoever coordinates amid that goes, again and again. It is empty before the graph ends. */
-static bool drained(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+/* The node that is drained has no connection when the next coordinator looks for what is left there, and is back soon. True: so it was. */
+static bool falls_silent(struct cluster *cluster, const char *name, uint32_t node)
 {
-    struct trial trial = {.cluster = calloc(1, sizeof *trial.cluster), .left = 3};
+    const struct graph_record *record = cluster_record(cluster);
+    uint32_t i = cluster_coordinator(cluster);
+    if (record == NULL || !record->drains || pst_order_under_way(record) || i == node)
+        return false;
+    pst_coordinator_down(cluster->nodes[i].node, name, "a test has broken it");
+    sim_net_break(&cluster->net, i, node);
+    sim_net_break(&cluster->net, node, i);
+    return true;
+}
+
+/* One node is drained, once; whoever coordinates amid that goes, again and again. It is empty before the graph ends. */
+static bool drained(const struct scene *wanted, const struct pst_text *text, bool silent, uint64_t seed)
+{
+    struct trial trial = {.cluster = calloc(1, sizeof *trial.cluster), .left = silent ? 1 : 3};
+    bool was_silent = false;
     struct cluster *cluster = trial.cluster;
     char name[8];
     uint32_t i = CLUSTER_FEW_NODES;
@@ -386,6 +400,8 @@ static bool drained(const struct scene *wanted, const struct pst_text *text, uin
     cluster_begin(cluster);
     while (!cluster->client.done) {
         cluster_turn(cluster, trial.what);
+        if (silent && !was_silent && i < cluster->node_count)
+            was_silent = falls_silent(cluster, name, i);
         const struct graph_record *record = cluster_record(cluster);
         if (record == NULL || record->state != GRAPH_RUNNING)
             continue;
@@ -398,17 +414,16 @@ static bool drained(const struct scene *wanted, const struct pst_text *text, uin
             change(&trial, record);
     }
     cluster_same(wanted, cluster, query->name, trial.what);
-    if (i != cluster->node_count && trial.left == 0 && !empty)
+    bool amid = i != cluster->node_count && (silent ? was_silent : trial.left == 0);
+    if (amid && !empty)
         fail_msg("%s: %s is not empty", trial.what, name);
-    bool amid = i != cluster->node_count && trial.left == 0;
     cluster_fini(cluster);
     free(cluster);
     return amid;
 }
 
-static void a_drain_goes_on_under_the_next_coordinator(void **state)
+static void drains_for_all_seeds(bool silent)
 {
-    (void)state;
     struct scene wanted;
     struct pst_text text = {0};
     uint64_t seeds = scene_seeds(SEEDS), amid = 0;
@@ -419,11 +434,152 @@ static void a_drain_goes_on_under_the_next_coordinator(void **state)
     scene_set(&wanted, "partitions", "1");
     assert_int_equal(scene_run(&wanted, query->path), PST_OK);
     for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
-        amid += drained(&wanted, &text, seed);
+        amid += drained(&wanted, &text, silent, seed);
     print_message("%llu drains amid which the coordinator changed\n", (unsigned long long)amid);
     scene_fini(&wanted);
     pst_text_fini(&text);
-    assert_true(seeds < MANY || amid > seeds / 4);
+    assert_true(seeds < MANY || amid > (silent ? 0 : seeds / 4));
+}
+
+static void a_drain_goes_on_under_the_next_coordinator(void **state)
+{
+    (void)state;
+    drains_for_all_seeds(false);
+}
+
+static void a_drain_waits_for_a_node_that_is_silent_at_that_moment(void **state)
+{
+    (void)state;
+    drains_for_all_seeds(true);
+}
+
+/* ---- orders of several moves ---- */
+
+/* Of an operator, by what the graph's record says: partitions that own buckets; nodes: and the nodes that they are on. */
+static uint32_t serving(const struct graph_record *record, const char *operator_id, bool nodes[CLUSTER_FEW_NODES])
+{
+    const Pst__Start *start = record->start->start;
+    bool partitions[PST_BUCKETS_MAX + 1] = {false};
+    uint32_t count = 0;
+    memset(nodes, 0, CLUSTER_FEW_NODES * sizeof *nodes);
+    for (size_t i = 0; i < start->n_layouts; i++)
+        for (size_t b = 0;
+             strcmp(start->layouts[i]->operator_id, operator_id) == 0 && b < start->layouts[i]->n_partitions; b++)
+            partitions[start->layouts[i]->partitions[b]] = true;
+    for (uint32_t p = 0; p <= PST_BUCKETS_MAX; p++)
+        count += partitions[p];
+    for (size_t i = 0; i < start->n_places; i++)
+        if (strcmp(start->places[i]->operator_id, operator_id) == 0 && partitions[start->places[i]->partition])
+            nodes[strtoul(start->nodes[start->places[i]->node] + 1, NULL, 10)] = true;
+    return count;
+}
+
+/* An operator is given ORDERED partitions, or all that it has is brought to one node after it has but one partition, in portions; whoever
+ * coordinates amid that goes. What was wanted is there before the graph ends. elects: else the first node dies and comes back. */
+enum { ORDERED = 7 };
+static bool ordered(const struct scene *wanted, const struct pst_text *text, bool elects, uint64_t seed)
+{
+    struct trial trial = {.cluster = calloc(1, sizeof *trial.cluster), .left = elects ? 2 : 1, .kind = DEPOSES};
+    struct cluster *cluster = trial.cluster;
+    bool scales = seed % 3 != 0, asked = false, done = false, nodes[CLUSTER_FEW_NODES];
+    uint64_t up_ns = 0;
+    char to[8] = "";
+    (void)snprintf(trial.what, sizeof trial.what, "%s, seed %llu, %s%s", query->name, (unsigned long long)seed,
+                   scales ? "scale" : "move", elects ? "" : ", the first node dies");
+    cluster_init_many(cluster, seed, CLUSTER_FEW_NODES, text, input);
+    for (uint32_t i = 0; i < cluster->like.setting_count && !scales; i++)
+        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+            cluster->like.settings[i].value = "1";
+    if (!scales)
+        cluster->portion_bytes = 100000; /* some portions */
+    cluster->elects = elects;
+    cluster->ends_ns = END_NS;
+    cluster->dead_ns = PATIENT_NS;
+    cluster->cut_ns_max = PATIENT_NS / 4;
+    cluster->source = 1 + (uint32_t)draw(&trial, cluster->node_count - 1);
+    cluster->every_ns = elects ? 0 : 100 * MS;
+    cluster->grow_ns = (elects ? 2 : 6) * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+    while (!cluster->client.done) {
+        cluster_turn(cluster, trial.what);
+        if (up_ns != 0 && cluster->net.now_ns >= up_ns) {
+            cluster_up(cluster, 0);
+            up_ns = 0;
+        }
+        const struct graph_record *record = cluster_record(cluster);
+        if (record == NULL || record->state != GRAPH_RUNNING || record->committing)
+            continue;
+        uint32_t count = serving(record, "plug_load", nodes);
+        if (!asked && cluster->client.taken) {
+            uint32_t i = 0;
+            while (!scales && nodes[i])
+                i++; /* it has one partition */
+            (void)snprintf(to, sizeof to, "n%u", i);
+            memcpy(cluster->client.wish,
+                   scales ? (const char *[3]){"scale", "plug_load", "7"} : (const char *[3]){"move", "plug_load/0", to},
+                   sizeof cluster->client.wish);
+            asked = true;
+        }
+        bool there = true;
+        for (uint32_t i = 0; i < CLUSTER_FEW_NODES && !scales; i++)
+            there &= nodes[i] == (i == (uint32_t)(to[1] - '0'));
+        done |= asked && !pst_order_under_way(record) && (scales ? count == ORDERED : count == 1 && there);
+        const struct moving *moving = record->moving;
+        bool moves = moving != NULL && moving->now != NULL;
+        if (moves && elects) {
+            change(&trial, record);
+        } else if (moves && trial.left != 0 && moving->order != NULL && moving->order_index >= 2 &&
+                   draw(&trial, 200) == 0) {
+            trial.left--;
+            cluster_kill(cluster, 0);
+            up_ns = cluster->net.now_ns + draw(&trial, 300 * MS) + 1;
+        }
+    }
+    cluster_same(wanted, cluster, query->name, trial.what);
+    moves_ended(cluster, trial.what, &sums.moves);
+    if (asked && trial.left == 0 && !done)
+        fail_msg("%s: that has not come about", trial.what);
+    while (!is_settled(&trial))
+        cluster_turn(cluster, trial.what);
+    moves_no_order(cluster, trial.what);
+    bool amid = asked && trial.left == 0;
+    cluster_fini(cluster);
+    free(cluster);
+    return amid;
+}
+
+static void orders_for_all_seeds(bool elects, uint64_t seeds)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint64_t amid = 0;
+    query = &queries[0];
+    sums = (struct sums){0};
+    scene_text_of(query->path, &text);
+    scene_init(&wanted, 1);
+    input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
+        amid += ordered(&wanted, &text, elects, seed);
+    print_message("%llu orders amid which the coordinator changed; %llu moves DONE, %llu ABORTED\n",
+                  (unsigned long long)amid, (unsigned long long)sums.moves.done,
+                  (unsigned long long)sums.moves.aborted);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+    assert_true(seeds < MANY || amid > seeds / 3);
+}
+
+static void an_order_goes_on_under_the_next_coordinator(void **state)
+{
+    (void)state;
+    orders_for_all_seeds(true, scene_seeds(SEEDS));
+}
+
+static void an_order_goes_on_when_its_coordinator_is_back(void **state)
+{
+    (void)state;
+    orders_for_all_seeds(false, scene_seeds(SEEDS));
 }
 
 /* ---- a node that comes late, and moves there that are given up ---- */
@@ -617,7 +773,13 @@ static void twice_step(struct late *late)
     }
 }
 
-static void late_run(const char *what, bool elects, void (*step)(struct late *late), uint32_t steps)
+/* What a test of one that comes late wants otherwise. */
+struct late_how {
+    bool elects, poor; /* poor: it has no folder for checkpoints, and there are some */
+    uint64_t state_budget;
+};
+
+static void late_run(const char *what, struct late_how how, void (*step)(struct late *late), uint32_t steps)
 {
     struct scene wanted;
     struct pst_text text = {0};
@@ -633,7 +795,10 @@ static void late_run(const char *what, bool elects, void (*step)(struct late *la
     cluster_init_many(cluster, scene_seed_first(), LATE + 1, &text, input);
     cluster->portion_bytes = 0;
     cluster->held_back = 1;
-    cluster->elects = elects;
+    cluster->elects = how.elects;
+    cluster->poor = how.poor ? LATE + 1 : 0;
+    cluster->every_ns = how.poor ? 100 * MS : 0;
+    cluster->state_budget = how.state_budget;
     cluster->ends_ns = END_NS;
     cluster->dead_ns = 1000 * MS;
     cluster->source = 1;
@@ -662,31 +827,212 @@ static void late_run(const char *what, bool elects, void (*step)(struct late *la
 static void who_is_back_while_a_move_is_dropped_drops_it(void **state)
 {
     (void)state;
-    late_run("back while a move is dropped", false, away_step, 5);
+    late_run("back while a move is dropped", (struct late_how){0}, away_step, 5);
 }
 
 static void who_has_not_begun_when_a_move_is_dropped_drops_it(void **state)
 {
     (void)state;
-    late_run("not begun when a move is dropped", true, begins_step, 4);
+    late_run("not begun when a move is dropped", (struct late_how){.elects = true}, begins_step, 4);
 }
 
 static void a_node_is_known_though_the_move_that_brought_it_was_given_up(void **state)
 {
     (void)state;
-    late_run("a node that is not known", false, unknown_step, 5);
+    late_run("a node that is not known", (struct late_how){0}, unknown_step, 5);
 }
 
 static void a_sentence_that_is_cut_keeps_no_move_from_its_end(void **state)
 {
     (void)state;
-    late_run("a sentence that is cut", false, refused_step, 3);
+    late_run("a sentence that is cut", (struct late_how){0}, refused_step, 3);
 }
 
 static void a_move_that_was_dropped_does_not_begin_again(void **state)
 {
     (void)state;
-    late_run("a step that is told again", false, twice_step, 4);
+    late_run("a step that is told again", (struct late_how){0}, twice_step, 4);
+}
+
+/* The newest move was given up, for a reason that says so. */
+static void late_says(const struct late *late, const char *what)
+{
+    const Pst__MoveRecord *last = late->record->past[late->record->past_count - 1]->message->move_record;
+    assert_int_not_equal(late->cluster->client.wish_error, PST_OK);
+    assert_int_equal(last->step, PST_MOVE_ABORTED);
+    if (strstr(last->sentence, what) == NULL)
+        fail_msg("given up: %s", last->sentence);
+}
+
+static int no_scratch(void *self, const char *directory, struct pst_file **ret_file)
+{
+    (void)self;
+    (void)directory;
+    (void)ret_file;
+    return PST_EIO;
+}
+
+/* The lane's pages cannot be put aside there; when they can, the same goes there. */
+static void spill_step(struct late *late)
+{
+    static int (*scratch)(void *self, const char *directory, struct pst_file **ret_file);
+    struct pst_world *world = &late->cluster->nodes[LATE].sim.world;
+    bool answered = late->cluster->client.wish[0] == NULL;
+    if (late->at == 0 && late_comes(late)) {
+        scratch = world->file_scratch;
+        world->file_scratch = no_scratch;
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 1 && answered) {
+        late_says(late, "node n3: cannot make a spill file in n3");
+        world->file_scratch = scratch;
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 2 && answered) {
+        assert_int_equal(late->cluster->client.wish_error, PST_OK);
+        late->at++;
+    }
+}
+
+static void a_lane_that_cannot_be_made_ends_its_move_alone(void **state)
+{
+    (void)state;
+    late_run("a spill file that cannot be made", (struct late_how){.state_budget = 64 << 20}, spill_step, 3);
+}
+
+/* It was added to the graph, and its run cannot begin. What goes elsewhere goes on, and what has a choice does not choose it. */
+static void poor_step(struct late *late)
+{
+    bool answered = late->cluster->client.wish[0] == NULL;
+    if (late->at == 0 && late_comes(late)) {
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 1 && answered) {
+        late_says(late, "node n3: graphs of this cluster have checkpoints, and this node has no folder");
+        memcpy(late->cluster->client.wish, (const char *[3]){"scale", "plug_load", "12"},
+               sizeof late->cluster->client.wish);
+        late->at++;
+    } else if (late->at == 2 && answered) {
+        if (late->cluster->client.wish_error != PST_OK)
+            fail_msg("%s", late->cluster->client.says);
+        late->at++;
+    }
+}
+
+static void a_node_that_cannot_begin_ends_its_move_alone(void **state)
+{
+    (void)state;
+    late_run("a node that cannot begin", (struct late_how){.poor = true}, poor_step, 3);
+}
+
+/* A connection breaks amid one of the steps before checkpoints rest: while nodes are told of moves before, or of the one that is new, or that one
+ * is told to begin. */
+static struct {
+    uint32_t stage, node;
+} breaks;
+
+static void break_step(struct late *late)
+{
+    const struct moving *moving = late->record->moving;
+    bool moves = moving != NULL && moving->now != NULL;
+    if (late->at < 2) {
+        unknown_step(late);
+    } else if (late->at == 2 && moves && !moving->writes && !moving->written && moving->stage == breaks.stage &&
+               !moving->acked[breaks.node]) {
+        sim_net_break(&late->cluster->net, 0, breaks.node);
+        sim_net_break(&late->cluster->net, breaks.node, 0);
+        late->at++;
+    } else if (late->at == 3 && late->cluster->client.wish[0] == NULL && !moves) {
+        late_says(late, "was away");
+        late_wish(late, "plug_load/0", "n3");
+        late->at++;
+    } else if (late->at == 4 && late->cluster->client.wish[0] == NULL) {
+        assert_int_equal(late->cluster->client.wish_error, PST_OK);
+        late->at++;
+    }
+}
+
+static void a_connection_that_breaks_before_checkpoints_rest_starts_nothing_again(void **state)
+{
+    (void)state;
+    for (breaks.stage = 0; breaks.stage < 3; breaks.stage++) { /* know, admit, start */
+        breaks.node = breaks.stage < 2 ? 2 : LATE;
+        late_run("a connection breaks early", (struct late_how){0}, break_step, 5);
+    }
+}
+
+/* Steps of a move that a node has no memory for: so many of them, and in each the n-th allocation from when it came. */
+static struct {
+    int (*receive)(void *self, struct pst_conn *conn, const void **ret_bytes, size_t *ret_byte_count);
+    uint32_t left;
+    uint64_t fail_at;
+} shortage;
+
+static bool is_step(const void *bytes, size_t byte_count)
+{
+    struct pst_arena arena;
+    Pst__Control *message;
+    pst_arena_init(&arena);
+    bool step = pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message) == PST_OK &&
+                message->body_case == PST__CONTROL__BODY_MOVE_STEP;
+    pst_arena_fini(&arena);
+    return step;
+}
+
+static int short_receive(void *self, struct pst_conn *conn, const void **ret_bytes, size_t *ret_byte_count)
+{
+    int rc = shortage.receive(self, conn, ret_bytes, ret_byte_count);
+    if (rc == PST_OK && shortage.left != 0 && is_step(*ret_bytes, *ret_byte_count)) {
+        shortage.left--;
+        pst_malloc_fail_at(shortage.fail_at);
+    }
+    return rc;
+}
+
+/* The move comes to its end all the same, if need be when it is cancelled. */
+static void node_is_short_of_memory(const struct pst_text *text, uint64_t fail_at)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    uint64_t since_ns = 0;
+    bool over = false, cancelled = false;
+    char what[40];
+    (void)snprintf(what, sizeof what, "no memory, allocation %llu", (unsigned long long)fail_at);
+    cluster_init_many(cluster, 1, 2, text, input);
+    cluster->ends_ns = 2 * PATIENT_NS;
+    cluster->grow_ns = 8 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    memcpy(cluster->client.wish, (const char *[3]){"scale", "plug_load", "16"}, sizeof cluster->client.wish);
+    cluster_begin(cluster);
+    shortage.receive = cluster->nodes[1].sim.world.net_receive;
+    shortage.fail_at = fail_at;
+    shortage.left = 2;
+    cluster->nodes[1].sim.world.net_receive = short_receive;
+    while (!over) {
+        struct pst_text why = {0};
+        cluster_turn(cluster, what);
+        pst_malloc_fail_at(0);
+        struct pst_node *node = cluster->nodes[0].node;
+        struct graph_record *record = pst_coordinator_graph(node->duty, query->name);
+        const struct moving *moving = record != NULL ? record->moving : NULL;
+        bool moves = moving != NULL && moving->now != NULL;
+        since_ns = moves && since_ns == 0 ? cluster->net.now_ns : since_ns;
+        if (moves && !cancelled && cluster->net.now_ns > since_ns + 1000 * MS)
+            cancelled = pst_moves_cancel(node, record, moving->now->message->move, &why) == PST_OK;
+        over = since_ns != 0 && !moves && shortage.left == 0;
+        pst_text_fini(&why);
+    }
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void a_node_without_memory_holds_up_no_move_for_good(void **state)
+{
+    (void)state;
+    struct pst_text text = {0};
+    query = &queries[0];
+    scene_text_of(query->path, &text);
+    for (uint64_t n = 1; n <= 8; n++)
+        node_is_short_of_memory(&text, n);
+    pst_text_fini(&text);
 }
 
 /* No memory for what is to be written down when a move is given up: it is, or the graph has failed; it does not stand for good. */
@@ -743,12 +1089,21 @@ int main(void)
         cmocka_unit_test(a_coordinator_that_the_graph_does_not_need_may_die),
         cmocka_unit_test(replicas_take_over_amid_a_move),
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
+        cmocka_unit_test(a_drain_waits_for_a_node_that_is_silent_at_that_moment),
+        cmocka_unit_test(an_order_goes_on_under_the_next_coordinator),
+        cmocka_unit_test(an_order_goes_on_when_its_coordinator_is_back),
         cmocka_unit_test(who_is_back_while_a_move_is_dropped_drops_it),
         cmocka_unit_test(who_has_not_begun_when_a_move_is_dropped_drops_it),
         cmocka_unit_test(a_node_is_known_though_the_move_that_brought_it_was_given_up),
         cmocka_unit_test(a_sentence_that_is_cut_keeps_no_move_from_its_end),
         cmocka_unit_test(a_move_that_was_dropped_does_not_begin_again),
+        cmocka_unit_test(a_lane_that_cannot_be_made_ends_its_move_alone),
+        cmocka_unit_test(a_node_that_cannot_begin_ends_its_move_alone),
+        cmocka_unit_test(a_connection_that_breaks_before_checkpoints_rest_starts_nothing_again),
+        cmocka_unit_test(a_node_without_memory_holds_up_no_move_for_good),
         cmocka_unit_test(without_memory_no_move_stands_for_good),
     };
+    if (getenv("PST_TEST_ONLY") != NULL)
+        cmocka_set_test_filter(getenv("PST_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
