@@ -133,6 +133,8 @@ static void pieces_view(const struct graph_record *record, const struct balance 
     for (uint32_t n = 0; n < balance->operator_count; n++) {
         const struct layout *layout = record->moving->layouts[n];
         for (uint32_t p = 0; balance->buckets[n] != NULL && p < layout->partition_count; p++) {
+            if (layout->node_of[p] == UINT16_MAX)
+                continue; /* a number that no partition has at the moment */
             struct scaler_piece piece = {.node = view->index_of[layout->node_of[p]]};
             for (uint32_t b = 0; b < record->graph->nodes[n].bucket_count; b++) {
                 if (layout->of[b] != p)

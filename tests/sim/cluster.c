@@ -524,6 +524,10 @@ static size_t client_moves(struct cluster *cluster, char **arguments, char what[
         arguments[1] = (char *)(uintptr_t)(cancels ? "cancel" : somewhere);
         (void)snprintf(what, 100, "%s/%llu", client->graph_name, (unsigned long long)id);
         arguments[2] = what;
+        if (moving == REBALANCES && client->requests % 2 == 0) {
+            arguments[1] = (char *)(uintptr_t) "--by-load";
+            return 2;
+        }
         return cancels ? 3 : drains ? 2 : 1;
     }
     *ret_moving = moving = 1 + moving % 2;
