@@ -1035,6 +1035,67 @@ static void a_node_without_memory_holds_up_no_move_for_good(void **state)
     pst_text_fini(&text);
 }
 
+/* The next step of a node makes a lane: true: it was done, with the n-th allocation failing. */
+static bool lane_is_made(struct cluster *cluster, uint64_t fail_at, bool *ret_failed)
+{
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        struct hosted *hosted = pst_node_hosted(cluster->nodes[i].node, query->name, 1);
+        struct mover *mover = hosted != NULL ? hosted->mover : NULL;
+        if (mover == NULL || mover->told != PST__STEP__PREPARE || mover->move.to_node != hosted->site.this_node ||
+            hosted->run.hold == 0 || !pst_run_held(&hosted->run))
+            continue;
+        uint64_t before = pst_malloc_count();
+        pst_malloc_fail_at(fail_at);
+        pst_mover_step(cluster->nodes[i].node, hosted);
+        *ret_failed = pst_malloc_count() >= before + fail_at;
+        pst_malloc_fail_at(0);
+        return true;
+    }
+    return false;
+}
+
+/* While a lane is made the n-th allocation fails, the operator's own too. False: there are not so many. */
+static bool lane_is_short_of_memory(const struct pst_text *text, uint64_t budget, uint64_t fail_at)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    bool made = false, failed = false, over = false;
+    char what[60];
+    (void)snprintf(what, sizeof what, "a lane without memory, allocation %llu", (unsigned long long)fail_at);
+    cluster_init_many(cluster, 1, 2, text, input);
+    cluster->ends_ns = 2 * PATIENT_NS;
+    cluster->state_budget = budget;
+    cluster->grow_ns = 8 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    memcpy(cluster->client.wish, (const char *[3]){"scale", "plug_load", "16"}, sizeof cluster->client.wish);
+    cluster_begin(cluster);
+    while (!over) {
+        cluster_turn(cluster, what);
+        const struct graph_record *record = cluster_record(cluster);
+        made = made || lane_is_made(cluster, fail_at, &failed);
+        over = made && (record->moving == NULL || record->moving->now == NULL);
+        if (made && (record->state != GRAPH_RUNNING || record->start->incarnation != 1))
+            fail_msg("%s: the graph is %s: %s", what, pst_graph_state_names[record->state], record->why);
+    }
+    cluster_fini(cluster);
+    free(cluster);
+    return failed;
+}
+
+static void a_lane_without_memory_ends_its_move_alone(void **state)
+{
+    (void)state;
+    struct pst_text text = {0};
+    query = &queries[0];
+    scene_text_of(query->path, &text);
+    for (uint64_t budget = 0; budget <= 64 << 20; budget += 64 << 20) {
+        uint64_t n = 1;
+        while (lane_is_short_of_memory(&text, budget, n))
+            n++;
+        print_message("%llu allocations\n", (unsigned long long)n - 1);
+        assert_true(n > 20);
+    }
+    pst_text_fini(&text);
+}
+
 /* No memory for what is to be written down when a move is given up: it is, or the graph has failed; it does not stand for good. */
 static bool short_of_memory(const struct pst_text *text, uint64_t fail_at)
 {
@@ -1098,6 +1159,7 @@ int main(void)
         cmocka_unit_test(a_sentence_that_is_cut_keeps_no_move_from_its_end),
         cmocka_unit_test(a_move_that_was_dropped_does_not_begin_again),
         cmocka_unit_test(a_lane_that_cannot_be_made_ends_its_move_alone),
+        cmocka_unit_test(a_lane_without_memory_ends_its_move_alone),
         cmocka_unit_test(a_node_that_cannot_begin_ends_its_move_alone),
         cmocka_unit_test(a_connection_that_breaks_before_checkpoints_rest_starts_nothing_again),
         cmocka_unit_test(a_node_without_memory_holds_up_no_move_for_good),
