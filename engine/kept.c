@@ -8,6 +8,12 @@
 
 static Pst__MoveRecord *moved(const struct moving *moving) { return moving->now->message->move_record; }
 
+/* The newest move of the graph; 0: there was none. */
+static uint64_t newest(const struct graph_record *record)
+{
+    return record->past_count != 0 ? record->past[record->past_count - 1]->message->move : 0;
+}
+
 /* ---- what is written ---- */
 
 /* What was wanted last and has not moved, by bucket, as it is when the commit has happened that is made now. */
@@ -62,6 +68,7 @@ static int record_pack(struct graph_record *record, const struct order_wanted *w
     }
     message.graph = record->start->graph;
     message.incarnation = record->start->incarnation;
+    message.move = newest(record);
     message.body_case = PST__CONTROL__BODY_ORDER_RECORD;
     message.order_record = &body;
     return pst_control_pack(&message, &record->kept.bytes);
@@ -202,7 +209,10 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     int left = pst_moves_of(record) != NULL ? left_find(node, record, body, marked, &wish) : PST_ENOMEM;
     if (left == PST_EAGAIN)
         return;
-    int rc = left == PST_ENOMEM ? left : known ? PST_OK : PST_EREFUSED;
+    bool latest = kept->found->move == newest(record); /* else a coordinator had the graph that knows nothing of this */
+    int rc = left == PST_ENOMEM ? left : known && latest ? PST_OK : PST_EREFUSED;
+    if (!latest)
+        (void)pst_text_printf(&why, "something else has moved since");
     Pst__Control *found = kept->found; /* it keeps others from moving anything, and not itself */
     kept->found = NULL;
     if (rc == PST_OK)

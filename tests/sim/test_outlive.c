@@ -576,6 +576,87 @@ static void an_order_goes_on_under_the_next_coordinator(void **state)
     orders_for_all_seeds(true, scene_seeds(SEEDS));
 }
 
+/* As a coordinator has left it that is no more. */
+static void order_put(struct cluster *cluster, uint32_t kind, uint64_t move)
+{
+    struct cluster_store *store = &cluster->store;
+    Pst__OrderRecord body = PST__ORDER_RECORD__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    uint32_t i = 0;
+    while (store->records[i].version != 0)
+        i++;
+    body.kind = kind;
+    body.operator_id = (char *)(uintptr_t) "plug_load";
+    body.count = ORDERED;
+    body.deadline_ns = END_NS;
+    message.graph = (char *)(uintptr_t)query->name;
+    message.incarnation = 1;
+    message.move = move;
+    message.body_case = PST__CONTROL__BODY_ORDER_RECORD;
+    message.order_record = &body;
+    store->records[i].version = 1;
+    (void)snprintf(store->records[i].path, sizeof store->records[i].path, "orders/%s", query->name);
+    assert_int_equal(pst_control_pack(&message, &store->records[i].bytes), PST_OK);
+}
+
+/* Found by a coordinator that comes back, beside a move that was done: how many partitions there are at the end. */
+static uint32_t order_found(const struct scene *wanted, const struct pst_text *text, uint32_t kind, uint64_t move)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    bool nodes[CLUSTER_FEW_NODES], asked = false, killed = false;
+    uint32_t count = 0;
+    cluster_init_many(cluster, 3, 3, text, input);
+    for (uint32_t i = 0; i < cluster->like.setting_count; i++)
+        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+            cluster->like.settings[i].value = "3";
+    cluster->portion_bytes = 0;
+    cluster->ends_ns = END_NS;
+    cluster->source = 1;
+    cluster->grow_ns = 3 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+    while (!cluster->client.done) {
+        cluster_turn(cluster, "an order that is found");
+        const struct graph_record *record = cluster_record(cluster);
+        if (record == NULL || record->state != GRAPH_RUNNING || !cluster->client.taken)
+            continue;
+        if (!asked)
+            memcpy(cluster->client.wish, (const char *[3]){"scale", "plug_load", "4"}, sizeof cluster->client.wish);
+        if (asked && !killed && cluster->client.wish[0] == NULL && !record->committing) {
+            assert_int_equal(cluster->client.wish_error, PST_OK);
+            killed = true;
+            cluster_kill(cluster, 0);
+            order_put(cluster, kind, move);
+            cluster_up(cluster, 0);
+        }
+        asked = true;
+    }
+    assert_true(killed);
+    cluster_same(wanted, cluster, query->name, "an order that is found");
+    moves_no_order(cluster, "an order that is found");
+    count = serving(cluster_record(cluster), "plug_load", nodes);
+    cluster_fini(cluster);
+    free(cluster);
+    return count;
+}
+
+static void an_order_that_is_out_of_date_is_forgotten(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    query = &queries[0];
+    scene_text_of(query->path, &text);
+    scene_init(&wanted, 1);
+    input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    assert_int_equal(order_found(&wanted, &text, ORDER_SCALE, 1), ORDERED); /* the newest move */
+    assert_int_equal(order_found(&wanted, &text, ORDER_SCALE, 0), 4);
+    assert_int_equal(order_found(&wanted, &text, ORDER_REBALANCE + 1, 1), 4); /* of a later version */
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
 static void an_order_goes_on_when_its_coordinator_is_back(void **state)
 {
     (void)state;
@@ -1153,6 +1234,7 @@ int main(void)
         cmocka_unit_test(a_drain_waits_for_a_node_that_is_silent_at_that_moment),
         cmocka_unit_test(an_order_goes_on_under_the_next_coordinator),
         cmocka_unit_test(an_order_goes_on_when_its_coordinator_is_back),
+        cmocka_unit_test(an_order_that_is_out_of_date_is_forgotten),
         cmocka_unit_test(who_is_back_while_a_move_is_dropped_drops_it),
         cmocka_unit_test(who_has_not_begun_when_a_move_is_dropped_drops_it),
         cmocka_unit_test(a_node_is_known_though_the_move_that_brought_it_was_given_up),
