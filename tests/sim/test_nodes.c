@@ -296,6 +296,72 @@ static bool wish(struct cluster *cluster, const char *verb, const char *node, co
     return client->wish[0] == NULL && client->wish_error == error;
 }
 
+static struct {
+    int (*write_at)(void *self, struct pst_file *file, uint64_t offset, const void *bytes, size_t byte_count);
+    uint32_t left; /* writes that are done */
+} writes;
+
+static int write_few(void *self, struct pst_file *file, uint64_t offset, const void *bytes, size_t byte_count)
+{
+    if (writes.left == 0)
+        return PST_EIO;
+    writes.left--;
+    return writes.write_at(self, file, offset, bytes, byte_count);
+}
+
+/* A node that has nothing else takes a bucket in, and can put so many of its pages aside and no more. */
+static void a_lane_spills(const struct scene *wanted, const struct pst_text *text, uint32_t pages)
+{
+    char what[80];
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    (void)snprintf(what, sizeof what, "a disk that is full after %u pages", pages);
+    cluster_init_many(cluster, 1, 3, text, large_input);
+    cluster->held_back = 1;
+    cluster->portion_bytes = 0;
+    cluster->state_budget = BUDGET_BYTES;
+    cluster->grow_ns = UINT64_C(20) * 1000 * 1000 * 1000 / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+    while (!runs(cluster) || !cluster->client.taken || cluster->net.now_ns < UINT64_C(16) * 1000 * 1000 * 1000)
+        cluster_turn(cluster, what);
+    cluster->state_budget = 10 * 16 * 1024; /* of that one: so much that a partition of one bucket can begin */
+    cluster_up(cluster, 2);
+    while (pst_coordinator_member(cluster->nodes[0].node->duty, "n2") == NULL)
+        cluster_turn(cluster, what);
+    struct pst_world *world = &cluster->nodes[2].sim.world;
+    writes.write_at = world->file_write_at;
+    writes.left = pages;
+    world->file_write_at = write_few;
+    assert_true(wish(cluster, "move", "plug_above/0", "n2", PST_EREFUSED, what));
+    const struct graph_record *record = cluster_record(cluster);
+    if (strstr(record->past[record->past_count - 1]->message->move_record->sentence, "the spill file in n2") == NULL)
+        fail_msg("%s: %s", what, record->past[record->past_count - 1]->message->move_record->sentence);
+    world->file_write_at = writes.write_at;
+    assert_true(wish(cluster, "move", "plug_above/0", "n2", PST_OK, what));
+    while (!cluster->client.done)
+        cluster_turn(cluster, what);
+    assert_int_equal(cluster_record(cluster)->start->incarnation, 1);
+    cluster_same(wanted, cluster, outliers.name, what);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+/* The move is given up, and the graph goes on. When the disk is not full any more the same goes there. */
+static void a_node_that_cannot_spill_ends_its_move_alone(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    few_buckets(&text);
+    scene_init(&wanted, 1);
+    large_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, outliers.path), PST_OK);
+    a_lane_spills(&wanted, &text, 0);
+    a_lane_spills(&wanted, &text, 4);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
 /* Two nodes with a partition each, of which neither could begin with half of one more; one of them dies and is back at once. */
 enum { FEW_PAGES = 100 };
 
@@ -794,6 +860,7 @@ int main(void)
         cmocka_unit_test(replicas_take_over_and_nothing_is_started_again),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
         cmocka_unit_test(state_beyond_a_budget_is_moved_and_recovered),
+        cmocka_unit_test(a_node_that_cannot_spill_ends_its_move_alone),
         cmocka_unit_test(partitions_beyond_a_budget_are_refused),
         cmocka_unit_test(nodes_that_all_read_give_the_bytes_of_one_input),
         cmocka_unit_test(a_node_that_is_told_to_end_is_not_missed),
