@@ -16,11 +16,18 @@ static uint64_t newest(const struct graph_record *record)
 
 /* ---- what is written ---- */
 
+/* What moves has gone, or will have. */
+static bool is_decided(const struct moving *moving)
+{
+    return moving->now != NULL && !pst_moves_copies(moving) &&
+           (moved(moving)->step == PST_MOVE_COMMITTED || moved(moving)->step == PST_MOVE_DONE);
+}
+
 /* What was wanted last and has not moved, by bucket, as it is when the commit has happened that is made now. */
 static uint32_t left_take(const struct moving *moving, uint32_t bucket_count, uint32_t *ret_buckets)
 {
     const struct portions *portions = &moving->portions;
-    bool decided = moving->now != NULL && !pst_moves_copies(moving) && moved(moving)->step >= PST_MOVE_COMMITTED;
+    bool decided = is_decided(moving);
     uint8_t goes[PST_BUCKETS_MAX] = {0};
     uint32_t count = 0;
     for (size_t i = 0; decided && i < moved(moving)->n_buckets; i++)
@@ -35,8 +42,7 @@ static uint32_t left_take(const struct moving *moving, uint32_t bucket_count, ui
 static uint32_t into_take(const struct moving *moving, uint32_t n, uint32_t bucket_count)
 {
     uint32_t into = moving->portions.rest.into;
-    if (into == NO_PARTITION && moving->now != NULL && !pst_moves_copies(moving) &&
-        moved(moving)->step >= PST_MOVE_COMMITTED)
+    if (into == NO_PARTITION && is_decided(moving))
         into = moving->to;
     for (uint32_t b = 0; b < bucket_count && into != NO_PARTITION; b++)
         if (moving->layouts[n]->of[b] == into)
@@ -44,7 +50,7 @@ static uint32_t into_take(const struct moving *moving, uint32_t n, uint32_t buck
     return 0;
 }
 
-static int record_pack(struct graph_record *record, const struct order_wanted *wanted)
+static int record_pack(const struct graph_record *record, const struct order_wanted *wanted, struct pst_text *bytes)
 {
     const struct moving *moving = record->moving;
     const struct portions *portions = &moving->portions;
@@ -71,7 +77,7 @@ static int record_pack(struct graph_record *record, const struct order_wanted *w
     message.move = newest(record);
     message.body_case = PST__CONTROL__BODY_ORDER_RECORD;
     message.order_record = &body;
-    return pst_control_pack(&message, &record->kept.bytes);
+    return pst_control_pack(&message, bytes);
 }
 
 static void found_forget(struct kept *kept)
@@ -93,7 +99,7 @@ int pst_kept_changes(struct graph_record *record, struct pst_store_change *chang
     found_forget(kept);
     bool is = goes_on && pst_order_wanted(record, &wanted);
     pst_text_fini(&kept->bytes);
-    int rc = is ? record_pack(record, &wanted) : PST_OK;
+    int rc = is ? record_pack(record, &wanted, &kept->bytes) : PST_OK;
     bool same = is ? kept->version != 0 && kept->bytes.count == kept->stored.count &&
                          memcmp(kept->bytes.bytes, kept->stored.bytes, kept->bytes.count) == 0
                    : kept->version == 0;
@@ -148,6 +154,22 @@ int pst_kept_restore(struct graph_record *record, uint64_t version, const struct
     }
     kept->version = version;
     return PST_OK;
+}
+
+/* As if another coordinator had read it; but not time and again, for it may be what ends the incarnation. */
+bool pst_kept_waits(struct graph_record *record)
+{
+    struct kept *kept = &record->kept;
+    struct order_wanted wanted;
+    struct pst_text bytes = {0};
+    if (kept->found != NULL)
+        return true;
+    if (kept->version == 0 || kept->tries == KEPT_TRIES_MAX || !pst_order_wanted(record, &wanted))
+        return false;
+    if (record_pack(record, &wanted, &bytes) == PST_OK && pst_kept_restore(record, kept->version, &bytes) == PST_OK)
+        kept->tries++;
+    pst_text_fini(&bytes);
+    return kept->found != NULL;
 }
 
 /* The one partition that owns all that is left; NO_PARTITION: there is none, or none is left. */

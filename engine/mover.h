@@ -281,6 +281,8 @@ int pst_kept_changes(struct graph_record *record, struct pst_store_change *chang
 void pst_kept_committed(struct graph_record *record, int rc);
 /* As it was read. PST_EDATA, PST_ENOMEM. */
 int pst_kept_restore(struct graph_record *record, uint64_t version, const struct pst_text *bytes);
+/* The graph is about to be started again: true: its order goes on then. */
+bool pst_kept_waits(struct graph_record *record);
 /* What another coordinator was given goes on when the graph runs and nothing of it moves; what has ended is forgotten there. */
 void pst_kept_step(struct pst_node *node, struct graph_record *record);
 void pst_kept_free(struct kept *kept);

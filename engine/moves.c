@@ -1109,7 +1109,10 @@ void pst_moves_restart(struct pst_node *node, struct graph_record *record)
     if (pst_relocation_goes_on(node, record))
         memset(record->gone, 0, sizeof record->gone);
     else
-        pst_moves_over(node, record, "the graph is started again");
+        pst_moves_over(node, record,
+                       pst_kept_waits(record) ? "the graph is started again, and the order goes on then: `penstock "
+                                                "migration ls` shows how far it is"
+                                              : "the graph is started again");
 }
 
 /* The next incarnation has none of it: before the commit the old owners go on, after it the new ones. */
@@ -1130,7 +1133,7 @@ void pst_moves_over(struct pst_node *node, struct graph_record *record, const ch
     moving->now = NULL;
     moving->stage = NO_STAGE;
     if (moving->order != NULL)
-        pst_order_on(node, record, PST_EREFUSED, why);
+        pst_order_on(node, record, record->kept.found != NULL ? PST_ETIMEOUT : PST_EREFUSED, why);
 }
 
 void pst_moves_resign(struct pst_node *node, struct graph_record *record, const char *why)

@@ -48,6 +48,7 @@ enum {
     MOVES_KEPT_MAX = 32, /* of a graph, ended ones */
     NODE_READS_MAX = 16, /* pieces of results that are read at a time */
     NODE_PROBES_MAX = 8, /* keepers of keys that are looked for at a time */
+    KEPT_TRIES_MAX = 3,  /* incarnations that an order goes on in */
     PEER_WAITING_BYTES_MAX = 8 * 1024 * 1024,
     NODE_CLUSTER_BYTES = 33, /* a cluster's id as text, with its NUL */
 };
@@ -429,6 +430,7 @@ struct graph_record {
         struct pst_text bytes, stored; /* bytes: on their way there */
         enum { KEPT_AS_IT_IS, KEPT_WRITTEN, KEPT_REMOVED } change; /* of it, in the commit that is on its way */
         char path[PST_STORE_PATH_BYTES];
+        uint32_t tries; /* incarnations that have ended amid it */
     } kept;
     struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
     uint32_t past_count;

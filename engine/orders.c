@@ -788,6 +788,7 @@ static void begin(struct pst_node *node, struct graph_record *record, struct ord
 {
     order->graphs = 1;
     record->moving->order = order;
+    record->kept.tries = 0;
     record->moving->relocated = false;
     record->moving->portions = (struct portions){0};
     go_on(node, record);
@@ -922,6 +923,7 @@ static void begin_working(struct pst_node *node, struct order *order, struct gra
     order->graphs = count + 1; /* and this one, so that it is not answered before all have begun */
     for (uint32_t i = 0; i < count; i++) {
         working[i]->moving->order = order;
+        working[i]->kept.tries = 0;
         working[i]->moving->relocated = false;
         working[i]->moving->portions = (struct portions){0};
         order->wanted += order->kind != ORDER_DRAIN                           ? 0
@@ -1064,7 +1066,7 @@ int pst_order_again(struct pst_node *node, struct graph_record *record, const st
     order->operator_index = wanted->kind == ORDER_SCALE ? wanted->operator_index : 0;
     order->count = wanted->count;
     record->moving->balance = balance;
-    pst_node_log(node, "%s: another coordinator was told to %s it: that goes on", order->node, kind_names[order->kind]);
+    pst_node_log(node, "%s: the %s that was under way goes on", order->node, kind_names[order->kind]);
     order->graphs = 1;
     record->moving->order = order;
     record->moving->relocated = false;
