@@ -16,14 +16,18 @@
 
 /* ---- backends ---- */
 /* Names as in Trustee (confidential-containers), but for `process`. */
-#define PST_BACKEND_MAP(X)                                                                                     \
-    X(PST_BACKEND_SNP, "snp", true, "an attestation report of AMD SEV-SNP")                                    \
-    X(PST_BACKEND_TDX, "tdx", true, "a quote of Intel TDX")                                                    \
-    X(PST_BACKEND_SGX, "sgx", true, "a quote of Intel SGX")                                                    \
-    X(PST_BACKEND_AZ_SNP_VTPM, "az-snp-vtpm", true, "SEV-SNP on Azure: a report within that of a virtual TPM") \
-    X(PST_BACKEND_AZ_TDX_VTPM, "az-tdx-vtpm", true, "TDX on Azure: a quote bound to a virtual TPM")            \
-    X(PST_BACKEND_PROCESS, "process", false, "software: a worker's report, signed by the key of its node")     \
-    X(PST_BACKEND_TPM, "tpm", false, "a TPM's quote of a node's key: which machine and what it booted, no enclave")
+#define PST_BACKEND_MAP(X)                                                                                          \
+    X(PST_BACKEND_SNP, "snp", true, "an attestation report of AMD SEV-SNP")                                         \
+    X(PST_BACKEND_TDX, "tdx", true, "a quote of Intel TDX")                                                         \
+    X(PST_BACKEND_SGX, "sgx", true, "a quote of Intel SGX")                                                         \
+    X(PST_BACKEND_AZ_SNP_VTPM, "az-snp-vtpm", true, "SEV-SNP on Azure: a report within that of a virtual TPM")      \
+    X(PST_BACKEND_AZ_TDX_VTPM, "az-tdx-vtpm", true, "TDX on Azure: a quote bound to a virtual TPM")                 \
+    X(PST_BACKEND_PROCESS, "process", false, "software: a worker's report, signed by the key of its node")          \
+    X(PST_BACKEND_TPM, "tpm", false, "a TPM's quote of a node's key: which machine and what it booted, no enclave") \
+    X(PST_BACKEND_PROCESS_SNP, "process-snp", true,                                                                 \
+      "a worker's report, signed by the key of its node, and a report of AMD SEV-SNP over it")                      \
+    X(PST_BACKEND_PROCESS_TDX, "process-tdx", true,                                                                 \
+      "a worker's report, signed by the key of its node, and a quote of Intel TDX over it")
 typedef enum pst_backend {
 #define X(name, text, hardware, sentence) name,
     PST_BACKEND_MAP(X)
@@ -167,6 +171,9 @@ struct pst_evidence_report { /* memory is the report's; ended by _fini() whateve
  * PST_ENOMEM. Cost: some milliseconds, for signatures. */
 int pst_evidence_verify(const struct pst_evidence_request *request, struct pst_evidence_report *ret_report);
 void pst_evidence_report_fini(struct pst_evidence_report *report);
+/* Of a request without evidence, for who is about to ask again and again: are its certificates, roots, lists and collateral what they should
+ * be? As pst_evidence_verify(); the report has no rows. */
+int pst_evidence_request_check(const struct pst_evidence_request *request, struct pst_evidence_report *ret_report);
 /* The first that failed, or NULL. */
 const struct pst_check *pst_evidence_report_failed(const struct pst_evidence_report *report);
 
@@ -249,8 +256,38 @@ int pst_process_evidence_parse(const uint8_t *bytes, size_t byte_count, struct p
 bool pst_process_evidence_signed(const uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES]);
 int pst_process_node_key(const uint8_t node_key[32], uint8_t ret_public[32]); /* PST_ENOMEM */
 
+/* ---- hardware's evidence of a node's machine ----
+ * Right behind the 256 bytes of `process`: then the kind is `process-snp` or `process-tdx`. Little endian; a reader refuses a version it does
+ * not know.
+ *    0 u8[8] "pstmach", NUL    8 u32 version       12 u32 zero         16 u32 bytes of the report    20 u32 bytes of certificates
+ *   24 the report of SEV-SNP or the quote of TDX, as the kernel has given it; then certificates that it has given along, or none
+ * The report data are SHA-512 of PST_MACHINE_LABEL and the 256 bytes. It proves that software of this confidential machine has named this
+ * worker's report, key and nonce; which software that can be is what the machine's measurement says. */
+#define PST_MACHINE_LABEL "penstock machine evidence 1"
+enum {
+    PST_MACHINE_VERSION = 1,
+    PST_MACHINE_HEAD_BYTES = 24,
+    PST_MACHINE_PART_BYTES_MAX = 16 * 1024, /* of the report, and of the certificates */
+    PST_MACHINE_EVIDENCE_BYTES_MAX = PST_MACHINE_HEAD_BYTES + 2 * PST_MACHINE_PART_BYTES_MAX,
+};
+struct pst_machine_evidence { /* parts are borrowed */
+    struct pst_bytes report, certificates;
+};
+/* PST_EINVAL: a part is too large, or there is no report; PST_EFULL: no room. */
+int pst_machine_evidence_put(const struct pst_machine_evidence *evidence, uint8_t *ret_bytes, size_t room,
+                             size_t *ret_count);
+bool pst_machine_evidence_begins(const uint8_t *bytes, size_t byte_count);
+/* Takes the envelope apart; of what the hardware has signed nothing is looked at. *ret_taken bytes are its own. PST_EDATA: *ret_why. */
+int pst_machine_evidence_parse(const uint8_t *bytes, size_t byte_count, struct pst_machine_evidence *ret_evidence,
+                               size_t *ret_taken, const char **ret_why);
+int pst_machine_report_data(const uint8_t process[PST_PROCESS_EVIDENCE_BYTES], uint8_t ret_data[64]); /* PST_ENOMEM */
+/* Has the hardware sign for a worker's report: as pst_tsm_report(), and PST_EDATA also where what comes has no room. */
+int pst_machine_evidence_ask(struct pst_world *world, const char *directory,
+                             const uint8_t process[PST_PROCESS_EVIDENCE_BYTES], uint8_t *ret_bytes, size_t room,
+                             size_t *ret_count, char ret_path[PST_TSM_PATH_BYTES]);
+
 /* ---- a TPM's quote of a node's key ----
- * By itself, or behind the 256 bytes of `process`, of the same key and nonce. Little endian; a reader refuses a version it does not know.
+ * By itself, or behind the 256 bytes of `process` and the machine's evidence, where that is there; of the same key and nonce. Little endian; a reader refuses a version it does not know.
  *    0 u8[8] "psttpmq", NUL    8 u32 version       12 u32 zero
  *   16 u8[32] node key        48 u8[64] nonce     112 u32 bytes of public  116 of attest  120 of signature  124 u32 PCRs
  *  128 public: TPMT_PUBLIC, attest: TPMS_ATTEST, signature: TPMT_SIGNATURE, as the TPM has made them (big endian);

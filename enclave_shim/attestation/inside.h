@@ -315,6 +315,14 @@ bool pst_tpm_pcrs_wanted(
 void pst_tpm_verify(struct pst_checking *c, const struct pst_tpm_evidence *evidence,
                     const struct pst_process_evidence *process);
 
+/* ---- the machine behind a worker's report (machine.c) ---- */
+/* Which of the two it is; *ret_quote is set for TDX. PST_EDATA: *ret_why. */
+int pst_machine_kind(const struct pst_machine_evidence *evidence, struct pst_quote *ret_quote, pst_backend *ret_backend,
+                     const char **ret_why);
+/* quote NULL: it is a report of SEV-SNP. */
+void pst_machine_verify(struct pst_checking *c, const struct pst_machine_evidence *evidence,
+                        const struct pst_quote *quote, const uint8_t process[PST_PROCESS_EVIDENCE_BYTES]);
+
 /* ---- process (process.c) ---- */
 void pst_process_verify(struct pst_checking *c, const uint8_t *bytes, const struct pst_process_evidence *evidence);
 

@@ -64,7 +64,8 @@ const struct pst_policy_key pst_policy_keys[] = {
      "Kinds of evidence that are accepted; software evidence also needs --allow-software."},
     {"measurements", PST_POLICY_DIGESTS, AT(measurements), NULL, 32, 48, 0,
      "Measurements that are accepted, several while an update is under way: MEASUREMENT of SNP and MRTD of TDX (48 "
-     "bytes), MRENCLAVE of SGX and the measurement of `process` (32 bytes)."},
+     "bytes), MRENCLAVE of SGX and the measurement of `process` (32 bytes). Of `process-snp` and `process-tdx` the "
+     "machine's and the worker's have to be among them."},
     {"signers", PST_POLICY_DIGESTS, AT(signers), NULL, 32, 48, 0,
      "Who may have signed it: MRSIGNER of SGX (32 bytes), the ID key digest of SNP (48 bytes)."},
     {"host_data", PST_POLICY_DIGESTS, AT(host_data), NULL, 32, 48, 0,

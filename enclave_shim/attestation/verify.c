@@ -90,26 +90,64 @@ static void quote_verify(struct pst_checking *c, const uint8_t *bytes, size_t by
                          pst_checking_printf(c, "%zu bytes behind the quote, signed by nobody", quote.left_bytes));
 }
 
-/* Alone, or with a quote of the node's TPM behind it. */
+/* ---- what a worker shows ---- */
+struct worker_evidence { /* borrows from the bytes */
+    struct pst_process_evidence process;
+    bool on_machine, quoted; /* what of the following there is */
+    struct pst_machine_evidence machine;
+    struct pst_quote quote; /* of the machine, where that is TDX's */
+    struct pst_tpm_evidence tpm;
+    pst_backend backend;
+};
+
+static int machine_parse(const uint8_t *bytes, size_t byte_count, struct worker_evidence *worker, size_t *ret_taken,
+                         const char **ret_why)
+{
+    *ret_taken = 0;
+    worker->on_machine = pst_machine_evidence_begins(bytes, byte_count);
+    if (!worker->on_machine)
+        return PST_OK;
+    int rc = pst_machine_evidence_parse(bytes, byte_count, &worker->machine, ret_taken, ret_why);
+    return rc == PST_OK ? pst_machine_kind(&worker->machine, &worker->quote, &worker->backend, ret_why) : rc;
+}
+
+/* 256 bytes; behind them the machine's, and behind that a quote of the node's TPM, or either, or nothing. */
+static int worker_parse(const uint8_t *bytes, size_t byte_count, struct worker_evidence *worker, const char **ret_why)
+{
+    size_t at = byte_count < PST_PROCESS_EVIDENCE_BYTES ? byte_count : PST_PROCESS_EVIDENCE_BYTES, taken = 0;
+    *worker = (struct worker_evidence){.backend = PST_BACKEND_PROCESS};
+    int rc = pst_process_evidence_parse(bytes, at, &worker->process, ret_why);
+    if (rc == PST_OK)
+        rc = machine_parse(bytes + at, byte_count - at, worker, &taken, ret_why);
+    at += taken;
+    worker->quoted = at < byte_count;
+    if (rc == PST_OK && worker->quoted)
+        rc = pst_tpm_evidence_parse(bytes + at, byte_count - at, &worker->tpm, ret_why);
+    return rc;
+}
+
 static void process_verify(struct pst_checking *c, const uint8_t *bytes, size_t byte_count)
 {
-    struct pst_process_evidence evidence;
-    struct pst_tpm_evidence tpm;
+    struct worker_evidence worker;
     const char *why = NULL;
-    const bool more = byte_count > PST_PROCESS_EVIDENCE_BYTES;
-    int rc = pst_process_evidence_parse(bytes, more ? PST_PROCESS_EVIDENCE_BYTES : byte_count, &evidence, &why);
-    if (rc == PST_OK && more)
-        rc = pst_tpm_evidence_parse(bytes + PST_PROCESS_EVIDENCE_BYTES, byte_count - PST_PROCESS_EVIDENCE_BYTES, &tpm,
-                                    &why);
-    if (rc != PST_OK) {
+    if (worker_parse(bytes, byte_count, &worker, &why) != PST_OK) {
         pst_checking_fault(c, c->request->evidence.name, why);
         return;
     }
-    if (!kind_is(c, PST_BACKEND_PROCESS))
+    if (!kind_is(c, worker.backend))
         return;
-    backend_check(c, PST_BACKEND_PROCESS);
-    pst_process_verify(c, bytes, &evidence);
-    pst_tpm_verify(c, more ? &tpm : NULL, &evidence);
+    backend_check(c, worker.backend);
+    bool machine_good = true;
+    if (worker.on_machine) {
+        pst_machine_verify(c, &worker.machine, worker.backend == PST_BACKEND_PROCESS_TDX ? &worker.quote : NULL, bytes);
+        machine_good = c->root_good && c->signatures_good != 0;
+        c->signatures_good = 0;
+    }
+    if (c->rc != PST_OK)
+        return;
+    pst_process_verify(c, bytes, &worker.process);
+    c->root_good &= machine_good;
+    pst_tpm_verify(c, worker.quoted ? &worker.tpm : NULL, &worker.process);
 }
 
 static void tpm_verify(struct pst_checking *c, const uint8_t *bytes, size_t byte_count)
@@ -215,6 +253,33 @@ static void verdict(struct pst_checking *c)
     PST_ASSERT(c->rc != PST_OK || complete || pst_evidence_report_failed(c->report) != NULL);
 }
 
+static void checking_end(struct pst_checking *c)
+{
+    sk_X509_pop_free(c->certificates, X509_free);
+    sk_X509_pop_free(c->roots, X509_free);
+    sk_X509_CRL_pop_free(c->crls, X509_CRL_free);
+}
+
+int pst_evidence_request_check(const struct pst_evidence_request *request, struct pst_evidence_report *ret_report)
+{
+    struct pst_collateral collateral;
+    const char *why = NULL;
+    *ret_report = (struct pst_evidence_report){0};
+    pst_arena_init(&ret_report->arena);
+    struct pst_checking c = {.request = request, .report = ret_report};
+    certificates_read(&c);
+    if (c.rc == PST_OK && request->collateral.bytes != NULL) {
+        int rc = pst_collateral_parse(&ret_report->arena, request->collateral.bytes, request->collateral.count,
+                                      &collateral, &why);
+        if (rc == PST_EDATA)
+            pst_checking_fault(&c, request->collateral.name, why);
+        else
+            c.rc = rc;
+    }
+    checking_end(&c);
+    return c.rc;
+}
+
 int pst_evidence_verify(const struct pst_evidence_request *request, struct pst_evidence_report *ret_report)
 {
     struct pst_attestation_policy standard;
@@ -228,8 +293,6 @@ int pst_evidence_verify(const struct pst_evidence_request *request, struct pst_e
         evidence_verify(&c);
     if (c.rc == PST_OK)
         verdict(&c);
-    sk_X509_pop_free(c.certificates, X509_free);
-    sk_X509_pop_free(c.roots, X509_free);
-    sk_X509_CRL_pop_free(c.crls, X509_CRL_free);
+    checking_end(&c);
     return c.rc;
 }

@@ -239,6 +239,48 @@ static void nonces_of_genuine_evidence_are_compared(void **state)
     genuine_close(&opened);
 }
 
+/* It was made for another nonce than this worker's, so its report data are wrong. All else of it is right, and nothing else may fail. */
+static void pair_look(const struct genuine *one, const char *fails)
+{
+    static const uint8_t node_seed[32] = {1};
+    struct opened opened;
+    struct pst_process_evidence worker = {.capabilities = PST_EXEC_MEASURED};
+    struct pst_digest node = {.byte_count = 32};
+    struct pst_evidence_report report;
+    uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES + PST_MACHINE_EVIDENCE_BYTES_MAX];
+    size_t count = 0;
+    uint32_t failed = 0;
+    genuine_open(one, &opened);
+    assert_int_equal(pst_process_evidence_sign(&worker, node_seed, bytes), PST_OK);
+    assert_int_equal(pst_process_node_key(node_seed, node.bytes), PST_OK);
+    opened.policy.node_keys = (struct pst_digests){&node, 1};
+    const struct pst_machine_evidence machine = {.report = opened.request.evidence};
+    assert_int_equal(
+        pst_machine_evidence_put(&machine, bytes + PST_PROCESS_EVIDENCE_BYTES, PST_MACHINE_EVIDENCE_BYTES_MAX, &count),
+        PST_OK);
+    opened.request.evidence = (struct pst_bytes){bytes, PST_PROCESS_EVIDENCE_BYTES + count, one->evidence};
+    assert_int_equal(pst_evidence_verify(&opened.request, &report), PST_OK);
+    assert_false(report.accepted);
+    for (uint32_t i = 0; i < report.check_count; i++) {
+        if (report.checks[i].result != PST_CHECK_FAILED)
+            continue;
+        assert_string_equal(report.checks[i].name, fails);
+        failed++;
+    }
+    assert_int_equal(failed, 1);
+    pst_evidence_report_fini(&report);
+    opened.request.evidence = machine.report;
+    genuine_close(&opened);
+}
+
+static void genuine_hardware_behind_a_worker_it_has_not_signed_for_is_refused_for_that_alone(void **state)
+{
+    (void)state;
+    pair_look(&cases[0], "report.report_data");
+    static const struct genuine quote = {TDX_QUOTE, {NULL}, TDX_COLLATERAL, "2025-06-30", 0, ""};
+    pair_look(&quote, "td.report_data");
+}
+
 int main(void)
 {
     const char *recordings = getenv("PENSTOCK_RECORDINGS");
@@ -258,6 +300,7 @@ int main(void)
         cmocka_unit_test(evidence_of_real_machines_is_judged_as_it_should_be),
         cmocka_unit_test(a_quote_of_another_tpm_is_refused),
         cmocka_unit_test(nonces_of_genuine_evidence_are_compared),
+        cmocka_unit_test(genuine_hardware_behind_a_worker_it_has_not_signed_for_is_refused_for_that_alone),
         cmocka_unit_test(each_byte_of_a_genuine_report_counts),
         cmocka_unit_test(each_byte_of_a_genuine_td_quote_counts),
         cmocka_unit_test(each_byte_of_a_genuine_sgx_quote_counts),

@@ -197,6 +197,37 @@ static void what_the_kernel_gives_is_verified_with_the_nonce(void **state)
     pst_tsm_report_fini(&report);
 }
 
+static void the_kernel_signs_for_a_worker_and_both_are_verified(void **state)
+{
+    (void)state;
+    static const uint8_t node_seed[32] = {4};
+    struct pst_process_evidence worker = {.capabilities = PST_EXEC_MEASURED, .measurement = {7}};
+    struct pst_attestation_policy policy;
+    struct pst_digest node = {.byte_count = 32};
+    uint8_t bytes[PST_PROCESS_EVIDENCE_BYTES + PST_MACHINE_EVIDENCE_BYTES_MAX];
+    size_t count = 0;
+    memcpy(worker.nonce, nonce, sizeof nonce);
+    assert_int_equal(pst_process_evidence_sign(&worker, node_seed, bytes), PST_OK);
+    uint8_t *behind = bytes + PST_PROCESS_EVIDENCE_BYTES;
+    const size_t room = sizeof bytes - PST_PROCESS_EVIDENCE_BYTES;
+    assert_int_equal(pst_machine_evidence_ask(&world, "/tsm", bytes, behind, room, &count, path), PST_OK);
+    pst_attestation_policy_init(&policy);
+    assert_int_equal(pst_process_node_key(node_seed, node.bytes), PST_OK);
+    policy.node_keys = (struct pst_digests){&node, 1};
+    struct pst_evidence_request request = snp.request;
+    request.evidence = (struct pst_bytes){bytes, PST_PROCESS_EVIDENCE_BYTES + count, "worker.evidence"};
+    request.certificate_count = 0; /* the kernel has given them along */
+    request.policy = &policy;
+    request.nonce = nonce;
+    request.nonce_bytes = sizeof nonce;
+    assert_string_equal(made_verdict(&request), "");
+    assert_int_equal(pst_machine_evidence_ask(&world, "/none", bytes, behind, room, &count, path), PST_ENOENT);
+    assert_string_equal(path, "/none");
+    assert_int_equal(pst_machine_evidence_ask(&world, "/tsm", bytes, behind, count - 1, &count, path), PST_EDATA);
+    kernel.empty = true;
+    assert_int_equal(pst_machine_evidence_ask(&world, "/tsm", bytes, behind, room, &count, path), PST_EDATA);
+}
+
 static void a_provider_without_certificates_will_do(void **state)
 {
     (void)state;
@@ -268,6 +299,7 @@ int main(void)
 #define EACH(name) cmocka_unit_test_setup_teardown(name, begin, finish)
     const struct CMUnitTest tests[] = {
         EACH(what_the_kernel_gives_is_verified_with_the_nonce),
+        EACH(the_kernel_signs_for_a_worker_and_both_are_verified),
         EACH(a_provider_without_certificates_will_do),
         EACH(a_request_that_somebody_else_has_changed_is_given_up),
         EACH(each_call_may_fail_and_the_folder_is_gone),
