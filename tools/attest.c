@@ -3,21 +3,18 @@
 
 #include "enclave_shim/attestation/evidence.h"
 #include "engine/policy.h"
+#include "tools/evidence_files.h"
 #include "tools/keyfile.h"
 #include "tools/witness.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { FILES_MAX = 64, FILE_BYTES_MAX = 1 << 20, NONCE_BYTES_MAX = 64, COLUMN_MAX = 34, DAY_S = 86400 };
+enum { NONCE_BYTES_MAX = 64, COLUMN_MAX = 34, DAY_S = 86400 };
 
 struct attest { /* one call */
     const struct pst_call *call;
     struct pst_world *world;
-    struct pst_bytes files[FILES_MAX]; /* all that were read: freed at the end */
-    uint32_t file_count;
+    struct pst_evidence_files files;
     struct pst_policy_file policy;
     uint8_t nonce[NONCE_BYTES_MAX];
     struct pst_evidence_request request;
@@ -25,71 +22,6 @@ struct attest { /* one call */
 };
 
 /* ---- reading ---- */
-/* Up to FILE_BYTES_MAX and one byte more; pipes are waited for. False: errno. */
-static bool bytes_read(const char *path, uint8_t *bytes, size_t *ret_count)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    size_t count = 0;
-    ssize_t got = fd >= 0 ? 1 : -1;
-    while (got > 0 && count <= FILE_BYTES_MAX) {
-        do
-            got = read(fd, bytes + count, FILE_BYTES_MAX + 1 - count);
-        while (got < 0 && errno == EINTR);
-        count += got > 0 ? (size_t)got : 0;
-    }
-    int reason = errno;
-    if (fd >= 0)
-        (void)close(fd);
-    errno = reason;
-    *ret_count = count;
-    return got >= 0;
-}
-
-static int file_read(struct attest *attest, const char *path, struct pst_bytes *ret_bytes)
-{
-    const struct pst_call *call = attest->call;
-    if (attest->file_count == FILES_MAX) {
-        pst_complain(call, PST_EXIT_USAGE, "%d files are the most", FILES_MAX);
-        return PST_EXIT_USAGE;
-    }
-    uint8_t *bytes = pst_malloc(FILE_BYTES_MAX + 1);
-    size_t count = 0;
-    int exit_code = PST_EXIT_OK;
-    if (bytes == NULL) {
-        exit_code = PST_EXIT_FAILED;
-        pst_complain(call, exit_code, "%s", pst_error_sentence(PST_ENOMEM));
-    } else if (!bytes_read(path, bytes, &count)) {
-        exit_code = errno == EACCES || errno == EPERM ? PST_EXIT_REFUSED : PST_EXIT_IO;
-        pst_complain(call, exit_code, "`%s` cannot be read: %s", path, strerror(errno));
-    } else if (count > FILE_BYTES_MAX) {
-        exit_code = PST_EXIT_DATA;
-        pst_complain(call, exit_code, "`%s` has more than 1 MiB: it is nothing that belongs to evidence", path);
-    }
-    if (exit_code != PST_EXIT_OK) {
-        pst_free(bytes);
-        return exit_code;
-    }
-    *ret_bytes = attest->files[attest->file_count++] = (struct pst_bytes){bytes, count, path};
-    return PST_EXIT_OK;
-}
-
-/* All files of one flag; they stand side by side in `files`. */
-static int files_read(struct attest *attest, const char *flag, const struct pst_bytes **ret_files, uint32_t *ret_count)
-{
-    const struct pst_call *call = attest->call;
-    *ret_files = attest->files + attest->file_count;
-    for (uint32_t i = 0; i < call->flag_count; i++) {
-        struct pst_bytes bytes;
-        if (strcmp(call->flags[i].flag->name, flag) != 0)
-            continue;
-        int exit_code = file_read(attest, call->flags[i].value, &bytes);
-        if (exit_code != PST_EXIT_OK)
-            return exit_code;
-        ++*ret_count;
-    }
-    return PST_EXIT_OK;
-}
-
 static int policy_complain(const struct pst_call *call, const char *path, const struct pst_diagnostics *d)
 {
     struct pst_text text = {0}, json = {0};
@@ -118,7 +50,7 @@ static int policy_read(struct attest *attest)
     struct pst_bytes file;
     if (path == NULL)
         return PST_EXIT_OK;
-    int exit_code = file_read(attest, path, &file);
+    int exit_code = pst_evidence_file_read(&attest->files, path, &file);
     if (exit_code != PST_EXIT_OK)
         return exit_code;
     struct pst_diagnostics d;
@@ -206,7 +138,6 @@ static int request_fill(struct attest *attest)
 {
     const struct pst_call *call = attest->call;
     struct pst_evidence_request *request = &attest->request;
-    const char *collateral = pst_call_flag(call, "collateral");
     request->allow_debug = pst_call_flag(call, "allow-debug") != NULL;
     request->allow_software = pst_call_flag(call, "allow-software") != NULL;
     int exit_code = kind_take(attest);
@@ -217,16 +148,93 @@ static int request_fill(struct attest *attest)
     if (exit_code == PST_EXIT_OK)
         exit_code = policy_read(attest);
     if (exit_code == PST_EXIT_OK)
-        exit_code = file_read(attest, call->operands[1], &request->evidence);
+        exit_code = pst_evidence_file_read(&attest->files, call->operands[1], &request->evidence);
     if (exit_code == PST_EXIT_OK)
-        exit_code = files_read(attest, "certificates", &request->certificates, &request->certificate_count);
-    if (exit_code == PST_EXIT_OK)
-        exit_code = files_read(attest, "roots", &request->roots, &request->root_count);
-    if (exit_code == PST_EXIT_OK)
-        exit_code = files_read(attest, "crl", &request->crls, &request->crl_count);
-    if (exit_code == PST_EXIT_OK && collateral != NULL)
-        exit_code = file_read(attest, collateral, &request->collateral);
+        exit_code = pst_evidence_files_read(&attest->files, request);
     return exit_code;
+}
+
+/* ---- what it stands for, in plain words ---- */
+enum { TERM_COLUMN = 18 };
+
+static void term_print(struct pst_text *text, const char *term, const char *words)
+{
+    pst_text_printf(text, "  %-*s", TERM_COLUMN - 2, term);
+    pst_words_fill(text, TERM_COLUMN, TERM_COLUMN, words, strlen(words));
+}
+
+void pst_protection_print(struct pst_text *text, uint32_t backend)
+{
+    const struct pst_backend_words *words = pst_backend_words((pst_backend)backend);
+    term_print(text, "protects from", words->protects_from);
+    term_print(text, "not from", words->not_from);
+    term_print(text, "root can still", words->root_can);
+}
+
+/* Behind what was said of evidence of this kind. */
+static void protection_note(const struct pst_call *call, pst_backend backend)
+{
+    struct pst_text text = {0};
+    pst_protection_print(&text, backend);
+    if (!text.failed && text.count > 0)
+        pst_note(call, "%.*s", (int)text.count - 1, text.bytes);
+    pst_text_fini(&text);
+}
+
+static void protection_json(struct pst_text *json, pst_backend backend)
+{
+    const struct pst_backend_words *words = pst_backend_words(backend);
+    pst_text_printf(json, "\"protects_from\":");
+    pst_text_json(json, words->protects_from);
+    pst_text_printf(json, ",\"not_from\":");
+    pst_text_json(json, words->not_from);
+    pst_text_printf(json, ",\"root_can\":");
+    pst_text_json(json, words->root_can);
+}
+
+/* Workers run as `process`; what stands before its name says whose evidence is put over theirs. */
+static bool runs_workers(pst_backend backend)
+{
+    return backend == PST_BACKEND_PROCESS || backend == PST_BACKEND_PROCESS_SNP || backend == PST_BACKEND_PROCESS_TDX;
+}
+
+static int backends_json(const struct pst_call *call)
+{
+    struct pst_text json = {0};
+    pst_text_printf(&json, "{\"schema_version\":%d,\"backends\":[", PST_JSON_SCHEMA_VERSION);
+    for (uint32_t i = 0; i < PST_BACKEND_COUNT; i++) {
+        pst_text_printf(&json, "%s{\"name\":\"%s\",\"evidence\":", i == 0 ? "" : ",", pst_backend_names[i]);
+        pst_text_json(&json, pst_backend_sentence((pst_backend)i));
+        pst_text_printf(&json, ",\"hardware\":%s,\"runs_workers\":%s,",
+                        pst_backend_hardware((pst_backend)i) ? "true" : "false",
+                        runs_workers((pst_backend)i) ? "true" : "false");
+        protection_json(&json, (pst_backend)i);
+        pst_text_printf(&json, "}");
+    }
+    pst_text_printf(&json, "],");
+    pst_json_error(&json, PST_EXIT_OK, NULL);
+    pst_text_printf(&json, "}\n");
+    return pst_text_show(call, &json);
+}
+
+static int backends(const struct pst_call *call)
+{
+    struct pst_text text = {0};
+    if (call->json)
+        return backends_json(call);
+    for (uint32_t i = 0; i < PST_BACKEND_COUNT; i++) {
+        pst_text_printf(&text, "%s%s: ", i == 0 ? "" : "\n", pst_backend_names[i]);
+        pst_words_fill(&text, strlen(pst_backend_names[i]) + 2, 2, pst_backend_sentence((pst_backend)i),
+                       strlen(pst_backend_sentence((pst_backend)i)));
+        pst_protection_print(&text, i);
+    }
+    static const char where[] =
+        "Workers of penstock run as `process`, which is `process-snp` or `process-tdx` where their node is a "
+        "confidential machine and has its hardware sign for them. Of the others evidence is verified, and nothing of "
+        "penstock's runs in them.";
+    pst_text_printf(&text, "\n");
+    pst_words_fill(&text, 0, 0, where, sizeof where - 1);
+    return pst_text_show(call, &text);
 }
 
 /* ---- showing ---- */
@@ -305,6 +313,8 @@ static int report_json(const struct attest *attest, int exit_code, const char *e
     for (uint32_t i = 0; i < report->check_count; i++)
         row_json(&report->checks[i], i == 0, &json);
     pst_text_printf(&json, "],");
+    protection_json(&json, report->backend);
+    pst_text_printf(&json, ",");
     pst_json_error(&json, exit_code, error);
     pst_text_printf(&json, "}\n");
     return pst_text_show(attest->call, &json);
@@ -326,11 +336,13 @@ static int report_show(const struct attest *attest)
             pst_text_printf(&error, "; %u more field%s failed", more, more == 1 ? "" : "s");
     }
     int shown = attest->call->json ? report_json(attest, exit_code, error.bytes) : report_text(attest);
-    if (exit_code != PST_EXIT_OK)
+    if (exit_code != PST_EXIT_OK) {
         pst_complain_text(attest->call, exit_code, error.bytes != NULL ? error.bytes : "the evidence is refused");
-    else
+    } else {
         pst_note(attest->call, "%s: %s, accepted", attest->request.evidence.name,
                  pst_backend_sentence(report->backend));
+        protection_note(attest->call, report->backend);
+    }
     pst_text_fini(&error);
     return exit_code != PST_EXIT_OK ? exit_code : shown;
 }
@@ -351,6 +363,15 @@ static int blob_write(struct attest *attest, const char *path, const uint8_t *by
     return pst_exit_of_error(rc);
 }
 
+/* The kernel's names of its providers (drivers/virt/coco). */
+static void provider_note(const struct pst_call *call, const char *provider)
+{
+    if (strcmp(provider, "sev_guest") == 0)
+        protection_note(call, PST_BACKEND_SNP);
+    else if (strcmp(provider, "tdx_guest") == 0)
+        protection_note(call, PST_BACKEND_TDX);
+}
+
 static int report_told(const struct attest *attest, const struct pst_tsm_report *report, const char *path,
                        const char *certificates)
 {
@@ -358,6 +379,7 @@ static int report_told(const struct attest *attest, const struct pst_tsm_report 
     struct pst_text json = {0};
     pst_note(attest->call, "%s: %zu bytes of evidence by %s%s%s", path, report->evidence_bytes, report->provider,
              along != NULL ? ", certificates in " : "", along != NULL ? along : "");
+    provider_note(attest->call, report->provider);
     if (!attest->call->json)
         return PST_EXIT_OK;
     pst_text_printf(&json, "{\"schema_version\":%d,\"evidence\":", PST_JSON_SCHEMA_VERSION);
@@ -414,6 +436,7 @@ static int quote_told(const struct attest *attest, const struct pst_witness *wit
     hex_add(&name, key_name, sizeof key_name);
     pst_note(attest->call, "%s: a TPM's quote of the node's key; the name of its attestation key is %s", path,
              name.bytes != NULL ? name.bytes : "");
+    protection_note(attest->call, PST_BACKEND_TPM);
     if (attest->call->json) {
         pst_text_printf(&json, "{\"schema_version\":%d,\"evidence\":", PST_JSON_SCHEMA_VERSION);
         pst_text_json(&json, path);
@@ -507,13 +530,22 @@ static int report(struct attest *attest)
 /* ---- the verb ---- */
 static int action_unknown(const struct pst_call *call, const char *action)
 {
-    static const char *const actions[] = {"verify", "report"};
-    const char *nearest = pst_nearest(action, actions, 2);
+    static const char *const actions[] = {"verify", "report", "backends"};
+    const char *nearest = pst_nearest(action, actions, 3);
     if (nearest != NULL)
         pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: did you mean `%s`?", action, nearest);
     else
-        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: there are verify and report", action);
+        pst_complain(call, PST_EXIT_USAGE, "`%s` is nothing to do with evidence: there are verify, report and backends",
+                     action);
     return PST_EXIT_USAGE;
+}
+
+static bool flag_is_common(const char *name)
+{
+    bool common = false;
+    for (const struct pst_flag *flag = pst_flags_common; flag->name != NULL; flag++)
+        common |= strcmp(flag->name, name) == 0;
+    return common;
 }
 
 /* What belongs to the other of the two. */
@@ -522,9 +554,7 @@ static int surplus_refuse(const struct pst_call *call, bool is_report)
     static const char *const of_report[] = {"tsm", "node-key", "tpm", "tpm-key", "pcrs"};
     for (uint32_t i = 0; i < call->flag_count; i++) {
         const char *name = call->flags[i].flag->name;
-        bool common = strcmp(name, "nonce") == 0;
-        for (const struct pst_flag *flag = pst_flags_common; flag->name != NULL; flag++)
-            common |= strcmp(flag->name, name) == 0;
+        bool common = strcmp(name, "nonce") == 0 || flag_is_common(name);
         bool reports = false;
         for (uint32_t of = 0; of < sizeof of_report / sizeof *of_report; of++)
             reports |= strcmp(name, of_report[of]) == 0;
@@ -552,21 +582,44 @@ static int verify(struct attest *attest)
     return exit_code;
 }
 
+/* By name, or where nothing is said. */
+static int backends_run(const struct pst_call *call)
+{
+    if (call->operand_count == 2) {
+        pst_complain(call, PST_EXIT_USAGE, "`penstock attest backends` takes no more, but `%s` was given",
+                     call->operands[1]);
+        return PST_EXIT_USAGE;
+    }
+    for (uint32_t i = 0; i < call->flag_count; i++) {
+        if (flag_is_common(call->flags[i].flag->name))
+            continue;
+        pst_complain(call, PST_EXIT_USAGE, "--%s belongs to `penstock attest verify` or `report`",
+                     call->flags[i].flag->name);
+        return PST_EXIT_USAGE;
+    }
+    return backends(call);
+}
+
 static int attest_run(const struct pst_call *call)
 {
+    if (call->operand_count == 0 || strcmp(call->operands[0], "backends") == 0)
+        return backends_run(call);
     const bool is_report = strcmp(call->operands[0], "report") == 0;
     if (!is_report && strcmp(call->operands[0], "verify") != 0)
         return action_unknown(call, call->operands[0]);
+    if (call->operand_count == 1) {
+        pst_complain(call, PST_EXIT_USAGE, "EVIDENCE is missing: `penstock attest %s EVIDENCE`", call->operands[0]);
+        return PST_EXIT_USAGE;
+    }
     if (surplus_refuse(call, is_report) != PST_EXIT_OK)
         return PST_EXIT_USAGE;
-    struct attest attest = {.call = call, .world = pst_world_uv()};
+    struct attest attest = {.call = call, .world = pst_world_uv(), .files.call = call};
     if (attest.world == NULL) {
         pst_complain(call, PST_EXIT_FAILED, "%s", pst_error_sentence(PST_ENOMEM));
         return PST_EXIT_FAILED;
     }
     int exit_code = is_report ? report(&attest) : verify(&attest);
-    for (uint32_t i = 0; i < attest.file_count; i++)
-        pst_free((void *)attest.files[i].bytes);
+    pst_evidence_files_fini(&attest.files);
     pst_policy_file_fini(&attest.policy);
     pst_world_uv_free(attest.world);
     return exit_code;
@@ -578,13 +631,7 @@ static const struct pst_flag attest_flags[] = {
      PST_BACKEND_MAP(X)
 #undef X
     },
-    {"certificates", 'c', "FILE", true, "Certificates of the signing key and its issuers, PEM or DER.", "file"},
-    {"roots", 0, "FILE", true,
-     "Certificates of roots that are trusted, and no others; else those of AMD and Intel, by built-in fingerprints.",
-     "file"},
-    {"crl", 0, "FILE", true, "Lists of revoked certificates, PEM or DER.", "file"},
-    {"collateral", 0, "FILE", false, "Intel's collateral for the platform: TCB info, QE identity, CRLs, as JSON.",
-     "file"},
+    PST_EVIDENCE_FLAGS(""),
     {"policy", 'p', "FILE", false, "What is accepted, YAML: see `penstock help policy`.", "file"},
     {"nonce", 0, "HEX", false,
      "What the evidence has to hold: report data, filled up with zeros, or the nonce of a TPM's quote.", NULL},
@@ -600,11 +647,13 @@ static const struct pst_flag attest_flags[] = {
 
 const struct pst_verb pst_verb_attest = {
     .name = "attest",
-    .operands = "verify|report EVIDENCE",
-    .operand_count_min = 2,
+    .operands = "[backends] | verify|report EVIDENCE",
     .operand_count_max = 2,
-    .summary = "Verify evidence of a trusted execution environment, offline; get this machine's.",
+    .summary = "Verify evidence of enclaves and machines; tell what it protects from.",
     .text =
+        "Without more, or as `backends`, it tells of each kind of evidence in plain words what it protects from, from "
+        "whom it does "
+        "not, and what root can still do; `verify` and `report` tell it of the evidence at hand.\n\n"
         "`verify` checks attestation evidence of a confidential virtual machine or an enclave: reports of AMD SEV-SNP, "
         "quotes of Intel TDX and SGX, the forms in which Azure wraps the first two with a virtual TPM, and software "
         "evidence of penstock's own, with a quote of the node's TPM or without. The signature of the evidence, the "
@@ -630,7 +679,8 @@ const struct pst_verb pst_verb_attest = {
         "of this machine's TPM 2.0 for that key and --nonce, and the attestation key's name is told, for `tpm_keys` of "
         "a "
         "policy: take it over where the machine can be trusted.",
-    .examples = "penstock attest verify report.bin --certificates vcek.der --certificates ask_ark.pem\n"
+    .examples = "penstock attest\n"
+                "penstock attest verify report.bin --certificates vcek.der --certificates ask_ark.pem\n"
                 "penstock attest verify quote.bin --collateral collateral.json --policy policy.yaml --nonce 00c0ffee\n"
                 "penstock attest verify report.bin --certificates chain.pem --at 2025-06-30 --json\n"
                 "penstock attest report report.bin --nonce 00c0ffee\n"

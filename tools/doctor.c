@@ -1,4 +1,5 @@
 /* tools/doctor.c - `penstock doctor`: what this machine has for enclaves, and what to do about what it has not. */
+#include "enclave_shim/attestation/evidence.h"
 #include "enclave_shim/enclave_shim.h"
 #include "enclave_shim/tpm/tpm.h"
 #include "tools/inside.h"
@@ -45,12 +46,12 @@ static int text_show(const struct pst_call *call, const struct pst_doctor_findin
         if (findings[i].remedy[0] != '\0')
             pst_text_printf(&text, "  %-13s %-7s -> %s\n", "", "", findings[i].remedy);
     }
-    pst_text_printf(&text,
-                    is_missing(findings, count)
-                        ? "Enclaves cannot run here.\n"
-                        : "Enclaves can run here, as processes. They keep other processes out, and root without "
-                          "CAP_SYS_PTRACE and CAP_SYS_ADMIN;\nnot root with them, and not who runs the machine: no "
-                          "hardware is asked.\n");
+    if (is_missing(findings, count)) {
+        pst_text_printf(&text, "Enclaves cannot run here.\n");
+    } else {
+        pst_text_printf(&text, "Enclaves can run here, as processes.\n");
+        pst_protection_print(&text, PST_BACKEND_PROCESS);
+    }
     return pst_text_show(call, &text);
 }
 

@@ -154,8 +154,7 @@ static size_t characters(const char *word, size_t bytes)
     return count;
 }
 
-/* Fills words into lines. The cursor stands at `column`; further lines begin at `indent`. */
-static void words_fill(struct pst_text *text, size_t column, size_t indent, const char *words, size_t bytes)
+void pst_words_fill(struct pst_text *text, size_t column, size_t indent, const char *words, size_t bytes)
 {
     bool begun = false;
     for (size_t i = 0; i < bytes;) {
@@ -192,7 +191,7 @@ static void paragraphs(struct page *page, const char *text)
         if (literal)
             pst_text_printf(&page->text, "%.*s\n", (int)bytes, text);
         else
-            words_fill(&page->text, 0, 0, text, bytes);
+            pst_words_fill(&page->text, 0, 0, text, bytes);
     }
 }
 
@@ -205,7 +204,7 @@ static void term(struct page *page, const char *word, const char *meaning)
         pst_text_printf(&page->text, "\n%*s", FLAG_COLUMN, "");
     else
         pst_text_printf(&page->text, "%*s", (int)(FLAG_COLUMN - used), "");
-    words_fill(&page->text, FLAG_COLUMN, FLAG_COLUMN, meaning, strlen(meaning));
+    pst_words_fill(&page->text, FLAG_COLUMN, FLAG_COLUMN, meaning, strlen(meaning));
 }
 
 static void flag_terms(struct page *page, const struct pst_verb *verb)
@@ -333,8 +332,8 @@ static void operator_part(struct page *page, const struct pst_operator *op)
 {
     heading(page, op->name);
     pst_text_printf(&page->text, "  ");
-    words_fill(&page->text, 2, 2, op->summary != NULL ? op->summary : "",
-               op->summary != NULL ? strlen(op->summary) : 0);
+    pst_words_fill(&page->text, 2, 2, op->summary != NULL ? op->summary : "",
+                   op->summary != NULL ? strlen(op->summary) : 0);
     pst_text_printf(&page->text, "  %s, %u input%s, ", pst_role_name(op->role), op->input_count,
                     op->input_count == 1 ? "" : "s");
     pst_text_printf(&page->text, "%u output%s", op->output_count, op->output_count == 1 ? "" : "s");

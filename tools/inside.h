@@ -52,9 +52,14 @@ extern const struct pst_topic pst_topics[]; /* ended by a NULL name */
 const char *pst_paragraph_next(const char *text, size_t *ret_bytes, bool *ret_literal);
 struct pst_policy_key; /* enclave_shim/attestation/evidence.h */
 void pst_policy_key_meaning(const struct pst_policy_key *key, struct pst_text *text); /* and what holds without it */
-void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text);           /* "-o, --output DIR" */
+/* Fills words into lines. The cursor stands at `column`; further lines begin at `indent`. */
+void pst_words_fill(struct pst_text *text, size_t column, size_t indent, const char *words, size_t bytes);
+void pst_flag_spelling(const struct pst_flag *flag, struct pst_text *text); /* "-o, --output DIR" */
 const char *pst_param_kind_name(pst_param_kind kind);
 const char *pst_role_name(pst_role role);
+
+/* What a backend (pst_backend) protects from, from whom it does not, what root can still do: three terms, in lines (attest.c). */
+void pst_protection_print(struct pst_text *text, uint32_t backend);
 
 /* ---- what enclaves would cost elsewhere (epc_model.c) ---- */
 struct pst_epc_model; /* enclave_shim/enclave_shim.h */

@@ -1,4 +1,5 @@
 /* tools/report.c - what `penstock run` tells at its end: a summary for people, an object for programs. */
+#include "enclave_shim/attestation/evidence.h"
 #include "enclave_shim/enclave_shim.h"
 #include "tools/inside.h"
 
@@ -122,8 +123,7 @@ static void protection_print(struct pst_text *text, const struct pst_enclave_run
 {
     bool first = true;
     if ((enclave->guards & PST_GUARD_USERS) != 0)
-        pst_text_printf(text, "protects from other processes and users, and from root without CAP_SYS_PTRACE and "
-                              "CAP_SYS_ADMIN");
+        pst_text_printf(text, "protects from %s", pst_backend_words(PST_BACKEND_PROCESS)->protects_from);
     else
         pst_text_printf(text, "protects from nobody for certain");
     for (uint32_t bit = 0; pst_enclave_fact_word(bit) != NULL; bit++) {
@@ -163,9 +163,8 @@ static void enclaves_print(struct pst_text *text, const struct pst_run_report *r
                         "             %u time%s a worker was lost, and the run went on from its last checkpoint\n",
                         report->enclave_restarts, report->enclave_restarts == 1 ? "" : "s");
     if (report->enclave_count != 0)
-        pst_text_printf(text,
-                        "             not from root with these, nor from who runs the machine: no hardware vouches for "
-                        "them.\n             %s\n",
+        pst_text_printf(text, "             not from %s.\n             %s\n",
+                        pst_backend_words(PST_BACKEND_PROCESS)->not_from,
                         report->sealed ? "Before and behind them rows are sealed: this process has no key for them."
                                        : "Before and behind them rows are in the clear in this process.");
 }

@@ -37,6 +37,14 @@ typedef enum pst_backend {
 extern const char *const pst_backend_names[]; /* by pst_backend; ended by NULL */
 const char *pst_backend_sentence(pst_backend backend);
 bool pst_backend_hardware(pst_backend backend);
+/* What a worker or machine with such evidence protects from, from whom it does not, and what root can still do: ends of sentences. Whatever
+ * tells people of it takes it from here. */
+struct pst_backend_words {
+    const char *protects_from; /* "protects from ..." */
+    const char *not_from;      /* "not from ..." */
+    const char *root_can;      /* "root can still: ..." */
+};
+const struct pst_backend_words *pst_backend_words(pst_backend backend);
 
 /* ---- policies ---- */
 /* Parts of the version of an SEV-SNP platform's trusted computing base (AMD 56860, TCB_VERSION). */

@@ -310,6 +310,16 @@ static void memory_that_runs_out_is_told(void **state)
     }
 }
 
+static void each_kind_has_its_words(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < PST_BACKEND_COUNT; i++) {
+        const struct pst_backend_words *words = pst_backend_words((pst_backend)i);
+        assert_true(strlen(words->protects_from) > 20 && strlen(words->not_from) > 20 && strlen(words->root_can) > 20);
+    }
+    assert_non_null(strstr(pst_backend_words(PST_BACKEND_PROCESS)->not_from, "no hardware vouches"));
+}
+
 int main(void)
 {
 #define EACH(name) cmocka_unit_test_setup_teardown(name, begin, finish)
@@ -329,6 +339,7 @@ int main(void)
         EACH(a_quote_of_sgx_is_no_machines),
         EACH(what_has_no_room_is_not_put),
         EACH(memory_that_runs_out_is_told),
+        EACH(each_kind_has_its_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,13 +9,29 @@ CORPUS=$ROOT/tests/fuzz/corpus
 policy() { printf 'penstock_policy: 1\n%b' "$1" >policy.yaml; }
 
 # ---- usage ----
-spec "verify and report are all there is to do" 2 attest verfy x
+spec "what each kind protects from, in plain words" 0 attest
+out '^process: software: a worker'
+out '^  protects from   other processes and users, and from root without'
+out '^  not from        root with these, nor from who runs the machine: no hardware'
+out '^  root can still  inject code into a worker'
+cp .out words
+spec "by its name" 0 attest backends
+expect "the same" cmp -s .out words
+spec "and as an object" 0 attest --json
+json '{b["name"]: (b["hardware"], b["runs_workers"]) for b in d["backends"]}["process"] == (False, True) and d["error"] is None'
+json 'all(len(b[k]) > 20 for b in d["backends"] for k in ("protects_from", "not_from", "root_can"))'
+json '{b["name"] for b in d["backends"]} == set("snp tdx sgx az-snp-vtpm az-tdx-vtpm process tpm process-snp process-tdx".split())'
+spec "and no more" 2 attest backends x
+spec "nor a flag of the others" 2 attest --policy x
+err '--policy belongs to `penstock attest verify` or `report`'
+spec "these are all there is to do" 2 attest verfy x
 err '`verfy` is nothing to do with evidence: did you mean `verify`\?'
 spec "a flag of the other" 2 attest report x --policy x
 err '`penstock attest verify`'
 spec "and the other way round" 2 attest verify x --tsm x
 err '`penstock attest report`'
 spec "evidence has to be named" 2 attest verify
+err 'EVIDENCE is missing'
 spec "a kind that is none" 2 attest verify x --kind sgxx
 err 'did you mean `sgx`\?'
 spec "a nonce that is none" 2 attest verify x --nonce 123
@@ -67,6 +83,7 @@ out '^passed  report.signature'
 spec "which is accepted where its root is given" 0 attest verify report.bin --certificates "$CORPUS/certificates/amd.pem" \
     --roots "$CORPUS/certificates/amd.pem" --at 2025-07-01
 err 'an attestation report of AMD SEV-SNP, accepted'
+err '^  root can still  of the guest: read and change everything in it'
 spec "as an object" 0 attest verify report.bin --certificates "$CORPUS/certificates/amd.pem" --roots "$CORPUS/certificates/amd.pem" \
     --at 2025-07-01 --json
 json 'd["accepted"] and d["backend"] == "snp" and d["hardware"] and d["at"] == "2025-07-01T00:00:00Z" and d["error"] is None'
@@ -101,7 +118,7 @@ spec "a policy does not make it hardware's" 77 attest verify "$CORPUS/evidence/p
 spec "it is nobody's word without a key" 77 attest verify "$CORPUS/evidence/process" --allow-software
 err 'process.node_key'
 spec "it is accepted where both say so" 0 attest verify "$CORPUS/evidence/process" --policy policy.yaml --allow-software --json
-json 'd["backend"] == "process" and d["accepted"] and not d["hardware"]'
+json 'd["backend"] == "process" and d["accepted"] and not d["hardware"] and d["root_can"].startswith("inject code")'
 
 # ---- this machine's own: a folder that is no kernel's gives nothing, and keeps nothing ----
 spec "no such folder" 74 attest report own.bin --tsm none

@@ -23,6 +23,8 @@ same() {
 spec "one operator of Query 1 inside" 0 run "$load" -i meters.csv -o results --set every=60 --enclave plug_load
 same load_plug.csv load_house.csv
 err 'enclaves   plug_load: 2 workers \(process\)'
+err 'protects from other processes and users, and from root without CAP_SYS_PTRACE and CAP_SYS_ADMIN'
+err 'not from root with these, nor from who runs the machine: no hardware vouches for it\.$'
 err 'Before and behind them rows are in the clear in this process'
 for word in 1,1 1,3 2,2 2,5 4,16; do
     set -- --workers "${word%,*}" --set partitions="${word#*,}" --enclave all --epc 8MiB
@@ -135,7 +137,9 @@ limited "doctor says so before" 78 doctor --json
 json 'not d["enclaves_can_run"] and [f["there"] for f in d["findings"] if f["name"] == "memlock"] == ["no"]'
 spec "doctor" 0 doctor
 out '^  seccomp +yes'
-out 'not root with them, and not who runs the machine'
+out '^  protects from   other processes and users, and from root without'
+out '^  not from        root with these, nor from who runs the machine: no hardware'
+out '^  root can still  inject code into a worker'
 
 # ---- a worker that is killed ----
 mkfifo feed
