@@ -297,6 +297,7 @@ struct pst_sealed_options {
     const char *keys;        /* HOST:PORT or unix:PATH, where `penstock key serve` answers */
     const uint8_t *node_key; /* 32 bytes: what the node signs software evidence with */
     uint64_t patience_ns;    /* for an answer */
+    const char *tsm;         /* where the kernel gives evidence of this machine, configfs-tsm; NULL: software alone */
     /* Adds to a worker's evidence what shows which machine its node is (docs/attestation.md), for the keeper's nonce: *ret_count of `room`
      * bytes. PST_OK, or an error with a sentence. NULL: nothing is added. Thread: the run's, which waits for it. */
     int (*witness)(void *argument, const uint8_t nonce[64], uint8_t *ret_bytes, size_t room, size_t *ret_count,
@@ -356,6 +357,7 @@ struct pst_node_options {    /* borrowed until the node is freed */
     const struct pst_identity *identity; /* NULL: it has none, or one of another kind */
     const uint8_t
         *node_key;    /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
+    const char *tsm;  /* as of struct pst_sealed_options */
     uint64_t join_ns; /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
     bool insecure;    /* its connections are not protected: `status` says so */
     bool stop_and_copy; /* as of a run */

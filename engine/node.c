@@ -249,8 +249,8 @@ static int sealed_options(const struct pst_node *node, struct hosted *hosted, co
                               node->options.name);
         return PST_EINVAL;
     }
-    hosted->sealed =
-        (struct pst_sealed_options){.keys = keys, .node_key = node->options.node_key, .patience_ns = KEYS_NS};
+    hosted->sealed = (struct pst_sealed_options){
+        .keys = keys, .node_key = node->options.node_key, .patience_ns = KEYS_NS, .tsm = node->options.tsm};
     hosted->options.sealed = &hosted->sealed;
     return keys != NULL ? PST_OK : PST_ENOMEM;
 }

@@ -3,8 +3,13 @@
 
 #include "enclave_shim/attestation/evidence.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
+
+static_assert((int)PST_PROCESS_EVIDENCE_BYTES + PST_MACHINE_EVIDENCE_BYTES_MAX + PST_TPM_EVIDENCE_BYTES_MAX <=
+                  RELEASE_EVIDENCE_BYTES_MAX,
+              "all that a worker may show has room");
 
 #define CONNECT_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
@@ -81,6 +86,24 @@ void pst_release_begin(struct release_asker *a, struct pst_world *world, const s
 
 void pst_release_end(struct release_asker *a) { hang_up(a); }
 
+/* What the hardware of this machine says of the worker's report, if it is asked. An error has its sentence in a->why. */
+static int machine_add(struct release_asker *a, const uint8_t process[PST_PROCESS_EVIDENCE_BYTES], uint8_t *bytes,
+                       size_t room, size_t *ret_count)
+{
+    const char *directory = a->options->tsm;
+    char path[PST_TSM_PATH_BYTES];
+    *ret_count = 0;
+    if (directory == NULL)
+        return PST_OK;
+    int rc = pst_machine_evidence_ask(a->world, directory, process, bytes, room, ret_count, path);
+    if (rc != PST_OK)
+        (void)snprintf(a->why, sizeof a->why, "no hardware's evidence of this machine: `%s`: %s", path,
+                       rc == PST_EDATA                        ? "it was changed meanwhile, is empty or too large"
+                       : rc == PST_ENOMEM || rc == PST_EINVAL ? pst_error_sentence(rc)
+                                                              : pst_system_error());
+    return rc;
+}
+
 /* What stands behind the node's word, if anything does. An error has its sentence in a->why, and nothing else has. */
 static int witness_add(struct release_asker *a, const uint8_t nonce[64], uint8_t *bytes, size_t room, size_t *ret_count)
 {
@@ -112,7 +135,11 @@ static int evidence_send(struct release_asker *a, const struct pst_enclave *encl
     int rc = pst_process_evidence_sign(&evidence, a->options->node_key, bytes);
     if (rc != PST_OK)
         return failed(a, rc, "the evidence for it cannot be signed");
-    rc = witness_add(a, evidence.nonce, bytes + byte_count, sizeof bytes - byte_count, &more);
+    rc = machine_add(a, bytes, bytes + byte_count, sizeof bytes - byte_count, &more);
+    byte_count += more;
+    more = 0;
+    if (rc == PST_OK)
+        rc = witness_add(a, evidence.nonce, bytes + byte_count, sizeof bytes - byte_count, &more);
     if (rc != PST_OK)
         return rc;
     return pst_release_send(a->world, a->conn, RELEASE_EVIDENCE, bytes, byte_count + more);

@@ -1,4 +1,5 @@
 /* tools/key.c - `penstock key`: makes, shows and renews the file of master keys that state is sealed with. */
+#include "tools/evidence_files.h"
 #include "tools/inside.h"
 #include "tools/keyfile.h"
 
@@ -84,6 +85,7 @@ static const struct pst_flag key_flags[] = {
     {"listen", 0, "ADDRESS", false, "serve: unix:PATH, or HOST:PORT with --tls.", NULL},
     {"policy", 0, "FILE", false, "serve: what a worker's evidence has to be; `penstock help policy`.", "file"},
     {"allow-software", 0, NULL, false, "serve: evidence that no hardware stands behind will do, too.", NULL},
+    PST_EVIDENCE_FLAGS("serve, of machines' evidence: "),
     {"count", 0, "N", false, "serve: end after N workers have got it.", NULL},
     PST_TLS_FLAG,
     {NULL, 0, NULL, false, NULL, NULL},
@@ -111,12 +113,16 @@ const struct pst_verb pst_verb_key = {
         "never "
         "sent. The backend `process` has software evidence, which nobody's hardware stands behind: it is refused "
         "without "
-        "--allow-software.\n\n"
+        "--allow-software. Where the worker's node is a confidential machine, its hardware signs for that evidence, "
+        "too "
+        "(`process-snp`, `process-tdx`): certificates and collateral for that are named here, roots here or in the "
+        "policy.\n\n"
         "A key file is text with a line `penstock-key 1` and 64 hexadecimal digits for each key.",
     .examples = "penstock key init penstock.key\n"
                 "penstock key show penstock.key --json\n"
                 "penstock key rotate penstock.key\n"
-                "penstock key serve user.key --policy policy.yaml --allow-software --listen unix:keys.sock",
+                "penstock key serve user.key --policy policy.yaml --allow-software --listen unix:keys.sock\n"
+                "penstock key serve user.key --policy policy.yaml --certificates ask_ark.pem --listen unix:keys.sock",
     .flags = key_flags,
     .run = key_run,
 };

@@ -1,4 +1,5 @@
 /* tools/key_serve.c - `penstock key serve`: the user's key goes to workers whose evidence is what the policy wants. */
+#include "tools/evidence_files.h"
 #include "tools/inside.h"
 #include "tools/keyfile.h"
 
@@ -92,9 +93,25 @@ static int policy_read(const struct pst_call *call, struct pst_policy_file *poli
     return pst_exit_of_error(rc);
 }
 
+/* What machines' evidence will be checked with: wrong files are told now, and not to each worker that asks. */
+static int files_read(struct pst_evidence_files *files, struct pst_evidence_request *request)
+{
+    struct pst_evidence_report report;
+    int exit_code = pst_evidence_files_read(files, request);
+    if (exit_code != PST_EXIT_OK)
+        return exit_code;
+    int rc = pst_evidence_request_check(request, &report);
+    exit_code = pst_exit_of_error(rc);
+    if (rc != PST_OK)
+        pst_complain(files->call, exit_code, "%s", rc == PST_EDATA ? report.why : pst_error_sentence(rc));
+    pst_evidence_report_fini(&report);
+    return exit_code;
+}
+
 int pst_key_serve(const struct pst_call *call, const struct pst_keyring_keys *keys)
 {
     struct pst_policy_file policy = {0};
+    struct pst_evidence_files files = {.call = call};
     if (pst_call_flag(call, "listen") == NULL || pst_call_flag(call, "policy") == NULL) {
         pst_complain(call, PST_EXIT_USAGE, "`key serve` needs --listen ADDRESS and --policy FILE");
         return PST_EXIT_USAGE;
@@ -103,15 +120,17 @@ int pst_key_serve(const struct pst_call *call, const struct pst_keyring_keys *ke
     if (exit_code == PST_EXIT_OK) {
         struct pst_evidence_request request = {.policy = &policy.policy,
                                                .allow_software = pst_call_flag(call, "allow-software") != NULL};
-        if (policy.policy.measurements.count == 0) {
+        exit_code = files_read(&files, &request);
+        if (exit_code == PST_EXIT_OK && policy.policy.measurements.count == 0) {
             exit_code = PST_EXIT_CONFIG;
             pst_complain(call, exit_code,
                          "the policy names no measurements: any program would get the key; "
                          "`penstock measure GRAPH` prints those of a graph");
-        } else {
+        } else if (exit_code == PST_EXIT_OK) {
             exit_code = serve(call, keys, &request);
         }
     }
+    pst_evidence_files_fini(&files);
     pst_policy_file_fini(&policy);
     return exit_code;
 }

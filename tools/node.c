@@ -1,6 +1,7 @@
 /* tools/node.c - `penstock node`: one node of a cluster, in the foreground. */
 #include "tools/inside.h"
 #include "tools/keyfile.h"
+#include "tools/witness.h"
 
 #include "migration/store.h"
 
@@ -267,11 +268,16 @@ static int shared_read(const struct pst_call *call, struct parts *parts, struct 
 static int node_key_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
 {
     const char *path = pst_call_flag(call, "node-key");
+    if (path == NULL && pst_call_flag(call, "tsm") != NULL) {
+        pst_complain(call, PST_EXIT_USAGE, "--tsm means something with --node-key");
+        return PST_EXIT_USAGE;
+    }
     if (path == NULL)
         return PST_EXIT_OK;
     int exit_code = pst_keyfile_read(call, path, &parts->evidence_keys);
     if (exit_code == PST_EXIT_OK)
         options->node_key = pst_secret_bytes(parts->evidence_keys.secrets[0]);
+    options->tsm = pst_tsm_directory(call);
     return exit_code;
 }
 
@@ -453,6 +459,7 @@ static const struct pst_flag node_flags[] = {
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
     {"node-key", 0, "FILE", false,
      "Sign evidence of workers that get keys for sealed rows with the newest key of FILE.", "file"},
+    PST_TSM_FLAG("With --node-key: "),
     {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
      NULL},
     {"enclave-program", 0, "FILE", false,

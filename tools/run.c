@@ -137,6 +137,7 @@ static int sealed_run(const struct pst_call *call, const struct pst_loaded *load
     struct pst_witness witness;
     char tpm_why[PST_TPM_WHY_BYTES] = "";
     struct pst_sealed_options sealed = {.keys = pst_call_flag(call, "keys"),
+                                        .tsm = pst_tsm_directory(call),
                                         .patience_ns = (uint64_t)KEYS_SECONDS * 1000 * 1000 * 1000};
     struct pst_world *world = pst_world_uv();
     int rc = world != NULL ? PST_OK : PST_ENOMEM;
@@ -173,7 +174,7 @@ static int sealed_check(const struct pst_call *call)
 {
     static const char *const others[] = {"dead-letter", "strict",     "state-budget",
                                          "workers",     "frame-rows", "channel-frames"};
-    static const char *const alone[] = {"tpm", "tpm-key", "pcrs"};
+    static const char *const alone[] = {"tpm", "tpm-key", "pcrs", "tsm"};
     struct pst_witness witness;
     bool sealed = pst_call_flag(call, "sealed") != NULL;
     const char *keys = pst_call_flag(call, "keys"), *node_key = pst_call_flag(call, "node-key");
@@ -346,6 +347,7 @@ static const struct pst_flag run_flags[] = {
      "With --sealed: the key by which this node signs its workers' evidence: a key file, or node.key of `tls issue`.",
      "file"},
     PST_WITNESS_FLAGS,
+    PST_TSM_FLAG("With --sealed: "),
     PST_TLS_FLAG,
     {"frame-rows", 0, "N", false, "For tests and tuning: rows of a frame.", NULL},
     {"channel-frames", 0, "N", false, "For tests and tuning: frames that a channel may hold.", NULL},
@@ -370,8 +372,8 @@ const struct pst_verb pst_verb_run = {
         "With `--sealed` this process never sees a row: it carries what `penstock seal` made to the operators, all of "
         "which "
         "are in enclaves, and their results to NAME.sealed. A worker gets its key from `penstock key serve`, once its "
-        "evidence has been checked there; behind that stands a quote of this machine's TPM, where there is one "
-        "(`--tpm`).\n\n"
+        "evidence has been checked there; behind that stands what the hardware of a confidential machine says of it "
+        "(`--tsm`), and a quote of this machine's TPM (`--tpm`), where there are any.\n\n"
         "With `--checkpoint` a run that was killed goes on with `--resume` as if nothing had happened: the same "
         "bytes, none twice, none missing. Workers and partitions may be others. An input that cannot be read again "
         "(standard input, a pipe) cannot be resumed. An enclave that dies or hangs is started again from the last "

@@ -4,8 +4,26 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static_assert((int)PST_WITNESS_WHY_BYTES == (int)PST_TPM_WHY_BYTES, "one sentence");
+
+/* The folder is there on hosts too, and gives nothing then; nor does it to who may make no folder in it. */
+static bool tsm_gives(const char *directory)
+{
+    char path[PST_TSM_PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/penstock-look-%ld", directory, (long)getpid());
+    return mkdir(path, 0700) == 0 && rmdir(path) == 0;
+}
+
+const char *pst_tsm_directory(const struct pst_call *call)
+{
+    const char *said = pst_call_flag(call, "tsm");
+    if (said != NULL)
+        return strcmp(said, "none") != 0 ? said : NULL;
+    return tsm_gives(PST_TSM_DIRECTORY) ? PST_TSM_DIRECTORY : NULL;
+}
 
 /* A number below PST_PCR_COUNT at *at, which is moved behind it; -1: there is none. */
 static int pcr_take(const char **at)

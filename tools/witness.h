@@ -5,6 +5,7 @@
 #ifndef PST_WITNESS_H
 #define PST_WITNESS_H
 
+#include "enclave_shim/attestation/evidence.h"
 #include "enclave_shim/tpm/tpm.h"
 #include "tools/cli.h"
 
@@ -29,6 +30,15 @@ struct pst_witness {
     {                                                                                                               \
         "pcrs", 0, "LIST", false, "PCRs that are quoted, as 0-7,11; 0-7 unless said.", NULL                         \
     }
+#define PST_TSM_FLAG(where)                                                                               \
+    {                                                                                                     \
+        "tsm", 0, "DIR", false,                                                                           \
+            where "the kernel's folder of hardware's evidence, configfs-tsm, or none; " PST_TSM_DIRECTORY \
+                  " where that gives some and nothing is said.",                                          \
+            "dir"                                                                                         \
+    }
+/* Where hardware is asked for evidence of this machine, as --tsm says; NULL: nowhere. */
+const char *pst_tsm_directory(const struct pst_call *call);
 /* What the flags say. PST_EXIT_OK, or PST_EXIT_USAGE and it has complained. */
 int pst_witness_read(const struct pst_call *call, struct pst_witness *ret_witness);
 /* Asks for the TPM, for the node whose key has this seed. Without `needed` there may be none where nothing was said. PST_OK, or an error
