@@ -599,7 +599,6 @@ const char *pst_enclave_fault(const struct pst_graph_node *node)
     case PST_ROLE_SINK:
         return "it is a sink, and writes a file";
     case PST_ROLE_STATELESS:
-        return "it has no state, and runs where the operator before it puts its rows out";
     case PST_ROLE_PLAIN:
         break;
     }
@@ -629,7 +628,7 @@ int pst_graph_enclave(struct pst_graph *graph, const char *id, bool own_program,
     *ret_why = NULL;
     for (uint32_t n = 0; n < graph->node_count; n++) {
         struct pst_graph_node *node = &graph->nodes[n];
-        if (!all && strcmp(node->id, id) != 0)
+        if (all ? node->op->role == PST_ROLE_STATELESS : strcmp(node->id, id) != 0)
             continue;
         const char *fault = pst_enclave_fault(node);
         if (fault == NULL && node->plugin && !own_program)
@@ -641,7 +640,10 @@ int pst_graph_enclave(struct pst_graph *graph, const char *id, bool own_program,
         node->enclave |= fault == NULL;
         any |= fault == NULL;
     }
-    return any ? PST_OK : PST_ENOENT;
+    int rc = any ? pst_graph_enclose(graph) : PST_ENOENT;
+    if (rc == PST_ENOMEM)
+        *ret_why = pst_error_sentence(rc);
+    return rc;
 }
 
 bool pst_graph_has_enclaves(const struct pst_graph *graph)

@@ -7,7 +7,7 @@
  *   G2  every input is resolved and planned, every index below is in range, every schema has 1..PST_FIELDS_MAX fields
  *   G3  bucket_count is a power of two, 1 <= partition_count <= bucket_count <= PST_BUCKETS_MAX
  *   G4  all non-broadcast inputs of a keyed node have the same types at the same places of the key
- *   G5  a stateless node has one input, no key, and the partitions and buckets of the node it runs inside
+ *   G5  a stateless node has one input, no key, and the partitions and buckets of the node it runs inside; none is in an enclave
  */
 #ifndef PST_ENGINE_GRAPH_H
 #define PST_ENGINE_GRAPH_H
@@ -31,7 +31,8 @@ struct pst_graph_output {
     struct pst_schema schema; /* the graph's own copy, names included */
     /* Field f is read by someone, through stateless nodes too, be it as a key. A source's time field always is. */
     const bool *wanted;
-    const uint32_t *map; /* stateless nodes: output field -> field of the input's schema; NULL: others */
+    /* Stateless nodes, and those that were so until they went into an enclave: output field -> field of the input's schema; NULL: others */
+    const uint32_t *map;
     const struct pst_graph_consumer *consumers;
     uint32_t consumer_count; /* 0 only where the node has several outputs */
 };
@@ -99,6 +100,10 @@ void pst_graph_field_origin(const struct pst_graph *graph, uint32_t *node, uint3
 
 /* Why an operator cannot run in an enclave, as the end of a sentence; NULL: it can. */
 const char *pst_enclave_fault(const struct pst_graph_node *node);
+
+/* Stateless nodes that are to be in enclaves become nodes of their own: plain ones in total order, without a key, which read what they pass
+ * on, too. To be called when all that is wanted is known; again where more go into enclaves. PST_ENOMEM. */
+int pst_graph_enclose(struct pst_graph *graph);
 
 /* Sets the plan_* entries of a host table; leaves the others. */
 void pst_plan_host_fill(struct pst_host *host);

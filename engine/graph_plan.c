@@ -623,6 +623,59 @@ static void hosts_fill(struct pst_graph *graph)
     }
 }
 
+/* ---- stateless operators in enclaves ---- */
+/* Its own fields first, so that plan()'s numbers of columns stay, then each that it passes on and somebody wants. The worker's plan does the
+ * same (enclave_shim/inside/plan.c). */
+static int enclosed_use(struct pst_graph *graph, struct pst_graph_node *node)
+{
+    struct pst_graph_input *input = &node->inputs[0];
+    uint32_t *used = pst_arena_alloc(&graph->arena, PST_FIELDS_MAX * sizeof *used), count = input->used_count;
+    if (used == NULL)
+        return PST_ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        used[i] = input->used[i];
+    for (uint32_t o = 0; o < node->output_count; o++) {
+        const struct pst_graph_output *output = &node->outputs[o];
+        for (uint32_t f = 0; f < output->schema.field_count; f++) {
+            uint32_t i = 0;
+            while (i < count && used[i] != output->map[f])
+                i++;
+            if (!output->wanted[f] || i < count)
+                continue;
+            used[count++] = output->map[f];
+        }
+    }
+    input->used = used;
+    input->used_count = count;
+    return PST_OK;
+}
+
+/* In total order, so that what it lets through has the event time and the place that it came with. */
+static int enclosed_make(struct pst_graph *graph, struct pst_graph_node *node)
+{
+    struct pst_operator *op = pst_arena_alloc(&graph->arena, sizeof *op);
+    int rc = op != NULL ? enclosed_use(graph, node) : PST_ENOMEM;
+    if (rc != PST_OK)
+        return rc;
+    *op = *node->op;
+    op->role = PST_ROLE_PLAIN;
+    node->op = op;
+    node->order = PST_ORDER_TOTAL;
+    node->epoch = 1;
+    node->partition_count = node->bucket_count = 1;
+    return PST_OK;
+}
+
+int pst_graph_enclose(struct pst_graph *graph)
+{
+    int rc = PST_OK;
+    for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++)
+        if (graph->nodes[n].enclave && graph->nodes[n].op->role == PST_ROLE_STATELESS)
+            rc = enclosed_make(graph, &graph->nodes[n]);
+    hosts_fill(graph);
+    return rc;
+}
+
 void pst_build_finish(struct pst_build *b)
 {
     struct pst_graph *graph = b->graph;
@@ -636,5 +689,5 @@ void pst_build_finish(struct pst_build *b)
     if (b->rc != PST_OK)
         return;
     wanted_fill(graph);
-    hosts_fill(graph);
+    b->rc = pst_graph_enclose(graph);
 }

@@ -262,11 +262,13 @@ int pst_enclaves_apply(const struct pst_call *call, struct pst_graph *graph, boo
             continue;
         if (rc == PST_EGRAPH)
             pst_complain(call, PST_EXIT_CONFIG, "--enclave `%s`: it cannot run in an enclave: %s", id, why);
+        else if (rc == PST_ENOMEM)
+            pst_complain(call, PST_EXIT_FAILED, "%s", why);
         else if (strcmp(id, "all") == 0)
             pst_complain(call, PST_EXIT_CONFIG, "--enclave all: no operator of this graph can run in an enclave");
         else
             pst_complain(call, PST_EXIT_CONFIG, "--enclave `%s`: the graph has no operator of this id", id);
-        return PST_EXIT_CONFIG;
+        return rc == PST_ENOMEM ? PST_EXIT_FAILED : PST_EXIT_CONFIG;
     }
     if (by_others || pst_graph_enclave_check(graph, program, sentence) == PST_OK)
         return PST_EXIT_OK;
@@ -328,7 +330,7 @@ static const struct pst_flag run_flags[] = {
     {"spill", 0, "DIR", false, "Put that file into DIR and not into the output folder; it has no name.", "dir"},
     {"no-prefetch", 0, NULL, false, "Fetch pages when they are wanted, and not before.", NULL},
     {"enclave", 0, "OPERATOR", true,
-     "Run OPERATOR in enclaves, one for each partition; `all`: every operator that can.", NULL},
+     "Run OPERATOR in enclaves, one for each partition; `all`: every operator that has state.", NULL},
     {"enclave-program", 0, "FILE", false,
      "Make workers from FILE, your own with your own operators, and not from penstock's.", "file"},
     {"epc", 0, "SIZE", false, "Memory of each enclave, locked; 93.5MiB unless said.", NULL},

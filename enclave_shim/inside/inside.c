@@ -23,6 +23,7 @@ struct pst_ctx {
     bool opened;
     struct pst_shape inputs[PST_INPUTS_MAX], outputs[PST_OUTPUTS_MAX];
     struct batch batches[PST_OUTPUTS_MAX];
+    struct pst_inside_forward forward;
     bool may_put; /* in on_time() and on_end(), in total order in on_frame() too */
     bool timed;   /* what is in the batches was put out by on_frame(), at rows_time */
     int64_t rows_time;
@@ -196,11 +197,36 @@ static struct pst_out *host_out_reserve(struct pst_ctx *ctx, uint32_t output, ui
     return ctx->error == PST_OK ? out : NULL;
 }
 
+static void gather(const void *from, void *to, uint32_t cell_bytes, const uint32_t *indices, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        memcpy((char *)to + (size_t)i * cell_bytes, (const char *)from + (size_t)indices[i] * cell_bytes, cell_bytes);
+}
+
+/* Of a stateless operator. It has no key, so all is of bucket 0; its rows have the event time of those that came. */
 static int host_forward(struct pst_ctx *ctx, uint32_t output, const struct pst_rows *rows, const uint32_t *indices,
                         uint32_t index_count)
 {
-    (void)ctx, (void)output, (void)rows, (void)indices, (void)index_count;
-    return PST_EINVAL;
+    if (ctx->settings.op->role != PST_ROLE_STATELESS || output >= ctx->settings.config->output_count)
+        return PST_EINVAL;
+    const struct pst_enclave_output *plan = &ctx->settings.config->outputs[output];
+    for (uint32_t from = 0, n; from < index_count; from += n) {
+        n = index_count - from < PST_OUT_ROWS_MAX ? index_count - from : PST_OUT_ROWS_MAX;
+        struct pst_out *out = host_out_reserve(ctx, output, n);
+        if (out == NULL)
+            return ctx->error != PST_OK ? ctx->error : PST_EINVAL;
+        memset(out->bucket + out->row_count, 0, n * sizeof *out->bucket);
+        for (uint32_t i = 0; i < n; i++)
+            PST_ASSERT(indices[from + i] < rows->row_count);
+        for (uint32_t f = 0; f < plan->schema.field_count; f++) {
+            uint32_t bytes = pst_type_bytes(plan->schema.fields[f].type);
+            if (plan->wanted[f])
+                gather(rows->columns[ctx->forward.column[output][f]],
+                       (char *)out->columns[f] + (size_t)out->row_count * bytes, bytes, indices + from, n);
+        }
+        out->row_count += n;
+    }
+    return PST_OK;
 }
 
 static int host_reject(struct pst_ctx *ctx, pst_reject_reason reason, const char *line, size_t line_bytes,
@@ -783,7 +809,7 @@ int pst_inside_new(const struct pst_inside_settings *settings, struct pst_inside
     pst_config_shapes(settings->config, ctx->inputs, ctx->outputs);
     int rc = may_have_images(settings, ret_why);
     if (rc == PST_OK)
-        rc = pst_inside_plan(settings->op, settings->config, &ctx->arena, &ctx->planned, ret_why);
+        rc = pst_inside_plan(settings->op, settings->config, &ctx->arena, &ctx->planned, &ctx->forward, ret_why);
     if (rc == PST_OK)
         rc = batches_init(ctx);
     if (rc == PST_OK)

@@ -103,9 +103,14 @@ int pst_inside_sealed_take(struct pst_inside_sealed *sealed, const struct pst_me
 const char *pst_inside_sealed_why(const struct pst_inside_sealed *sealed);
 int64_t pst_inside_floor_to(int64_t t, int64_t step); /* the multiple of `step` at or below t */
 
+/* Of a stateless operator: which column of the rows that come is each field of its outputs that is wanted. */
+struct pst_inside_forward {
+    uint8_t column[PST_OUTPUTS_MAX][PST_FIELDS_MAX];
+};
 /* plan.c: *ret_planned is what plan() has kept, in `arena`. */
 int pst_inside_plan(const struct pst_operator *op, const struct pst_enclave_operator *config, struct pst_arena *arena,
-                    const void **ret_planned, char ret_why[PST_SENTENCE_BYTES_MAX]);
+                    const void **ret_planned, struct pst_inside_forward *ret_forward,
+                    char ret_why[PST_SENTENCE_BYTES_MAX]);
 void pst_inside_plan_host(struct pst_host *host);
 
 /* registry.c: operators that this program has; NULL: not this one. */

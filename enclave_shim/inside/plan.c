@@ -15,6 +15,9 @@ struct pst_plan {
     uint32_t outputs_said; /* bit o */
     void *user;
     bool differs, no_memory, total;
+    bool stateless;                   /* it names fields of its output by those of its input, and passes rows on */
+    uint64_t mapped[PST_OUTPUTS_MAX]; /* bit f: plan_map() was called for field f */
+    uint32_t map[PST_OUTPUTS_MAX][PST_FIELDS_MAX];
 };
 
 static const struct pst_enclave_param *param_find(struct pst_plan *plan, const char *name, pst_param_kind kind)
@@ -62,20 +65,24 @@ static const struct pst_schema *host_input(struct pst_plan *plan, uint32_t input
     return input < plan->config->input_count ? &plan->config->inputs[input].schema : &nothing;
 }
 
+/* The place of field f among those that are used. */
+static uint32_t field_use(struct pst_plan *plan, uint32_t input, uint32_t f)
+{
+    uint32_t *used = plan->used[input], i = 0;
+    while (i < plan->used_count[input] && used[i] != f)
+        i++;
+    used[i] = f;
+    plan->used_count[input] += i == plan->used_count[input];
+    return i;
+}
+
 static int host_use(struct pst_plan *plan, uint32_t input, const char *field, const char *param, uint32_t index)
 {
     (void)param, (void)index;
     const struct pst_schema *schema = host_input(plan, input);
-    for (uint32_t f = 0; f < schema->field_count; f++) {
-        if (strcmp(schema->fields[f].name, field) != 0)
-            continue;
-        uint32_t *used = plan->used[input], i = 0;
-        while (i < plan->used_count[input] && used[i] != f)
-            i++;
-        used[i] = f;
-        plan->used_count[input] += i == plan->used_count[input];
-        return (int)i;
-    }
+    for (uint32_t f = 0; f < schema->field_count; f++)
+        if (strcmp(schema->fields[f].name, field) == 0)
+            return (int)field_use(plan, input, f);
     plan->differs = true;
     return PST_EGRAPH;
 }
@@ -96,9 +103,19 @@ static int host_output(struct pst_plan *plan, uint32_t output, const struct pst_
 
 static int host_map(struct pst_plan *plan, uint32_t output, uint32_t output_field, uint32_t input_field)
 {
-    (void)output, (void)output_field, (void)input_field;
-    plan->differs = true; /* for stateless ones, which do not run here */
-    return PST_EINVAL;
+    const struct pst_enclave_operator *config = plan->config;
+    bool fits = plan->stateless && output < config->output_count &&
+                output_field < config->outputs[output].schema.field_count &&
+                input_field < config->inputs[0].schema.field_count;
+    if (fits) {
+        const struct pst_field *to = &config->outputs[output].schema.fields[output_field],
+                               *from = &config->inputs[0].schema.fields[input_field];
+        fits = to->type == from->type && to->scale == from->scale;
+        plan->map[output][output_field] = input_field;
+        plan->mapped[output] |= UINT64_C(1) << output_field;
+    }
+    plan->differs |= !fits;
+    return fits ? PST_OK : PST_EINVAL;
 }
 
 static void host_order(struct pst_plan *plan, pst_order order, int64_t epoch)
@@ -150,8 +167,22 @@ static bool used_same(const struct pst_plan *plan)
     return same;
 }
 
+/* What a stateless operator passes on is among what comes in, as the host has added it (pst_graph_enclose()). */
+static void forward_plan(struct pst_plan *plan, struct pst_inside_forward *ret)
+{
+    for (uint32_t o = 0; o < plan->config->output_count; o++) {
+        const struct pst_enclave_output *output = &plan->config->outputs[o];
+        for (uint32_t f = 0; f < output->schema.field_count; f++) {
+            plan->differs |= (plan->mapped[o] >> f & 1) == 0;
+            if (output->wanted[f])
+                ret->column[o][f] = (uint8_t)field_use(plan, 0, plan->map[o][f]);
+        }
+    }
+}
+
 int pst_inside_plan(const struct pst_operator *op, const struct pst_enclave_operator *config, struct pst_arena *arena,
-                    const void **ret_planned, char ret_why[PST_SENTENCE_BYTES_MAX])
+                    const void **ret_planned, struct pst_inside_forward *ret_forward,
+                    char ret_why[PST_SENTENCE_BYTES_MAX])
 {
     struct pst_plan *plan = pst_calloc(1, sizeof *plan);
     if (plan == NULL)
@@ -161,9 +192,12 @@ int pst_inside_plan(const struct pst_operator *op, const struct pst_enclave_oper
     plan->head.host = &plan->host;
     plan->config = config;
     plan->arena = arena;
-    bool fits = op->role == PST_ROLE_PLAIN && op->input_count == config->input_count &&
-                op->output_count == config->output_count;
+    plan->stateless = plan->total = op->role == PST_ROLE_STATELESS;
+    bool fits = (op->role == PST_ROLE_PLAIN || (plan->stateless && op->input_count == 1)) &&
+                op->input_count == config->input_count && op->output_count == config->output_count;
     int rc = fits ? op->plan(plan) : PST_EDATA;
+    if (rc == PST_OK && plan->stateless)
+        forward_plan(plan, ret_forward);
     if (plan->no_memory)
         rc = PST_ENOMEM;
     else if (rc != PST_OK || plan->differs || plan->total != config->total || !used_same(plan))

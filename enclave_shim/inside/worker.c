@@ -373,7 +373,8 @@ static _Noreturn void plan_tried(struct worker *w)
 {
     char why[PST_SENTENCE_BYTES_MAX] = "";
     const void *planned;
-    int rc = pst_inside_plan(w->settings.op, &w->config, &w->arena, &planned, why);
+    struct pst_inside_forward forward;
+    int rc = pst_inside_plan(w->settings.op, &w->config, &w->arena, &planned, &forward, why);
     if (rc != PST_OK)
         refuse(rc, why[0] != '\0' ? why : pst_error_sentence(rc));
     answer(PST_OK, 0, "");

@@ -216,6 +216,8 @@ check_ways_in() {
             rm -rf "$scratch/points"
             run_graph "$name in enclaves" "$graph" --input "$file" --workers 2 --set partitions=3 --enclave all --epc 32MiB \
                 --checkpoint "$scratch/points" --every-rows 10000 </dev/null
+            run_graph "$name in enclaves, its filter too, partitions=1" "$graph" --input "$file" --workers 1 --set partitions=1 \
+                --enclave all --enclave loads --epc 32MiB </dev/null
             run_sealed "$name sealed" "$graph" "$file"
         fi
     done
