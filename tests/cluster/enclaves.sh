@@ -96,6 +96,32 @@ expect "nothing has begun again" test "$(grep -c 'graph load, incarnation 7' n1.
 kill -INT $player
 wait $player
 spec "enough of it" 0 cancel load
+
+# Query 2 has all that moves in one graph: a partition without a key, one that is told all of it, and buckets; and here its filter, too.
+sed -E 's/^    type: (filter|median_all|plug_above|house_share)$/&\n    enclave: true\n    epc: 8MiB/' "$ROOT/debs14/outliers.yaml" >outliers.yaml
+windows=(--set 'windows=60,300' --set partitions=2)
+head -n 150000 meters.csv >fewer.csv
+"$P" run "$ROOT/debs14/outliers.yaml" --input fewer.csv --output wanted/outliers "${windows[@]}" --quiet
+spec "Query 2 in enclaves" 0 submit outliers.yaml --listen "${windows[@]}"
+await n1.err 'graph outliers, incarnation 1: running'
+"$P" replay fewer.csv --to outliers/meters --speed 60x --id four >/dev/null 2>player.err &
+player=$!
+await n2.err 'graph outliers, incarnation 1: its run has begun here'
+for place in plug_above/0 median_all/0 house_share/1 loads/0; do
+    at=$("$P" status outliers 2>.err | grep -o "$place on n[12]" | tail -c 3)
+    [ "$at" = n1 ] && to=n2 || to=n1
+    spec "$place goes from $at to the other node's worker" 0 move "$place" $to
+    none_lost 1
+done
+spec "two become three" 0 scale plug_above 3
+none_lost 1
+expect "the stream was on its way all the time" kill -0 $player
+kill -INT $player
+wait $player
+spec "the rest of it" 0 replay fewer.csv --to outliers/meters --speed max --id four
+await n1.err 'graph outliers, incarnation 1: done'
+expect "nothing has begun again" test "$(grep -c 'graph outliers, incarnation 2' n1.err)" = 0
+shared_same outliers
 down
 
 # More than the 2 s after which a node that says nothing is taken for dead; the program beside `penstock` is read at each start.
