@@ -192,6 +192,36 @@ out '^  protects from   other processes and users, and from root without'
 out '^  not from        root with these, nor from who runs the machine: no hardware'
 out '^  root can still  inject code into a worker'
 
+# ---- no memory that the kernel has no mapping of ----
+cat >lacking <<EOS
+#!/bin/sh
+exec python3 "$ROOT/tests/cli/without.py" 447 "$P" "\$@" # memfd_secret
+EOS
+chmod +x lacking
+whole=$P P=$T/lacking
+rm -rf wanted results
+"$whole" run "$load" -i meters.csv -o wanted --set every=60 --quiet
+spec "without memfd_secret an enclave runs, and a warning says what it is worth" 0 run "$load" -i meters.csv -o results --set every=60 --enclave plug_load --epc 8MiB
+same load_plug.csv load_house.csv
+expect "before the first row, so as the first line" test "$(head -n 1 .err)" = \
+    'penstock: warning: operator plug_load runs in an enclave that protects from nobody for certain: without secret-memory (`penstock doctor` says what to do)'
+expect "once, for all of its workers" test "$(grep -c 'warning' .err)" = 1
+err '^             protects from nobody for certain, without secret-memory$'
+spec "an object says the same" 0 run "$load" -i meters.csv -o results --set every=60 --enclave plug_load --epc 8MiB --json
+json 'not d["enclaves"][0]["protects_from_users"] and "secret-memory" not in d["enclaves"][0]["facts"] and "seccomp" in d["enclaves"][0]["facts"]'
+spec "doctor says what to do" 0 doctor
+out '^  memfd-secret +partly +missing: a worker.s pool is locked memory, which root can read'
+out 'Linux 5.14 or newer'
+P=$whole
+"$P" doctor --json >.out
+if grep -q '"name":"memfd-secret","there":"yes"' .out; then
+    spec "where it is there nothing is warned of" 0 run "$load" -i meters.csv -o results --set every=60 --enclave plug_load --epc 8MiB --json
+    expect "no warning" test "$(grep -c 'warning' .err)" = 0
+    json 'd["enclaves"][0]["protects_from_users"] and "secret-memory" in d["enclaves"][0]["facts"]'
+else
+    echo "not run: with memfd_secret, which this kernel has not"
+fi
+
 # ---- a worker that is killed ----
 mkfifo feed
 spec_name="a worker that is killed is told"
