@@ -163,12 +163,14 @@ static int opened(const char *path, int flags, mode_t mode)
         va_end(more);                               \
     }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the names there are reserved ones */
 int open(const char *path, int flags, ...)
 {
     MODE_TAKE(mode, flags)
     return opened(path, flags, mode);
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int open64(const char *path, int flags, ...)
 {
     MODE_TAKE(mode, flags)
