@@ -1,6 +1,6 @@
 #!/bin/bash
 # sealed.sh - rows sealed from end to end on three nodes: what the user opens is the bytes of `penstock run`; what a host does to a stream is
-# noticed inside, and the graph ends with a report.
+# noticed inside, and the graph ends with a report; nodes that are confidential machines show that.
 # shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
 . "$(dirname "$(realpath "$0")")/lib.sh"
 
@@ -248,6 +248,39 @@ err 'operator `plug_load` \(plug_load\) lies on the way of sealed rows'
 sed 's/^    enclave: true$/&\n    autoscale: {max: 4, target: 60}/' load.yaml >alone.yaml
 spec "sealed rows that scale by themselves" 78 submit alone.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed
 err 'operator `plug_load`: .* where rows are sealed they stay in their partitions: take `autoscale` out'
+down
+
+# ---- nodes that are confidential machines: made ones, whose folder answers as the kernel's does (tests/cli/tsm_kernel.c) ----
+plain=$P made=$(dirname "$P")/tests/cli
+mkdir tsm machine
+"$made/made_machine" machine
+cat >on_machine <<EOS
+#!/bin/sh
+export TSM_FOLDER=$T/tsm TSM_MACHINE=$T/machine LD_PRELOAD="$made/libtsm_kernel.so"
+exec "$plain" "\$@"
+EOS
+chmod +x on_machine
+sed "s/^backends: .*/backends: [process-snp]/; s/^measurements:/&\n  - $(printf '3c%.0s' {1..48})/" policy.yaml >machines.yaml
+mkfifo said
+"$P" key serve user.key --policy machines.yaml --roots machine/root.pem --listen "unix:$PWD/machines.sock" 2>said &
+trap 'kill $keeper '$!'; down; rm -rf "$T"' EXIT
+exec 6<said
+read -r _ <&6
+cat <&6 >kept.machines &
+keys=(--sealed --keys "unix:$PWD/machines.sock")
+rm -rf n[1-9] n[1-9].err n[1-9].out
+P=$T/on_machine
+start_node n1 --tsm "$T/tsm"
+P=$plain
+start_node n2 --tsm none --join "$(reach n1)"
+await n1.err 'node n2 has joined'
+spec "one of two nodes is no such machine" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --wait
+err 'gets no key: .* the evidence is not what the policy wants: backend is process, not process-snp'
+kill_node n2 KILL
+await n1.err 'node n2 is taken for dead'
+spec "all of them are" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --wait
+expect "six workers at least have a key, by both kinds of evidence" test "$(grep -c 'released to a worker of measurement [0-9a-f]* (process-snp)' kept.machines)" -ge 6
+opened n1/results/load
 down
 
 finish
