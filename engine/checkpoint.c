@@ -502,10 +502,12 @@ static void state_bring(struct pst_ctx *ctx, struct part *part)
     part_lost(ctx, error != PST_OK && ctx->sentence[0] != '\0' ? ctx->sentence : pst_error_sentence(rc));
 }
 
-/* Its worker has sealed it. */
+/* Its worker has sealed it, but for a copy's, which is not asked. */
 static void sealed_bring(struct pst_ctx *ctx, struct part *part)
 {
     part->brought = !ctx->copy;
+    if (ctx->copy)
+        return;
     int rc = timers_copy(ctx, part);
     if (rc == PST_OK)
         rc = pst_ctx_enclave_imaged(ctx, part);

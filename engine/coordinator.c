@@ -1039,17 +1039,19 @@ static int inside_good(const struct pst_node *node, const struct pst_graph *grap
         (void)pst_text_printf(why, "%s, of every node", sentence);
     for (uint32_t n = 0; n < graph->node_count && why->count == 0; n++) {
         const struct pst_graph_node *op = &graph->nodes[n];
-        if (op->enclave && op->replicas > 1)
+        bool scales = op->autoscale.mode == PST_AUTOSCALE_ON;
+        const char *wants = op->replicas > 1 ? "replicas" : "autoscale"; /* never both */
+        if (!op->enclave || (op->replicas <= 1 && !scales) || (!sealed && node->options.identity != NULL))
+            continue;
+        (void)pst_text_printf(why, "operator `%s`: with `enclave` and `%s` its buckets have to move, ", op->id, wants);
+        if (sealed)
+            (void)pst_text_printf(why, "and where rows are sealed they stay in their partitions: take `%s` out", wants);
+        else
             (void)pst_text_printf(
-                why, "operator `%s`: with `enclave` it can have no `replicas` yet: take one of the two out", op->id);
-        else if (op->enclave && op->autoscale.mode == PST_AUTOSCALE_ON && (sealed || node->options.identity == NULL))
-            (void)pst_text_printf(why,
-                                  "operator `%s`: with `enclave` and `autoscale` its buckets have to move, %s; or give "
-                                  "it `mode: dry-run`",
-                                  op->id,
-                                  sealed
-                                      ? "and where rows are sealed they stay in their partitions: take `autoscale` out"
-                                      : "for which this cluster's nodes need certificates: start them with --tls");
+                why, "for which this cluster's nodes need certificates: start them with --tls; or take `%s` out",
+                wants);
+        if (scales)
+            (void)pst_text_printf(why, ", or give it `mode: dry-run`");
     }
     return why->count == 0 ? PST_OK : PST_EGRAPH;
 }

@@ -109,6 +109,8 @@ int pst_ctx_enclave_image(struct pst_ctx *ctx, int64_t cut)
 {
     const struct checkpoint *checkpoint = ctx->run->checkpoint;
     struct part *part = &ctx->run->checkpoint->parts[ctx->index];
+    if (ctx->copy && !ctx->enclave_seals) /* images are of originals alone: two of one bucket could not be put back */
+        return PST_OK;
     if (!ctx->enclave_seals) { /* all times that were asked for are answered */
         pst_sealed_drop(&part->sealed);
         int rc = pst_enclave_ask_image(ctx->enclave, checkpoint->id, cut, checkpoint->full ? 0 : part->since);

@@ -185,9 +185,6 @@ err '^bad.yaml:[0-9]+:[0-9]+: error: .*house_lood'
 err 'did you mean|house_load'
 spec "as an object" 78 submit bad.yaml --input meters.csv --json
 json 'd["error"]["exit_code"] == 78 and re.search(r"bad.yaml:\d+:\d+: ", d["error"]["text"])'
-sed 's/^  - id: plug_load/&\n    enclave: true\n    replicas: 2/' "$LOAD" >inside.yaml
-spec "replicas in enclaves" 78 submit inside.yaml --input meters.csv
-err 'operator `plug_load`: with `enclave` it can have no `replicas` yet'
 spec "a parameter that it has not" 78 submit "$LOAD" --set nothing=1
 err 'nothing'
 spec "a setting that is none" 78 submit "$LOAD" --set nothing

@@ -157,7 +157,10 @@ spec "nor here" 78 scale house_load 5
 err 'start its nodes with --tls'
 sed 's/^    enclave: true$/&\n    autoscale: {min: 1, max: 4, target: 60}/' load.yaml >alone.yaml
 spec "nor does an operator scale by itself" 78 submit alone.yaml --listen "${sets[@]}"
-err 'operator `plug_load`: with `enclave` and `autoscale` its buckets have to move, for which .* need certificates: start them with --tls'
+err 'operator `plug_load`: with `enclave` and `autoscale` its buckets have to move, for which .* need certificates: start them with --tls; .*dry-run'
+sed 's/^    enclave: true$/&\n    replicas: 2/' load.yaml >twice.yaml
+spec "nor has it replicas" 78 submit twice.yaml --listen "${sets[@]}"
+err 'operator `plug_load`: with `enclave` and `replicas` its buckets have to move, for which .* need certificates: start them with --tls; or take `replicas` out$'
 down
 
 finish

@@ -1,13 +1,24 @@
 #!/bin/bash
 # replicas.sh - a node is killed, and the replicas of what it had go on: no graph is started again, and the bytes are those of `penstock run`.
+#   usage: replicas.sh PENSTOCK SOURCE_DIR [enclaves]: partitions and replicas in enclaves, on nodes with certificates; with checkpoints, too
 # shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC2016,SC2034
 . "$(dirname "$(realpath "$0")")/lib.sh"
 
 "$P" gen --houses 4 --plugs 60 --rows 800000 --late 50 --malformed 20 --seed 5 --output meters.csv --quiet
 sets=(--set 'slices=60,300' --set partitions=3)
-sed -E 's/^    type: (plug|house)_load$/&\n    replicas: 2/' "$ROOT/debs14/load.yaml" >load.yaml
-"$P" run load.yaml --input meters.csv --output wanted/load "${sets[@]}" --quiet
-protect=(--insecure-loopback)
+"$P" run "$ROOT/debs14/load.yaml" --input meters.csv --output wanted/load "${sets[@]}" --quiet
+inside=${3:-}
+if [ -n "$inside" ] && [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
+    echo "not run: this build has no penstock-enclave"
+    exit 0
+fi
+sed -E "s/^    type: (plug|house)_load\$/&\n    replicas: 2${inside:+\n    enclave: true\n    epc: 8MiB}/" "$ROOT/debs14/load.yaml" >load.yaml
+if [ -n "$inside" ]; then
+    "$P" tls init authority --quiet
+    for name in n1 n2 n3 n4; do "$P" tls issue authority $name --quiet; done
+else
+    protect=(--insecure-loopback)
+fi
 mkfifo stream
 graph_ends() {
     touch enough
@@ -71,6 +82,38 @@ out '^load/[0-9]+: (plug|house)_load/[0-9]+ on n[1-3] copied as [0-9]+ on n[1-3]
 graph_ends
 incarnation_done=$(grep -c 'graph load, incarnation 2' n1.err || true)
 expect "it was not started again" test "$incarnation_done" -eq 0
+down
+if [ -z "$inside" ]; then
+    finish
+    exit
+fi
+
+# ---- with checkpoints: workers of replicas get the same images, and one that is lost takes the graph back ----
+"$P" key init k.key --quiet
+every_node=(--checkpoints shared --key k.key --every-seconds 1 --enclave-patience 1)
+cluster n1 n2 n3 n4
+spec "once more, with checkpoints" 0 submit load.yaml --listen "${sets[@]}"
+await n1.err 'graph load, incarnation 1: running'
+"$P" replay meters.csv --to load/meters --speed 240x --id one >/dev/null 2>player.err &
+player=$!
+spec_name="a worker of a replica is killed"
+until find shared/load/nodes -name '*.manifest' 2>/dev/null | grep -q .; do kill -0 $player || break; done
+read -r worker _ <<<"$(cat /proc/"${pid[n4]}"/task/*/children)"
+kill -9 "$worker"
+await n1.err 'graph load: node n4: .*has been ended by signal 9 .*: it goes back to its last checkpoint'
+await n1.err 'graph load, incarnation 2: running'
+spec_name="n4 is killed"
+kill_node n4 KILL
+await n1.err 'graph load, incarnation 2: goes on without node n4: replicas have what it had'
+spec_name="n3 is killed, which has a sink"
+kill_node n3 KILL
+await n1.err 'graph load, incarnation 3: running'
+expect "the stream was on its way all the time" kill -0 $player
+kill -INT $player
+wait $player
+spec "the rest of it" 0 replay meters.csv --to load/meters --speed max --id one
+await n1.err 'graph load, incarnation 3: done'
+shared_same load
 down
 
 finish

@@ -248,6 +248,9 @@ err 'operator `plug_load` \(plug_load\) lies on the way of sealed rows'
 sed 's/^    enclave: true$/&\n    autoscale: {max: 4, target: 60}/' load.yaml >alone.yaml
 spec "sealed rows that scale by themselves" 78 submit alone.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed
 err 'operator `plug_load`: .* where rows are sealed they stay in their partitions: take `autoscale` out'
+sed 's/^    enclave: true$/&\n    replicas: 2/' load.yaml >twice.yaml
+spec "sealed rows with replicas" 78 submit twice.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed
+err 'operator `plug_load`: .* where rows are sealed they stay in their partitions: take `replicas` out'
 down
 
 # ---- nodes that are confidential machines: made ones, whose folder answers as the kernel's does (tests/cli/tsm_kernel.c) ----
