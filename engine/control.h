@@ -34,7 +34,8 @@ enum {
     PST_CONTROL_ARGUMENTS_MAX = 1000,
     PST_CONTROL_PARTITIONS_MAX = 4096, /* loads in a Beat: where there are more, there are several */
     PST_CONTROL_PLACES_MAX = 65536,
-    PST_CONTROL_WORDS_BYTES_MAX = 8192, /* of a worker to another */
+    PST_CONTROL_WORDS_BYTES_MAX =
+        24 * 1024, /* of a worker to another, two of them in a message of PST_CONTROL_BYTES_MAX */
 };
 #define PST_CONTROL_DEADLINE_NS_MAX (UINT64_C(24) * 60 * 60 * 1000 * 1000 * 1000) /* of a move: a day */
 

@@ -73,13 +73,21 @@ int pst_enclaves_restored(struct run *run);
 
 /* enclave_move.c: buckets that go to another instance's worker, or come from one, while the stream runs (lane.h).
  *
- * Words, which the two hosts bring each other: what a worker offers, PST_OFFER_BYTES; then evidence for it and the node's certificate. By
- * the keeper, while workers stand still; *ret_bytes 0: that side is not here. PST_EREFUSED: it cannot be attested; PST_ENOMEM. */
-enum { ENCLAVE_WORDS_BYTES_MAX = PST_PEER_EVIDENCE_BYTES + PST_PEER_CERTIFICATE_BYTES_MAX };
+ * Words, which the two hosts bring each other: what a worker offers, PST_OFFER_BYTES; then evidence for it, hardware's of its machine behind
+ * that where there is any (evidence.h), and the node's certificate. The machine's is looked at by the other node, which takes it out, the
+ * rest by the other worker. By the keeper, while workers stand still; *ret_bytes 0: that side is not here. PST_EREFUSED: it cannot be
+ * attested, or is not what this node wants; PST_ENOMEM, and those of pst_tsm_report(). ret_why: a sentence, or "". */
+enum {
+    ENCLAVE_SHOWN_BYTES_MAX = PST_PEER_EVIDENCE_BYTES + PST_PEER_CERTIFICATE_BYTES_MAX, /* to a worker */
+    ENCLAVE_MACHINE_BYTES_MAX = 20000,
+    ENCLAVE_WORDS_BYTES_MAX = ENCLAVE_SHOWN_BYTES_MAX + ENCLAVE_MACHINE_BYTES_MAX,
+    ENCLAVE_MOVE_WHY_BYTES = 640,
+};
 int pst_moving_offer(const struct run *run, const struct move *move, bool gives, uint8_t *ret_words, size_t *ret_bytes);
 int pst_moving_attest(struct run *run, const struct move *move, bool gives, const uint8_t *others_words,
-                      size_t others_bytes, uint8_t *ret_words, size_t *ret_bytes);
-int pst_moving_show(struct run *run, const struct move *move, bool gives, const uint8_t *words, size_t word_bytes);
+                      size_t others_bytes, uint8_t *ret_words, size_t *ret_bytes, char ret_why[ENCLAVE_MOVE_WHY_BYTES]);
+int pst_moving_show(struct run *run, const struct move *move, bool gives, const uint8_t *words, size_t word_bytes,
+                    char ret_why[ENCLAVE_MOVE_WHY_BYTES]);
 /* The move was given up: of a giver that goes on. */
 void pst_moving_over(struct pst_ctx *ctx);
 /* In the worker's step. busy: it was asked for something, and is given nothing until step() has the answer. meets: it has met the other

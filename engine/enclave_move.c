@@ -13,6 +13,7 @@
 
 #include "enclave_shim/attestation/evidence.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { PARCEL_MAGIC = 0x45545350, PARCEL_VERSION = 1, HEAD_BYTES = 24, ENTRY_BYTES = 16, PIECE_HEAD_BYTES = 24 };
@@ -23,7 +24,7 @@ static_assert((int)ENCLAVE_WORDS_BYTES_MAX <= PST_CONTROL_WORDS_BYTES_MAX, "they
 
 struct enclave_moving { /* of an instance that has a worker: from its first move on */
     struct pst_enclave_meeting meeting;
-    uint8_t own[PST_PEER_EVIDENCE_BYTES], others[ENCLAVE_WORDS_BYTES_MAX];
+    uint8_t own[PST_PEER_EVIDENCE_BYTES], others[ENCLAVE_SHOWN_BYTES_MAX];
     size_t others_bytes; /* 0: it was not shown the other one yet */
     bool met;
     bool over; /* the move was given up: its worker is to end the meeting */
@@ -171,8 +172,8 @@ static int moving_of(struct pst_ctx *ctx, uint64_t move, bool gives)
     return PST_OK;
 }
 
-/* What this node says of the worker, for the other one's offer; and its certificate. */
-static int attest(struct pst_ctx *ctx, const uint8_t *others_offer, uint8_t *ret_words, size_t *ret_bytes)
+/* What this node says of the worker, for the other one's offer. */
+static int attest_own(struct pst_ctx *ctx, const uint8_t *others_offer)
 {
     const struct pst_identity *identity = ctx->run->options.identity;
     struct enclave_moving *m = ctx->enclave_moving;
@@ -185,40 +186,132 @@ static int attest(struct pst_ctx *ctx, const uint8_t *others_offer, uint8_t *ret
     memcpy(evidence.measurement, report.measurement, sizeof evidence.measurement);
     memcpy(evidence.channel_key, pst_enclave_offer(ctx->enclave), sizeof evidence.channel_key);
     int rc = pst_enclave_meeting_nonce(ctx->enclave, &m->meeting, others_offer, evidence.nonce);
-    if (rc == PST_OK)
-        rc = pst_process_evidence_sign(&evidence, identity->key, m->own);
+    return rc == PST_OK ? pst_process_evidence_sign(&evidence, identity->key, m->own) : rc;
+}
+
+/* The same, and what the hardware of this machine says of it, where that is asked and it goes to another node; then the certificate. */
+static int attest(struct pst_ctx *ctx, const uint8_t *others_offer, const char *tsm, uint8_t *ret_words,
+                  size_t *ret_bytes, char *ret_why)
+{
+    const struct pst_identity *identity = ctx->run->options.identity;
+    const struct enclave_moving *m = ctx->enclave_moving;
+    uint8_t *at = ret_words + sizeof m->own;
+    char path[PST_TSM_PATH_BYTES];
+    size_t machine_bytes = 0;
+    int rc = attest_own(ctx, others_offer);
+    if (rc == PST_OK && tsm != NULL) {
+        rc =
+            pst_machine_evidence_ask(ctx->run->world, tsm, m->own, at, ENCLAVE_MACHINE_BYTES_MAX, &machine_bytes, path);
+        if (rc != PST_OK)
+            (void)snprintf(ret_why, ENCLAVE_MOVE_WHY_BYTES, "no hardware's evidence of this machine: `%s`: %s", path,
+                           rc == PST_EDATA ? "it was changed meanwhile, is empty or too large" : pst_system_error());
+    }
     if (rc != PST_OK)
         return rc;
     memcpy(ret_words, m->own, sizeof m->own);
-    memcpy(ret_words + sizeof m->own, identity->certificate, identity->certificate_bytes);
-    *ret_bytes = sizeof m->own + identity->certificate_bytes;
+    memcpy(at + machine_bytes, identity->certificate, identity->certificate_bytes);
+    *ret_bytes = sizeof m->own + machine_bytes + identity->certificate_bytes;
     return PST_OK;
 }
 
 int pst_moving_attest(struct run *run, const struct move *move, bool gives, const uint8_t *others_words,
-                      size_t others_bytes, uint8_t *ret_words, size_t *ret_bytes)
+                      size_t others_bytes, uint8_t *ret_words, size_t *ret_bytes, char ret_why[ENCLAVE_MOVE_WHY_BYTES])
 {
     struct pst_ctx *ctx = side_of(run, move, gives);
     *ret_bytes = 0;
+    ret_why[0] = '\0';
     if (ctx == NULL)
         return PST_OK;
     if (run->options.identity == NULL || others_bytes != PST_OFFER_BYTES)
         return PST_EREFUSED;
     int rc = moving_of(ctx, move->id, gives);
-    return rc == PST_OK ? attest(ctx, others_words, ret_words, ret_bytes) : rc;
+    return rc == PST_OK ? attest(ctx, others_words, run->options.tsm, ret_words, ret_bytes, ret_why) : rc;
 }
 
-int pst_moving_show(struct run *run, const struct move *move, bool gives, const uint8_t *words, size_t word_bytes)
+/* Is the other node the machine that this one's policy wants? The hardware has to have signed the hash of its worker's evidence, which is
+ * what the worker here looks at. */
+static int machine_look(const struct run *run, const uint8_t process[PST_PROCESS_EVIDENCE_BYTES],
+                        const struct pst_machine_evidence *machine, char ret_why[ENCLAVE_MOVE_WHY_BYTES])
+{
+    enum { MACHINES = 1 << PST_BACKEND_SNP | 1 << PST_BACKEND_TDX };
+    struct pst_evidence_request request = *run->options.peers;
+    struct pst_attestation_policy policy = *request.policy;
+    struct pst_bytes certificates[PST_EVIDENCE_CERTIFICATES_MAX + 1];
+    struct pst_evidence_report report;
+    uint8_t data[64];
+    PST_ASSERT(request.certificate_count <= PST_EVIDENCE_CERTIFICATES_MAX);
+    int rc = pst_machine_report_data(process, data);
+    if (rc != PST_OK)
+        return rc;
+    for (uint32_t i = 0; i < request.certificate_count; i++)
+        certificates[i] = request.certificates[i];
+    if (machine->certificates.count != 0)
+        certificates[request.certificate_count++] = machine->certificates;
+    policy.backends &= MACHINES; /* other evidence may hold the same hash */
+    request.policy = &policy;
+    request.certificates = certificates;
+    request.evidence = machine->report;
+    request.nonce = data;
+    request.nonce_bytes = sizeof data;
+    request.at_s = run->world->wall_s(run->world->self);
+    rc = pst_evidence_verify(&request, &report);
+    const struct pst_check *failed = rc == PST_OK ? pst_evidence_report_failed(&report) : NULL;
+    if (rc == PST_EDATA)
+        (void)snprintf(ret_why, ENCLAVE_MOVE_WHY_BYTES, "the other node's machine: %.300s", report.why);
+    else if (rc == PST_OK && !report.accepted)
+        (void)snprintf(ret_why, ENCLAVE_MOVE_WHY_BYTES,
+                       "the other node's machine is not what the policy wants: %.60s is %.120s, not %.150s",
+                       failed != NULL ? failed->name : "it", failed != NULL ? failed->actual : "not accepted",
+                       failed != NULL ? failed->expected : "accepted");
+    if (rc == PST_EDATA || (rc == PST_OK && !report.accepted))
+        rc = PST_EREFUSED;
+    pst_evidence_report_fini(&report);
+    return rc;
+}
+
+/* *ret_machine_bytes lie behind the worker's evidence, and are not the worker's to see. */
+static int machine_take(const struct run *run, const uint8_t *words, size_t word_bytes, size_t *ret_machine_bytes,
+                        char ret_why[ENCLAVE_MOVE_WHY_BYTES])
+{
+    struct pst_machine_evidence machine;
+    const char *why;
+    const uint8_t *at = words + PST_PROCESS_EVIDENCE_BYTES;
+    const size_t left = word_bytes - PST_PROCESS_EVIDENCE_BYTES;
+    *ret_machine_bytes = 0;
+    if (!pst_machine_evidence_begins(at, left)) {
+        (void)snprintf(ret_why, ENCLAVE_MOVE_WHY_BYTES, "%s",
+                       run->options.peers != NULL ? "the other node shows no hardware's evidence of its machine" : "");
+        return run->options.peers != NULL ? PST_EREFUSED : PST_OK;
+    }
+    if (pst_machine_evidence_parse(at, left, &machine, ret_machine_bytes, &why) != PST_OK) {
+        (void)snprintf(ret_why, ENCLAVE_MOVE_WHY_BYTES, "what the other node shows %s", why);
+        return PST_EREFUSED;
+    }
+    machine.report.name = "the evidence";
+    machine.certificates.name = "what came along with it";
+    return run->options.peers != NULL ? machine_look(run, words, &machine, ret_why) : PST_OK;
+}
+
+int pst_moving_show(struct run *run, const struct move *move, bool gives, const uint8_t *words, size_t word_bytes,
+                    char ret_why[ENCLAVE_MOVE_WHY_BYTES])
 {
     struct pst_ctx *ctx = side_of(run, move, gives);
+    size_t machine_bytes = 0;
+    ret_why[0] = '\0';
     if (ctx == NULL)
         return PST_OK;
     struct enclave_moving *m = ctx->enclave_moving;
-    if (m == NULL || m->meeting.move != move->id || word_bytes <= PST_PEER_EVIDENCE_BYTES ||
-        word_bytes > sizeof m->others)
+    if (m == NULL || m->meeting.move != move->id || word_bytes <= PST_PEER_EVIDENCE_BYTES)
         return PST_EREFUSED;
-    memcpy(m->others, words, word_bytes);
-    m->others_bytes = word_bytes;
+    int rc = machine_take(run, words, word_bytes, &machine_bytes, ret_why);
+    if (rc != PST_OK)
+        return rc;
+    const size_t certificate_bytes = word_bytes - PST_PEER_EVIDENCE_BYTES - machine_bytes;
+    if (certificate_bytes == 0 || certificate_bytes > PST_PEER_CERTIFICATE_BYTES_MAX)
+        return PST_EREFUSED;
+    memcpy(m->others, words, PST_PEER_EVIDENCE_BYTES);
+    memcpy(m->others + PST_PEER_EVIDENCE_BYTES, words + word_bytes - certificate_bytes, certificate_bytes);
+    m->others_bytes = PST_PEER_EVIDENCE_BYTES + certificate_bytes;
     pst_run_wake(run, ctx->worker);
     return PST_OK;
 }
@@ -351,7 +444,8 @@ static int joins_meet(struct pst_ctx *lane, struct pst_ctx *into)
         rc = moving_of(sides[i], move, i == 0);
     for (int i = 0; i < 2 && rc == PST_OK; i++) {
         struct enclave_moving *other = sides[1 - i]->enclave_moving;
-        rc = attest(sides[i], pst_enclave_offer(sides[1 - i]->enclave), other->others, &other->others_bytes);
+        rc =
+            attest(sides[i], pst_enclave_offer(sides[1 - i]->enclave), NULL, other->others, &other->others_bytes, NULL);
     }
     return rc;
 }

@@ -210,6 +210,10 @@ struct pst_run_options {
     const struct pst_sealed_options
         *sealed;                         /* of a graph on sealed rows: where its workers get their keys; else NULL */
     const struct pst_identity *identity; /* of a node; NULL: buckets of operators in enclaves stay where they are */
+    const char *tsm;                     /* of a node: as of struct pst_sealed_options, for workers that meet others */
+    /* Of a node: what the hardware's evidence of a machine has to be whose workers those here meet: all but evidence, nonce and time. NULL:
+     * it is not looked at. */
+    const struct pst_evidence_request *peers;
 };
 extern const char *const *const pst_run_evict_names; /* ended by NULL; the first is the standard */
 struct pst_paging_report {                           /* of one operator, all its partitions; pages are of 16 KiB */
@@ -356,10 +360,11 @@ struct pst_node_options {    /* borrowed until the node is freed */
     const char *enclave_program;         /* the same */
     const struct pst_identity *identity; /* NULL: it has none, or one of another kind */
     const uint8_t
-        *node_key;    /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
-    const char *tsm;  /* as of struct pst_sealed_options */
-    uint64_t join_ns; /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
-    bool insecure;    /* its connections are not protected: `status` says so */
+        *node_key;   /* 32 bytes: what evidence of workers for sealed rows is signed with; NULL: there are none here */
+    const char *tsm; /* as of struct pst_sealed_options */
+    const struct pst_evidence_request *peers; /* as of a run */
+    uint64_t join_ns;   /* PST_ETIMEOUT when it has not joined so long after its start; 0: it tries for ever */
+    bool insecure;      /* its connections are not protected: `status` says so */
     bool stop_and_copy; /* as of a run */
     bool relocates;     /* of a coordinator, a test's: what moves goes stop and go, of every graph (docs/cluster.md) */
     uint64_t state_budget; /* of each of its runs; 0: no bound. What does not fit lies sealed below `directory` */

@@ -100,7 +100,8 @@ static bool told_again(struct pst_node *node, struct hosted *hosted, const Pst__
 enum { GIVES, TAKES };
 
 /* PREPARE and ATTEST, of an operator in enclaves: what its workers here have to say. PST_EREFUSED: nothing that would count. */
-static int answer_words(struct pst_node *node, struct hosted *hosted, Pst__Step step, int64_t time)
+static int answer_words(struct pst_node *node, struct hosted *hosted, Pst__Step step, int64_t time,
+                        char ret_why[ENCLAVE_MOVE_WHY_BYTES])
 {
     struct mover *mover = hosted->mover;
     Pst__MoveStep body = PST__MOVE_STEP__INIT;
@@ -111,7 +112,7 @@ static int answer_words(struct pst_node *node, struct hosted *hosted, Pst__Step 
         int rc = step == PST__STEP__PREPARE
                      ? pst_moving_offer(&hosted->run, &mover->move, side == GIVES, words[side], &bytes[side])
                      : pst_moving_attest(&hosted->run, &mover->move, side == GIVES, mover->words[other],
-                                         mover->word_bytes[other], words[side], &bytes[side]);
+                                         mover->word_bytes[other], words[side], &bytes[side], ret_why);
         if (rc != PST_OK)
             return rc;
     }
@@ -134,15 +135,15 @@ static void words_keep(struct mover *mover, const Pst__MoveStep *body)
     }
 }
 
-static int words_show(struct hosted *hosted)
+static int words_show(struct hosted *hosted, char ret_why[ENCLAVE_MOVE_WHY_BYTES])
 {
     const struct mover *mover = hosted->mover;
     if (!hosted->graph->nodes[mover->move.operator_index].enclave)
         return PST_OK;
-    int rc = pst_moving_show(&hosted->run, &mover->move, true, mover->words[TAKES], mover->word_bytes[TAKES]);
+    int rc = pst_moving_show(&hosted->run, &mover->move, true, mover->words[TAKES], mover->word_bytes[TAKES], ret_why);
     if (rc != PST_OK)
         return rc;
-    return pst_moving_show(&hosted->run, &mover->move, false, mover->words[GIVES], mover->word_bytes[GIVES]);
+    return pst_moving_show(&hosted->run, &mover->move, false, mover->words[GIVES], mover->word_bytes[GIVES], ret_why);
 }
 
 static void refuse(struct pst_node *node, struct hosted *hosted, const char *why)
@@ -419,7 +420,7 @@ static void count_lost(struct mover *mover, const struct run *run)
 }
 
 /* PST_EAGAIN: it is answered later. */
-static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
+static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time, char ret_why[ENCLAVE_MOVE_WHY_BYTES])
 {
     struct mover *mover = hosted->mover;
     struct run *run = &hosted->run;
@@ -444,7 +445,7 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time)
         *time = pst_lane_branched(run, &mover->move);
         break;
     case PST__STEP__COPY:
-        rc = words_show(hosted);
+        rc = words_show(hosted, ret_why);
         if (rc == PST_OK)
             rc = pst_lane_copy(run, &mover->move, *time);
         rc = rc == PST_OK ? PST_EAGAIN : rc;
@@ -520,10 +521,11 @@ static void act(struct pst_node *node, struct hosted *hosted)
     mover->told = PST__STEP__STEP_UNSAID;
     if (at < MOVER_DECIDED_MAX)
         mover->acted = at + 1;
-    int rc = act_on(hosted, step, &time);
+    char why[ENCLAVE_MOVE_WHY_BYTES] = "";
+    int rc = act_on(hosted, step, &time, why);
     bool words = (step == PST__STEP__PREPARE || step == PST__STEP__ATTEST) &&
                  run->graph->nodes[mover->move.operator_index].enclave;
-    if (rc == PST_OK && words && (rc = answer_words(node, hosted, step, time)) == PST_OK)
+    if (rc == PST_OK && words && (rc = answer_words(node, hosted, step, time, why)) == PST_OK)
         return;
     bool decided = step != PST__STEP__KNOW && step != PST__STEP__ADMIT && step != PST__STEP__ALONE &&
                    step != PST__STEP__LEVEL && step != PST__STEP__PREPARE && step != PST__STEP__ATTEST &&
@@ -531,7 +533,7 @@ static void act(struct pst_node *node, struct hosted *hosted)
     if (rc == PST_OK)
         answer(node, hosted, step, time, "");
     else if (rc != PST_EAGAIN && !decided) /* what was begun of it goes when it is dropped */
-        refuse(node, hosted, fault_of(hosted, step, words, rc));
+        refuse(node, hosted, why[0] != '\0' ? why : fault_of(hosted, step, words, rc));
     else if (rc != PST_EAGAIN)
         pst_run_fail(run, rc, "a move of operator %s cannot go on: %s",
                      run->graph->nodes[mover->move.operator_index].id, pst_error_sentence(rc));

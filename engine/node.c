@@ -355,6 +355,8 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         .enclave_patience_s = node->options.enclave_patience_s,
         .enclave_program = node->options.enclave_program,
         .identity = node->options.identity,
+        .tsm = node->options.tsm,
+        .peers = node->options.peers,
         .note = note,
         .note_argument = &hosted->notes,
         .interrupts = &hosted->interrupts};

@@ -1,12 +1,14 @@
 /* tools/evidence_files.c - see evidence_files.h. */
 #include "tools/evidence_files.h"
 
+#include "tools/inside.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { FILE_BYTES_MAX = 1 << 20 };
+enum { FILE_BYTES_MAX = 1 << 20, POLICY_BYTES_MAX = 1 << 20 };
 
 /* Up to FILE_BYTES_MAX and one byte more; pipes are waited for. False: errno. */
 static bool bytes_read(const char *path, uint8_t *bytes, size_t *ret_count)
@@ -85,6 +87,55 @@ int pst_evidence_files_read(struct pst_evidence_files *files, struct pst_evidenc
     if (exit_code == PST_EXIT_OK && collateral != NULL)
         exit_code = pst_evidence_file_read(files, collateral, &request->collateral);
     return exit_code;
+}
+
+int pst_evidence_files_take(struct pst_evidence_files *files, struct pst_evidence_request *request)
+{
+    struct pst_evidence_report report;
+    int exit_code = pst_evidence_files_read(files, request);
+    if (exit_code != PST_EXIT_OK)
+        return exit_code;
+    int rc = pst_evidence_request_check(request, &report);
+    exit_code = pst_exit_of_error(rc);
+    if (rc != PST_OK)
+        pst_complain(files->call, exit_code, "%s", rc == PST_EDATA ? report.why : pst_error_sentence(rc));
+    pst_evidence_report_fini(&report);
+    return exit_code;
+}
+
+int pst_evidence_policy_read(const struct pst_call *call, const char *flag, struct pst_policy_file *policy)
+{
+    const char *path = pst_call_flag(call, flag);
+    struct pst_diagnostics d;
+    struct pst_text shown = {0};
+    char *bytes = pst_malloc(POLICY_BYTES_MAX + 1);
+    size_t count = 0;
+    FILE *file = path != NULL ? fopen(path, "rbe") : NULL;
+    if (bytes != NULL && file != NULL)
+        count = fread(bytes, 1, POLICY_BYTES_MAX + 1, file);
+    bool good = bytes != NULL && file != NULL && ferror(file) == 0 && count <= POLICY_BYTES_MAX;
+    if (file != NULL)
+        (void)fclose(file);
+    if (!good) {
+        pst_complain(call, PST_EXIT_IO, "the policy `%s` cannot be read", path);
+        pst_free(bytes);
+        return PST_EXIT_IO;
+    }
+    pst_diagnostics_init(&d);
+    int rc = pst_policy_parse(path, bytes, count, &d, policy);
+    if (rc == PST_EGRAPH)
+        (void)pst_diagnostics_print(&d, call->colour_err, &shown);
+    if (shown.bytes != NULL)
+        (void)fwrite(shown.bytes, 1, shown.count, stderr);
+    if (rc == PST_EGRAPH)
+        pst_complain(call, PST_EXIT_CONFIG, "the policy %s has %u error%s", path, d.item_count + d.left_out_count,
+                     d.item_count + d.left_out_count == 1 ? "" : "s");
+    else if (rc != PST_OK)
+        pst_complain(call, pst_exit_of_error(rc), "%s", pst_error_sentence(rc));
+    pst_text_fini(&shown);
+    pst_diagnostics_fini(&d);
+    pst_free(bytes);
+    return pst_exit_of_error(rc);
 }
 
 void pst_evidence_files_fini(struct pst_evidence_files *files)

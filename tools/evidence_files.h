@@ -6,9 +6,10 @@
 #define PST_EVIDENCE_FILES_H
 
 #include "enclave_shim/attestation/evidence.h"
+#include "engine/policy.h"
 #include "tools/cli.h"
 
-enum { PST_EVIDENCE_FILES_MAX = 64 };
+enum { PST_EVIDENCE_FILES_MAX = PST_EVIDENCE_CERTIFICATES_MAX };
 struct pst_evidence_files { /* begins zeroed, but for its call; ended by _fini() */
     const struct pst_call *call;
     struct pst_bytes files[PST_EVIDENCE_FILES_MAX]; /* all that were read; those of one flag stand side by side */
@@ -32,6 +33,10 @@ struct pst_evidence_files { /* begins zeroed, but for its call; ended by _fini()
 int pst_evidence_file_read(struct pst_evidence_files *files, const char *path, struct pst_bytes *ret_bytes);
 /* What the flags name, into the request, which borrows it. As above. */
 int pst_evidence_files_read(struct pst_evidence_files *files, struct pst_evidence_request *request);
+/* The same for who is about to ask again and again: wrong files are told now, and not when there is something to check. */
+int pst_evidence_files_take(struct pst_evidence_files *files, struct pst_evidence_request *request);
+/* The policy that `flag` names. An exit code, as above; ended by pst_policy_file_fini(). */
+int pst_evidence_policy_read(const struct pst_call *call, const char *flag, struct pst_policy_file *policy);
 void pst_evidence_files_fini(struct pst_evidence_files *files);
 
 #endif

@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-enum { POLICY_BYTES_MAX = 1 << 20 };
-
 static void log_line(void *argument, const char *line) { pst_note(argument, "penstock: %s", line); }
 
 static int serve(const struct pst_call *call, const struct pst_keyring_keys *keys,
@@ -58,56 +56,6 @@ static int serve(const struct pst_call *call, const struct pst_keyring_keys *key
     return pst_exit_of_error(rc);
 }
 
-static int policy_read(const struct pst_call *call, struct pst_policy_file *policy)
-{
-    const char *path = pst_call_flag(call, "policy");
-    struct pst_diagnostics d;
-    struct pst_text shown = {0};
-    char *bytes = pst_malloc(POLICY_BYTES_MAX + 1);
-    size_t count = 0;
-    FILE *file = path != NULL ? fopen(path, "rbe") : NULL;
-    if (bytes != NULL && file != NULL)
-        count = fread(bytes, 1, POLICY_BYTES_MAX + 1, file);
-    bool good = bytes != NULL && file != NULL && ferror(file) == 0 && count <= POLICY_BYTES_MAX;
-    if (file != NULL)
-        (void)fclose(file);
-    if (!good) {
-        pst_complain(call, PST_EXIT_IO, "the policy `%s` cannot be read", path);
-        pst_free(bytes);
-        return PST_EXIT_IO;
-    }
-    pst_diagnostics_init(&d);
-    int rc = pst_policy_parse(path, bytes, count, &d, policy);
-    if (rc == PST_EGRAPH)
-        (void)pst_diagnostics_print(&d, call->colour_err, &shown);
-    if (shown.bytes != NULL)
-        (void)fwrite(shown.bytes, 1, shown.count, stderr);
-    if (rc == PST_EGRAPH)
-        pst_complain(call, PST_EXIT_CONFIG, "the policy %s has %u error%s", path, d.item_count + d.left_out_count,
-                     d.item_count + d.left_out_count == 1 ? "" : "s");
-    else if (rc != PST_OK)
-        pst_complain(call, pst_exit_of_error(rc), "%s", pst_error_sentence(rc));
-    pst_text_fini(&shown);
-    pst_diagnostics_fini(&d);
-    pst_free(bytes);
-    return pst_exit_of_error(rc);
-}
-
-/* What machines' evidence will be checked with: wrong files are told now, and not to each worker that asks. */
-static int files_read(struct pst_evidence_files *files, struct pst_evidence_request *request)
-{
-    struct pst_evidence_report report;
-    int exit_code = pst_evidence_files_read(files, request);
-    if (exit_code != PST_EXIT_OK)
-        return exit_code;
-    int rc = pst_evidence_request_check(request, &report);
-    exit_code = pst_exit_of_error(rc);
-    if (rc != PST_OK)
-        pst_complain(files->call, exit_code, "%s", rc == PST_EDATA ? report.why : pst_error_sentence(rc));
-    pst_evidence_report_fini(&report);
-    return exit_code;
-}
-
 int pst_key_serve(const struct pst_call *call, const struct pst_keyring_keys *keys)
 {
     struct pst_policy_file policy = {0};
@@ -116,11 +64,11 @@ int pst_key_serve(const struct pst_call *call, const struct pst_keyring_keys *ke
         pst_complain(call, PST_EXIT_USAGE, "`key serve` needs --listen ADDRESS and --policy FILE");
         return PST_EXIT_USAGE;
     }
-    int exit_code = policy_read(call, &policy);
+    int exit_code = pst_evidence_policy_read(call, "policy", &policy);
     if (exit_code == PST_EXIT_OK) {
         struct pst_evidence_request request = {.policy = &policy.policy,
                                                .allow_software = pst_call_flag(call, "allow-software") != NULL};
-        exit_code = files_read(&files, &request);
+        exit_code = pst_evidence_files_take(&files, &request);
         if (exit_code == PST_EXIT_OK && policy.policy.measurements.count == 0) {
             exit_code = PST_EXIT_CONFIG;
             pst_complain(call, exit_code,

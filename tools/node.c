@@ -1,4 +1,5 @@
 /* tools/node.c - `penstock node`: one node of a cluster, in the foreground. */
+#include "tools/evidence_files.h"
 #include "tools/inside.h"
 #include "tools/keyfile.h"
 #include "tools/witness.h"
@@ -27,9 +28,12 @@ struct parts { /* what a node stands on */
     struct pst_keyring_keys keys, shared_keys; /* shared: with all nodes */
     struct pst_keyring_keys evidence_keys;     /* what evidence is signed with */
     struct pst_text directory_store, key_path, admin, store_name;
-    struct pst_tls_identity tls;  /* its key is wiped: */
-    struct pst_secret *node_key;  /* here it is */
-    struct pst_identity identity; /* of these */
+    struct pst_tls_identity tls;        /* its key is wiped: */
+    struct pst_secret *node_key;        /* here it is */
+    struct pst_policy_file peer_policy; /* and what others have to show, with these files: */
+    struct pst_evidence_files peer_files;
+    struct pst_evidence_request peers; /* of both */
+    struct pst_identity identity;      /* of these */
 };
 
 static void parts_fini(struct parts *parts)
@@ -44,6 +48,8 @@ static void parts_fini(struct parts *parts)
     pst_keyring_keys_fini(&parts->shared_keys);
     pst_keyring_keys_fini(&parts->evidence_keys);
     pst_secret_free(parts->node_key);
+    pst_evidence_files_fini(&parts->peer_files);
+    pst_policy_file_fini(&parts->peer_policy);
     pst_text_fini(&parts->directory_store);
     pst_text_fini(&parts->key_path);
     pst_text_fini(&parts->admin);
@@ -268,16 +274,36 @@ static int shared_read(const struct pst_call *call, struct parts *parts, struct 
 static int node_key_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
 {
     const char *path = pst_call_flag(call, "node-key");
-    if (path == NULL && pst_call_flag(call, "tsm") != NULL) {
-        pst_complain(call, PST_EXIT_USAGE, "--tsm means something with --node-key");
-        return PST_EXIT_USAGE;
-    }
+    options->tsm = pst_tsm_directory(call);
     if (path == NULL)
         return PST_EXIT_OK;
     int exit_code = pst_keyfile_read(call, path, &parts->evidence_keys);
     if (exit_code == PST_EXIT_OK)
         options->node_key = pst_secret_bytes(parts->evidence_keys.secrets[0]);
-    options->tsm = pst_tsm_directory(call);
+    return exit_code;
+}
+
+/* What other nodes' machines have to be, where workers meet because buckets move. */
+static int peers_read(const struct pst_call *call, struct parts *parts, struct pst_node_options *options)
+{
+    static const char *const with[] = {"certificates", "roots", "crl", "collateral"};
+    for (uint32_t i = 0; i < sizeof with / sizeof *with && pst_call_flag(call, "peer-policy") == NULL; i++) {
+        if (pst_call_flag(call, with[i]) == NULL)
+            continue;
+        pst_complain(call, PST_EXIT_USAGE, "--%s means something with --peer-policy", with[i]);
+        return PST_EXIT_USAGE;
+    }
+    if (pst_call_flag(call, "peer-policy") == NULL)
+        return PST_EXIT_OK;
+    int exit_code = pst_evidence_policy_read(call, "peer-policy", &parts->peer_policy);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = pst_evidence_files_take(&parts->peer_files, &parts->peers);
+    if (exit_code == PST_EXIT_OK && parts->peer_policy.policy.measurements.count == 0) {
+        exit_code = PST_EXIT_CONFIG;
+        pst_complain(call, exit_code, "--peer-policy names no measurements: any machine would get buckets");
+    }
+    parts->peers.policy = &parts->peer_policy.policy;
+    options->peers = &parts->peers;
     return exit_code;
 }
 
@@ -409,7 +435,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
 
 static int node_run(const struct pst_call *call)
 {
-    struct parts parts = {.call = call, .watchdog_ns = pst_notify_watchdog_ns()};
+    struct parts parts = {.call = call, .peer_files.call = call, .watchdog_ns = pst_notify_watchdog_ns()};
     struct pst_node_options options = {.log_argument = &parts};
     int exit_code = options_read(call, &options);
     if (exit_code != PST_EXIT_OK)
@@ -424,6 +450,8 @@ static int node_run(const struct pst_call *call)
         exit_code = shared_read(call, &parts, &options);
     if (exit_code == PST_EXIT_OK)
         exit_code = node_key_read(call, &parts, &options);
+    if (exit_code == PST_EXIT_OK)
+        exit_code = peers_read(call, &parts, &options);
     if (exit_code == PST_EXIT_OK)
         exit_code = folder_take(call, &parts, options.directory);
     if (exit_code == PST_EXIT_OK && options.join == NULL && parts.zookeeper == NULL)
@@ -459,7 +487,12 @@ static const struct pst_flag node_flags[] = {
     {"insecure-loopback", 0, NULL, false, "No TLS, for measurements and trials on 127.0.0.1 alone.", NULL},
     {"node-key", 0, "FILE", false,
      "Sign evidence of workers that get keys for sealed rows with the newest key of FILE.", "file"},
-    PST_TSM_FLAG("With --node-key: "),
+    PST_TSM_FLAG("Of operators in enclaves: "),
+    {"peer-policy", 0, "FILE", false,
+     "Let buckets move only from and to nodes on machines of SEV-SNP or TDX whose evidence is what FILE says, as "
+     "`penstock help policy` has it.",
+     "file"},
+    PST_EVIDENCE_FLAGS("With --peer-policy: "),
     {"enclave-patience", 0, "N", false, "Take an enclave for hung that has not moved for N seconds; 60 unless said.",
      NULL},
     {"enclave-program", 0, "FILE", false,

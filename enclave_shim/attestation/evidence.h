@@ -136,7 +136,8 @@ struct pst_bytes { /* borrowed */
     size_t count;
     const char *name; /* for sentences: the file's */
 };
-struct pst_evidence_request { /* all of it borrowed */
+enum { PST_EVIDENCE_CERTIFICATES_MAX = 64 }; /* files of them, for who adds one that came along */
+struct pst_evidence_request {                /* all of it borrowed */
     struct pst_bytes evidence;
     bool kind_given; /* else it is found by the bytes */
     pst_backend kind;

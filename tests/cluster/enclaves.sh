@@ -13,7 +13,7 @@ if [ ! -x "$(dirname "$P")/penstock-enclave" ]; then
     exit 0
 fi
 "$P" tls init authority --quiet
-for name in n1 n2 n3; do "$P" tls issue authority $name --quiet; done
+for name in n1 n2 n3 n4; do "$P" tls issue authority $name --quiet; done
 "$P" key init k.key --quiet
 every_node=(--checkpoints shared --key k.key --every-seconds 1 --enclave-patience 1)
 workers_of() { cat /proc/"${pid[$1]}"/task/*/children 2>/dev/null; }
@@ -146,6 +146,62 @@ wait $player
 spec "enough of that" 0 cancel load
 down
 P=$built
+
+# ---- buckets move only to machines of which the hardware says what they are (made ones: tests/cli/tsm_kernel.c) ----
+made=$(dirname "$P")/tests/cli
+mkdir tsm machine another
+"$made/made_machine" machine
+"$made/made_machine" another
+cat >on_machine <<EOS
+#!/bin/sh
+export TSM_FOLDER=$T/tsm LD_PRELOAD="$made/libtsm_kernel.so"
+exec "$built" "\$@"
+EOS
+chmod +x on_machine
+printf 'penstock_policy: 1\nbackends: [snp]\nnonce: true\nmeasurements: [%s]\n' "$(printf '3c%.0s' {1..48})" >peers.yaml
+sed '/^measurements/d' peers.yaml >any.yaml
+spec "a policy that any machine meets" 78 node --name n1 --dir n1 --listen 127.0.0.1:0 --tls authority/n1 --peer-policy any.yaml
+err '--peer-policy names no measurements'
+spec "roots for nothing" 2 node --name n1 --dir n1 --listen 127.0.0.1:0 --tls authority/n1 --roots machine/root.pem
+err '--roots means something with --peer-policy'
+P=$T/on_machine every_node=(--peer-policy peers.yaml --roots machine/root.pem)
+rm -rf n[1-9] n[1-9].err n[1-9].out
+export TSM_MACHINE=$T/machine
+up n1 --workers 1 --tsm "$T/tsm"
+up n2 --workers 1 --tsm "$T/tsm" --join "$(reach n1)"
+TSM_MACHINE=$T/another up n3 --workers 1 --tsm "$T/tsm" --join "$(reach n1)"
+up n4 --workers 1 --tsm none --join "$(reach n1)"
+P=$built
+for name in n2 n3 n4; do await n1.err "node $name has joined"; done
+export PENSTOCK_NODE=unix:n1/admin.sock
+spec "a graph on such nodes" 0 submit load.yaml --listen "${sets[@]}"
+incarnation 1
+"$P" replay meters.csv --to load/meters --speed 30x --id five >/dev/null 2>player.err &
+player=$!
+await n2.err 'graph load, incarnation 1: its run has begun here'
+find_one() { # it has another number behind a move
+    "$P" status load >.places 2>.err
+    at=$(grep -o 'plug_load/[0-9]* on n[12], [1-9]' .places | head -n 1 | cut -d, -f1)
+}
+to_the_other() { # a partition that is on n2 goes to n1, or one on n1 to n2
+    find_one
+    [ "${at#* on }" = n1 ] && to=n2 || to=n1
+    spec "$at goes to $to" 0 move "${at% on *}" $to
+    none_lost 1
+}
+to_the_other
+find_one
+spec "but to no machine of a maker that nobody knows" 77 move "${at% on *}" n3
+err "the other node's machine is not what the policy wants: chain.snp.ask is .*certificate signature failure"
+spec "and to none that shows nothing" 77 move "${at% on *}" n4
+err 'the other node shows no hardware.s evidence of its machine'
+to_the_other
+expect "nothing has begun again" test "$(grep -c 'graph load, incarnation 2' n1.err)" = 0
+expect "each request is gone" test -z "$(ls -A tsm)"
+kill -INT $player
+wait $player
+spec "enough of such nodes" 0 cancel load
+down
 
 protect=(--insecure-loopback) every_node=()
 cluster n1
