@@ -792,6 +792,8 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         record->begins = record->again = false;
         if (goes_on(record))
             record_move(node, record, GRAPH_FAILED, why);
+        else if (record->why[0] == '\0') /* whoever asks is told that it may begin again */
+            record_move(node, record, record->state, why);
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
     pst_kept_committed(record, rc);
@@ -1379,7 +1381,8 @@ const struct graph_record *pst_coordinator_replay(struct pst_node *node, const P
     }
     Pst__Start *start = record->start->start;
     bool known = start->stream[0] != '\0';
-    go->ended = record->state == GRAPH_DONE && !record->committing;
+    /* K3: what the store has not taken is not so. The next coordinator starts the graph again, which wants its stream then. */
+    go->ended = record->state == GRAPH_DONE && !record->committing && record->commit.rc == PST_OK;
     if (go->ended)
         return record;
     if (!known && goes_on(record))

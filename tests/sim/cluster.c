@@ -76,10 +76,12 @@ static uint64_t checkpoint_of(const void *bytes, size_t byte_count)
 
 static bool store_refuses(const struct cluster_store *store, const struct pst_store_request *request)
 {
-    for (uint32_t c = 0; c < request->change_count && store->refuses; c++) {
+    for (uint32_t c = 0; c < request->change_count; c++) {
         const struct pst_store_change *change = &request->changes[c];
         const struct pst_text *there = &store->records[store_find(store, change->path)].bytes;
-        if (change->bytes != NULL &&
+        if (store->refuses_ends && strncmp(change->path, "ended/", 6) == 0)
+            return true;
+        if (store->refuses && change->bytes != NULL &&
             checkpoint_of(change->bytes, change->byte_count) != checkpoint_of(there->bytes, there->count))
             return true;
     }

@@ -27,7 +27,8 @@ struct cluster_store { /* in memory; it answers when it likes */
     } records[CLUSTER_RECORDS_MAX];
     struct pst_store_request *waiting[CLUSTER_RECORDS_MAX];
     uint32_t waiting_count;
-    bool refuses; /* whatever names a checkpoint that is not there yet: nothing of it happens */
+    bool refuses;      /* whatever names a checkpoint that is not there yet: nothing of it happens */
+    bool refuses_ends; /* the same, of whatever says how a graph has ended */
 };
 
 struct cluster_session { /* of a node with the store that all reach */

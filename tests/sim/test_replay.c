@@ -419,12 +419,55 @@ static void a_client_that_stands_still_makes_room_for_the_next(void **state)
     rogues_run(one_holder, scene_seeds(4 * HOLDER_COUNT));
 }
 
+/* ---- an end that is not written down ---- */
+
+/* All of the stream was taken, and the store does not take that the graph is done. The next coordinator starts the graph again, from its last
+ * checkpoint or from the beginning: so whoever replays is not told that it is done, and is there. */
+static void one_unwritten_end(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    char what[80];
+    (void)snprintf(what, sizeof what, "an end that is not written, seed %llu", (unsigned long long)seed);
+    cluster_init(cluster, seed, text, query_input);
+    cluster->fed = true;
+    cluster->every_ns = seed % 2 != 0 ? 5000000 : 0;
+    cluster->store.refuses_ends = true;
+    cluster_begin(cluster);
+    const struct graph_record *record = NULL;
+    while (record == NULL || record->state != GRAPH_DONE || record->committing) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+        record = cluster_record(cluster);
+    }
+    assert_non_null(strstr(record->why, "the coordination store did not take it"));
+    for (uint64_t until = cluster->net.now_ns + SECONDS; cluster->net.now_ns < until;) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+        assert_false(cluster->player.ended);
+    }
+    cluster_kill(cluster, 0);
+    cluster->store.refuses_ends = false;
+    cluster_up(cluster, 0);
+    cluster_run(cluster, 0, false, what);
+    assert_int_equal(cluster_record(cluster)->state, GRAPH_DONE);
+    cluster_same(wanted, cluster, "load", what);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void whoever_replays_stays_until_the_end_is_written(void **state)
+{
+    (void)state;
+    rogues_run(one_unwritten_end, scene_seeds(10));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stream_is_sent_once_where_nothing_happens),
         cmocka_unit_test(whoever_breaks_the_rules_is_refused_and_the_stream_goes_on),
         cmocka_unit_test(a_client_that_stands_still_makes_room_for_the_next),
+        cmocka_unit_test(whoever_replays_stays_until_the_end_is_written),
         cmocka_unit_test(query_1_without_checkpoints_begins_again),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),
