@@ -6,10 +6,11 @@
 #include <string.h>
 
 #define AGAIN_NS (UINT64_C(300) * 1000 * 1000)
+#define PATIENCE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
 
 enum ask_state { ASK_OPENING, ASK_GREETED };
 
-struct asking {
+struct pst_asking {
     struct pst_world *world;
     const struct pst_question *question;
     struct pst_answer *answer;
@@ -20,13 +21,13 @@ struct asking {
     int rc;            /* PST_EAGAIN: it goes on */
 };
 
-static int failed(struct asking *asking, int rc, const char *what)
+static int failed(struct pst_asking *asking, int rc, const char *what)
 {
     (void)pst_text_printf(&asking->answer->err, "%s %s: %s", what, asking->question->address, pst_system_error());
     return rc;
 }
 
-static int send(struct asking *asking, Pst__Control *message)
+static int send(struct pst_asking *asking, Pst__Control *message)
 {
     struct pst_text bytes = {0};
     int rc = pst_control_pack(message, &bytes);
@@ -36,7 +37,7 @@ static int send(struct asking *asking, Pst__Control *message)
     return rc;
 }
 
-static int greet(struct asking *asking)
+static int greet(struct pst_asking *asking)
 {
     Pst__Hello hello;
     Pst__Control message;
@@ -44,7 +45,7 @@ static int greet(struct asking *asking)
     return send(asking, &message);
 }
 
-static int ask(struct asking *asking)
+static int ask(struct pst_asking *asking)
 {
     const struct pst_question *question = asking->question;
     Pst__Admin admin = PST__ADMIN__INIT;
@@ -62,7 +63,7 @@ static int ask(struct asking *asking)
 }
 
 /* For what is behind what it has. */
-static int read_on(struct asking *asking)
+static int read_on(struct pst_asking *asking)
 {
     const struct pst_reading *reading = asking->question->reading;
     Pst__Read body = PST__READ__INIT;
@@ -82,7 +83,7 @@ static int read_on(struct asking *asking)
 }
 
 /* PST_EAGAIN: it goes on. */
-static int hear_piece(struct asking *asking, const Pst__Piece *piece)
+static int hear_piece(struct pst_asking *asking, const Pst__Piece *piece)
 {
     struct pst_reading *reading = asking->question->reading;
     struct pst_answer *answer = asking->answer;
@@ -95,6 +96,7 @@ static int hear_piece(struct asking *asking, const Pst__Piece *piece)
     if (piece->error != PST_OK)
         return pst_text_printf(&answer->err, "%s", piece->sentence);
     reading->since = piece->since != 0 ? piece->since : reading->since;
+    reading->heard_ns = asking->world->now_ns(asking->world->self);
     if (piece->bytes.len != 0 && piece->offset != reading->offset)
         return PST_EDATA;
     (void)snprintf(reading->said, sizeof reading->said, "%s", piece->sentence);
@@ -116,7 +118,7 @@ static int hear_piece(struct asking *asking, const Pst__Piece *piece)
     return PST_EAGAIN;
 }
 
-static int hear(struct asking *asking, const Pst__Control *message)
+static int hear(struct pst_asking *asking, const Pst__Control *message)
 {
     struct pst_answer *answer = asking->answer;
     if (message->body_case == PST__CONTROL__BODY_REFUSED) {
@@ -141,7 +143,7 @@ static int hear(struct asking *asking, const Pst__Control *message)
     return rc != PST_OK || reply->last ? rc : PST_EAGAIN;
 }
 
-static int receive(struct asking *asking)
+static int receive(struct pst_asking *asking)
 {
     const void *bytes;
     size_t byte_count;
@@ -160,7 +162,7 @@ static int receive(struct asking *asking)
     return rc == PST_EAGAIN ? receive(asking) : rc;
 }
 
-static int open_up(struct asking *asking)
+static int open_up(struct pst_asking *asking)
 {
     const struct pst_world *world = asking->world;
     char peer[PST_PEER_BYTES];
@@ -182,9 +184,9 @@ static int open_up(struct asking *asking)
     return rc == PST_OK ? PST_EAGAIN : failed(asking, rc, "cannot ask");
 }
 
-static pst_step ask_step(void *argument, uint32_t worker)
+pst_step pst_asking_step(void *argument, uint32_t worker)
 {
-    struct asking *asking = argument;
+    struct pst_asking *asking = argument;
     const struct pst_world *world = asking->world;
     const atomic_int *interrupts = asking->question->interrupts;
     (void)worker;
@@ -217,15 +219,46 @@ static pst_step ask_step(void *argument, uint32_t worker)
     return PST_STEP_DONE;
 }
 
+/* ---- life ---- */
+
+int pst_asking_new(struct pst_world *world, const struct pst_question *question, struct pst_answer *answer,
+                   struct pst_asking **ret_asking)
+{
+    struct pst_asking *asking = pst_calloc(1, sizeof *asking);
+    if (asking == NULL)
+        return PST_ENOMEM;
+    *asking = (struct pst_asking){.world = world, .question = question, .answer = answer, .rc = PST_EAGAIN};
+    asking->begin_ns = world->now_ns(world->self) + question->after_ns;
+    if (question->timeout_ns != 0)
+        asking->deadline_ns = asking->begin_ns + question->timeout_ns;
+    *ret_asking = asking;
+    return PST_OK;
+}
+
+int pst_asking_free(struct pst_asking *asking)
+{
+    int rc = asking->rc;
+    pst_free(asking);
+    return rc;
+}
+
 int pst_ask(struct pst_world *world, const struct pst_question *question, struct pst_answer *ret_answer)
 {
-    struct asking asking = {.world = world, .question = question, .answer = ret_answer};
+    struct pst_asking *asking;
     *ret_answer = (struct pst_answer){0};
-    asking.begin_ns = world->now_ns(world->self) + question->after_ns;
-    if (question->timeout_ns != 0)
-        asking.deadline_ns = asking.begin_ns + question->timeout_ns;
-    int rc = world->run(world->self, 1, ask_step, &asking);
-    return rc == PST_OK ? asking.rc : rc;
+    int rc = pst_asking_new(world, question, ret_answer, &asking);
+    if (rc != PST_OK)
+        return rc;
+    rc = world->run(world->self, 1, pst_asking_step, asking);
+    int asked = pst_asking_free(asking);
+    return rc == PST_OK ? asked : rc;
+}
+
+bool pst_reading_again(const struct pst_reading *reading, int rc, const struct pst_answer *answer, uint64_t now_ns)
+{
+    int error = rc != PST_OK ? rc : answer->error;
+    bool may_pass = error == PST_EIO || error == PST_ETIMEOUT || error == PST_EFULL;
+    return reading->follow && !reading->ended && may_pass && now_ns - reading->heard_ns < PATIENCE_NS;
 }
 
 void pst_answer_fini(struct pst_answer *answer)

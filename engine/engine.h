@@ -406,8 +406,9 @@ struct pst_reading {
     void *argument;
     /* How far it is: zero at first, kept between two questions, so that the second one goes on. */
     uint64_t offset, since;
-    bool ended;     /* there will be no more */
-    char said[200]; /* why there is nothing yet; "": there is nothing to say */
+    uint64_t heard_ns; /* of the world's clock: when it was answered last; at first when it began */
+    bool ended;        /* there will be no more */
+    char said[200];    /* why there is nothing yet; "": there is nothing to say */
 };
 struct pst_replay_report;
 
@@ -435,7 +436,17 @@ struct pst_answer {
 /* Runs the world with one worker. PST_OK: `ret_answer` is the node's; else nobody has answered, and its `err` says why: PST_EIO not
  * reached or lost, PST_EREFUSED, PST_ETIMEOUT, PST_ESTOPPED. Freed by pst_answer_fini() in any case. */
 int pst_ask(struct pst_world *world, const struct pst_question *question, struct pst_answer *ret_answer);
+/* The same by steps, for world->run() with one worker. `answer` is zero at first and the caller's; all is borrowed until the end, which gives
+ * what pst_ask() would. Errors of new(): PST_ENOMEM. */
+struct pst_asking;
+int pst_asking_new(struct pst_world *world, const struct pst_question *question, struct pst_answer *answer,
+                   struct pst_asking **ret_asking);
+pst_step pst_asking_step(void *argument, uint32_t worker);
+int pst_asking_free(struct pst_asking *asking);
 void pst_answer_fini(struct pst_answer *answer);
+/* What a question with this reading came to: is it worth asking again? A node is gone, and the cluster will find out; but not once nobody
+ * has answered for a minute. */
+bool pst_reading_again(const struct pst_reading *reading, int rc, const struct pst_answer *answer, uint64_t now_ns);
 
 /* ---- replay: a recorded stream into a running graph ---- */
 struct pst_replay_options {     /* borrowed until the replay is freed */

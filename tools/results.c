@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATIENCE_SECONDS = 60, RETRY_MS = 500 };
+enum { RETRY_MS = 500 };
 
 static int take(void *argument, const void *bytes, size_t byte_count)
 {
@@ -17,28 +17,17 @@ static int take(void *argument, const void *bytes, size_t byte_count)
     return PST_OK;
 }
 
-/* Worth asking again: a node is gone, and the cluster will find out. */
-static bool may_pass(int rc, const struct pst_answer *answer)
-{
-    int error = rc != PST_OK ? rc : answer->error;
-    return error == PST_EIO || error == PST_ETIMEOUT || error == PST_EFULL;
-}
-
 /* Asks; following, again and again while it is of use, until nothing has come for too long. */
 static int read_all(const struct pst_call *call, struct pst_asker *asker, struct pst_reading *reading)
 {
-    uint64_t progress_ns = asker->world->now_ns(asker->world->self), offset = 0;
     struct pst_question question = {.reading = reading};
+    reading->heard_ns = asker->world->now_ns(asker->world->self);
     for (;;) {
         struct pst_answer answer;
         int rc = pst_asker_ask(asker, &question, &answer);
         uint64_t now_ns = asker->world->now_ns(asker->world->self);
         bool stopped = rc == PST_ESTOPPED || atomic_load(pst_interrupts()) != 0;
-        if (reading->offset != offset || (rc == PST_OK && answer.error == PST_OK))
-            progress_ns = now_ns;
-        offset = reading->offset;
-        bool again = reading->follow && !reading->ended && !stopped && may_pass(rc, &answer) &&
-                     now_ns - progress_ns < (uint64_t)PATIENCE_SECONDS * 1000 * 1000 * 1000;
+        bool again = !stopped && pst_reading_again(reading, rc, &answer, now_ns);
         int exit_code = again ? PST_EXIT_OK : pst_answer_show(call, rc, &answer);
         pst_answer_fini(&answer);
         if (!again)
