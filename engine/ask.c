@@ -18,6 +18,7 @@ struct pst_asking {
     enum ask_state state;
     uint64_t begin_ns, deadline_ns;
     uint64_t again_ns; /* a reading asks for more then; 0: it waits for an answer */
+    uint64_t later_ns; /* since when nothing can be read; 0: something could */
     int rc;            /* PST_EAGAIN: it goes on */
 };
 
@@ -82,6 +83,14 @@ static int read_on(struct pst_asking *asking)
     return send(asking, &message);
 }
 
+/* As long as an answer may take. */
+static bool later_for_too_long(struct pst_asking *asking)
+{
+    uint64_t now_ns = asking->world->now_ns(asking->world->self), timeout_ns = asking->question->timeout_ns;
+    asking->later_ns = asking->later_ns != 0 ? asking->later_ns : now_ns | 1;
+    return timeout_ns != 0 && now_ns > asking->later_ns + timeout_ns;
+}
+
 /* PST_EAGAIN: it goes on. */
 static int hear_piece(struct pst_asking *asking, const Pst__Piece *piece)
 {
@@ -107,9 +116,16 @@ static int hear_piece(struct pst_asking *asking, const Pst__Piece *piece)
         reading->offset += piece->bytes.len;
     }
     reading->ended = piece->end;
-    if (piece->end || (piece->bytes.len == 0 && !reading->follow))
+    if (piece->end || (piece->bytes.len == 0 && !reading->follow && !piece->later))
         return PST_OK;
+    if (piece->later && !reading->follow && later_for_too_long(asking)) {
+        answer->error = PST_ETIMEOUT;
+        return pst_text_printf(&answer->err, "%s",
+                               piece->sentence[0] != '\0' ? piece->sentence
+                                                          : "the node that has it is not ready: try again");
+    }
     if (piece->bytes.len != 0) {
+        asking->later_ns = 0;
         int rc = read_on(asking);
         return rc == PST_OK ? PST_EAGAIN : rc;
     }

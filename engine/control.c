@@ -411,7 +411,7 @@ static int message_holds(const Pst__Control *message)
         return good_if(is_name(message->read->sink) && is_sentence(message->read->file) &&
                        is_short(message->read->saved) && message->read->bytes_max <= PST_CONTROL_PIECE_BYTES_MAX);
     case PST__CONTROL__BODY_PIECE:
-        return good_if(is_sentence(message->piece->sentence) &&
+        return good_if(is_sentence(message->piece->sentence) && is_short(message->piece->sink) &&
                        message->piece->bytes.len <= PST_CONTROL_PIECE_BYTES_MAX);
     case PST__CONTROL__BODY_PROBE:
         return good_if(is_short(message->probe->keys) && is_sentence(message->probe->sentence));

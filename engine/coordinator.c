@@ -1555,7 +1555,7 @@ void pst_coordinator_on(struct pst_node *node, const char *name, const Pst__Cont
     struct member *member = pst_coordinator_member(node->duty, name);
     struct graph_record *record = pst_coordinator_graph(node->duty, message->graph);
     if (message->body_case == PST__CONTROL__BODY_PIECE) {
-        pst_results_back(node, message);
+        pst_results_back(node, name, message);
         return;
     }
     if (member == NULL)

@@ -487,8 +487,9 @@ struct coordinator {
     uint32_t graph_count;
     struct reading {      /* of a piece that a node was asked for */
         uint64_t request; /* ours; 0: none */
-        uint64_t peer, peer_request, since, begun_ns;
-        char node[PST_CONTROL_NAME_BYTES_MAX + 1];
+        uint64_t peer, peer_request, since, incarnation, offset, begun_ns;
+        char node[PST_CONTROL_NAME_BYTES_MAX + 1], graph[PST_CONTROL_NAME_BYTES_MAX + 1],
+            sink[PST_CONTROL_NAME_BYTES_MAX + 1];
     } readings[NODE_PASSED_MAX];
     uint64_t reading_requests;
 };
@@ -606,7 +607,8 @@ void pst_probes_fini(struct pst_node *node);
 void pst_results_on(struct pst_node *node, struct peer *peer,
                     const Pst__Control *message);                          /* a Read, of whoever wants it */
 void pst_results_read(struct pst_node *node, const Pst__Control *message); /* of the coordinator */
-void pst_results_back(struct pst_node *node, const Pst__Control *message); /* a Piece, for the coordinator */
+void pst_results_back(struct pst_node *node, const char *name,
+                      const Pst__Control *message); /* a Piece, for the coordinator */
 void pst_results_step(struct pst_node *node);
 void pst_results_fini(struct pst_node *node);
 void pst_results_part(struct hosted *hosted); /* its part was written, and nothing follows before that was told */

@@ -1,8 +1,8 @@
 /* results.c - see node.h: what is committed of a sink, on its way from the node that can read it to whoever asked.
  *
  * A command's Read goes to the coordinator, which knows how far the graph is, and from there to the node that has the sink; a job reads one
- * piece, which goes the same way back. Nothing is kept between two pieces: who reads says where it is. What was committed once stays as it
- * is (P1), so a piece of another incarnation follows the one before. */
+ * piece, which goes the same way back, with all that it was asked for. Nothing is kept between two pieces: who reads says where it is.
+ * What was committed once stays as it is (P1), so a piece of another incarnation follows the one before. */
 #include "engine/checkpoint.h"
 #include "engine/node.h"
 
@@ -14,9 +14,9 @@ enum { PIECE_BYTES = 64 * 1024 };
 struct pst_read { /* a piece that a job reads */
     struct pst_world *world;
     char *path;
-    uint64_t request, offset, limit; /* limit: what is committed; UINT64_MAX: the whole file */
+    uint64_t request, incarnation, offset, limit; /* limit: what is committed; UINT64_MAX: the whole file */
     bool whole;
-    char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
+    char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1], sink[PST_CONTROL_NAME_BYTES_MAX + 1];
     /* the job's */
     char *bytes;
     size_t byte_count, bytes_max;
@@ -87,21 +87,26 @@ static void read_free(struct pst_read *read)
     pst_free(read);
 }
 
-static void tell_piece(struct pst_node *node, uint64_t request, Pst__Piece *piece)
+/* With all that it was asked for: the coordinator may have another question of that number by now. */
+static void tell_piece(struct pst_node *node, const struct pst_read *read, Pst__Piece *piece)
 {
     Pst__Control message = PST__CONTROL__INIT;
-    message.request = request;
+    message.request = read->request;
+    message.graph = (char *)(uintptr_t)read->graph_name;
+    message.incarnation = read->incarnation;
     message.body_case = PST__CONTROL__BODY_PIECE;
     message.piece = piece;
+    piece->sink = (char *)(uintptr_t)read->sink;
+    piece->offset = read->offset;
     pst_node_tell(node, &message);
 }
 
-static void tell_error(struct pst_node *node, uint64_t request, int error, const char *sentence)
+static void tell_error(struct pst_node *node, const struct pst_read *read, int error, const char *sentence)
 {
     Pst__Piece piece = PST__PIECE__INIT;
     piece.error = error;
     piece.sentence = (char *)(uintptr_t)sentence;
-    tell_piece(node, request, &piece);
+    tell_piece(node, read, &piece);
 }
 
 static const struct sink *sink_of(const struct pst_node *node, const Pst__Control *message)
@@ -149,42 +154,52 @@ static bool name_is_plain(const char *file)
     return file[0] != '\0' && strchr(file, '/') == NULL && strcmp(file, ".") != 0 && strcmp(file, "..") != 0;
 }
 
+static void read_fill(const struct pst_node *node, const Pst__Control *message, struct pst_read *read)
+{
+    const Pst__Read *body = message->read;
+    *read = (struct pst_read){.world = node->world,
+                              .request = message->request,
+                              .incarnation = message->incarnation,
+                              .offset = body->offset,
+                              .whole = body->whole};
+    read->bytes_max = body->bytes_max != 0 && body->bytes_max < PIECE_BYTES ? body->bytes_max : PIECE_BYTES;
+    (void)snprintf(read->graph_name, sizeof read->graph_name, "%s", message->graph);
+    (void)snprintf(read->sink, sizeof read->sink, "%s", body->sink);
+}
+
 void pst_results_read(struct pst_node *node, const Pst__Control *message)
 {
     const Pst__Read *body = message->read;
     const struct sink *sink = body->whole ? NULL : sink_of(node, message);
     Pst__Piece nothing = PST__PIECE__INIT;
-    nothing.offset = body->offset;
+    struct pst_read asked;
     uint32_t slot = 0;
+    read_fill(node, message, &asked);
     while (slot < NODE_READS_MAX && node->reads[slot] != NULL)
         slot++;
     bool fits = name_is_plain(body->file) && name_is_plain(message->graph) &&
                 ((!body->shared && body->saved[0] == '\0') || node->options.checkpoints != NULL);
     if (!fits || slot == NODE_READS_MAX) {
-        tell_error(node, message->request, fits ? PST_EFULL : PST_EINVAL,
+        tell_error(node, &asked, fits ? PST_EFULL : PST_EINVAL,
                    fits ? "too many read results at once: try again" : "this node cannot read that file");
         return;
     }
     if (!body->whole && (sink == NULL || sink->committed_bytes <= body->offset)) {
-        tell_piece(node, message->request, &nothing);
+        nothing.later = sink == NULL; /* its run has not begun here, or has ended and the others' have not */
+        tell_piece(node, &asked, &nothing);
         return;
     }
-    struct pst_read *read = pst_calloc(1, sizeof *read);
+    struct pst_read *read = pst_malloc(sizeof *read);
     char *path = body->whole ? whole_path(node, message) : pst_strdup(sink->path_part);
     if (read == NULL || path == NULL) {
         pst_free(read);
         pst_free(path);
-        tell_error(node, message->request, PST_ENOMEM, pst_error_sentence(PST_ENOMEM));
+        tell_error(node, &asked, PST_ENOMEM, pst_error_sentence(PST_ENOMEM));
         return;
     }
-    read->world = node->world;
+    *read = asked;
     read->path = path;
-    read->request = message->request;
-    read->offset = body->offset;
     read->limit = body->whole ? UINT64_MAX : sink->committed_bytes;
-    read->whole = body->whole;
-    read->bytes_max = body->bytes_max != 0 && body->bytes_max < PIECE_BYTES ? body->bytes_max : PIECE_BYTES;
-    (void)snprintf(read->graph_name, sizeof read->graph_name, "%s", message->graph);
     atomic_init(&read->done, false);
     node->reads[slot] = read;
     if (node->world->work(node->world->self, 0, read_job, read) != PST_OK)
@@ -201,14 +216,14 @@ static void read_ended(struct pst_node *node, struct pst_read *read)
         (void)snprintf(sentence, sizeof sentence,
                        "graph `%.100s`: what it has written cannot be read on node %.60s: %s", read->graph_name,
                        node->options.name, pst_error_sentence(read->rc));
-        tell_error(node, read->request, read->rc == PST_EIO || read->rc == PST_ENOENT ? PST_EDATA : read->rc, sentence);
+        tell_error(node, read, read->rc == PST_EIO || read->rc == PST_ENOENT ? PST_EDATA : read->rc, sentence);
         return;
     }
-    piece.offset = read->offset;
+    piece.later = renamed;
     piece.bytes = (ProtobufCBinaryData){read->byte_count, (uint8_t *)read->bytes};
     piece.committed = read->committed;
     piece.end = read->whole && read->offset + read->byte_count >= read->committed;
-    tell_piece(node, read->request, &piece);
+    tell_piece(node, read, &piece);
 }
 
 /* ---- the coordinator ---- */
@@ -281,9 +296,28 @@ static void reading_begin(struct pst_node *node, struct peer *peer, const Pst__C
                                 .peer = peer->id,
                                 .peer_request = message->request,
                                 .since = record->since,
+                                .incarnation = record->start->incarnation,
+                                .offset = body.offset,
                                 .begun_ns = node->world->now_ns(node->world->self)};
     (void)snprintf(reading->node, sizeof reading->node, "%s", at);
+    (void)snprintf(reading->graph, sizeof reading->graph, "%s", order.graph);
+    (void)snprintf(reading->sink, sizeof reading->sink, "%s", sink->id);
     pst_coordinator_tell(node, at, &order);
+}
+
+/* What is committed is where nobody has it open: whoever does not follow waits until the graph runs again. */
+static void nothing_say(struct pst_node *node, struct peer *peer, uint64_t request, const struct graph_record *record)
+{
+    char sentence[700];
+    Pst__Piece piece = PST__PIECE__INIT;
+    (void)snprintf(sentence, sizeof sentence,
+                   "graph `%.250s` is %s%s%.300s: what is committed can be read when it runs", record->start->graph,
+                   pst_graph_state_names[record->state], record->why[0] != '\0' ? ": " : "", record->why);
+    piece.later = record->complete != 0;
+    piece.since = record->since;
+    piece.sentence =
+        piece.later ? sentence : (char *)(uintptr_t) "nothing is committed yet: there was no checkpoint so far";
+    piece_send(node, peer, request, &piece);
 }
 
 static void asked(struct pst_node *node, struct peer *peer, const Pst__Control *message)
@@ -309,8 +343,7 @@ static void asked(struct pst_node *node, struct peer *peer, const Pst__Control *
         say(node, peer, message->request, record->since, PST_OK,
             "nothing is committed yet: a graph without checkpoints commits all when it has ended");
     } else if (goes_on && (record->complete == 0 || record->state != GRAPH_RUNNING)) {
-        say(node, peer, message->request, record->since, PST_OK,
-            record->complete == 0 ? "nothing is committed yet: there was no checkpoint so far" : "");
+        nothing_say(node, peer, message->request, record);
     } else {
         reading_begin(node, peer, message, record, sink);
     }
@@ -326,12 +359,21 @@ void pst_results_on(struct pst_node *node, struct peer *peer, const Pst__Control
     pst_text_fini(&why);
 }
 
-void pst_results_back(struct pst_node *node, const Pst__Control *message)
+/* Of this question; a node of an earlier version does not say of which it is. */
+static bool is_of(const struct reading *reading, const char *name, const Pst__Control *message)
+{
+    const Pst__Piece *piece = message->piece;
+    bool same = strcmp(message->graph, reading->graph) == 0 && message->incarnation == reading->incarnation &&
+                strcmp(piece->sink, reading->sink) == 0 && piece->offset == reading->offset;
+    return strcmp(name, reading->node) == 0 && (same || (message->graph[0] == '\0' && piece->sink[0] == '\0'));
+}
+
+void pst_results_back(struct pst_node *node, const char *name, const Pst__Control *message)
 {
     struct reading *reading = message->request != 0 ? reading_find(node->duty, message->request) : NULL;
-    struct peer *peer = reading != NULL ? pst_peer_by_id(node, reading->peer) : NULL;
-    if (reading == NULL)
-        return;
+    if (reading == NULL || !is_of(reading, name, message))
+        return; /* the coordinator before this one has asked, or nobody waits any more */
+    struct peer *peer = pst_peer_by_id(node, reading->peer);
     Pst__Piece piece = *message->piece;
     piece.since = reading->since;
     reading->request = 0;

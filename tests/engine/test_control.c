@@ -828,6 +828,13 @@ static void pieces_of_results_are_within_their_bounds(void **state)
     s->piece.bytes.len = 0;
     s->piece.sentence = "a\x1b[0m"; /* words */
     assert_int_equal(unpack_anyway(), PST_OK);
+    char sink[PST_CONTROL_NAME_BYTES_MAX + 2];
+    memset(sink, 'a', sizeof sink);
+    sink[sizeof sink - 1] = '\0';
+    s->piece.sink = sink;
+    assert_int_equal(unpack_anyway(), PST_EDATA);
+    s->piece.sink = "plugs";
+    assert_int_equal(unpack_anyway(), PST_OK);
     pst_text_fini(&text);
 }
 

@@ -1,5 +1,5 @@
-/* test_results.c - what is committed of a sink, as a command follows it while nodes die and another one coordinates: each byte once, in
- * order. */
+/* test_results.c - what is committed of a sink, as a command reads or follows it while nodes die and another one coordinates: each byte once, in
+ * order, and what was shown once is shown again. */
 #include "engine/node.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/graphs.h"
@@ -78,6 +78,17 @@ static void reader_look(struct reader *reader)
         pst_answer_fini(&reader->answer);
         reader->question.after_ns = SECONDS / 2;
     }
+    reader_begin(reader);
+}
+
+/* From the beginning. */
+static void reader_again(struct reader *reader)
+{
+    reader->taken.count = 0;
+    reader->reading.offset = 0;
+    reader->reading.ended = reader->done = false;
+    reader->question.after_ns = SECONDS / 50;
+    pst_answer_fini(&reader->answer);
     reader_begin(reader);
 }
 
@@ -213,11 +224,111 @@ static void a_result_that_is_long_in_coming_is_followed(void **state)
     for_seeds(scene_seeds(2), one_idle);
 }
 
+/* ---- reading what there is ---- */
+
+/* At any moment: it is the beginning of the whole, and no less than what was there before. */
+static void one_read(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = cluster_of(seed, text);
+    struct reader *reader = calloc(1, sizeof *reader);
+    const struct pst_text *whole = scene_file(wanted, "out/load_plug.csv");
+    char what[60];
+    uint32_t kills = 0, reads = 0, refused = 0;
+    size_t shown = 0;
+    (void)snprintf(what, sizeof what, "read, seed %llu", (unsigned long long)seed);
+    cluster_begin(cluster);
+    while (!cluster->client.taken)
+        cluster_turn(cluster, what);
+    reader_init(reader, cluster, seed, "load_plug", 0, false);
+    while (!cluster->client.done) {
+        cluster_turn(cluster, what);
+        reader_look(reader);
+        if (reader->done) {
+            reads++;
+            if (reader->rc == PST_OK && (reader->taken.count < shown || !scene_prefix(whole, &reader->taken)))
+                fail_msg("%s: read %u shows %zu bytes, and %zu were there before", what, reads, reader->taken.count,
+                         shown);
+            shown = reader->rc == PST_OK ? reader->taken.count : shown;
+            refused += reader->rc != PST_OK;
+            if (reader->rc != PST_OK && getenv("PST_TEST_LOG") != NULL)
+                print_message("%s: %s\n", what, reader->answer.err.bytes);
+            reader_again(reader);
+        }
+        if (cluster->completed > 2 * (kills + 1) && kills < 6) {
+            uint32_t node = 1 + (uint32_t)(seed + kills++) % 2;
+            cluster_kill(cluster, node);
+            cluster_up(cluster, node);
+        }
+    }
+    if (getenv("PST_TEST_LOG") != NULL)
+        print_message("%s: %u kills, %u reads, %u of them refused, %zu of %zu bytes\n", what, kills, reads, refused,
+                      shown, whole->count);
+    assert_true(shown > 0);
+    cluster_fini(cluster);
+    reader_fini(reader);
+    free(reader);
+    free(cluster);
+}
+
+static void what_was_shown_once_is_shown_again(void **state)
+{
+    (void)state;
+    for_seeds(scene_seeds(8), one_read);
+}
+
+/* ---- answers of before ---- */
+
+/* The coordinator before this one has asked a node for a piece of another sink. The answer comes when the one that coordinates now has asked
+ * as many questions: it is nobody's. */
+static void one_late(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = cluster_of(seed, text);
+    struct reader *reader = calloc(1, sizeof *reader);
+    char what[60];
+    (void)snprintf(what, sizeof what, "a late answer, seed %llu", (unsigned long long)seed);
+    cluster_begin(cluster);
+    while (!cluster->client.done)
+        cluster_turn(cluster, what);
+    Pst__Read body = PST__READ__INIT;
+    Pst__Control order = PST__CONTROL__INIT;
+    body.sink = (char *)(uintptr_t) "load_house";
+    body.file = (char *)(uintptr_t) "load_house.csv";
+    body.whole = body.shared = true;
+    order.graph = (char *)(uintptr_t) "load";
+    order.incarnation = cluster_record(cluster)->start->incarnation;
+    order.request = 1;
+    order.body_case = PST__CONTROL__BODY_READ;
+    order.read = &body;
+    reader_init(reader, cluster, seed, "load_plug", 0, false);
+    reader_begin(reader);
+    while (cluster->nodes[0].node->duty->reading_requests == 0)
+        cluster_turn(cluster, what);
+    for (uint32_t i = 0; i < 3; i++) /* whichever has the sink answers that one, too */
+        pst_results_read(cluster->nodes[i].node, &order);
+    while (!reader->done) {
+        cluster_turn(cluster, what);
+        reader_look(reader);
+    }
+    same(wanted, reader, "out/load_plug.csv", what);
+    cluster_fini(cluster);
+    reader_fini(reader);
+    free(reader);
+    free(cluster);
+}
+
+static void an_answer_of_before_is_nobodys(void **state)
+{
+    (void)state;
+    for_seeds(scene_seeds(6), one_late);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_result_is_followed_whatever_dies),
         cmocka_unit_test(a_result_that_is_long_in_coming_is_followed),
+        cmocka_unit_test(what_was_shown_once_is_shown_again),
+        cmocka_unit_test(an_answer_of_before_is_nobodys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
