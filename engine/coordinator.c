@@ -1636,12 +1636,44 @@ static void stop_strays(struct pst_node *node, const char *name, Pst__Running *c
     }
 }
 
+/* The highest incarnation of the graph that the node has heard of. */
+static uint64_t heard_of(const struct graph_record *record, const Pst__Hello *hello)
+{
+    Pst__Running *const *const lists[] = {hello->running, hello->ended};
+    const size_t counts[] = {hello->n_running, hello->n_ended};
+    uint64_t highest = 0;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < counts[k]; i++)
+            if (strcmp(lists[k][i]->graph, record->start->graph) == 0 && lists[k][i]->incarnation > highest)
+                highest = lists[k][i]->incarnation;
+    return highest;
+}
+
+/* K3: nobody hears of an incarnation that the store does not have. So this record is an older one, which opens as it did: whoever may write to
+ * the store can give it its old version. The graph goes neither back to it nor on: whoever owned what by it does not any more. */
+static bool is_put_back(struct pst_node *node, struct graph_record *record, const char *name, const Pst__Hello *hello)
+{
+    uint64_t highest = heard_of(record, hello), found = record->start->incarnation;
+    char why[sizeof record->why];
+    if (!record->restored || !goes_on(record) || highest <= found)
+        return false;
+    (void)snprintf(why, sizeof why,
+                   "node %.100s knows its incarnation %llu, and the coordination store has %llu: an older record was "
+                   "put back there",
+                   name, (unsigned long long)highest, (unsigned long long)found);
+    record->start->incarnation = highest; /* these runs end, and what is submitted next is above them */
+    record_end(node, record, GRAPH_FAILED, PST_EREFUSED, why);
+    return true;
+}
+
 /* What it should run and does not is started - in a new incarnation, if it had begun. */
 static void reconcile_record(struct pst_node *node, struct graph_record *record, const char *name,
                              const Pst__Hello *hello)
 {
     const Pst__Start *start = record->start->start;
     uint32_t index = pst_start_index(start, name);
+    if (is_put_back(node, record, name, hello))
+        return;
     const Pst__Running *running = among(hello->running, hello->n_running, record->start);
     bool known = index < start->n_nodes && !record->left[index], runs = running != NULL;
     bool over = among(hello->ended, hello->n_ended, record->start) != NULL; /* how, it says next */

@@ -58,8 +58,8 @@ struct pst_store {
 };
 
 /* Every record with 32 bytes behind it: HMAC-SHA256 under `key` over path, version and bytes. A record that was changed, moved to
- * another path or put back from an older version is PST_EREFUSED. (Not seen: records that are hidden, or the whole store put
- * back.) `below` is closed with it; `key` is copied. A record may have PST_STORE_MAC_BYTES fewer. */
+ * another path or put back from an older version is PST_EREFUSED. (Not seen: records that are hidden, or put back with the version that
+ * they had, be it one or the whole store.) `below` is closed with it; `key` is copied. A record may have PST_STORE_MAC_BYTES fewer. */
 enum { PST_STORE_MAC_BYTES = 32 };
 struct pst_secret;
 int pst_store_sealed(struct pst_store *below, const struct pst_secret *key, struct pst_store **ret_store);

@@ -1,4 +1,4 @@
-/* store_sealed.c - records with a code behind them, so that who holds the store can delay the cluster and cannot forge what it decided.
+/* store_sealed.c - records with a code behind them, so that who holds the store can delay the cluster and cannot make up what it decided.
  *
  * The code is HMAC-SHA256(key, domain || u32 bytes of the path || path || u64 version || u32 bytes || bytes), little endian. The
  * domain has a fixed length and every part says its own, so no two records give the same text. The version is the one that the

@@ -142,6 +142,70 @@ static void moves_and_another_coordinator_change_nothing(void **state)
     assert_true(sums.terms > seeds && sums.restarts > 0);
 }
 
+/* ---- a store that somebody else writes to ---- */
+
+static struct store_sim_record *stored(struct cluster *cluster, const char *path)
+{
+    for (uint32_t i = 0; i < STORE_SIM_RECORDS_MAX; i++)
+        if (cluster->coordination.records[i].version != 0 && strcmp(cluster->coordination.records[i].path, path) == 0)
+            return &cluster->coordination.records[i];
+    return NULL;
+}
+
+static void running_await(struct cluster *cluster, uint64_t incarnation, const char *what)
+{
+    const struct graph_record *record = NULL;
+    while (record == NULL || record->state != GRAPH_RUNNING || record->start->incarnation != incarnation) {
+        assert_false(cluster->client.done);
+        cluster_turn(cluster, what);
+        record = cluster_record(cluster);
+    }
+}
+
+/* Whoever may write there deletes a record, makes it anew, and sets it until it has the version of an older one, with that one's bytes: they open.
+ * The nodes know better. The graph fails, and says why; neither does it begin where it was, nor is it waited for without end. */
+static void an_older_record_of_a_graph_that_runs_is_found_out(void **state)
+{
+    const char *what = "a record is put back";
+    struct pst_text text = {0}, older = {0};
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    (void)state;
+    graph_path = LOAD;
+    scene_text_of(LOAD, &text);
+    cluster_init_many(cluster, 1, 3, &text, query_input);
+    cluster->elects = true;
+    cluster->every_ns = 100000000;
+    cluster->grow_ns = 1000000;
+    cluster->source = 1;
+    cluster->client.graph_name = "load";
+    cluster_begin(cluster);
+    running_await(cluster, 1, what);
+    const struct store_sim_record *record = stored(cluster, "graphs/load");
+    uint64_t version = record->version;
+    assert_int_equal(pst_text_add(&older, record->bytes, record->byte_count), PST_OK);
+    uint32_t other = cluster_coordinator(cluster) == 1 ? 2 : 1;
+    cluster_kill(cluster, other);
+    cluster_up(cluster, other);
+    running_await(cluster, 2, what);
+    struct store_sim_record *newer = stored(cluster, "graphs/load");
+    assert_true(newer->version > version && newer->byte_count >= older.count);
+    memcpy(newer->bytes, older.bytes, older.count);
+    newer->byte_count = (uint32_t)older.count;
+    newer->version = version;
+    cluster->ends_ns = cluster->net.now_ns + UINT64_C(30) * 1000000000;
+    cluster_depose(cluster, cluster_coordinator(cluster), false);
+    while (strstr(cluster->client.says, "load: failed, incarnation 2") == NULL)
+        cluster_turn(cluster, what);
+    assert_non_null(strstr(cluster->client.says, "was put back"));
+    for (uint32_t i = 0; i < cluster->node_count; i++)
+        while (cluster->nodes[i].node->hosted_count != 0)
+            cluster_turn(cluster, what);
+    cluster_fini(cluster);
+    free(cluster);
+    pst_text_fini(&older);
+    pst_text_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +213,7 @@ int main(void)
         cmocka_unit_test(another_coordinator_starts_nothing_again),
         cmocka_unit_test(nodes_that_are_killed_are_taken_over),
         cmocka_unit_test(moves_and_another_coordinator_change_nothing),
+        cmocka_unit_test(an_older_record_of_a_graph_that_runs_is_found_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
