@@ -1256,7 +1256,7 @@ int pst_coordinator_submit(struct pst_node *node, const struct submission *submi
     if (record->start->incarnation <= record->complete >>
         32) /* ids of checkpoints grow, whatever cluster has given them */
         record->start->incarnation = (record->complete >> 32) + 1;
-    record->since = record->start->incarnation;
+    record->since = record->start->start->submitted = record->start->incarnation;
     pst_node_log(node, "graph %s is submitted, its input is read by node %s", record->start->graph,
                  source_of(duty, record));
     record_move(node, record, GRAPH_WAITING, "");
@@ -1992,6 +1992,7 @@ static int record_restore(struct pst_node *node)
     }
     PST_ASSERT(start != NULL); /* it was unpacked */
     record->version = duty->reading.version;
+    record->since = start->submitted;
     record->complete = record->complete_stored = record->settled = start->checkpoint;
     record->complete_nodes = start->checkpoint_nodes;
     record->complete_node_count = start->n_checkpoint_nodes;

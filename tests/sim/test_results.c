@@ -183,7 +183,7 @@ static void one_followed(const struct scene *wanted, const struct pst_text *text
 static void a_result_is_followed_whatever_dies(void **state)
 {
     (void)state;
-    for_seeds(scene_seeds(8), one_followed);
+    for_seeds(scene_seeds(6), one_followed);
 }
 
 /* For more than a minute nothing is committed, for no stream has come yet; the coordinator says so. Then it is killed. */
@@ -222,6 +222,44 @@ static void a_result_that_is_long_in_coming_is_followed(void **state)
 {
     (void)state;
     for_seeds(scene_seeds(2), one_idle);
+}
+
+/* What was read so far is of a graph that was there before, of the same name; meanwhile another one was submitted, and the coordinator started
+ * again. */
+static void one_submitted_anew(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = cluster_of(seed, text);
+    struct reader *reader = calloc(1, sizeof *reader);
+    char what[60];
+    (void)wanted;
+    (void)snprintf(what, sizeof what, "submitted anew, seed %llu", (unsigned long long)seed);
+    cluster_begin(cluster);
+    while (!cluster->client.done && cluster->completed < 4)
+        cluster_turn(cluster, what);
+    if (seed % 2 != 0) {
+        cluster_kill(cluster, 0);
+        cluster_up(cluster, 0);
+    }
+    reader_init(reader, cluster, seed, "load_plug", 0, true);
+    reader->reading.offset = 10;
+    reader->reading.since = cluster->client.incarnation + 5;
+    while (!reader->done) {
+        cluster_turn(cluster, what);
+        reader_look(reader);
+    }
+    assert_int_equal(reader->rc, PST_EREFUSED);
+    assert_non_null(strstr(reader->answer.err.bytes, "was submitted anew"));
+    assert_int_equal(reader->taken.count, 0);
+    cluster_fini(cluster);
+    reader_fini(reader);
+    free(reader);
+    free(cluster);
+}
+
+static void a_graph_submitted_anew_is_another_one(void **state)
+{
+    (void)state;
+    for_seeds(scene_seeds(4), one_submitted_anew);
 }
 
 /* ---- reading what there is ---- */
@@ -273,7 +311,7 @@ static void one_read(const struct scene *wanted, const struct pst_text *text, ui
 static void what_was_shown_once_is_shown_again(void **state)
 {
     (void)state;
-    for_seeds(scene_seeds(8), one_read);
+    for_seeds(scene_seeds(4), one_read);
 }
 
 /* ---- answers of before ---- */
@@ -319,7 +357,7 @@ static void one_late(const struct scene *wanted, const struct pst_text *text, ui
 static void an_answer_of_before_is_nobodys(void **state)
 {
     (void)state;
-    for_seeds(scene_seeds(6), one_late);
+    for_seeds(scene_seeds(3), one_late);
 }
 
 int main(void)
@@ -327,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_result_is_followed_whatever_dies),
         cmocka_unit_test(a_result_that_is_long_in_coming_is_followed),
+        cmocka_unit_test(a_graph_submitted_anew_is_another_one),
         cmocka_unit_test(what_was_shown_once_is_shown_again),
         cmocka_unit_test(an_answer_of_before_is_nobodys),
     };
