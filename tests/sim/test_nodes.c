@@ -99,24 +99,24 @@ static void a_submitted_graph_gives_the_same_bytes(void **state)
 static void nodes_that_are_killed_lose_and_repeat_nothing(void **state)
 {
     (void)state;
-    query_for_all_seeds(&load, false, 3, scene_seeds(60));
-    query_for_all_seeds(&outliers, false, 3, scene_seeds(60));
+    query_for_all_seeds(&load, false, 3, scene_seeds(40));
+    query_for_all_seeds(&outliers, false, 3, scene_seeds(40));
 }
 
 static void graphs_are_scaled_and_moved_while_they_run(void **state)
 {
     (void)state;
     longer = true; /* so that there is time for moves of several portions */
-    query_for_all_seeds(&load, true, 0, scene_seeds(60));
-    query_for_all_seeds(&outliers, true, 0, scene_seeds(60));
+    query_for_all_seeds(&load, true, 0, scene_seeds(40));
+    query_for_all_seeds(&outliers, true, 0, scene_seeds(40));
     longer = false;
 }
 
 static void nodes_are_killed_while_partitions_move(void **state)
 {
     (void)state;
-    query_for_all_seeds(&load, true, 3, scene_seeds(60));
-    query_for_all_seeds(&outliers, true, 3, scene_seeds(60));
+    query_for_all_seeds(&load, true, 3, scene_seeds(40));
+    query_for_all_seeds(&outliers, true, 3, scene_seeds(40));
 }
 
 /* ---- nodes with a budget ---- */

@@ -275,7 +275,7 @@ static void checkpoints_change_nothing(void **state)
 static void killed(const char *path, const char *name)
 {
     struct sums sums;
-    uint64_t seeds = scene_seeds(150);
+    uint64_t seeds = scene_seeds(100);
     movable = NULL;
     seeds_run(path, name, seeds, 4, 0, &sums);
     scene_shows(sums.restarts > seeds / 2 && sums.resumed > seeds && sums.completed > 2 * seeds && sums.given_up > 0);
