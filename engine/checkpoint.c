@@ -43,6 +43,30 @@ static bool brings_image(const struct pst_ctx *ctx)
     return !ctx->retired && (ctx->node->op->role == PST_ROLE_PLAIN || ctx->node->op->role == PST_ROLE_SINK);
 }
 
+/* One run at a time: of two each would take the other's checkpoints for its own older ones, and remove them. Nodes share the folder. */
+static int folder_take(struct run *run)
+{
+    const struct pst_world *world = run->world;
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (run->site != NULL)
+        return PST_OK;
+    const char *path = pst_arena_printf(&run->arena, "%s/run.lock", checkpoint->directory);
+    if (path == NULL)
+        return PST_ENOMEM;
+    checkpoint->lock_path = path;
+    int rc = world->file_open(world->self, path, PST_OPEN_ALONE, &checkpoint->lock_file);
+    if (rc == PST_EAGAIN) {
+        rc = PST_EREFUSED;
+        pst_run_fail(run, rc, "another process writes checkpoints into %s: wait for its end, or name another folder",
+                     checkpoint->directory);
+    } else if (rc != PST_OK) {
+        rc = rc == PST_ENOENT ? PST_EIO : rc;
+        pst_run_fail(run, rc, "cannot write into the checkpoint folder %s: %s", checkpoint->directory,
+                     pst_system_error());
+    }
+    return rc;
+}
+
 int pst_checkpoint_init(struct run *run)
 {
     const struct pst_checkpoint_options *options = &run->options.checkpoint;
@@ -81,6 +105,9 @@ int pst_checkpoint_init(struct run *run)
         pst_run_fail(run, PST_EIO, "cannot make the checkpoint folder %s: %s", options->directory, pst_system_error());
         return PST_EIO;
     }
+    int rc = folder_take(run);
+    if (rc != PST_OK)
+        return rc;
     pst_disk_look(run->options.disk, world, options->directory, false);
     return pst_manifest_graph(run->graph->name, checkpoint->graph);
 }
@@ -147,6 +174,10 @@ void pst_checkpoint_fini(struct run *run)
     for (uint32_t i = 0; i < checkpoint->found_count; i++)
         pst_manifest_fini(&checkpoint->found[i].manifest);
     pst_free(checkpoint->found);
+    if (checkpoint->lock_file != NULL) { /* it goes while it is locked: who waits for this name makes it anew */
+        (void)run->world->unlink(run->world->self, checkpoint->lock_path);
+        (void)run->world->file_close(run->world->self, checkpoint->lock_file);
+    }
     pst_free(checkpoint->past);
     pst_free(checkpoint->parts);
     pst_free(checkpoint);

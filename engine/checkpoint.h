@@ -52,7 +52,9 @@ struct found { /* what a run goes on from: one folder's part of a checkpoint */
 struct checkpoint {
     struct run *run;
     const char *directory;
-    struct pst_secret *master; /* the newest key: it seals */
+    const char *lock_path;      /* "DIR/run.lock": of `penstock run`, for as long as it runs; NULL on a node */
+    struct pst_file *lock_file; /* NULL: not taken */
+    struct pst_secret *master;  /* the newest key: it seals */
     uint8_t graph[PST_GRAPH_DIGEST_BYTES];
     int64_t epoch; /* a multiple of all operators' epochs: cuts are multiples of it */
     uint64_t every_rows, every_ns;

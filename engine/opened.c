@@ -181,7 +181,7 @@ static void opening_fini(struct opening *o, int rc)
             (void)o->run.world->unlink(o->run.world->self, o->ctx.sink->path_part);
         else
             pst_sink_name(&o->run, o->ctx.sink, rc);
-        pst_sink_free(o->ctx.sink);
+        pst_sink_free(&o->run, o->ctx.sink);
     }
     for (uint32_t i = 0; i < PST_INPUTS_MAX; i++)
         pst_sealed_reader_free(o->readers[i]);

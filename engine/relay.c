@@ -634,7 +634,7 @@ static void sinks_end(struct relay *relay, struct pst_run_report *report)
             report->outputs[report->output_count++] = sink->path_now; /* handed over */
             *(sink->path_now == sink->path_part ? &sink->path_part : &sink->path_final) = NULL;
         }
-        pst_sink_free(sink);
+        pst_sink_free(run, sink);
     }
 }
 

@@ -483,7 +483,7 @@ static void run_fini(struct run *run)
         pst_free(run->workers[w].scratch);
     }
     for (uint32_t i = 0; i < run->sink_count; i++)
-        pst_sink_free(run->sinks[i]);
+        pst_sink_free(run, run->sinks[i]);
     pst_input_fini(&run->input, run);
     pst_free(run->instances);
     pst_free(run->channels);

@@ -277,6 +277,7 @@ struct sink {
     char *path_part, *path_final, *path_now;
     char *path_found; /* resumed: where the committed bytes are; NULL: it begins anew */
     struct pst_file *file;
+    struct pst_file *alone; /* of `penstock run`: what it is written to, locked until it has its name; NULL elsewhere */
     char *buffer;
     size_t used_bytes;
     uint64_t bytes_total, rows;
@@ -591,6 +592,6 @@ void pst_sink_name(struct run *run, struct sink *sink,
                    int outcome); /* renames after the outcome, once all are closed */
 /* On several nodes: what earlier incarnations have left of it is not wanted any more. By a job, too. */
 void pst_sink_clear(struct run *run, const struct sink *sink);
-void pst_sink_free(struct sink *sink);
+void pst_sink_free(struct run *run, struct sink *sink);
 
 #endif

@@ -61,6 +61,43 @@ static uint64_t incarnation_of(const struct run *run, bool before)
                                        : run->site->incarnation;
 }
 
+/* Who writes it is alone until it has its name: of two that write one file, the first one that ends would give the name to what is of both.
+ * On a node the folder is its process's. Nothing of what is there is touched. */
+static int alone_take(struct run *run, struct sink *sink, const char *path)
+{
+    const struct pst_world *world = run->world;
+    if (run->site != NULL)
+        return PST_OK;
+    int rc = world->file_open(world->self, path, PST_OPEN_ALONE, &sink->alone);
+    if (rc == PST_EAGAIN) {
+        rc = PST_EREFUSED;
+        pst_run_fail(run, rc, "another process is writing %s: wait for its end, or name another folder", path);
+    } else if (rc != PST_OK) {
+        rc = rc == PST_ENOENT ? PST_EIO : rc;
+        pst_run_fail(run, rc, "cannot create %s: %s", path, pst_system_error());
+    }
+    return rc;
+}
+
+/* A second look at it, to be written and closed: what is locked stays so until it has its name. */
+static int part_begin(struct run *run, struct sink *sink)
+{
+    const struct pst_world *world = run->world;
+    uint64_t bytes = 0;
+    int rc = alone_take(run, sink, sink->path_part);
+    if (rc != PST_OK)
+        return rc;
+    rc = world->file_open(world->self, sink->path_part, sink->alone != NULL ? PST_OPEN_CONTINUE : PST_OPEN_CREATE,
+                          &sink->file);
+    /* Left by a run before this one. What is no regular file has no size. */
+    if (rc == PST_OK && sink->alone != NULL && world->file_size(world->self, sink->file, &bytes) == PST_OK &&
+        bytes != 0)
+        rc = world->file_cut(world->self, sink->file, 0);
+    if (rc != PST_OK)
+        pst_run_fail(run, rc == PST_ENOENT ? PST_EIO : rc, "cannot create %s: %s", sink->path_part, pst_system_error());
+    return rc;
+}
+
 /* Resumed: where the file is, and whether all that was committed is in it. A run that was stopped or failed gave it another name,
  * one that was killed between two renames its final one. Nothing is changed yet: the checkpoint may still turn out not to fit. */
 static int find_file(struct run *run, const char *directory, const char *file, struct sink *sink)
@@ -87,7 +124,10 @@ static int find_file(struct run *run, const char *directory, const char *file, s
                      sink->path_part, (unsigned long long)sink->bytes_total);
         return PST_EIO;
     }
-    int rc = world->file_open(world->self, sink->path_found, PST_OPEN_READ, &found);
+    int rc = alone_take(run, sink, sink->path_found);
+    if (rc != PST_OK)
+        return rc;
+    rc = world->file_open(world->self, sink->path_found, PST_OPEN_READ, &found);
     if (rc == PST_OK) {
         rc = world->file_size(world->self, found, &size);
         (void)world->file_close(world->self, found);
@@ -156,13 +196,10 @@ int pst_sink_open(struct run *run, const char *directory, const char *file, cons
         if (rc == PST_EREFUSED)
             pst_run_fail(run, rc, "the run that is resumed did not write %s: it would lack what came before", file);
     } else if (rc == PST_OK) {
-        rc = run->world->file_open(run->world->self, sink->path_part, PST_OPEN_CREATE, &sink->file);
-        if (rc != PST_OK)
-            pst_run_fail(run, rc == PST_ENOENT ? PST_EIO : rc, "cannot create %s: %s", sink->path_part,
-                         pst_system_error());
+        rc = part_begin(run, sink);
     }
     if (rc != PST_OK) {
-        pst_sink_free(sink);
+        pst_sink_free(run, sink);
         return rc;
     }
     *ret_sink = sink;
@@ -299,10 +336,14 @@ void pst_sink_name(struct run *run, struct sink *sink, int outcome)
     }
 }
 
-void pst_sink_free(struct sink *sink)
+void pst_sink_free(struct run *run, struct sink *sink)
 {
     if (sink == NULL)
         return;
+    if (sink->file != NULL)
+        (void)run->world->file_close(run->world->self, sink->file);
+    if (sink->alone != NULL)
+        (void)run->world->file_close(run->world->self, sink->alone);
     pst_free(sink->path_part);
     pst_free(sink->path_final);
     pst_free(sink->path_found);

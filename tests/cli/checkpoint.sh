@@ -356,4 +356,27 @@ err 'the counter false # cannot be read'
 spec "a file and a command" 2 run "$LOAD" "${checkpoints[@]}" --counter counter --counter-command true
 err 'exclude one another'
 
+# ---- two at once: the first one waits for its input ----
+rm -rf points results
+mkdir results
+mkfifo pipe
+exec 3<>pipe
+"$P" run "$LOAD" --input pipe --output results "${settings[@]}" --checkpoint points --key k.key --quiet 3>&- &
+first=$!
+expect "the first one has begun" python3 "$ROOT/tests/await_file.py" results load_house.csv.part
+spec "a run into files that another one writes" 77 run "$LOAD" --input half.csv --output results "${settings[@]}"
+err 'another process is writing results/load_plug.csv.part: wait for its end, or name another folder'
+spec "a run into a folder of checkpoints that another one has" 77 \
+    run "$LOAD" --input half.csv --output others "${settings[@]}" --checkpoint points --key k.key
+err 'another process writes checkpoints into points: wait for its end, or name another folder'
+expect "nothing in its own folder" test ! -e others/load_plug.csv
+cat meters.csv >&3
+exec 3>&-
+wait "$first"
+expect "the first one ends well" test $? = 0
+same
+expect "no lock is left" test ! -e points/run.lock
+spec_shell "a stream that another one makes" 77 'flock twice.csv.part "$P" gen --rows 10 --output twice.csv'
+err 'another process is writing `twice.csv.part`: wait for its end, or name another file'
+
 finish
