@@ -33,7 +33,8 @@ struct gen {
 
     struct pst_world *world;
     struct pst_file *file;
-    void *memory; /* of the generator */
+    struct pst_file *alone; /* `part`, locked until it has its name; NULL: there is none */
+    void *memory;           /* of the generator */
     struct pst_meters *meters;
     char *buffer;
     size_t capacity;
@@ -210,29 +211,44 @@ static bool out_of_memory(const struct gen *gen)
 
 static const char *destination(const struct gen *gen) { return gen->output != NULL ? gen->output : "standard output"; }
 
-/* A file is written beside its name first. What is no regular file (a device, a named pipe) cannot be replaced. */
-static bool destination_open(struct gen *gen)
+/* Of two that write one file, the first one that ends would give the name to what is of both. */
+static int part_take(struct gen *gen, const char *path)
+{
+    int rc = gen->world->file_open(gen->world->self, path, PST_OPEN_ALONE, &gen->alone);
+    if (rc == PST_EAGAIN)
+        pst_complain(gen->call, PST_EXIT_REFUSED,
+                     "another process is writing `%s`: wait for its end, or name another file", path);
+    else if (rc != PST_OK)
+        pst_complain(gen->call, PST_EXIT_IO, "`%s` could not be opened for writing: %s", path, pst_system_error());
+    return rc == PST_OK ? PST_EXIT_OK : rc == PST_EAGAIN ? PST_EXIT_REFUSED : PST_EXIT_IO;
+}
+
+/* A file is written beside its name first. What is no regular file (a device, a named pipe) cannot be replaced. Exit code. */
+static int destination_open(struct gen *gen)
 {
     struct stat status;
     const char *path = "-";
+    int exit_code = PST_EXIT_OK;
     if (gen->output != NULL) {
         path = gen->output;
         bool there = stat(path, &status) == 0;
         if (there && S_ISDIR(status.st_mode)) {
             pst_complain(gen->call, PST_EXIT_IO, "`%s` is a directory: name a file in it", path);
-            return false;
+            return PST_EXIT_IO;
         }
         if (!there || S_ISREG(status.st_mode)) {
             if (pst_text_printf(&gen->part, "%s.part", path) != PST_OK)
-                return out_of_memory(gen);
+                return out_of_memory(gen) ? PST_EXIT_OK : PST_EXIT_FAILED;
             path = gen->part.bytes;
+            exit_code = part_take(gen, path);
         }
     }
-    if (gen->world->file_open(gen->world->self, path, PST_OPEN_CREATE, &gen->file) != PST_OK) {
+    if (exit_code == PST_EXIT_OK &&
+        gen->world->file_open(gen->world->self, path, PST_OPEN_CREATE, &gen->file) != PST_OK) {
         pst_complain(gen->call, PST_EXIT_IO, "`%s` could not be opened for writing: %s", path, pst_system_error());
-        return false;
+        exit_code = PST_EXIT_IO;
     }
-    return true;
+    return exit_code;
 }
 
 /* Whether the last write failed because nobody reads any more: no fault of ours. */
@@ -450,13 +466,16 @@ static int gen_run(const struct pst_call *call)
     int rc = PST_EXIT_FAILED;
     if (!memory_get(&gen))
         goto undo_memory;
-    rc = PST_EXIT_IO;
-    if (!destination_open(&gen))
-        goto undo_memory;
+    rc = destination_open(&gen);
+    if (rc != PST_EXIT_OK)
+        goto undo_destination;
     signals_take(&gen);
     rc = destination_close(&gen, stream_write(&gen));
     if (rc == PST_EXIT_OK)
         rc = report_print(&gen);
+undo_destination:
+    if (gen.alone != NULL)
+        (void)gen.world->file_close(gen.world->self, gen.alone);
 undo_memory:
     pst_text_fini(&gen.part);
     pst_free(gen.memory);
