@@ -15,6 +15,11 @@ json '{row["figure"] for row in d["benchmarks"]["tee"] if row["what"].endswith("
 json 'len([row for row in d["benchmarks"]["tee"] if "process / native, rows/s" in row["what"]]) == 2'
 json 'len([row for row in d["benchmarks"]["tee"] if row["what"].endswith(("p50", "p99")) and row["figure"] > 0]) == 8'
 json 'all(one["backends"]["process"]["loading_seconds"] > 0 and one["backends"]["process"]["peak_memory_bytes"] > 1 << 20 for one in d["details"]["tee"] if "backends" in one)'
+spec "more state than an EPC has room for" 0 bench epc --quick --json
+json 'sum(" page-ins" in row["remark"] for row in d["benchmarks"]["epc"]) == 4'
+spec "where no folder can be made" 74 bench border --quick --json --dir "$T/none"
+err '^bench: no folder can be made in .*/none: No such file or directory$'
+json 'd["error"]["exit_code"] == 74'
 spec "what cannot be measured" 2 bench tea
 err "invalid choice: 'tea'"
 finish

@@ -134,7 +134,7 @@ class TeeBenches:
     def epc(self):
         """Query 2's whole window, several times the EPC, by each policy of the pager."""
         quick = self.options.quick
-        hours, epc = ("20m", "4MiB") if quick else ("26h", "93.5MiB")
+        hours, epc = ("20m", "8MiB") if quick else ("26h", "93.5MiB")
         source = self.stream("day.csv", "--duration", hours, "--seed", "1")
         policies = ("event-time", "clock", "lru", "random")
         runs = {name: [] for name in ("native", *policies)}
