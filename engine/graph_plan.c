@@ -14,6 +14,7 @@ struct pst_plan {
     uint32_t used_count[PST_INPUTS_MAX];
     uint32_t used[PST_INPUTS_MAX][PST_FIELDS_MAX];
     uint64_t mapped[PST_OUTPUTS_MAX]; /* bit f: plan_map() was called for field f */
+    bool key_fine;
     bool failed;
 };
 
@@ -238,6 +239,15 @@ static void host_order(struct pst_plan *plan, pst_order order, int64_t epoch)
     plan->made->epoch = epoch;
 }
 
+static const char *host_key(struct pst_plan *plan, uint32_t index)
+{
+    const struct pst_yaml *list = plan->node->key_value;
+    const struct pst_yaml *item = list != NULL && plan->key_fine ? list->first : NULL;
+    for (uint32_t i = 0; item != NULL && i < index; i++)
+        item = item->next;
+    return item != NULL ? item->text : NULL;
+}
+
 static void *host_alloc(struct pst_plan *plan, size_t bytes) { return pst_build_alloc(plan->b, bytes); }
 static void host_set_user(struct pst_plan *plan, void *user) { plan->made->user = user; }
 
@@ -258,6 +268,7 @@ void pst_plan_host_fill(struct pst_host *host)
     host->plan_error = host_error;
     host->plan_alloc = host_alloc;
     host->plan_set_user = host_set_user;
+    host->plan_key = host_key;
 }
 
 /* ---- keys ---- */
@@ -516,7 +527,7 @@ static void node_plan(struct pst_build *b, struct pst_build_node *node)
     plan.head.host = &plan.host;
     if (!made_init(&plan))
         return;
-    bool key_fine = key_resolve(&plan);
+    plan.key_fine = key_resolve(&plan);
     uint32_t reported = pst_build_error_count(b);
     int rc = b->rc == PST_OK ? node->op->plan(&plan) : b->rc;
     if (rc == PST_ENOMEM)
@@ -528,7 +539,7 @@ static void node_plan(struct pst_build *b, struct pst_build_node *node)
     else if (!plan.failed && pst_build_error_count(b) == reported)
         pst_build_error(b, &node->id_value->place, NULL, "operator `%s` (%s) refuses its configuration: %s", node->id,
                         node->op->name, pst_error_sentence(rc));
-    node->planned = rc == PST_OK && !plan.failed && key_fine;
+    node->planned = rc == PST_OK && !plan.failed && plan.key_fine;
     if (!node->planned)
         return;
     const char *fault = node->enclave ? pst_enclave_fault(plan.made) : NULL;

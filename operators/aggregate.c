@@ -9,8 +9,7 @@
  * back to the window's start. Pieces are trimmed from the tail once no window to come holds them, and a group that has
  * no piece left is removed.
  *
- * A group lives in one bucket only if `group` names all fields of the graph's key; that is the graph writer's to see
- * to.
+ * A group lives in one bucket only if `group` names all fields of the graph's key: the plan refuses others.
  */
 #include "operators/aggregate.h"
 #include "operators/rank.h"

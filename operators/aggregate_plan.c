@@ -47,6 +47,22 @@ static int32_t use_field(struct planning *p, const char *name, const char *param
     return column;
 }
 
+/* Else a group would lie in several buckets, each with a result of its own. */
+static void key_check(struct planning *p, const char *const *names, uint32_t count)
+{
+    const char *field;
+    for (uint32_t k = 0; (field = pst_plan_key(p->plan, k)) != NULL; k++) {
+        bool named = false;
+        for (uint32_t i = 0; i < count && !named; i++)
+            named = strcmp(names[i], field) == 0;
+        if (named)
+            continue;
+        complain(p, "group", 0,
+                 "`group` must name all fields of the operator's `key`: rows of a group would be counted apart");
+        return;
+    }
+}
+
 static void plan_group(struct planning *p)
 {
     uint32_t count = 0;
@@ -69,6 +85,8 @@ static void plan_group(struct planning *p)
     }
     if (count == 0)
         complain(p, "group", 0, "name the fields of the group: all of the operator's `key`, and others if wanted");
+    else
+        key_check(p, names, count);
 }
 
 static void plan_windows(struct planning *p)

@@ -244,6 +244,8 @@ struct pst_host {
     int (*log_trim)(struct pst_log *, uint32_t bucket, uint64_t position);
     int (*log_wanted)(struct pst_log *, const int64_t *after, uint32_t count, int64_t period);
     void (*release)(struct pst_ctx *);
+    /* added at the end: a penstock before this has no more than the above, as its struct_bytes says */
+    const char *(*plan_key)(struct pst_plan *, uint32_t index);
 };
 
 /* First member of both, so that the calls below need no symbol of the engine: a shared object links against nothing. */
@@ -289,6 +291,13 @@ static inline int pst_plan_output(struct pst_plan *p, uint32_t output, const str
 static inline int pst_plan_map(struct pst_plan *p, uint32_t output, uint32_t output_field, uint32_t input_field)
 {
     return PST_HOST(p)->plan_map(p, output, output_field, input_field);
+}
+/* The name of a field of the graph's key, from 0 on; NULL: it has no more, or none, or is not valid. To complain of it alone, not to plan by:
+ * a worker in an enclave, which plans what was planned before, is told of none. */
+static inline const char *pst_plan_key(struct pst_plan *p, uint32_t index)
+{
+    const struct pst_host *host = PST_HOST(p);
+    return host->struct_bytes >= sizeof *host && host->plan_key != NULL ? host->plan_key(p, index) : NULL;
 }
 /* Without it: epoch order, epochs of one second. `epoch` is in the unit of the event time, 1 or more. */
 static inline void pst_plan_order(struct pst_plan *p, pst_order order, int64_t epoch)

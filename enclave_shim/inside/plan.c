@@ -139,6 +139,14 @@ static void *host_alloc(struct pst_plan *plan, size_t bytes)
 
 static void host_set_user(struct pst_plan *plan, void *user) { plan->user = user; }
 
+/* The host has looked at it, and what a worker plans must not depend on it. */
+static const char *host_key(struct pst_plan *plan, uint32_t index)
+{
+    (void)plan;
+    (void)index;
+    return NULL;
+}
+
 void pst_inside_plan_host(struct pst_host *host)
 {
     host->plan_int = host_int;
@@ -154,6 +162,7 @@ void pst_inside_plan_host(struct pst_host *host)
     host->plan_error = host_error;
     host->plan_alloc = host_alloc;
     host->plan_set_user = host_set_user;
+    host->plan_key = host_key;
 }
 
 static bool used_same(const struct pst_plan *plan)

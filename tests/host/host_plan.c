@@ -278,6 +278,16 @@ static void plan_error(struct pst_plan *plan, const char *param, uint32_t index,
 static void *plan_alloc(struct pst_plan *plan, size_t bytes) { return host_lend(&plan->host->plan_memory, bytes); }
 static void plan_set_user(struct pst_plan *plan, void *user) { plan->host->planned = user; }
 
+static const char *plan_key(struct pst_plan *plan, uint32_t index)
+{
+    for (uint32_t i = 0; i < plan->host->op->input_count; i++) {
+        const struct input *in = &plan->host->inputs[i];
+        if (in->keyed && !in->broadcast)
+            return index < in->key_count ? in->schema.fields[in->key[index]].name : NULL;
+    }
+    return NULL;
+}
+
 void host_plan_fill(struct pst_host *table)
 {
     table->plan_int = plan_int;
@@ -293,6 +303,7 @@ void host_plan_fill(struct pst_host *table)
     table->plan_error = plan_error;
     table->plan_alloc = plan_alloc;
     table->plan_set_user = plan_set_user;
+    table->plan_key = plan_key;
 }
 
 static void map_check(const struct host *host, const struct output *out)

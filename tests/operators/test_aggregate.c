@@ -447,6 +447,22 @@ static void every_bad_aggregate_is_reported_at_its_item(void **state)
     host_free(host);
 }
 
+static void a_group_without_all_of_the_key_is_refused(void **state)
+{
+    (void)state;
+    static const char *const key[] = {"plug", "house", NULL};
+    const struct host_param params[] = {
+        HOST_INT("window", 10), HOST_TEXTS("group", "house"), HOST_TEXTS("aggregates", "count"), {0}};
+    struct host *host = host_new(&pst_aggregate, &(struct host_options){
+                                                     .params = params,
+                                                     .inputs = {{.schema = {FIELDS, fields, 0}, .key = key}},
+                                                 });
+    assert_int_equal(host_error(host), PST_EGRAPH);
+    assert_int_equal(host_complaint_count(host), 1);
+    assert_string_equal(host_complaint(host, 0)->param, "group");
+    host_free(host);
+}
+
 static void fields_that_nobody_reads_are_left_alone(void **state)
 {
     (void)state;
@@ -531,6 +547,7 @@ int main(void)
         cmocka_unit_test(sums_pass_beyond_64_bits_on_the_way),
         cmocka_unit_test(a_u64_beyond_the_range_of_i64_is_an_error),
         cmocka_unit_test(every_bad_aggregate_is_reported_at_its_item),
+        cmocka_unit_test(a_group_without_all_of_the_key_is_refused),
         cmocka_unit_test(fields_that_nobody_reads_are_left_alone),
         cmocka_unit_test(groups_of_texts_without_a_key_are_one_bucket),
         cmocka_unit_test(a_time_too_far_from_zero_is_an_error),
