@@ -78,6 +78,23 @@ static int frame_failed(struct pst_ctx *ctx, int rc, const struct pst_rows *rows
     return pst_ctx_failed(ctx, rc, place);
 }
 
+/* Rows that come in an epoch come in any order, and have no event time to be put out with before its end: what was put out would hang on
+ * how they were cut into frames. Operators of penstock's own are tested for it. */
+static int silence_check(struct pst_ctx *ctx)
+{
+    if (!ctx->node->plugin || ctx->node->order != PST_ORDER_EPOCH)
+        return PST_OK;
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < ctx->node->output_count; i++)
+        rows += ctx->outputs[i].batch.out.row_count;
+    return rows == 0
+               ? PST_OK
+               : pst_ctx_fail(ctx, PST_EINVAL,
+                              "operator %s (%s), partition %u, has put out rows in on_frame(): in epoch order that is "
+                              "for on_time() and on_end(); in plan() it may ask for PST_ORDER_TOTAL",
+                              ctx->node->id, ctx->node->op->name, ctx->partition);
+}
+
 static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const struct frame *frame, uint32_t from,
                          uint32_t n)
 {
@@ -109,7 +126,7 @@ static int deliver_slice(struct pst_ctx *ctx, const struct edge *edge, const str
     int ended = pst_paging_ends(ctx, PST_OK); /* why it could not go on, where that is the reason */
     if (ended != PST_OK)
         return ended;
-    return rc == PST_OK ? PST_OK : frame_failed(ctx, rc, &rows);
+    return rc == PST_OK ? silence_check(ctx) : frame_failed(ctx, rc, &rows);
 }
 
 static uint32_t rows_below(const struct frame *frame, int64_t limit)

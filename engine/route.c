@@ -56,10 +56,30 @@ static int batch_grow(struct batch *batch, const struct pst_schema *schema)
     return PST_OK;
 }
 
+/* What is counted by buckets would be counted beside. Operators of penstock's own are tested for it. */
+static int buckets_check(struct pst_ctx *ctx, const struct batch *batch)
+{
+    uint32_t highest = 0;
+    if (!ctx->node->plugin)
+        return PST_OK;
+    for (uint32_t i = 0; i < batch->out.row_count; i++)
+        highest = batch->out.bucket[i] > highest ? batch->out.bucket[i] : highest;
+    return highest < ctx->node->bucket_count
+               ? PST_OK
+               : pst_ctx_fail(
+                     ctx, PST_EINVAL,
+                     "operator %s (%s), partition %u, has put out a row of bucket %u, and it has %u: a row is of "
+                     "the bucket whose state made it",
+                     ctx->node->id, ctx->node->op->name, ctx->partition, highest, ctx->node->bucket_count);
+}
+
 static int batch_flush(struct pst_ctx *ctx, uint32_t output)
 {
     struct batch *batch = &ctx->outputs[output].batch;
     uint32_t rows = batch->out.row_count;
+    int rc = buckets_check(ctx, batch);
+    if (rc != PST_OK)
+        return rc;
     for (uint32_t i = 0; i < rows; i++)
         batch->time[i] = ctx->emit_time;
     batch->out.row_count = 0;
@@ -321,9 +341,12 @@ static int batch_number_and_flush(struct pst_ctx *ctx, uint32_t output)
     uint32_t rows = batch->out.row_count;
     if (rows == 0)
         return PST_OK;
+    int rc = buckets_check(ctx, batch);
+    if (rc != PST_OK)
+        return rc;
     uint32_t *order = pst_malloc(rows * sizeof *order);
     uint64_t *number = pst_malloc(rows * sizeof *number);
-    int rc = order != NULL && number != NULL ? PST_OK : PST_ENOMEM;
+    rc = order != NULL && number != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK) {
         struct sorting sorting = {batch, &out->plan->schema, out->plan->wanted};
         for (uint32_t i = 0; i < rows; i++) {

@@ -91,6 +91,17 @@ for word in "0 7" "1 1" "1 7"; do
 done
 expect "rows of all three callbacks" test "$(cut -d, -f3 results/out.csv | sort -u | tr '\n' ' ')" = "1 2 3 kind "
 
+# ---- outside of enclaves: what no operator may do, and what would be written beside by it, or hang on how rows are cut ----
+for order in 0 1; do
+    spec "a row of a bucket that there is not, order $order" 78 run guest.yaml -i meters.csv -o none --set attempt=beside --set total=$order
+    err 'operator guests \(guest\), partition [01], has put out a row of bucket 4294967295, and it has 256: a row is of the bucket whose state made it'
+done
+spec "rows put out in on_frame() in epoch order" 78 run guest.yaml -i meters.csv -o none --set attempt=early
+err 'operator guests \(guest\), partition [01], has put out rows in on_frame\(\): in epoch order that is for on_time\(\) and on_end\(\)'
+not_there none/out.csv
+spec "the same in total order" 0 run guest.yaml -i meters.csv -o none --set attempt=early --set total=1
+rm -rf none
+
 # ---- what is missing is known before a row is read ----
 spec "no program" 78 check guest.yaml --enclave guests
 err 'its type comes from a shared object.*link it into one of your own and name that with --enclave-program'

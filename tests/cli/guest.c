@@ -101,7 +101,8 @@ static int put(struct pst_ctx *ctx, uint32_t bucket, uint32_t house, uint64_t ro
         ((uint64_t *)out->columns[1])[row] = rows;
     if (pst_wanted(ctx, 0, 2))
         ((uint32_t *)out->columns[2])[row] = kind;
-    out->bucket[row] = bucket;
+    const struct plan *shared = pst_planned(ctx);
+    out->bucket[row] = strcmp(shared->attempt, "beside") == 0 ? UINT32_MAX : bucket;
     out->row_count++;
     return PST_OK;
 }
@@ -119,7 +120,7 @@ static int on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
         if (rc != PST_OK)
             return rc;
         uint64_t count = ++*(uint64_t *)record;
-        if (shared->total && count % 3 == 0)
+        if ((shared->total && count % 3 == 0) || strcmp(shared->attempt, "early") == 0)
             rc = put(ctx, rows->bucket[i], house, count, 1);
     }
     return rc;
