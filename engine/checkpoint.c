@@ -101,11 +101,13 @@ int pst_checkpoint_init(struct run *run)
                      "this graph can be cut");
         return PST_EGRAPH;
     }
-    if (world->mkdir(world->self, options->directory) != PST_OK) {
-        pst_run_fail(run, PST_EIO, "cannot make the checkpoint folder %s: %s", options->directory, pst_system_error());
-        return PST_EIO;
+    int rc = world->mkdir(world->self, options->directory);
+    if (rc != PST_OK) {
+        rc = rc == PST_ENOENT ? PST_EIO : rc;
+        pst_run_fail(run, rc, "cannot make the checkpoint folder %s: %s", options->directory, pst_system_error());
+        return rc;
     }
-    int rc = folder_take(run);
+    rc = folder_take(run);
     if (rc != PST_OK)
         return rc;
     pst_disk_look(run->options.disk, world, options->directory, false);

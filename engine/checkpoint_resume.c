@@ -189,6 +189,7 @@ int pst_checkpoint_find(struct run *run)
                      "%s holds checkpoints of an earlier run: go on from them with --resume, or name another folder",
                      checkpoint->directory);
     }
+    checkpoint->report.found_none = run->options.checkpoint.resume && manifests.count == 0;
     for (uint32_t i = 0; i < manifests.count + pages.count; i++) { /* no name is used twice, broken ones neither */
         uint64_t id = i < manifests.count ? manifests.ids[i] : pages.ids[i - manifests.count];
         checkpoint->id = id > checkpoint->id ? id : checkpoint->id;
@@ -607,6 +608,7 @@ int pst_checkpoint_load(struct run *run)
     checkpoint->rows_at = at->rows;
     checkpoint->report.resumed_id = from->id;
     checkpoint->report.resumed_offset = at->offset;
+    checkpoint->report.resumed_rows = at->rows;
     checkpoint->report.resumed_pages = load.page_count;
     checkpoint->report.resumed_state_bytes = load.state_bytes;
     return previous_set(checkpoint, load.same_nodes);

@@ -111,6 +111,8 @@ struct pst_checkpoint_report {
     uint64_t nanoseconds;                        /* of writing, beside the stream */
     uint64_t resumed_id;                         /* 0: from the beginning */
     uint64_t resumed_offset;                     /* in the input */
+    uint64_t resumed_rows;                       /* read before it, by runs before this one */
+    bool found_none;                             /* it was to go on, and there was nothing to go on from */
     uint64_t resumed_pages, resumed_state_bytes; /* bytes: of the pages in clear */
     char why_dropped[320];                       /* the last one; empty: none was */
     char passed_over[400];                       /* newer ones that do not open, and why; empty: none */
@@ -430,7 +432,8 @@ struct pst_question {
     void *argument;
 };
 struct pst_answer {
-    int error; /* of what was asked */
+    int error;       /* of what was asked */
+    bool unanswered; /* the other side has closed the connection instead of an answer */
     struct pst_text out, err;
 };
 /* Runs the world with one worker. PST_OK: `ret_answer` is the node's; else nobody has answered, and its `err` says why: PST_EIO not

@@ -113,9 +113,11 @@ static int sinks_open(struct run *run)
         if (rc != PST_OK)
             return rc;
     }
-    if (directory != NULL && world->mkdir(world->self, directory) != PST_OK) {
-        pst_run_fail(run, PST_EIO, "cannot make the output folder %s: %s", directory, pst_system_error());
-        return PST_EIO;
+    int made = directory != NULL ? world->mkdir(world->self, directory) : PST_OK;
+    if (made != PST_OK) {
+        made = made == PST_ENOENT ? PST_EIO : made;
+        pst_run_fail(run, made, "cannot make the output folder %s: %s", directory, pst_system_error());
+        return made;
     }
     for (uint32_t n = 0; n < run->graph->node_count; n++) {
         const struct pst_graph_node *node = &run->graph->nodes[n];

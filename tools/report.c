@@ -45,9 +45,12 @@ static uint64_t memory_bytes_peak(void)
 
 static double seconds_of(const struct pst_run_report *report) { return (double)report->nanoseconds / 1e9; }
 
+/* Of this run: what was read before the checkpoint that it goes on from took time elsewhere. */
 static double rows_per_second(const struct pst_run_report *report)
 {
-    return report->nanoseconds > 0 ? (double)report->rows / seconds_of(report) : 0.0;
+    uint64_t before = report->checkpoint.resumed_rows;
+    return report->nanoseconds > 0 && report->rows > before ? (double)(report->rows - before) / seconds_of(report)
+                                                            : 0.0;
 }
 
 /* ---- for people ---- */

@@ -379,7 +379,9 @@ const struct pst_verb pst_verb_run = {
         "With `--checkpoint` a run that was killed goes on with `--resume` as if nothing had happened: the same "
         "bytes, none twice, none missing. Workers and partitions may be others. An input that cannot be read again "
         "(standard input, a pipe) cannot be resumed. An enclave that dies or hangs is started again from the last "
-        "checkpoint, three times at most from the same one; on sealed rows there are no checkpoints.",
+        "checkpoint, three times at most from the same one. With `--sealed` partitions are as many as before. One run "
+        "at a "
+        "time writes into a file, or has a folder of checkpoints: another one is refused, 77.",
     .examples =
         "penstock run debs14/load.yaml --input meters.csv --output results\n"
         "penstock run debs14/outliers.yaml --input meters.csv.gz --set partitions=8 --workers 4\n"

@@ -124,6 +124,8 @@ void pst_checkpoint_print(struct pst_text *text, const struct pst_checkpoint_rep
     if (report->resumed_id != 0)
         pst_text_printf(text, "  resumed    from checkpoint %llu, at byte %llu of the input\n",
                         (unsigned long long)report->resumed_id, (unsigned long long)report->resumed_offset);
+    if (report->found_none)
+        pst_text_printf(text, "  resumed    from the beginning of the input: the folder held no checkpoint\n");
     if (report->passed_over[0] != '\0')
         pst_text_printf(text, "  resumed    %s\n", report->passed_over);
     if (report->written != 0) {
@@ -154,6 +156,7 @@ void pst_checkpoint_json(struct pst_text *json, const struct pst_checkpoint_repo
         {"pages_live", report->pages_live},
         {"resumed_id", report->resumed_id},
         {"resumed_offset", report->resumed_offset},
+        {"resumed_rows", report->resumed_rows},
         {"resumed_pages", report->resumed_pages},
         {"resumed_state_bytes", report->resumed_state_bytes},
     };

@@ -213,6 +213,8 @@ never_began
 
 for n in {1..40}; do row "$n" $((1378000000 + n)) 1.5 "$n"; done >plugs.csv
 rm -rf results
+spec "a folder that nobody may make" 77 run "$LOAD" -i plugs.csv -o /sys/results
+err 'cannot make the output folder /sys/results: '
 spec_shell "a limit on the size of files" 74 "ulimit -f 1; exec \"\$P\" run '$LOAD' -i plugs.csv -o results"
 err 'penstock: error: .*results/load_(plug|house).csv.*File too large'
 err 'not complete'

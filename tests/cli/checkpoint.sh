@@ -182,6 +182,7 @@ for shape in "1 1" "4 7"; do
 done
 killed
 resume 0 "as an object" "${input[@]}" --json
+json 'abs(d["rows_per_second"] * d["seconds"] - (d["rows"] - d["checkpoints"]["resumed_rows"])) < d["rows"] / 100 and d["checkpoints"]["resumed_rows"] > 0'
 json "d['checkpoints']['resumed_id'] == $new_id and d['checkpoints']['passed_over'] is None"
 
 # ---- keys ----
@@ -355,6 +356,12 @@ resume 74 "a command that fails" "${input[@]}" --counter-command 'false #'
 err 'the counter false # cannot be read'
 spec "a file and a command" 2 run "$LOAD" "${checkpoints[@]}" --counter counter --counter-command true
 err 'exclude one another'
+
+# ---- nothing to go on from ----
+rm -rf points results
+resume 0 "a folder without a checkpoint" "${input[@]}"
+err 'resumed +from the beginning of the input: the folder held no checkpoint'
+same
 
 # ---- two at once: the first one waits for its input ----
 rm -rf points results
