@@ -62,11 +62,12 @@ static uint64_t incarnation_of(const struct run *run, bool before)
 }
 
 /* Who writes it is alone until it has its name: of two that write one file, the first one that ends would give the name to what is of both.
- * On a node the folder is its process's. Nothing of what is there is touched. */
+ * On a node the folder is its process's, and what is no regular file, as a device, holds nothing. Nothing of what is there is touched. */
 static int alone_take(struct run *run, struct sink *sink, const char *path)
 {
     const struct pst_world *world = run->world;
-    if (run->site != NULL)
+    uint64_t id[2];
+    if (run->site != NULL || world->look(world->self, path, id) == 2)
         return PST_OK;
     int rc = world->file_open(world->self, path, PST_OPEN_ALONE, &sink->alone);
     if (rc == PST_EAGAIN) {
@@ -89,12 +90,15 @@ static int part_begin(struct run *run, struct sink *sink)
         return rc;
     rc = world->file_open(world->self, sink->path_part, sink->alone != NULL ? PST_OPEN_CONTINUE : PST_OPEN_CREATE,
                           &sink->file);
-    /* Left by a run before this one. What is no regular file has no size. */
+    /* Left by a run before this one. */
     if (rc == PST_OK && sink->alone != NULL && world->file_size(world->self, sink->file, &bytes) == PST_OK &&
         bytes != 0)
         rc = world->file_cut(world->self, sink->file, 0);
     if (rc != PST_OK)
         pst_run_fail(run, rc == PST_ENOENT ? PST_EIO : rc, "cannot create %s: %s", sink->path_part, pst_system_error());
+    if (rc != PST_OK && sink->alone != NULL && world->file_size(world->self, sink->alone, &bytes) == PST_OK &&
+        bytes == 0)
+        (void)world->unlink(world->self, sink->path_part); /* made a moment ago, and locked still */
     return rc;
 }
 

@@ -214,6 +214,9 @@ static const char *destination(const struct gen *gen) { return gen->output != NU
 /* Of two that write one file, the first one that ends would give the name to what is of both. */
 static int part_take(struct gen *gen, const char *path)
 {
+    uint64_t id[2];
+    if (gen->world->look(gen->world->self, path, id) == 2)
+        return PST_EXIT_OK; /* no regular file: it holds nothing */
     int rc = gen->world->file_open(gen->world->self, path, PST_OPEN_ALONE, &gen->alone);
     if (rc == PST_EAGAIN)
         pst_complain(gen->call, PST_EXIT_REFUSED,
