@@ -52,7 +52,9 @@ static_assert((PST_SLOTS & (PST_SLOTS - 1)) == 0, "a power of two");
     X(PST_INSIDE_START, 70, "it could not start")                                        \
     X(PST_INSIDE_BORDER, 71, "what the host wrote into the shared memory was not valid") \
     X(PST_INSIDE_FAILED, 72, "its operator failed")                                      \
-    X(PST_INSIDE_PROMISE, 73, "a promise inside it is broken: please report it")
+    X(PST_INSIDE_PROMISE, 73, "a promise inside it is broken: please report it")         \
+    X(PST_INSIDE_FILES, 74,                                                              \
+      "no file descriptor was left for it: raise the limit (`ulimit -n`, LimitNOFILE= of a service)")
 enum pst_inside_reason {
 #define X(name, number, sentence) name = (number),
     PST_INSIDE_REASON_MAP(X)

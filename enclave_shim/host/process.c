@@ -311,14 +311,15 @@ static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, ch
     for (int i = 0; i < 3; i++) { /* out of the way of 3, 4 and 5 */
         wanted[i] = fcntl(wanted[i], F_DUPFD, FIRST_SPARE_FD + 3);
         if (wanted[i] < 0)
-            _exit(PST_INSIDE_START);
+            _exit(errno == EMFILE || errno == EINVAL ? PST_INSIDE_FILES : PST_INSIDE_START);
     }
     code = fcntl(code, F_DUPFD_CLOEXEC, FIRST_SPARE_FD + 3);
+    if (code < 0)
+        _exit(errno == EMFILE || errno == EINVAL ? PST_INSIDE_FILES : PST_INSIDE_START);
     for (int i = 0; i < 3; i++)
         if (dup2(wanted[i], BOOT_FD + i) < 0)
             _exit(PST_INSIDE_START);
-    if (code < 0 || dup3(code, FIRST_SPARE_FD, O_CLOEXEC) < 0 ||
-        syscall(SYS_close_range, FIRST_SPARE_FD + 1, ~0u, 0) != 0)
+    if (dup3(code, FIRST_SPARE_FD, O_CLOEXEC) < 0 || syscall(SYS_close_range, FIRST_SPARE_FD + 1, ~0u, 0) != 0)
         _exit(PST_INSIDE_START);
     if (unread() && start_limit())
         (void)syscall(SYS_execveat, FIRST_SPARE_FD, "", arguments, environment, AT_EMPTY_PATH);

@@ -192,6 +192,14 @@ out '^  protects from   other processes and users, and from root without'
 out '^  not from        root with these, nor from who runs the machine: no hardware'
 out '^  root can still  inject code into a worker'
 
+# ---- too few descriptors: whoever runs out of them says so ----
+for count in 40 48 56 64; do
+    spec_shell "$count descriptors" 74 \
+        "ulimit -n $count; exec \"\$P\" run '$load' -i meters.csv -o few --enclave all --epc 5MiB --set partitions=32 --workers 2"
+    err 'no file descriptor was left for it: raise the limit|Too many open files'
+done
+rm -rf few
+
 # ---- no memory that the kernel has no mapping of ----
 cat >lacking <<EOS
 #!/bin/sh
