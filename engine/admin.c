@@ -510,9 +510,10 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
         rc = migration(node, admin, out, why);
     } else if (strcmp(verb, "scale") == 0 && admin->n_arguments == 3) {
         uint64_t count = 0;
-        rc = pst_parse_u64(admin->arguments[2], &count) == PST_OK && count <= PST_BUCKETS_MAX ? PST_OK : PST_EINVAL;
-        if (rc == PST_OK)
-            rc = pst_order_scale(node, &asked, admin->arguments[1], (uint32_t)count, why);
+        rc = pst_parse_u64(admin->arguments[2], &count) == PST_OK ? PST_OK : PST_EINVAL;
+        if (rc == PST_OK) /* more than there can be buckets is as many too many */
+            rc = pst_order_scale(node, &asked, admin->arguments[1],
+                                 count <= PST_BUCKETS_MAX ? (uint32_t)count : PST_BUCKETS_MAX + 1, why);
         else
             (void)pst_text_printf(why, "`%.100s` is no number of partitions", admin->arguments[2]);
         *ret_later = rc == PST_OK;

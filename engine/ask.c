@@ -168,8 +168,10 @@ static int receive(struct pst_asking *asking)
     int rc = asking->world->net_receive(asking->world->self, asking->conn, &bytes, &byte_count);
     if (rc == PST_EAGAIN)
         return rc;
-    if (rc != PST_OK)
+    if (rc != PST_OK) {
+        asking->answer->unanswered = rc == PST_ESTOPPED;
         return failed(asking, PST_EIO, rc == PST_ESTOPPED ? "no answer from" : "lost the connection to");
+    }
     asking->deadline_ns = asking->question->reading != NULL ? asking->deadline_ns : 0;
     pst_arena_init(&arena);
     rc = pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message);

@@ -24,6 +24,9 @@ static const char **input_names(struct pst_build *b, uint32_t *ret_count)
     for (uint32_t i = 0; i < b->node_count && names != NULL; i++) {
         const struct pst_build_node *node = &b->nodes[i];
         uint32_t outputs = node->op != NULL ? node->op->output_count : 1;
+        for (uint32_t k = 0; k < i;
+             k++) /* one of two of that id is enough: that there are two is an error of its own */
+            outputs = strcmp(b->nodes[k].id, node->id) == 0 ? 0 : outputs;
         for (uint32_t k = 0; k < outputs; k++)
             names[count++] = outputs > 1 ? pst_build_printf(b, "%s.%s", node->id, node->op->output_names[k]) : node->id;
     }

@@ -1,10 +1,11 @@
 /* tools/admin.c - the commands that ask a node: `penstock submit`, `status`, `ls`, `cancel`. */
 #include "tools/inside.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30, DEADLINE_SECONDS_MAX = 24 * 60 * 60 };
+enum { ARGUMENTS_MAX = 80, ANSWER_SECONDS = 30, DEADLINE_SECONDS_MAX = 24 * 60 * 60, GRAPH_BYTES_MAX = 1024 * 1024 };
 
 struct asked {
     const char *arguments[ARGUMENTS_MAX];
@@ -38,7 +39,7 @@ int pst_asker_init(struct pst_asker *asker, const struct pst_call *call)
     const char *folder = pst_call_flag(call, "tls"), *address = pst_call_flag(call, "node");
     char why[200] = "";
     *asker = (struct pst_asker){.call = call, .address = address != NULL ? address : getenv("PENSTOCK_NODE")};
-    if (asker->address == NULL) {
+    if (asker->address == NULL || asker->address[0] == '\0') {
         pst_complain(call, PST_EXIT_USAGE, "--node ADDRESS is missing, and PENSTOCK_NODE is not set");
         return PST_EXIT_USAGE;
     }
@@ -56,6 +57,13 @@ int pst_asker_init(struct pst_asker *asker, const struct pst_call *call)
 
 void pst_asker_fini(struct pst_asker *asker) { pst_world_uv_free(asker->world); }
 
+/* A node that wants certificates closes a connection without TLS, and says nothing to a stranger. */
+static void tls_hint(const struct pst_asker *asker, struct pst_answer *answer)
+{
+    if (answer->unanswered && pst_call_flag(asker->call, "tls") == NULL && strncmp(asker->address, "unix:", 5) != 0)
+        (void)pst_text_printf(&answer->err, "; a node that has certificates is asked with --tls FOLDER");
+}
+
 int pst_asker_ask(struct pst_asker *asker, struct pst_question *question, struct pst_answer *ret_answer)
 {
     question->address = asker->address;
@@ -63,7 +71,9 @@ int pst_asker_ask(struct pst_asker *asker, struct pst_question *question, struct
     question->interrupts = pst_interrupts();
     if (question->timeout_ns == 0)
         question->timeout_ns = (uint64_t)ANSWER_SECONDS * 1000 * 1000 * 1000;
-    return pst_ask(asker->world, question, ret_answer);
+    int rc = pst_ask(asker->world, question, ret_answer);
+    tls_hint(asker, ret_answer);
+    return rc;
 }
 
 static int ask(const struct pst_call *call, struct asked *asked)
@@ -105,13 +115,20 @@ static int file_read(const struct pst_call *call, const char *path, struct pst_t
     char buffer[16 * 1024];
     FILE *file = fopen(path, "rb");
     size_t count = 0;
-    int rc = file != NULL ? PST_OK : PST_EIO;
-    while (rc == PST_OK && (count = fread(buffer, 1, sizeof buffer, file)) != 0)
+    int rc = file != NULL ? PST_OK : PST_EIO, reason = errno;
+    while (rc == PST_OK && ret_text->count <= GRAPH_BYTES_MAX && (count = fread(buffer, 1, sizeof buffer, file)) != 0)
         rc = pst_text_add(ret_text, buffer, count);
-    if (file != NULL && ferror(file))
+    if (file != NULL && ferror(file)) {
+        reason = errno;
         rc = PST_EIO;
-    if (rc != PST_OK)
-        pst_complain(call, pst_exit_of_error(rc), "the graph `%s` cannot be read", path);
+    }
+    if (rc == PST_OK && ret_text->count > GRAPH_BYTES_MAX) {
+        rc = PST_EGRAPH;
+        pst_complain(call, pst_exit_of_error(rc), "the graph `%s` is larger than 1 MiB, the most there may be", path);
+    } else if (rc != PST_OK) {
+        pst_complain(call, pst_exit_of_error(rc), "the graph `%s` cannot be read: %s", path,
+                     rc == PST_EIO ? strerror(reason) : pst_error_sentence(rc));
+    }
     if (file != NULL)
         (void)fclose(file);
     return pst_exit_of_error(rc);
@@ -177,7 +194,7 @@ static int submit_run(const struct pst_call *call)
 static const struct pst_flag submit_flags[] = {
     PST_NODE_FLAG,
     PST_TLS_FLAG,
-    {"set", 0, "NAME=VALUE", true, "Sets a parameter of the graph.", NULL},
+    {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
     {"source", 0, "NODE[=FILE]", true,
      "The node that reads the input; the coordinator where nothing is said. Given again, each with a file: all of them "
      "read.",
@@ -319,6 +336,30 @@ static int moving_run(const struct pst_call *call)
     return moving_read(call, &moving, &asked) ? plain_ask(call, &asked) : PST_EXIT_USAGE;
 }
 
+static bool is_number(const char *text)
+{
+    uint64_t value;
+    return pst_parse_u64(text, &value) == PST_OK;
+}
+
+static int scale_run(const struct pst_call *call)
+{
+    if (is_number(call->operands[1]))
+        return moving_run(call);
+    pst_complain(call, PST_EXIT_USAGE, "`%s` is no number of partitions", call->operands[1]);
+    return PST_EXIT_USAGE;
+}
+
+static int move_run(const struct pst_call *call)
+{
+    const char *slash = strrchr(call->operands[0], '/');
+    if (slash != NULL && slash != call->operands[0] && is_number(slash + 1))
+        return moving_run(call);
+    pst_complain(call, PST_EXIT_USAGE, "`%s` is no partition: OPERATOR/NUMBER is wanted, as status shows them",
+                 call->operands[0]);
+    return PST_EXIT_USAGE;
+}
+
 #define MOVING_FLAGS                                                                                                 \
     {"deadline",                                                                                                     \
      0,                                                                                                              \
@@ -356,7 +397,7 @@ const struct pst_verb pst_verb_scale = {
         "partitions that they have: that is refused.",
     .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
     .flags = moving_flags,
-    .run = moving_run,
+    .run = scale_run,
 };
 
 const struct pst_verb pst_verb_move = {
@@ -375,7 +416,7 @@ const struct pst_verb pst_verb_move = {
         "is 77. Without checkpoints such partitions stay.",
     .examples = "penstock move plug_load/0 n2 --node unix:n1/admin.sock",
     .flags = moving_flags,
-    .run = moving_run,
+    .run = move_run,
 };
 
 static const struct pst_flag drain_flags[] = {
@@ -457,6 +498,16 @@ const struct pst_verb pst_verb_rebalance = {
     .run = rebalance_run,
 };
 
+static int migration_run(const struct pst_call *call)
+{
+    bool lists = strcmp(call->operands[0], "ls") == 0;
+    bool one = strcmp(call->operands[0], "show") == 0 || strcmp(call->operands[0], "cancel") == 0;
+    if ((lists && call->operand_count == 1) || (one && call->operand_count == 2))
+        return plain_run(call);
+    pst_complain(call, PST_EXIT_USAGE, "`migration` has ls, show GRAPH/NUMBER and cancel GRAPH/NUMBER");
+    return PST_EXIT_USAGE;
+}
+
 const struct pst_verb pst_verb_migration = {
     .name = "migration",
     .operands = "ls | show GRAPH/NUMBER | cancel GRAPH/NUMBER",
@@ -477,7 +528,7 @@ const struct pst_verb pst_verb_migration = {
     .examples = "penstock migration ls --node unix:n1/admin.sock\n"
                 "penstock migration cancel load/7 --node unix:n1/admin.sock",
     .flags = ask_flags,
-    .run = plain_run,
+    .run = migration_run,
 };
 
 /* ---- stop ---- */

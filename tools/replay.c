@@ -2,6 +2,7 @@
 #include "tools/inside.h"
 #include "tools/keyfile.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,12 +139,11 @@ static bool digest_piece(EVP_MD_CTX *digest, FILE *file, long from)
 }
 
 /* SHA-256 of the file's size (64 bits, little endian), its first 64 KiB and its last 64 KiB, as the file lies there; 16 bytes of it. */
-static bool id_of_file(const char *path, char ret_id[2 * ID_BYTES + 1])
+static bool id_of_file(FILE *file, char ret_id[2 * ID_BYTES + 1])
 {
     uint8_t size_bytes[8], hash[EVP_MAX_MD_SIZE];
-    FILE *file = fopen(path, "rb");
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    long size = file != NULL && fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
+    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
     for (int i = 0; i < 8; i++)
         size_bytes[i] = (uint8_t)((uint64_t)size >> 8 * i);
     bool good = digest != NULL && size >= 0 && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
@@ -153,8 +153,6 @@ static bool id_of_file(const char *path, char ret_id[2 * ID_BYTES + 1])
     for (int i = 0; good && i < ID_BYTES; i++)
         (void)snprintf(ret_id + 2 * i, 3, "%02x", hash[i]);
     EVP_MD_CTX_free(digest);
-    if (file != NULL)
-        (void)fclose(file);
     return good;
 }
 
@@ -171,7 +169,15 @@ static int stream_name(struct player *player)
                      ID_TEXT_MAX);
         return PST_EXIT_USAGE;
     }
-    if (id == NULL && !id_of_file(options->file, own)) {
+    FILE *file = id == NULL ? fopen(options->file, "rb") : NULL;
+    if (id == NULL && file == NULL) {
+        pst_complain(player->call, PST_EXIT_IO, "%s cannot be read: %s", options->file, strerror(errno));
+        return PST_EXIT_IO;
+    }
+    bool good = file == NULL || id_of_file(file, own);
+    if (file != NULL)
+        (void)fclose(file);
+    if (!good) {
         pst_complain(
             player->call, PST_EXIT_IO,
             "%s cannot be read twice: a stream that is replayed must be a file, for the graph may want it again",

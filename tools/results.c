@@ -7,14 +7,18 @@
 
 enum { RETRY_MS = 500 };
 
+struct taking {
+    const struct pst_call *call;
+    int error; /* why standard output took no more; 0: it takes all */
+};
+
 static int take(void *argument, const void *bytes, size_t byte_count)
 {
-    const struct pst_call *call = argument;
-    if (!call->json && !pst_fd_write(STDOUT_FILENO, bytes, byte_count)) {
-        pst_system_error_set(errno);
-        return PST_EREFUSED; /* no use in trying again */
-    }
-    return PST_OK;
+    struct taking *taking = argument;
+    if (taking->call->json || pst_fd_write(STDOUT_FILENO, bytes, byte_count))
+        return PST_OK;
+    taking->error = errno;
+    return PST_EREFUSED; /* no use in trying again */
 }
 
 /* Asks; following, again and again while it is of use, until nothing has come for too long. */
@@ -27,8 +31,15 @@ static int read_all(const struct pst_call *call, struct pst_asker *asker, struct
         int rc = pst_asker_ask(asker, &question, &answer);
         uint64_t now_ns = asker->world->now_ns(asker->world->self);
         bool stopped = rc == PST_ESTOPPED || atomic_load(pst_interrupts()) != 0;
-        bool again = !stopped && pst_reading_again(reading, rc, &answer, now_ns);
-        int exit_code = again ? PST_EXIT_OK : pst_answer_show(call, rc, &answer);
+        const struct taking *taking = reading->argument;
+        bool again = !stopped && taking->error == 0 && pst_reading_again(reading, rc, &answer, now_ns);
+        int exit_code = PST_EXIT_OK;
+        if (taking->error != 0) {
+            exit_code = PST_EXIT_IO;
+            pst_complain(call, exit_code, "standard output could not be written: %s", strerror(taking->error));
+        } else if (!again) {
+            exit_code = pst_answer_show(call, rc, &answer);
+        }
         pst_answer_fini(&answer);
         if (!again)
             return exit_code;
@@ -63,11 +74,12 @@ static int results_run(const struct pst_call *call)
         return PST_EXIT_USAGE;
     }
     (void)snprintf(graph, sizeof graph, "%.*s", (int)(slash - call->operands[0]), call->operands[0]);
+    struct taking taking = {.call = call};
     struct pst_reading reading = {.graph = graph,
                                   .sink = slash + 1,
                                   .follow = pst_call_flag(call, "follow") != NULL,
                                   .take = take,
-                                  .argument = (void *)(uintptr_t)call};
+                                  .argument = &taking};
     int exit_code = pst_asker_init(&asker, call);
     if (exit_code == PST_EXIT_OK)
         exit_code = read_all(call, &asker, &reading);

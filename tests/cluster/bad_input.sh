@@ -176,6 +176,18 @@ spec "as an object" 69 ls --node unix:nowhere --json
 json 'd["error"]["exit_code"] == 69'
 spec_shell "no address at all" 2 'unset PENSTOCK_NODE; "$P" status'
 err '--node ADDRESS is missing, and PENSTOCK_NODE is not set'
+spec_shell "an empty one" 2 'PENSTOCK_NODE= "$P" status'
+err '--node ADDRESS is missing, and PENSTOCK_NODE is not set'
+spec "a node with certificates, asked without" 69 status --node "${address[n1]}"
+err "no answer from ${address[n1]}: the other side has closed the connection; a node that has certificates is asked with --tls FOLDER"
+spec "a graph that is not there" 74 submit nothing.yaml
+err 'the graph `nothing.yaml` cannot be read: No such file or directory'
+spec "a folder" 74 submit "$T"
+err 'cannot be read: Is a directory'
+spec "something without an end" 78 submit /dev/zero
+err 'the graph `/dev/zero` is larger than 1 MiB, the most there may be'
+spec "a stream that is not there" 74 replay nothing.csv --to load/meters
+err 'nothing.csv cannot be read: No such file or directory'
 still_runs
 
 # ---- graphs ----

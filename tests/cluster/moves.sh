@@ -39,15 +39,18 @@ err "operator \`plug_load\` has no partition"
 spec "to none" 77 scale plug_load 0
 err 'operator `plug_load` can have 1 to 64 partitions, as it has so many buckets'
 spec "to more than there are buckets" 77 scale plug_load 65
+err 'can have 1 to 64 partitions'
+spec "to more than there can be" 77 scale plug_load 100000
+err 'can have 1 to 64 partitions'
 spec "to as many as there are" 77 scale plug_load 4
 err 'has 4 partitions already'
-spec "to a word" 78 scale plug_load many
+spec "to a word" 2 scale plug_load many
 err '`many` is no number of partitions'
 spec "an operator that there is not" 77 scale plugload 4
 err 'no graph that runs has an operator `plugload`'
 spec "a sink" 77 scale load_plug 2
 err 'operator `load_plug` has no buckets that could move'
-spec "a partition without a number" 78 move plug_load n2
+spec "a partition without a number" 2 move plug_load n2
 err '`plug_load` is no partition: OPERATOR/NUMBER is wanted'
 spec "a node that there is not" 77 move house_load/0 n9
 err 'there is no node `n9` that is alive'
@@ -55,7 +58,7 @@ spec "a move that there is not" 77 migration show load/99
 err 'there is no move `load/99`'
 spec "one that is done is not taken back" 77 migration cancel load/1
 err 'move 1 is DONE: that cannot be taken back'
-spec "no command" 78 migration begin
+spec "no command" 2 migration begin
 spec "of a node that reads, the rest goes" 77 drain n1
 out '^[1-9][0-9]* moves, '
 err 'node `n1` gets nothing any more, but is not empty: it has the input `meters` of graph `load`, which cannot move while the graph runs$'

@@ -88,6 +88,8 @@ for file in load_plug load_house; do
     spec "what $file has written" 0 results "load/$file" --node unix:n2/admin.sock
     expect "the bytes of penstock run" cmp .out "wanted/load/$file.csv"
 done
+spec_shell "onto a full disk" 74 '"$P" results load/load_plug >/dev/full'
+err '^penstock: error: standard output could not be written: No space left on device$'
 spec "by the name of its file" 0 results load/load_plug.csv
 expect "the same" cmp .out wanted/load/load_plug.csv
 spec "counted" 0 results load/load_plug --json
