@@ -593,12 +593,17 @@ static void upstream_step(struct pst_node *node)
         else if (rc == PST_EINVAL && !node->joined)
             give_up(node, rc, pst_system_error());
     }
-    if (!node->joined && node->options.join_ns != 0 && now > node->opened_ns + node->options.join_ns)
+    if (!node->joined && node->options.join_ns != 0 && now > node->opened_ns + node->options.join_ns) {
+        char silent[160] = "the coordination store does not answer";
+        if (node->options.store_name != NULL)
+            (void)snprintf(silent, sizeof silent, "the coordination store does not answer: %.100s",
+                           node->options.store_name);
         give_up(node, PST_ETIMEOUT,
                 node->upstream_why[0] != '\0'       ? node->upstream_why
                 : known                             ? "it does not answer"
-                : pst_election_silent_ns(node) != 0 ? "the coordination store does not answer"
+                : pst_election_silent_ns(node) != 0 ? silent
                                                     : "no node coordinates");
+    }
     if (node->upstream != NULL && node->upstream->state == PEER_UP && now >= node->beat_ns) {
         Pst__Beat beat = PST__BEAT__INIT;
         Pst__Control message = PST__CONTROL__INIT;

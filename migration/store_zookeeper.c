@@ -499,6 +499,26 @@ static void remote_close(void *self)
 }
 
 /* "HOST:PORT,HOST:PORT/FOLDER": the library is told the servers alone, for it could not make FOLDER from within it. */
+/* HOST:PORT, and others behind commas: the library says of no other that it is none, and asks nobody. */
+static bool hosts_valid(const char *hosts)
+{
+    for (const char *at = hosts;; at++) {
+        size_t bytes = strcspn(at, ",");
+        char port[6] = "";
+        uint64_t number = 0;
+        const char *colon = memrchr(at, ':', bytes);
+        size_t port_bytes = colon != NULL ? bytes - (size_t)(colon - at) - 1 : 0;
+        if (colon == NULL || colon == at || port_bytes == 0 || port_bytes >= sizeof port)
+            return false;
+        memcpy(port, colon + 1, port_bytes);
+        if (pst_parse_u64(port, &number) != PST_OK || number == 0 || number > UINT16_MAX)
+            return false;
+        at += bytes;
+        if (*at == '\0')
+            return true;
+    }
+}
+
 static int hosts_split(struct remote *remote, const char *hosts, char ret_why[200])
 {
     remote->hosts = pst_strdup(hosts);
@@ -508,15 +528,15 @@ static int hosts_split(struct remote *remote, const char *hosts, char ret_why[20
     const char *folder = slash != NULL ? slash + 1 : "";
     bool good = slash != remote->hosts && hosts[0] != '\0' && strlen(folder) + sizeof "//penstock" <= ROOT_BYTES_MAX &&
                 (slash == NULL || pst_store_path_valid(folder));
-    if (!good) {
+    if (slash != NULL)
+        *slash = '\0';
+    if (!good || !hosts_valid(remote->hosts)) {
         (void)snprintf(ret_why, 200, "\"%s\" is not HOST:PORT,HOST:PORT or that with /FOLDER behind it", hosts);
         return PST_EINVAL;
     }
     const char *before = slash != NULL ? "/" : "";
     (void)snprintf(remote->records, sizeof remote->records, "%s%s/penstock/records", before, folder);
     (void)snprintf(remote->changes, sizeof remote->changes, "%s%s/penstock/changes", before, folder);
-    if (slash != NULL)
-        *slash = '\0';
     return PST_OK;
 }
 

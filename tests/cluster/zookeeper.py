@@ -280,8 +280,11 @@ def strangers(ensemble, penstock, folder):
         node("--zookeeper", hosts, code=2)
         node("--zookeeper", hosts, "--key", "cluster.key", "--join", "127.0.0.1:1", code=2)
         node("--zookeeper", "/nowhere", "--key", "cluster.key", code=78)
+        for none in ("nowhere", "127.0.0.1:", ":2181", "127.0.0.1:2181,", "127.0.0.1:70000/mine", "127.0.0.1:2181,127.0.0.1:port"):
+            said = node("--zookeeper", none, "--key", "cluster.key", "--patience", "1", code=78)
+            verdict("is not HOST:PORT,HOST:PORT" in said, f"no servers: {none}", said)
         said = node("--zookeeper", "127.0.0.1:1", "--key", "cluster.key", "--patience", "1", code=69)
-        verdict("the coordination store does not answer" in said, "no servers: it gives up when its patience is over", said)
+        verdict("the coordination store does not answer: ZooKeeper at 127.0.0.1:1" in said, "no servers: it gives up when its patience is over", said)
         said = node("--zookeeper", hosts, "--key", "cluster.key", code=77)
         verdict("the certificate is of `n1`" in said, "a name that is not the certificate's", said)
         verdict(cluster.ask(cluster.coordinator, "ls").count(", alive") == 3, "the cluster did not notice")
