@@ -1851,6 +1851,7 @@ static void commands_answer(struct pst_node *node)
         if (node->duty->graphs[i]->committing)
             answer(node, node->duty->graphs[i], PST_ETIMEOUT, why);
     pst_drain_resign(node, why);
+    pst_orders_tell(node, (double)silent_ns / 1e9);
 }
 
 void pst_coordinator_resign(struct pst_node *node)

@@ -335,6 +335,8 @@ void pst_order_on(struct pst_node *node, struct graph_record *record, int error,
 void pst_order_resume(struct pst_node *node, struct graph_record *record);
 /* Whoever waits is told how far it is. */
 void pst_orders_step(struct pst_node *node);
+/* The store has been silent for that long: whoever has given an order that waits for it is told, once, and the order goes on. */
+void pst_orders_tell(struct pst_node *node, double silent_s);
 /* A move of what was wanted last; `more` than one will be needed for it, as is known by now. */
 void pst_order_begins(struct graph_record *record, uint32_t more);
 /* What has moved of it stays where it is, though the rest could not: a node that is drained gets nothing back. */

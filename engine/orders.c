@@ -14,6 +14,7 @@ static const char *const kind_names[] = {
 struct order {
     enum order_kind kind;
     uint64_t asked_by, request;
+    bool told; /* that it waits for the store: nobody waits for it any more */
     bool json, progress;
     uint32_t operator_index, count;            /* SCALE: partitions that are wanted */
     struct wish wish;                          /* MOVE */
@@ -432,7 +433,7 @@ static void answer(struct pst_node *node, struct order *order)
                      error != PST_OK ? ": " : "", error != PST_OK ? order->why : "");
     if (error == PST_OK || (order->kind == ORDER_DRAIN && !order->json)) /* with --json there is one object */
         figures_print(order, seconds, &text);
-    if (peer != NULL)
+    if (peer != NULL && !order->told)
         pst_admin_reply(node, peer, order->request, error, text.bytes,
                         error == PST_OK     ? NULL
                         : why.bytes != NULL ? why.bytes
@@ -503,6 +504,26 @@ static void progress_tell(struct pst_node *node, struct graph_record *record, co
     (order->json ? progress_json : progress_line)(record, order, &view, phase, &text);
     pst_admin_progress(node, order->asked_by, order->request, &text);
     pst_text_fini(&text);
+}
+
+void pst_orders_tell(struct pst_node *node, double silent_s)
+{
+    char why[240];
+    (void)snprintf(why, sizeof why,
+                   "the coordination store has not answered for %.0f s: what moves goes on when that does, if its time "
+                   "lasts; `penstock migration ls` will show it",
+                   silent_s);
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        const struct graph_record *record = node->duty->graphs[i];
+        struct order *order = record->moving != NULL ? record->moving->order : NULL;
+        struct peer *peer =
+            order != NULL && !order->told && record->committing ? pst_peer_by_id(node, order->asked_by) : NULL;
+        if (peer == NULL)
+            continue;
+        pst_admin_reply(node, peer, order->request, PST_ETIMEOUT, NULL, why);
+        order->told = true;
+        order->progress = false;
+    }
 }
 
 void pst_orders_step(struct pst_node *node)

@@ -169,6 +169,8 @@ def servers_come_and_go(ensemble, penstock, folder):
             node.speaker.hears("the coordination store does not answer; what runs goes on")
         said = cluster.ask(other, "cancel", "outliers", code=75)
         verdict("the coordination store has not answered for" in said, "all servers are away: who asks for what needs them is told so", said)
+        said = cluster.ask(other, "scale", "plug_load", "3", code=75)
+        verdict("what moves goes on when that does" in said, "and who has partitions moved", said)
         said = cluster.ask(other, "status")
         verdict(re.search(r"^the coordination store has not answered for \d+ s", said, re.M), "and so does status", said)
         verdict(re.search(r"^load: running, incarnation 1$", said, re.M), "the stream goes on", said)
