@@ -15,7 +15,9 @@ struct asked {
 
 int pst_answer_show(const struct pst_call *call, int rc, const struct pst_answer *answer)
 {
-    const char *why = answer->err.bytes != NULL ? answer->err.bytes : pst_error_sentence(rc);
+    const char *why = answer->err.bytes != NULL ? answer->err.bytes
+                      : rc == PST_ESTOPPED      ? "interrupted before there was an answer; what was asked for may go on"
+                                                : pst_error_sentence(rc);
     if (rc != PST_OK) {
         int exit_code = rc == PST_EIO ? PST_EXIT_UNREACHABLE : pst_exit_of_error(rc);
         pst_complain(call, exit_code, "%s", why);

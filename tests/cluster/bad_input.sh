@@ -180,6 +180,8 @@ spec_shell "an empty one" 2 'PENSTOCK_NODE= "$P" status'
 err '--node ADDRESS is missing, and PENSTOCK_NODE is not set'
 spec "a node with certificates, asked without" 69 status --node "${address[n1]}"
 err "no answer from ${address[n1]}: the other side has closed the connection; a node that has certificates is asked with --tls FOLDER"
+spec_shell "a command that is interrupted" 1 'timeout --preserve-status --signal INT 2 "$P" results load/load_plug --follow'
+err '^penstock: error: interrupted before there was an answer; what was asked for may go on$'
 spec "a graph that is not there" 74 submit nothing.yaml
 err 'the graph `nothing.yaml` cannot be read: No such file or directory'
 spec "a folder" 74 submit "$T"
