@@ -350,6 +350,11 @@ static int rest(struct relay *relay, bool reads)
 {
     struct member *waiting = NULL;
     if (++relay->quiet < TURNS || relay->member_count == 0)
+    for (uint32_t s = 0; s < relay->run.sink_count; s++) { /* the stream pauses: what is written becomes visible */
+        int rc = pst_sink_flush(&relay->run, relay->run.sinks[s]);
+        if (rc != PST_OK)
+            return rc;
+    }
         return PST_OK;
     for (uint32_t m = 0; m < relay->member_count && waiting == NULL; m++)
         waiting = member_has_work(&relay->members[m]) ? &relay->members[m] : NULL;

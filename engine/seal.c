@@ -25,7 +25,8 @@ struct sealing {
     uint8_t *buffer;
     size_t used_bytes;
     uint64_t bytes_total;
-    char *path_part;
+    char *path_part; /* of a live one: what it is called in sentences */
+    bool live;       /* to standard output: a mark does not wait for more */
     /* The highest time at which a tap had MARK_ROWS: all taps put out a mark there or behind it, so that no edge is far behind the others,
      * however few rows it has. INT64_MIN: none yet. */
     _Atomic int64_t due;
@@ -96,6 +97,18 @@ static int tap_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
     return rc;
 }
 
+/* What a reader can go on with by now: it knows nothing of rows that no mark has counted. */
+static int mark_out(struct sealing *all)
+{
+    int rc = PST_OK;
+    if (!all->live)
+        return rc;
+    pst_lock_take(&all->lock);
+    rc = file_flush(all);
+    pst_lock_give(&all->lock);
+    return rc;
+}
+
 /* It wants each epoch's end, though no row of this edge was in it. */
 static int tap_open(struct pst_ctx *ctx)
 {
@@ -108,7 +121,8 @@ static int tap_mark(struct tap *tap, int64_t t, bool ends, int64_t input_end)
     tap->rows = 0;
     tap->marked = t > tap->marked ? t : tap->marked;
     tap->ended = ends;
-    return pst_sealed_writer_mark(tap->writer, tap->marked, ends, input_end);
+    int rc = pst_sealed_writer_mark(tap->writer, tap->marked, ends, input_end);
+    return rc == PST_OK ? mark_out(tap->all) : rc;
 }
 
 /* One that lags is not sent after a target that runs away from it. */
@@ -346,6 +360,8 @@ static int file_open(struct sealing *all, const struct pst_seal_options *options
 {
     const struct pst_world *world = all->world;
     uint64_t id[2];
+    if (all->live)
+        return world->file_open(world->self, "-", PST_OPEN_CREATE, &all->file);
     if (options->resume && world->look(world->self, all->path_part, id) == 0) {
         (void)pst_text_printf(why, "cannot go on with %s: there is no such file", all->path_part);
         return PST_ENOENT;
@@ -375,7 +391,7 @@ static bool output_stays(struct sealing *all, const struct pst_seal_options *opt
 
 static int file_begin(struct sealing *all, uint64_t bytes, struct pst_text *why)
 {
-    int rc = all->world->file_cut(all->world->self, all->file, bytes);
+    int rc = all->live ? PST_OK : all->world->file_cut(all->world->self, all->file, bytes);
     if (rc != PST_OK)
         (void)pst_text_printf(why, "cannot write %s: %s", all->path_part, pst_system_error());
     return rc;
@@ -449,9 +465,9 @@ static int finish(struct sealing *all, const struct pst_seal_options *options, s
             rc = tap_mark(&all->taps[t], INT64_MIN, true, INT64_MIN);
     if (rc == PST_OK)
         rc = file_flush(all);
-    if (rc == PST_OK)
+    if (rc == PST_OK && !all->live)
         rc = world->file_sync(world->self, all->file);
-    if (rc == PST_OK) /* while it is locked: nobody else opens it by its old name and cuts it */
+    if (rc == PST_OK && !all->live) /* while it is locked: nobody else opens it by its old name and cuts it */
         rc = world->rename(world->self, all->path_part, options->output);
     int closed = world->file_close(world->self, all->file);
     all->file = NULL;
@@ -488,10 +504,10 @@ int pst_seal_run(const struct pst_graph *graph, const struct pst_run_options *op
     *ret_report = (struct pst_run_report){.watermark = INT64_MIN};
     if (world == NULL)
         return PST_ENOMEM;
-    struct sealing all = {.world = world, .graph_name = graph->name};
+    struct sealing all = {.world = world, .graph_name = graph->name, .live = seal->live};
     atomic_flag_clear(&all.lock);
     atomic_init(&all.due, INT64_MIN);
-    int rc = pst_text_printf(&part, "%s.part", seal->output);
+    int rc = seal->live ? pst_text_printf(&part, "standard output") : pst_text_printf(&part, "%s.part", seal->output);
     all.path_part = part.bytes;
     if (rc == PST_OK)
         rc = begin(&all, graph, seal, ret_report, &why);

@@ -95,6 +95,8 @@ static int seal_show(const struct pst_call *call, const struct pst_run_report *r
     return exit_code != PST_EXIT_OK ? exit_code : shown;
 }
 
+static bool is_standard(const char *output) { return strcmp(output, "-") == 0; }
+
 static int graph_seal(const struct pst_call *call, const struct keyed *keyed, const char *input, const char *output,
                       bool resume, bool *ret_stays)
 {
@@ -116,6 +118,7 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
                                     .key = pst_secret_bytes(keyed->keys.secrets[0]),
                                     .output = output,
                                     .resume = resume,
+                                    .live = ret_stays == NULL && is_standard(output),
                                     .ret_stays = ret_stays};
     pst_signals_take();
     int rc = pst_seal_run(keyed->loaded.graph, &options, &seal, &report);
@@ -123,13 +126,13 @@ static int graph_seal(const struct pst_call *call, const struct keyed *keyed, co
     int exit_code = pst_exit_of_error(rc);
     if (rc != PST_OK)
         pst_complain_text(call, exit_code, report.error != NULL ? report.error : pst_error_sentence(rc));
-    if (rc == PST_ESTOPPED)
+    if (rc == PST_ESTOPPED && !seal.live)
         pst_note(call, "penstock: what was sealed so far is in %s.part: the same again with --resume goes on", output);
     stream_print(&id, stream);
     if (rc == PST_OK && (ret_stays == NULL || !*ret_stays))
-        pst_note(call, "%s: stream %s, %llu rows read, %llu late, %llu lines malformed", output, id.bytes,
-                 (unsigned long long)report.rows, (unsigned long long)report.rows_late,
-                 (unsigned long long)report.lines_malformed);
+        pst_note(call, "%s: stream %s, %llu rows read, %llu late, %llu lines malformed",
+                 seal.live ? "standard output" : output, id.bytes, (unsigned long long)report.rows,
+                 (unsigned long long)report.rows_late, (unsigned long long)report.lines_malformed);
     if (ret_stays == NULL)
         exit_code = seal_show(call, &report, output, stream, exit_code);
     pst_text_fini(&id);
@@ -143,6 +146,13 @@ static int seal_run(const struct pst_call *call)
     struct keyed keyed;
     if (output == NULL)
         return PST_EXIT_USAGE;
+    if (is_standard(output) && (call->json || pst_call_flag(call, "resume") != NULL)) {
+        pst_complain(call, PST_EXIT_USAGE,
+                     call->json
+                         ? "--json needs --output FILE: the stream and the report would both be on standard output"
+                         : "--resume needs --output FILE: what went to standard output cannot be gone on with");
+        return PST_EXIT_USAGE;
+    }
     int exit_code = keyed_init(&keyed, call, call->operands[0]);
     if (exit_code == PST_EXIT_OK)
         exit_code =
@@ -198,7 +208,7 @@ static const struct pst_flag seal_flags[] = {
     {"key", 'k', "FILE", false, "The user's key, made by `penstock key init FILE`; the newest of the file seals.",
      "file"},
     {"input", 'i', "FILE", false, "Read FILE instead of the source's file; `-` is standard input.", "file"},
-    {"output", 'o', "FILE", false, "Write the sealed stream to FILE.", "file"},
+    {"output", 'o', "FILE", false, "Write the sealed stream to FILE; `-` is standard output, as rows come.", "file"},
     {"resume", 0, NULL, false, "Go on with FILE.part, which was cut; the input is the same from its beginning.", NULL},
     {"enclave", 0, "OPERATOR", true,
      "As for `run`: `all` where the graph does not say which operators are in enclaves.", NULL},
@@ -215,16 +225,21 @@ const struct pst_verb pst_verb_seal = {
     .operand_count_min = 1,
     .operand_count_max = 1,
     .summary = "Seal the rows of an input for a graph's enclaves.",
-    .text = "Reads and parses the input, runs the stateless operators behind the source, and seals each row for the "
-            "operator "
-            "that takes it. The file that comes of it is what `penstock run --sealed` reads: a host sees which "
-            "operator and "
-            "bucket a piece is for, how many rows it has and up to what time the stream is complete, and no row.\n\n"
-            "The stream is written to FILE.part, and gets its name when it is complete. Where it was cut, `--resume` "
-            "goes on "
-            "behind its last mark, under new keys: nothing is sealed twice under one key and number.",
+    .text =
+        "Reads and parses the input, runs the stateless operators behind the source, and seals each row for the "
+        "operator "
+        "that takes it. The file that comes of it is what `penstock run --sealed` reads: a host sees which "
+        "operator and "
+        "bucket a piece is for, how many rows it has and up to what time the stream is complete, and no row.\n\n"
+        "The stream is written to FILE.part, and gets its name when it is complete. Where it was cut, `--resume` "
+        "goes on "
+        "behind its last mark, under new keys: nothing is sealed twice under one key and number.\n\n"
+        "With `-o -` it goes to standard output while rows come, for a `penstock run --sealed --input -` that works on "
+        "them at once: as far as each mark, of which there is one for every 8192 rows. There is nothing to go on with "
+        "where that was cut.",
     .examples = "penstock seal debs14/load.yaml --enclave all --key user.key -i meters.csv -o meters.sealed\n"
-                "penstock seal debs14/load.yaml --enclave all --key user.key -i meters.csv -o meters.sealed --resume",
+                "penstock seal debs14/load.yaml --enclave all --key user.key -i meters.csv -o meters.sealed --resume\n"
+                "penstock seal debs14/load.yaml --enclave all --key user.key -i - -o - --quiet",
     .flags = seal_flags,
     .run = seal_run,
 };

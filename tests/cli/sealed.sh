@@ -234,6 +234,29 @@ python3 "$hands" change load.sealed again.sealed.part 2
 spec "what was changed is not gone on with" 77 seal "$load" "${q1[@]}" -i meters.csv -o again.sealed --resume
 err 'cannot go on with again.sealed.part: .* does not open'
 
+# ---- a stream that is sealed while it comes ----
+mkfifo live.pipe
+rm -rf results
+mkdir results
+"$P" seal "$load" "${q1[@]}" -i live.pipe -o - --quiet 2>live.err | "$P" run "$load" -i - -o results --set every=60 "${sealed[@]}" --quiet &
+live=$!
+exec 8>live.pipe
+head -c 4000000 meters.csv >&8
+spec_name="results of what has come are there while the stream stands still"
+expect "bytes in load_house.csv.sealed.part" timeout 60 python3 "$ROOT/tests/await_file.py" results load_house.csv.sealed.part 2048
+tail -c +4000001 meters.csv >&8
+exec 8>&-
+wait $live
+expect "exit code 0" test $? = 0
+expect "nothing is said" test ! -s live.err
+opened "$load" load_plug load_plug.csv --set every=60
+opened "$load" load_house load_house.csv --set every=60
+spec "a report has no room on standard output" 2 seal "$load" "${q1[@]}" -i meters.csv -o - --json
+err '--json needs --output FILE'
+spec "nor is there anything to go on with" 2 seal "$load" "${q1[@]}" -i meters.csv -o - --resume
+err '--resume needs --output FILE'
+not_there -.part
+
 # ---- checkpoints ----
 "$P" key init k.key --quiet
 points=("${sealed[@]}" --set every=60 --checkpoint points --key k.key --every-rows 10000)
