@@ -157,7 +157,8 @@ struct pst_enclave_settings {
     bool lane; /* it owns none of them yet: they will come from another worker, and no checkpoint does */
     uint64_t epc_bytes, outside_bytes; /* of the pool; of sealed pages that may lie outside at most */
     uint32_t evict;                    /* pst_evict */
-    bool preheat;        /* all of the pool is touched before it starts: some 17 us a page, of secret memory */
+    bool preheat; /* all of the pool is touched before it starts: some 17 us a page, of secret memory */
+    bool cheap; /* pages leave for want of room alone, and not as well because memory that was never touched is dear */
     const char *program; /* of the worker; NULL: found beside this program, or where it is installed */
     int (*random)(void *argument, void *bytes, size_t byte_count);
     void *argument;

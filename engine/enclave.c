@@ -318,6 +318,7 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
         .preheat = run->options.preheat,
+        .cheap = run->options.cheap,
         .random = run->world->random,
         .argument = run->world->self,
         .take = take,

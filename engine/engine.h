@@ -203,6 +203,7 @@ struct pst_run_options {
     uint32_t evict;   /* which page leaves: an index of pst_run_evict_names */
     bool no_prefetch; /* pages come back when they are wanted, and not before */
     bool preheat;     /* memory of enclaves is touched before the first row is read */
+    bool cheap;       /* their pages leave for want of room alone: what is counted is meant for other machines */
     const char *spill_dir;       /* where that file is made, without a name; NULL: output_dir */
     atomic_int *interrupts;      /* NULL, or a count that signal handlers raise: 1 drains, 2 stops at once */
     uint32_t enclave_patience_s; /* a worker that has not moved for so long is taken for hung; 0: 60 */

@@ -502,6 +502,7 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
         .bucket_count = count,
         .epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD,
         .outside_bytes = OUTSIDE_BYTES_MAX,
+        .cheap = run->options.cheap,
         .evict = run->options.evict,
         .preheat = run->options.preheat,
         .random = run->world->random,

@@ -142,6 +142,11 @@ void pst_page_give(struct pst_state *state, uint8_t *page);
 void pst_state_account(struct pst_state *state, int64_t index_bytes);
 /* Memory for a page, all zero; NULL: none. And back again, its header and used bytes are wiped. */
 uint8_t *pst_slabs_take(struct pst_slabs *slabs);
+/* Is the page that it gives next one that was used before? */
+static inline bool pst_slabs_has_used(const struct pst_slabs *slabs)
+{
+    return slabs->free != NULL || slabs->wiped != NULL;
+}
 void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page);
 void pst_slabs_free(struct pst_slabs *slabs);
 

@@ -741,6 +741,7 @@ uint8_t *pst_pager_in(struct pst_structure *structure, uint32_t bucket, uint64_t
     pst_page_header(page)->changed = 0;
     word_set(state, structure->number, bucket, number, page);
     list_enter(state, page);
+    pst_pool_came(pager->with.pool);
     pager->counts.page_ins++;
     pager->counts.page_ins_ahead += ahead;
     pager->counts.bytes_opened += clear_bytes;

@@ -23,6 +23,11 @@ struct pst_pool;
 /* budget_bytes: of pages in clear, rounded down to pages. NULL: out of memory. Memory is taken as it is needed. */
 struct pst_pool *pst_pool_new(uint64_t budget_bytes);
 void pst_pool_free(struct pst_pool *pool); /* after all its states */
+/* Memory that was never touched is dear from now on, as an enclave's is: so many bytes of pages are taken of it as they are wanted. Then a
+ * page leaves instead, wherever one may, and for PST_DEAR_PAGE_INS that have come in one more page is taken: what it costs was paid by
+ * then, so both together cost twice what the better of the two would have. Before it has a state. */
+enum { PST_DEAR_PAGE_INS = 16 };
+void pst_pool_dear(struct pst_pool *pool, uint64_t first_bytes);
 /* The least budget that would have done so far: what each state touches in one callback, or its pages_min. Any thread. */
 uint64_t pst_pool_least(const struct pst_pool *pool);
 

@@ -16,6 +16,12 @@ struct pst_pool *pst_pool_new(uint64_t budget_bytes)
     return pool;
 }
 
+void pst_pool_dear(struct pst_pool *pool, uint64_t first_bytes)
+{
+    pool->dear = true;
+    pool->fresh_left = first_bytes / PST_PAGE_BYTES;
+}
+
 void pst_pool_free(struct pst_pool *pool)
 {
     if (pool == NULL)
@@ -40,15 +46,35 @@ bool pst_pool_is_short(const struct pst_pool *pool) /* as of some moment or othe
            pool->pages_max;
 }
 
+void pst_pool_came(struct pst_pool *pool)
+{
+    if (!pool->dear)
+        return;
+    pst_lock_take(&pool->lock);
+    if (++pool->came == PST_DEAR_PAGE_INS) {
+        pool->came = 0;
+        pool->fresh_left++;
+    }
+    pst_lock_give(&pool->lock);
+}
+
+/* Has a page that was used before, or memory that is not too dear. */
+static bool has_page(const struct pst_pool *pool, pool_how how)
+{
+    return !pool->dear || how != POOL_FAIR || pool->fresh_left != 0 || pst_slabs_has_used(&pool->slabs);
+}
+
 uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none)
 {
     uint8_t *page = NULL;
     pst_lock_take(&pool->lock);
     uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed);
     uint64_t others = own || how == POOL_LAST ? 0 : left + pool->kept;
-    *ret_none = how != POOL_OVER && used + others >= pool->pages_max;
-    if (!*ret_none)
+    *ret_none = (how != POOL_OVER && used + others >= pool->pages_max) || !has_page(pool, how);
+    if (!*ret_none) {
+        pool->fresh_left -= pool->fresh_left != 0 && !pst_slabs_has_used(&pool->slabs);
         page = pst_slabs_take(&pool->slabs);
+    }
     if (page != NULL) {
         pool->kept -= own;
         atomic_store_explicit(&pool->pages_used, used + 1, memory_order_relaxed);

@@ -9,7 +9,10 @@
 struct pst_pool {
     atomic_flag lock;
     uint64_t pages_max, cushion; /* cushion: left to states that have less than their share */
-    _Atomic uint64_t kept;       /* of what is each state's own, the pages that it does not have yet */
+    bool dear;                   /* what was never touched is */
+    uint64_t fresh_left,
+        came; /* dear: pages of it that may be taken; that have come in since the last one was added to them */
+    _Atomic uint64_t kept; /* of what is each state's own, the pages that it does not have yet */
     struct pst_slabs slabs;
     _Atomic uint64_t pages_used;  /* in clear */
     _Atomic uint64_t pages_total; /* of all states, in and outside */
@@ -19,9 +22,10 @@ struct pst_pool {
 /* A state, which has `resident`, has another number of pages of its own: none before it comes and when it has gone. */
 void pst_pool_own(struct pst_pool *pool, uint64_t resident, uint64_t own_before, uint64_t own);
 /* A page, all zero. Not the state's own, it leaves `left` beside what is kept for others, or with POOL_LAST whatever is there, or is
- * one more than there is. NULL: *ret_none, or out of memory. */
+ * one more than there is; with POOL_FAIR it is none of dear memory. NULL: *ret_none, or out of memory. */
 typedef enum pool_how { POOL_FAIR, POOL_LAST, POOL_OVER } pool_how;
 uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none);
+void pst_pool_came(struct pst_pool *pool);                          /* a page, from outside */
 void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page); /* its header and used bytes are wiped */
 bool pst_pool_is_short(const struct pst_pool *pool); /* of pages for those who have less than their share */
 

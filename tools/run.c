@@ -94,6 +94,7 @@ static bool options_read(const struct pst_call *call, struct pst_run_options *op
     options->enclave_patience_s = (uint32_t)patience;
     options->enclave_program = pst_call_flag(call, "enclave-program");
     options->preheat = pst_call_flag(call, "preheat") != NULL;
+    options->cheap = model != NULL;
     options->frame_rows = (uint32_t)frame_rows;
     options->channel_frames = (uint32_t)channel_frames;
     options->interrupts = pst_interrupts();

@@ -31,7 +31,7 @@ struct pst_boot { /* nothing of it is kept by the host */
     uint32_t lane;  /* 1: it owns none of its buckets before they have come from another worker */
     uint32_t trial; /* 1: it makes its plan, answers, and ends; nothing of the above counts then */
     uint32_t paced; /* 1: rows come sealed, and it works on them as far as it is told times */
-    uint32_t zero2;
+    uint32_t cheap; /* 1: pages are taken as if memory that was never touched cost nothing */
 };
 enum { PST_BOOT_VERSION = 6 };
 static_assert(sizeof(struct pst_boot) == 40 + 64 + PST_BOOT_BUCKETS_MAX / 8 + 80 + PST_IMAGE_KEYS_MAX * 32 + 16,

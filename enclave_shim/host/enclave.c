@@ -647,6 +647,7 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
     int rc = s->random(s->argument, boot->key_in, sizeof boot->key_in);
     if (rc == PST_OK)
         rc = s->random(s->argument, boot->key_out, sizeof boot->key_out);
+                              .cheap = s->cheap,
     if (rc == PST_OK)
         rc = pst_border_init(&e->border, e->backend->rings(e->box), false, boot->key_in, boot->key_out);
     e->bordered = rc == PST_OK;

@@ -90,6 +90,8 @@ static int state_page(struct pst_ctx *ctx)
     ctx->pool = pst_pool_new(s->page_budget);
     if (ctx->pool == NULL)
         return PST_ENOMEM;
+    if (s->dear_after != 0 && s->evict == PST_EVICT_EVENT_TIME) /* the others are there to be compared with */
+        pst_pool_dear(ctx->pool, s->dear_after);
     int rc = pst_sealer_new(s->master, graph, PST_SEAL_SPILL, s->incarnation, 1, &s->config->id,
                             &s->config->bucket_count, &ctx->sealer);
     if (rc == PST_OK)

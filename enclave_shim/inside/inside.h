@@ -22,6 +22,8 @@ struct pst_inside_settings { /* borrowed until it is freed */
     void *emitter;
     /* The state's pages: how many bytes of them may lie in clear; 0: all, and nothing below counts. */
     uint64_t page_budget;
+    uint64_t
+        dear_after; /* of pages that were never touched: beyond so many bytes they are dear (pst_pool_dear()); 0: never */
     uint32_t evict;
     uint8_t *outside; /* shared memory */
     uint64_t outside_bytes;

@@ -31,6 +31,7 @@ enum {
     SLAB_BYTES = 1100 * 1024, /* pages are taken from the heap in pieces of about so many */
     PAGES_LEAST = 72,         /* what an operator of many buckets begins with at least */
     LEAST_STEP_BYTES = 64 * 1024,
+    DEAR_AFTER_BYTES = 4 * 1024 * 1024,
     HELD_BYTES_LEAST = 1024 * 1024,
     SEALED_EDGE_BYTES = 512 * 1024, /* of rows that are kept until they are sealed, and scratch */
 };
@@ -422,6 +423,8 @@ static void start(void)
     answer(PST_OK, w->facts, "");
     (void)close_range(0, ~0u, 0);
     if (pst_lock_calls(&process.control->inside_sleeps, &process.control->host_sleeps) != 0)
+    if (w->boot.preheat == 0 && w->boot.cheap == 0 && (process.facts & PST_FACT_SECRET_MEMORY) != 0)
+        w->settings.dear_after = DEAR_AFTER_BYTES;
         leave(PST_INSIDE_START);
     w->facts |= PST_FACT_SECCOMP;
     rc = w->settings.page_budget != 0 ? pst_inside_new(&w->settings, &w->inside, why) : PST_ENOMEM;

@@ -415,9 +415,8 @@ static void walk_end(struct paged *p, const struct walk *walk)
     assert_int_equal(pst_state_end(p->state), PST_OK);
 }
 
-static void walk_with(pst_evict evict)
+static void walk_in(struct pst_pool *pool, pst_evict evict)
 {
-    struct pst_pool *pool = pool_new(WALK_POOL);
     struct walk *walk = calloc(1, sizeof *walk);
     const int64_t after[] = {20, 100};
     struct paged p;
@@ -442,6 +441,8 @@ static void walk_with(pst_evict evict)
     pool_free(pool);
 }
 
+static void walk_with(pst_evict evict) { walk_in(pool_new(WALK_POOL), evict); }
+
 static void by_event_time_a_state_stays_within_its_pool_and_loses_nothing(void **unused)
 {
     (void)unused;
@@ -464,6 +465,40 @@ static void at_random_a_state_stays_within_its_pool_and_loses_nothing(void **unu
 {
     (void)unused;
     walk_with(PST_EVICT_RANDOM);
+}
+
+static void where_memory_is_dear_a_state_stays_within_its_pool_and_loses_nothing(void **unused)
+{
+    (void)unused;
+    struct pst_pool *pool = pool_new(WALK_POOL);
+    pst_pool_dear(pool, 6 * PST_PAGE_BYTES);
+    walk_in(pool, PST_EVICT_EVENT_TIME);
+}
+
+/* Pages of a table are wanted one after the other, round after round. */
+static void dear_memory_is_taken_when_pages_have_come_back_for_what_it_costs(void **unused)
+{
+    (void)unused;
+    enum { POOL = 64, FIRST = 12, PAGES = 40, ROUNDS = 32 };
+    struct pst_pool *pool = pool_new(POOL);
+    struct paged p;
+    pst_pool_dear(pool, FIRST * PST_PAGE_BYTES);
+    paged_open(&p, pool, PST_EVICT_EVENT_TIME, false);
+    fill(&p, PAGES * PER_PAGE, 1);
+    struct pst_paging_counts counts = counts_of(&p);
+    assert_true(counts.pages == PAGES && counts.pages_in_max <= FIRST + counts.page_ins / PST_DEAR_PAGE_INS);
+    for (uint32_t round = 1; round < ROUNDS; round++)
+        for (uint32_t key = 0; key < PAGES * PER_PAGE; key++) {
+            assert_int_equal(change(&p, key, 1, round, round + 1), PST_OK);
+            counts = counts_of(&p);
+            assert_true(counts.pages_in_max <= FIRST + counts.page_ins / PST_DEAR_PAGE_INS);
+        }
+    assert_int_equal(pages_inside(&p), PAGES); /* all of them in the end, and no dearer than twice what they cost */
+    assert_in_range(counts.page_ins, (PAGES - FIRST) * PST_DEAR_PAGE_INS - PAGES,
+                    (PAGES - FIRST) * PST_DEAR_PAGE_INS + PAGES);
+    assert_int_equal(pst_state_check(p.state), PST_OK);
+    paged_close(&p);
+    pool_free(pool);
 }
 
 static void every_policy_has_a_name_and_the_list_ends(void **unused)
@@ -2032,6 +2067,8 @@ int main(void)
         cmocka_unit_test(by_lru_a_state_stays_within_its_pool_and_loses_nothing),
         cmocka_unit_test(by_clock_a_state_stays_within_its_pool_and_loses_nothing),
         cmocka_unit_test(at_random_a_state_stays_within_its_pool_and_loses_nothing),
+        cmocka_unit_test(where_memory_is_dear_a_state_stays_within_its_pool_and_loses_nothing),
+        cmocka_unit_test(dear_memory_is_taken_when_pages_have_come_back_for_what_it_costs),
         cmocka_unit_test(every_policy_has_a_name_and_the_list_ends),
         cmocka_unit_test(without_a_pool_there_is_no_error_and_nothing_is_counted),
         cmocka_unit_test(look_ups_are_those_of_records_and_entries),
