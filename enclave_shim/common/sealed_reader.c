@@ -21,7 +21,7 @@
 #include <string.h>
 
 /* Beside those that stand for buckets: that are over, and of which capsules may come again behind a cut, where a stream was cut often. */
-enum { SESSIONS_BESIDES = 14 };
+enum { SESSIONS_BESIDES = 14, WAITING_FIRST = 64, ROWS_MANY = 512 };
 
 struct session {
     uint8_t salt[PST_CAPSULE_SALT_BYTES];
@@ -36,14 +36,17 @@ struct session {
         restored; /* one above the last capsule that was had before it was loaded: up to there they may come again. 0: none */
 };
 
-struct held { /* rows of one capsule */
-    struct held *next;
+struct held {                            /* rows of one capsule */
     uint32_t session, row_count, cursor; /* cursor: rows that were given; of those that are not sorted, in this call */
     uint64_t sequence;
-    int64_t min, max; /* event times of those that were not given */
-    bool sorted;      /* by event time, as a rule; else those that were given lie among the others */
+    bool sorted; /* by event time, as a rule; else those that were given lie among the others */
     size_t bytes;
     _Alignas(8) uint8_t body[];
+};
+
+struct waiting {      /* beside each other, for each epoch looks at all of them */
+    int64_t min, max; /* event times of the rows that were not given */
+    struct held *held;
 };
 
 struct pst_sealed_reader {
@@ -54,7 +57,9 @@ struct pst_sealed_reader {
     uint64_t held_bytes, held_bytes_max;
     struct session *sessions;
     uint32_t session_count, session_capacity, session_marked;
-    struct held *first, *last;
+    struct waiting *waiting; /* as they came */
+    uint32_t waiting_count, waiting_capacity;
+    int64_t waiting_min; /* INT64_MAX: none */
     uint8_t stream[PST_STREAM_ID_BYTES];
     bool stream_known;
     int64_t floor; /* rows below it were given */
@@ -77,6 +82,7 @@ int pst_sealed_reader_new(const struct pst_sealed_reader_settings *settings, str
     r->frame_rows = settings->frame_rows;
     r->session_capacity = 2 * edge->producer_bucket_count + SESSIONS_BESIDES;
     r->floor = INT64_MIN;
+    r->waiting_min = INT64_MAX;
     pst_sealed_edge_shape(edge, &r->shape);
     r->owned = pst_calloc(1, edge->bucket_count / 8 + 1);
     r->sessions = pst_calloc(r->session_capacity, sizeof *r->sessions);
@@ -101,14 +107,39 @@ static void held_free(struct pst_sealed_reader *r, struct held *held)
     pst_free(held);
 }
 
+static bool waiting_ready(struct pst_sealed_reader *r)
+{
+    if (r->waiting_count < r->waiting_capacity)
+        return true;
+    uint32_t capacity = r->waiting_capacity == 0 ? WAITING_FIRST : 2 * r->waiting_capacity;
+    struct waiting *waiting = pst_realloc(r->waiting, capacity * sizeof *waiting);
+    if (waiting == NULL)
+        return false;
+    r->waiting = waiting;
+    r->waiting_capacity = capacity;
+    return true;
+}
+
+static void waiting_add(struct pst_sealed_reader *r, const struct waiting *one) /* waiting_ready() */
+{
+    r->waiting[r->waiting_count++] = *one;
+    r->waiting_min = one->min < r->waiting_min ? one->min : r->waiting_min;
+}
+
+/* Of those that stay, one after the other: the first `count` of the list are what has stayed so far. */
+static void waiting_stays(struct pst_sealed_reader *r, uint32_t *count, const struct waiting *one)
+{
+    r->waiting_min = one->min < r->waiting_min ? one->min : r->waiting_min;
+    r->waiting[(*count)++] = *one;
+}
+
 void pst_sealed_reader_free(struct pst_sealed_reader *r)
 {
     if (r == NULL)
         return;
-    for (struct held *at = r->first, *next; at != NULL; at = next) {
-        next = at->next;
-        held_free(r, at);
-    }
+    for (uint32_t i = 0; i < r->waiting_count; i++)
+        held_free(r, r->waiting[i].held);
+    pst_free(r->waiting);
     for (uint32_t s = 0; r->sessions != NULL && s < r->session_count; s++) {
         EVP_CIPHER_CTX_free(r->sessions[s].cipher);
         pst_free(r->sessions[s].taken);
@@ -204,18 +235,16 @@ static struct session *session_find(struct pst_sealed_reader *r, const uint8_t s
 /* Rows of a session that came behind its last mark are sealed again by the one that goes on from there. */
 static void held_drop(struct pst_sealed_reader *r, uint32_t session, uint64_t sequence)
 {
-    struct held **link = &r->first;
-    r->last = NULL;
-    while (*link != NULL) {
-        struct held *held = *link;
-        if (held->session == session && held->sequence > sequence) {
-            *link = held->next;
-            held_free(r, held);
-        } else {
-            r->last = held;
-            link = &held->next;
-        }
+    uint32_t stay = 0;
+    r->waiting_min = INT64_MAX;
+    for (uint32_t i = 0; i < r->waiting_count; i++) {
+        struct waiting one = r->waiting[i];
+        if (one.held->session == session && one.held->sequence > sequence)
+            held_free(r, one.held);
+        else
+            waiting_stays(r, &stay, &one);
     }
+    r->waiting_count = stay;
 }
 
 static const char *cover_fault(const struct pst_sealed_reader *r, const struct session *before, const struct marked *m)
@@ -271,7 +300,8 @@ static int session_join(struct pst_sealed_reader *r, struct session *s, const st
  * every sequence. */
 static void held_forget(struct pst_sealed_reader *r, uint32_t forgotten)
 {
-    for (struct held *held = r->first; held != NULL; held = held->next) {
+    for (uint32_t i = 0; i < r->waiting_count; i++) {
+        struct held *held = r->waiting[i].held;
         if (held->session == forgotten)
             held->sequence = held->session = 0;
         else if (held->session > forgotten)
@@ -329,15 +359,17 @@ static int session_begin(struct pst_sealed_reader *r, const uint8_t *bytes, cons
 
 /* ---- rows ---- */
 
-static void held_times(struct held *held, const int64_t *time)
+static struct waiting held_times(struct held *held)
 {
-    held->min = held->max = time[0];
+    const int64_t *time = (const int64_t *)(const void *)held->body;
+    struct waiting one = {time[0], time[0], held};
     held->sorted = true;
     for (uint32_t i = 1; i < held->row_count; i++) {
         held->sorted &= time[i] >= time[i - 1];
-        held->min = time[i] < held->min ? time[i] : held->min;
-        held->max = time[i] > held->max ? time[i] : held->max;
+        one.min = time[i] < one.min ? time[i] : one.min;
+        one.max = time[i] > one.max ? time[i] : one.max;
     }
+    return one;
 }
 
 static int rows_take(struct pst_sealed_reader *r, struct session *s, const uint8_t *bytes, const struct pst_capsule *p,
@@ -357,7 +389,7 @@ static int rows_take(struct pst_sealed_reader *r, struct session *s, const uint8
                        r->held_bytes_max / 1024, r->edge->name);
         return PST_EFULL;
     }
-    struct held *held = pst_malloc(sizeof *held + p->body_bytes);
+    struct held *held = waiting_ready(r) ? pst_malloc(sizeof *held + p->body_bytes) : NULL;
     if (held == NULL)
         return PST_ENOMEM;
     *held = (struct held){.session = (uint32_t)(s - r->sessions),
@@ -370,12 +402,8 @@ static int rows_take(struct pst_sealed_reader *r, struct session *s, const uint8
         return refuse(r, p, ret_why, "does not open: it was changed, or is of another edge");
     }
     s->taken[p->bucket]++;
-    held_times(held, (const int64_t *)(const void *)held->body);
-    if (r->first == NULL)
-        r->first = held;
-    else
-        r->last->next = held;
-    r->last = held;
+    struct waiting one = held_times(held);
+    waiting_add(r, &one);
     return PST_OK;
 }
 
@@ -467,13 +495,7 @@ int64_t pst_sealed_reader_input_end(const struct pst_sealed_reader *r)
     return end;
 }
 
-int64_t pst_sealed_reader_first(const struct pst_sealed_reader *r)
-{
-    int64_t first = INT64_MAX;
-    for (const struct held *held = r->first; held != NULL; held = held->next)
-        first = held->min < first ? held->min : first;
-    return first;
-}
+int64_t pst_sealed_reader_first(const struct pst_sealed_reader *r) { return r->waiting_min; }
 
 bool pst_sealed_reader_position(const struct pst_sealed_reader *r, struct pst_sealed_position *ret_position)
 {
@@ -519,18 +541,16 @@ static void session_save(const struct pst_sealed_reader *r, const struct session
 
 int pst_sealed_reader_save(const struct pst_sealed_reader *r, struct pst_text *text)
 {
-    uint32_t held_count = 0;
-    for (const struct held *held = r->first; held != NULL; held = held->next)
-        held_count++;
     save_u32(text, SAVED_MAGIC);
     save_u32(text, r->session_count);
-    save_u32(text, held_count);
+    save_u32(text, r->waiting_count);
     save_u32(text, r->stream_known);
     (void)pst_text_add(text, (const char *)r->stream, sizeof r->stream);
     save_u64(text, (uint64_t)r->floor);
     for (uint32_t s = 0; s < r->session_count; s++)
         session_save(r, &r->sessions[s], text);
-    for (const struct held *held = r->first; held != NULL; held = held->next) {
+    for (uint32_t i = 0; i < r->waiting_count; i++) {
+        const struct held *held = r->waiting[i].held;
         save_u32(text, held->session);
         save_u32(text, held->row_count);
         save_u32(text, held->sorted ? held->cursor : 0);
@@ -588,13 +608,14 @@ static int session_load(struct pst_sealed_reader *r, struct saved *saved)
 }
 
 /* The least time of those that were not given. */
-static void held_first(const struct pst_sealed_reader *r, struct held *held)
+static int64_t held_first(const struct pst_sealed_reader *r, const struct held *held)
 {
     const int64_t *time = (const int64_t *)(const void *)held->body;
-    held->min = INT64_MAX;
+    int64_t first = INT64_MAX;
     for (uint32_t i = held->sorted ? held->cursor : 0; i < held->row_count; i++)
-        if ((held->sorted || time[i] >= r->floor) && time[i] < held->min)
-            held->min = time[i];
+        if ((held->sorted || time[i] >= r->floor) && time[i] < first)
+            first = time[i];
+    return first;
 }
 
 static int held_load(struct pst_sealed_reader *r, struct saved *saved)
@@ -610,7 +631,7 @@ static int held_load(struct pst_sealed_reader *r, struct saved *saved)
         return PST_EDATA;
     if (r->held_bytes + bytes > r->held_bytes_max)
         return PST_EFULL;
-    struct held *held = pst_malloc(sizeof *held + bytes);
+    struct held *held = waiting_ready(r) ? pst_malloc(sizeof *held + bytes) : NULL;
     if (held == NULL)
         return PST_ENOMEM;
     *held = (struct held){.session = pst_get_u32(at),
@@ -619,16 +640,12 @@ static int held_load(struct pst_sealed_reader *r, struct saved *saved)
                           .sequence = pst_get_u64(at + 16),
                           .bytes = bytes};
     memcpy(held->body, body, bytes);
-    held_times(held, (const int64_t *)(const void *)held->body);
+    struct waiting one = held_times(held);
     if (!held->sorted)
         held->cursor = 0;
-    held_first(r, held);
+    one.min = held_first(r, held);
     r->held_bytes += bytes;
-    if (r->first == NULL)
-        r->first = held;
-    else
-        r->last->next = held;
-    r->last = held;
+    waiting_add(r, &one);
     return PST_OK;
 }
 
@@ -675,20 +692,46 @@ static uint32_t row_at(const struct held *held, const int64_t *time, int64_t lim
     return low;
 }
 
-/* Rows of one capsule below `limit` that were not given yet, into the frame behind *at. True: those were all of them. */
-static bool gather(struct pst_sealed_reader *r, struct held *held, int64_t limit, uint32_t *at)
+/* Of a sorted one, how many below `limit` were not given yet. */
+static uint32_t sorted_below(const struct waiting *one, const int64_t *time, int64_t limit)
 {
+    return (one->max < limit ? one->held->row_count : row_at(one->held, time, limit)) - one->held->cursor;
+}
+
+static void sorted_given(struct waiting *one, const int64_t *time, uint32_t n)
+{
+    one->held->cursor += n;
+    one->min = one->held->cursor < one->held->row_count ? time[one->held->cursor] : INT64_MAX;
+}
+
+/* Many rows of one capsule need not be copied: they are given where they lie. 0: there are few, or they lie among others. */
+static uint32_t many_find(const struct pst_sealed_reader *r, const struct waiting *one, int64_t limit,
+                          void *ret_parts[PST_FIELDS_MAX + 2])
+{
+    struct held *held = one->held;
+    if (!held->sorted)
+        return 0;
+    pst_shape_wide_parts(&r->shape, held->row_count, held->body, ret_parts);
+    uint32_t n = sorted_below(one, ret_parts[0], limit);
+    for (uint32_t p = 0; p < r->shape.part_count; p++)
+        ret_parts[p] = (uint8_t *)ret_parts[p] + (size_t)held->cursor * r->shape.part_bytes[p];
+    return n < ROWS_MANY ? 0 : n < r->frame_rows ? n : r->frame_rows;
+}
+
+/* Rows of one capsule below `limit` that were not given yet, into the frame behind *at. True: those were all of them. */
+static bool gather(struct pst_sealed_reader *r, struct waiting *one, int64_t limit, uint32_t *at)
+{
+    struct held *held = one->held;
     void *parts[PST_FIELDS_MAX + 2];
     pst_shape_wide_parts(&r->shape, held->row_count, held->body, parts);
     const int64_t *time = parts[0];
     if (held->sorted) {
-        uint32_t end = held->max < limit ? held->row_count : row_at(held, time, limit), room = r->frame_rows - *at;
-        uint32_t n = end - held->cursor < room ? end - held->cursor : room;
+        uint32_t below = sorted_below(one, time, limit), room = r->frame_rows - *at;
+        uint32_t n = below < room ? below : room;
         rows_copy(r, parts, held->cursor, *at, n);
         *at += n;
-        held->cursor += n;
-        held->min = held->cursor < held->row_count ? time[held->cursor] : INT64_MAX;
-        return held->cursor == end;
+        sorted_given(one, time, n);
+        return n == below;
     }
     for (; held->cursor < held->row_count && *at < r->frame_rows; held->cursor++)
         if (time[held->cursor] >= r->floor && time[held->cursor] < limit)
@@ -696,41 +739,48 @@ static bool gather(struct pst_sealed_reader *r, struct held *held, int64_t limit
     if (held->cursor < held->row_count)
         return false;
     held->cursor = 0;
-    held->min = INT64_MAX;
+    one->min = INT64_MAX;
     for (uint32_t i = 0; i < held->row_count; i++)
-        held->min = time[i] >= limit && time[i] < held->min ? time[i] : held->min;
+        one->min = time[i] >= limit && time[i] < one->min ? time[i] : one->min;
     return true;
 }
 
 int pst_sealed_reader_rows(struct pst_sealed_reader *r, int64_t limit,
                            int (*take)(void *taker, uint32_t row_count, void *const *parts), void *taker)
 {
-    struct held **link = &r->first;
-    uint32_t count = 0;
+    uint32_t count = 0, stay = 0;
     int rc = PST_OK;
     limit = limit > r->floor ? limit : r->floor; /* what is below that was given */
-    r->last = NULL;
-    while (*link != NULL && rc == PST_OK) {
-        struct held *held = *link;
-        bool done = held->min >= limit || gather(r, held, limit, &count);
-        if (count == r->frame_rows) {
-            rc = take(taker, count, (void *const *)r->frame);
-            count = 0;
-        }
-        if (!done)
-            continue;
-        if (held->max >= limit) {
-            r->last = held;
-            link = &held->next;
-        } else {
-            *link = held->next;
-            held_free(r, held);
-        }
+    if (r->waiting_min >= limit) {
+        r->floor = limit;
+        return PST_OK;
     }
+    r->waiting_min = INT64_MAX;
+    for (uint32_t i = 0; i < r->waiting_count; i++) {
+        struct waiting one = r->waiting[i];
+        void *many[PST_FIELDS_MAX + 2];
+        for (bool done = one.min >= limit; !done && rc == PST_OK;) {
+            uint32_t n = count == 0 ? many_find(r, &one, limit, many) : 0;
+            if (n != 0) {
+                rc = take(taker, n, many);
+                sorted_given(&one, (const int64_t *)(const void *)one.held->body, n);
+                done = one.min >= limit;
+                continue;
+            }
+            done = gather(r, &one, limit, &count);
+            if (count == r->frame_rows) {
+                rc = take(taker, count, (void *const *)r->frame);
+                count = 0;
+            }
+        }
+        if (rc != PST_OK || one.max >= limit)
+            waiting_stays(r, &stay, &one);
+        else
+            held_free(r, one.held);
+    }
+    r->waiting_count = stay;
     if (rc == PST_OK && count != 0)
         rc = take(taker, count, (void *const *)r->frame);
-    for (struct held *held = rc != PST_OK ? r->first : NULL; held != NULL; held = held->next)
-        r->last = held;
     r->floor = limit;
     return rc;
 }

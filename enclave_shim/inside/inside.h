@@ -90,6 +90,8 @@ struct pst_inside_sealed_settings {            /* borrowed until it is freed */
     bool
         paced; /* it works on what has come as far as it is told times: TIME, END, each answered. Else as far as marks allow, at once */
     int (*emit)(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count);
+    /* Whether more messages are there already: what comes next is taken first then, and worked off together. NULL: never. */
+    bool (*more)(void *emitter);
     void *emitter;
 };
 /* PST_EDATA: the configuration's edges do not fit; PST_ENOMEM. */

@@ -14,6 +14,7 @@ enum {
     OUT_BYTES = PST_ENCLAVE_CAPSULES_BYTES_MAX,
     PST_IMAGE_ID_BYTES_MAX = 255,
     MARK_EVERY_BYTES = 256 * 1024, /* of rows on an edge, by all of an operator's partitions together */
+    MESSAGES_TOGETHER = 16,        /* are taken before what they allow is done */
 };
 
 struct way_out { /* an edge that leads away */
@@ -33,6 +34,8 @@ struct pst_inside_sealed {
     struct way_out *ways;
     bool released, begun, ended; /* begun: it knows of which stream what it puts out comes */
     bool goes_on;                /* from a checkpoint: what it puts out begins with the next time */
+    bool marked;                 /* marks have come that nothing was done about yet, */
+    uint32_t put_off;            /* for so many messages */
     bool answers;                /* what was asked for is done */
     int64_t told;                /* the last time that it was told, where it is paced */
     struct pst_sealed_keys keys;
@@ -688,14 +691,13 @@ static int restore_take(struct pst_inside_sealed *s, const struct pst_message *m
 
 /* One capsule, and what to do where there is no room for it. What a mark allows need not wait; where the host paces, none but what is of
  * the open epoch, for that may come to the operator in any order, and on_time() comes to none of it before it was told. */
-static int capsule_take(struct pst_inside_sealed *s, uint32_t input, const uint8_t *bytes, size_t byte_count,
-                        bool *marked)
+static int capsule_take(struct pst_inside_sealed *s, uint32_t input, const uint8_t *bytes, size_t byte_count)
 {
     char why[PST_SEALED_WHY_BYTES];
     int rc = pst_sealed_reader_take(s->readers[input], bytes, byte_count, why);
-    if (rc == PST_EFULL && (*marked || s->settings.paced)) {
+    if (rc == PST_EFULL && (s->marked || s->settings.paced)) {
         rc = s->settings.paced ? deliver_ahead(s) : advance(s);
-        *marked = false;
+        s->marked = false;
         if (rc != PST_OK)
             return rc;
         rc = pst_sealed_reader_take(s->readers[input], bytes, byte_count, why);
@@ -709,10 +711,21 @@ static int capsule_take(struct pst_inside_sealed *s, uint32_t input, const uint8
     return PST_EGRAPH; /* its bound is the configuration's */
 }
 
+/* What marks allow is done when nothing more is there, or much has come: the rows of several marks are put out together then, in fewer and
+ * larger capsules. A host that says more than there is gets it later, and nothing else. */
+static int advance_in_time(struct pst_inside_sealed *s)
+{
+    bool more = s->settings.more != NULL && s->settings.more(s->settings.emitter);
+    if (!s->marked || s->ended || (more && ++s->put_off < MESSAGES_TOGETHER))
+        return PST_OK;
+    s->marked = false;
+    s->put_off = 0;
+    return advance(s);
+}
+
 static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint32_t byte_count)
 {
     struct pst_capsule capsule;
-    bool marked = false;
     if (!s->released)
         return PST_EDATA;
     for (uint32_t at = 0; at < byte_count; at += (uint32_t)pst_capsule_bytes(&capsule)) {
@@ -725,17 +738,17 @@ static int capsules_take(struct pst_inside_sealed *s, const uint8_t *bytes, uint
             return because(s, PST_EREFUSED, "the sealed stream has a capsule of another operator's");
         if (s->ended)
             return because(s, PST_EREFUSED, "the sealed stream goes on behind its end");
-        int rc = capsule_take(s, i, bytes + at, pst_capsule_bytes(&capsule), &marked);
+        int rc = capsule_take(s, i, bytes + at, pst_capsule_bytes(&capsule));
         if (rc != PST_OK)
             return rc;
         if (s->settings.paced)
             continue;
-        marked |= capsule.kind == PST_CAPSULE_MARK;
+        s->marked |= capsule.kind == PST_CAPSULE_MARK;
         rc = capsule.kind == PST_CAPSULE_MARK && (capsule.flags & PST_CAPSULE_ENDS) != 0 ? advance(s) : PST_OK;
         if (rc != PST_OK)
             return rc;
     }
-    int rc = marked && !s->ended ? advance(s) : PST_OK;
+    int rc = advance_in_time(s);
     return rc == PST_OK ? out_send(s) : rc;
 }
 

@@ -241,6 +241,7 @@ static void images_know(struct worker *w)
 }
 
 static int emit(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count);
+static bool more(void *emitter);
 
 static void sealed_prepare(struct worker *w)
 {
@@ -253,6 +254,7 @@ static void sealed_prepare(struct worker *w)
     s->config_digest = w->digest;
     s->owned = w->boot.owned;
     s->emit = emit;
+    s->more = more;
     s->emitter = &w->border;
     s->paced = w->boot.paced != 0;
     s->held_bytes_max = process.epc_bytes / PST_SEALED_EPC_PARTS;
@@ -327,6 +329,8 @@ static int emit(void *emitter, struct pst_message *message, const struct pst_pie
         (void)pst_border_wait(border, true, 0);
     return rc;
 }
+
+static bool more(void *emitter) { return pst_border_has_news(emitter); }
 
 static void counts_add(void *counter, struct pst_border_counts *counts)
 {
@@ -419,12 +423,12 @@ static void start(void)
     w->left = pst_heap_left();
     uint64_t besides = FIXED_BYTES + sealed_bytes(w);
     w->settings.page_budget = budget_of(w->left > besides ? w->left - besides : 0);
+    if (w->boot.preheat == 0 && w->boot.cheap == 0 && (process.facts & PST_FACT_SECRET_MEMORY) != 0)
+        w->settings.dear_after = DEAR_AFTER_BYTES;
     w->facts = process.facts | PST_FACT_SEALED_BORDER | pst_lock_in();
     answer(PST_OK, w->facts, "");
     (void)close_range(0, ~0u, 0);
     if (pst_lock_calls(&process.control->inside_sleeps, &process.control->host_sleeps) != 0)
-    if (w->boot.preheat == 0 && w->boot.cheap == 0 && (process.facts & PST_FACT_SECRET_MEMORY) != 0)
-        w->settings.dear_after = DEAR_AFTER_BYTES;
         leave(PST_INSIDE_START);
     w->facts |= PST_FACT_SECCOMP;
     rc = w->settings.page_budget != 0 ? pst_inside_new(&w->settings, &w->inside, why) : PST_ENOMEM;

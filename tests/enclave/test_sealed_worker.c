@@ -32,6 +32,8 @@ struct scene { /* one user, one worker after the other */
     struct pst_sealed_writer *writer;
     struct pst_sealed_reader *reader; /* of what it puts out */
     uint64_t sum;                     /* of that */
+    uint32_t marks;                   /* among that */
+    bool unpaced, there;              /* nobody tells it times; its host says that more is there */
     /* the worker */
     struct pst_secret *room;
     struct pst_inside_sealed *sealed;
@@ -69,10 +71,17 @@ static int emit(void *emitter, struct pst_message *message, const struct pst_pie
             assert_int_equal(pst_capsule_read(body + at, count - at, &capsule), PST_OK);
             assert_int_equal(pst_sealed_reader_take(scene->reader, body + at, pst_capsule_bytes(&capsule), why),
                              PST_OK);
+            scene->marks += capsule.kind == PST_CAPSULE_MARK;
         }
     }
     scene->answers += message->kind == PST_MESSAGE_DONE;
     return PST_OK;
+}
+
+static bool more(void *emitter)
+{
+    const struct scene *scene = emitter;
+    return scene->there;
 }
 
 static int give(struct scene *scene, struct pst_message message, const void *bytes, size_t byte_count)
@@ -104,8 +113,9 @@ static void worker_new(struct scene *scene, const uint8_t *config_digest, uint8_
                                                   .owned = scene->owned,
                                                   .salts = scene->salts,
                                                   .held_bytes_max = HELD_BYTES,
-                                                  .paced = true,
+                                                  .paced = !scene->unpaced,
                                                   .emit = emit,
+                                                  .more = more,
                                                   .emitter = scene};
     memcpy(settings.channel_secret, secret, sizeof secret);
     assert_int_equal(pst_inside_sealed_new(&settings, &scene->sealed), PST_OK);
@@ -133,11 +143,12 @@ static void worker_free(struct scene *scene)
 
 static const uint8_t this_one[PST_CONFIG_DIGEST_BYTES] = {5}, another[PST_CONFIG_DIGEST_BYTES] = {6};
 
-static struct scene *scene_new(void)
+static struct scene *scene_with(bool unpaced)
 {
     const uint8_t root[32] = {1};
     struct scene *scene = calloc(1, sizeof *scene);
     assert_non_null(scene);
+    scene->unpaced = scene->there = unpaced;
     tally_config(&scene->config, &scene->param, "");
     memset(scene->owned, 0xff, sizeof scene->owned);
     scene->out = (struct pst_enclave_sealed_output){
@@ -173,6 +184,8 @@ static struct scene *scene_new(void)
     assert_int_equal(pst_sealed_writer_mark(scene->writer, INT64_MIN, false, 0), PST_OK);
     return scene;
 }
+
+static struct scene *scene_new(void) { return scene_with(false); }
 
 static void scene_free(struct scene *scene)
 {
@@ -313,6 +326,22 @@ static void an_image_is_of_one_configuration(void **state)
     scene_free(scene);
 }
 
+static void what_is_there_is_taken_before_marks_are_worked_off(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_with(true);
+    assert_int_equal(scene->error, PST_OK);
+    assert_int_equal(scene->marks, 0); /* it has not begun, for more is there */
+    assert_int_equal(rows(scene, 5, true), PST_OK);
+    assert_int_not_equal(scene->marks, 0); /* a host that goes on saying so stops nothing */
+    for (int64_t t = 15; t < 45; t += 10)
+        assert_int_equal(rows(scene, t, true), PST_OK);
+    scene->there = false;
+    assert_int_equal(rows(scene, 45, true), PST_OK);
+    expect_sum(scene, (1 + 2 + 3 + 4) * ROWS_AT_ONCE); /* at 10, 20, 30 and 40 */
+    scene_free(scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +349,7 @@ int main(void)
         cmocka_unit_test(what_no_mark_bears_out_has_to_fit),
         cmocka_unit_test(there_is_no_image_of_a_cut_below_rows_that_went_on),
         cmocka_unit_test(an_image_is_of_one_configuration),
+        cmocka_unit_test(what_is_there_is_taken_before_marks_are_worked_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
