@@ -250,6 +250,10 @@ const uint8_t *pst_enclave_channel_key(const struct pst_enclave *enclave);
 int pst_enclave_release(struct pst_enclave *enclave, const void *release, size_t byte_count);
 /* Whole capsules, PST_ENCLAVE_CAPSULES_BYTES_MAX at most. PST_EAGAIN: there is no room now; where it is paced, room is waited for. */
 int pst_enclave_capsules(struct pst_enclave *enclave, const void *bytes, size_t byte_count);
+/* The same in two steps, where it is not paced: where they are to be written, which nothing reads again but the worker; then that they are
+ * there. PST_EAGAIN of the first: there is no room now. Between the two nothing else is sent. */
+int pst_enclave_capsules_room(struct pst_enclave *enclave, uint8_t **ret_room);
+int pst_enclave_capsules_put(struct pst_enclave *enclave, size_t byte_count);
 int pst_enclave_poll(struct pst_enclave *enclave); /* takes the capsules that have come */
 bool pst_enclave_took_all(const struct pst_enclave *enclave);
 bool pst_enclave_is_idle(

@@ -278,8 +278,8 @@ struct pst_seal_options {
     const uint8_t *key;  /* the user's, 32 bytes */
     const char *output;  /* NAME.part until it is whole */
     bool resume;         /* goes on with NAME.part; the input is the same one */
-    bool *ret_stays;     /* an output that is there stays as it is, and this says so; NULL: it is written anew */
     bool live;           /* to standard output instead, each mark as soon as it is made; without `resume` */
+    bool *ret_stays;     /* an output that is there stays as it is, and this says so; NULL: it is written anew */
     uint8_t *ret_stream; /* 16 bytes, drawn for this stream: results that come of it say so */
 };
 /* Runs the source and the stateless operators behind it, and seals what they put out: the stream that the operators in enclaves take. As

@@ -44,7 +44,7 @@ struct member { /* a worker */
     struct pst_enclave *enclave;
     struct queue *queues; /* by input, then by partition of who fills it */
     uint32_t queue_count, queue_first[PST_INPUTS_MAX];
-    uint8_t *going; /* CHUNK_BYTES: for the border, which had no room */
+    uint8_t *going; /* CHUNK_BYTES of the border, while it is filled */
     uint32_t going_bytes;
 };
 
@@ -158,16 +158,18 @@ static int member_gone(struct relay *relay, const struct member *member, int rc)
 static int member_feed(struct relay *relay, struct member *member, bool *ret_any)
 {
     for (;;) {
-        if (member->going_bytes == 0)
-            fill(relay, member);
-        if (member->going_bytes == 0)
-            return PST_OK;
-        int rc = pst_enclave_capsules(member->enclave, member->going, member->going_bytes);
+        int rc = pst_enclave_capsules_room(member->enclave, &member->going);
         if (rc == PST_EAGAIN)
             return PST_OK;
+        member->going_bytes = 0;
+        if (rc == PST_OK)
+            fill(relay, member);
+        if (rc == PST_OK && member->going_bytes == 0)
+            return PST_OK;
+        if (rc == PST_OK)
+            rc = pst_enclave_capsules_put(member->enclave, member->going_bytes);
         if (rc != PST_OK)
             return member_gone(relay, member, rc);
-        member->going_bytes = 0;
         *ret_any = true;
     }
 }
@@ -331,16 +333,13 @@ static int keys_step(struct relay *relay)
     return PST_OK;
 }
 
-static bool member_has_work(const struct member *member)
-{
-    return member->going_bytes != 0 || !pst_enclave_took_all(member->enclave);
-}
+static bool member_has_work(const struct member *member) { return !pst_enclave_took_all(member->enclave); }
 
 /* Whether none goes on without more of the input. Where one of them is at work, what waits here waits for it. */
 static bool all_starve(const struct relay *relay)
 {
     for (uint32_t m = 0; m < relay->member_count; m++)
-        if (relay->members[m].going_bytes != 0 || !pst_enclave_is_idle(relay->members[m].enclave))
+        if (!pst_enclave_is_idle(relay->members[m].enclave))
             return false;
     return true;
 }
@@ -350,12 +349,12 @@ static int rest(struct relay *relay, bool reads)
 {
     struct member *waiting = NULL;
     if (++relay->quiet < TURNS || relay->member_count == 0)
+        return PST_OK;
     for (uint32_t s = 0; s < relay->run.sink_count; s++) { /* the stream pauses: what is written becomes visible */
         int rc = pst_sink_flush(&relay->run, relay->run.sinks[s]);
         if (rc != PST_OK)
             return rc;
     }
-        return PST_OK;
     for (uint32_t m = 0; m < relay->member_count && waiting == NULL; m++)
         waiting = member_has_work(&relay->members[m]) ? &relay->members[m] : NULL;
     if (waiting == NULL && reads)
@@ -488,8 +487,7 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
     struct run *run = &relay->run;
     char why[PST_ENCLAVE_WHY_BYTES];
     uint32_t *buckets = pst_malloc(node->bucket_count * sizeof *buckets), count = 0;
-    member->going = pst_malloc(CHUNK_BYTES);
-    if (buckets == NULL || member->going == NULL || queues_make(relay, member) != PST_OK) {
+    if (buckets == NULL || queues_make(relay, member) != PST_OK) {
         pst_free(buckets);
         return PST_ENOMEM;
     }
@@ -502,9 +500,9 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
         .bucket_count = count,
         .epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD,
         .outside_bytes = OUTSIDE_BYTES_MAX,
-        .cheap = run->options.cheap,
         .evict = run->options.evict,
         .preheat = run->options.preheat,
+        .cheap = run->options.cheap,
         .random = run->world->random,
         .argument = run->world->self,
         .take_capsules = member_out,
@@ -651,7 +649,6 @@ static void relay_free(struct relay *relay)
     for (uint32_t m = 0; relay->members != NULL && m < relay->member_count; m++) {
         struct member *member = &relay->members[m];
         pst_enclave_free(member->enclave);
-        pst_free(member->going);
         for (uint32_t q = 0; member->queues != NULL && q < member->queue_count; q++)
             for (struct chunk *at = member->queues[q].first, *next; at != NULL; at = next) {
                 next = at->next;

@@ -159,6 +159,12 @@ static bool body_seal(EVP_CIPHER_CTX *context, const struct pst_message *message
            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, PST_MESSAGE_TAG_BYTES, to + bytes) == 1;
 }
 
+uint8_t *pst_border_room(struct pst_border *border)
+{
+    uint8_t *slot = pst_ring_slot(&border->out);
+    return slot != NULL ? slot + sizeof(struct pst_message) : NULL;
+}
+
 int pst_border_send(struct pst_border *border, struct pst_message *message, const struct pst_piece *pieces,
                     uint32_t piece_count)
 {
@@ -171,7 +177,9 @@ int pst_border_send(struct pst_border *border, struct pst_message *message, cons
         pst_message_has_capsules(message); /* they are where they go at once: nothing of them is read again */
     uint8_t *body = capsules ? slot + sizeof *message : room;
     uint8_t *sealed = capsules || !border->inside ? slot + sizeof *message : room;
-    message->body_bytes = pst_pieces_write(pieces, piece_count, body);
+    if (!capsules || pieces != NULL) /* else they are there already */
+        message->body_bytes = pst_pieces_write(pieces, piece_count, body);
+    PST_ASSERT(message->body_bytes <= PST_BODY_BYTES_MAX);
     message->sequence = border->sent++;
     if (!body_seal(border->seals, message, body, sealed))
         return PST_EINTERNAL;

@@ -44,6 +44,9 @@ int pst_border_init(struct pst_border *border, void *memory, bool inside, const 
                     const uint8_t key_out[PST_BORDER_KEY_BYTES]);
 void pst_border_fini(struct pst_border *border);
 
+/* Where the body of a message with capsules goes that is sent next, without pieces and with its body_bytes: PST_BODY_BYTES_MAX of shared
+ * memory, of which this side reads nothing again. NULL: as PST_EAGAIN or PST_EREFUSED of pst_border_send(). */
+uint8_t *pst_border_room(struct pst_border *border);
 /* Fills in the sequence number. The other side may not know of it before kick(), or wait(). Errors: PST_EAGAIN no room now, nothing was done; PST_EREFUSED the other side has written what it
  * must not, and nothing goes any more; PST_ERANGE a key has sealed PST_BORDER_MESSAGES_MAX; PST_EINTERNAL. */
 int pst_border_send(struct pst_border *border, struct pst_message *message, const struct pst_piece *pieces,

@@ -555,6 +555,16 @@ int pst_enclave_release(struct pst_enclave *e, const void *release, size_t byte_
     return e->state == READY ? send(e, &message, &piece, 1) : gone(e, PST_EINTERNAL);
 }
 
+/* Of capsules, whose sender does not wait for room. */
+static int put(struct pst_enclave *e, int rc)
+{
+    if (rc == PST_EREFUSED)
+        (void)snprintf(e->why, sizeof e->why, "its worker put something into the border that is not valid");
+    if (rc == PST_OK)
+        e->quiet_us = e->looked_us = 0;
+    return rc == PST_OK || rc == PST_EAGAIN ? rc : gone(e, rc);
+}
+
 int pst_enclave_capsules(struct pst_enclave *e, const void *bytes, size_t byte_count)
 {
     struct pst_message message = {.kind = PST_MESSAGE_SEALED};
@@ -562,14 +572,24 @@ int pst_enclave_capsules(struct pst_enclave *e, const void *bytes, size_t byte_c
     PST_ASSERT(byte_count != 0 && byte_count <= PST_ENCLAVE_CAPSULES_BYTES_MAX);
     if (e->state != READY)
         return gone(e, PST_EINTERNAL);
-    if (e->settings.paced)
-        return send(e, &message, &piece, 1);
-    int rc = pst_border_send(&e->border, &message, &piece, 1);
-    if (rc == PST_EREFUSED)
-        (void)snprintf(e->why, sizeof e->why, "its worker put something into the border that is not valid");
-    if (rc == PST_OK)
-        e->quiet_us = e->looked_us = 0;
-    return rc == PST_OK || rc == PST_EAGAIN ? rc : gone(e, rc);
+    return e->settings.paced ? send(e, &message, &piece, 1) : put(e, pst_border_send(&e->border, &message, &piece, 1));
+}
+
+int pst_enclave_capsules_room(struct pst_enclave *e, uint8_t **ret_room)
+{
+    if (e->state != READY)
+        return gone(e, PST_EINTERNAL);
+    *ret_room = pst_border_room(&e->border);
+    return *ret_room != NULL ? PST_OK : put(e, e->border.out.poisoned ? PST_EREFUSED : PST_EAGAIN);
+}
+
+int pst_enclave_capsules_put(struct pst_enclave *e, size_t byte_count)
+{
+    struct pst_message message = {.kind = PST_MESSAGE_SEALED, .body_bytes = (uint32_t)byte_count};
+    PST_ASSERT(byte_count != 0 && byte_count <= PST_ENCLAVE_CAPSULES_BYTES_MAX);
+    if (e->state != READY)
+        return gone(e, PST_EINTERNAL);
+    return put(e, pst_border_send(&e->border, &message, NULL, 0));
 }
 
 int pst_enclave_poll(struct pst_enclave *e) { return e->state == READY ? take_all(e) : gone(e, PST_EINTERNAL); }
@@ -627,6 +647,7 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
                               .config_bytes = (uint32_t)config->count,
                               .evict = s->evict,
                               .preheat = s->preheat,
+                              .cheap = s->cheap,
                               .epc_bytes = s->epc_bytes,
                               .outside_bytes = s->outside_bytes,
                               .spins = s->spare_processors ? PST_BORDER_SPINS_MAX : PST_BORDER_SPINS_FEW};
@@ -647,7 +668,6 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
     int rc = s->random(s->argument, boot->key_in, sizeof boot->key_in);
     if (rc == PST_OK)
         rc = s->random(s->argument, boot->key_out, sizeof boot->key_out);
-                              .cheap = s->cheap,
     if (rc == PST_OK)
         rc = pst_border_init(&e->border, e->backend->rings(e->box), false, boot->key_in, boot->key_out);
     e->bordered = rc == PST_OK;
