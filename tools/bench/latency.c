@@ -3,6 +3,7 @@
  *
  * usage: penstock gen --rate N | latency load DIR REPORT SKIP_MS | penstock run debs14/load.yaml --input - --output DIR
  *        ... | latency outliers DIR REPORT SKIP_MS | ...          ... | latency readings - REPORT 0 | ...
+ *        ... | latency load DIR REPORT SKIP_MS sealed | penstock seal ... -o - | penstock run ... --sealed --input - --output DIR
  *
  * Copies standard input to standard output. The thread that copies remembers for every new event second when its first
  * row went into the pipe (just before the write, so that a full pipe counts against penstock). A second thread is woken
@@ -12,6 +13,10 @@
  * first SKIP_MS after the first row (processes start, files are made) and those that the end of the input lets out are
  * left out. `readings` counts the load readings of the last 24 hours instead. The report is one JSON object, written to
  * REPORT.
+ *
+ * `sealed`: results are sealed, so what is watched are the headers of capsules (enclave_shim/sealed.h), which are in the clear. A tick is
+ * there when a mark says that nothing of its time follows. Which ticks there are is in the results that `penstock open` makes of them,
+ * in DIR, when the run is over. Of one partition: whose marks count where there are several is for whoever has the key.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,15 +62,34 @@ struct lines {
     size_t rest_bytes;
     bool overlong;
 };
+enum {
+    HEADER_BYTES = 96,
+    TAG_BYTES = 16,
+    SALT_BYTES = 32,
+    KIND_MARK = 2,
+    KIND_AT = 6,
+    TIME_AT = 32,
+    BODY_BYTES_AT = 44,
+    SALT_AT = 56
+};
+struct capsules { /* a stream of them: what is known of the one at hand */
+    uint8_t header[HEADER_BYTES], salt[SALT_BYTES];
+    size_t header_bytes;
+    uint64_t rest_bytes; /* of its body and tag */
+    bool begun;
+};
 struct follower {
     int fd; /* -1: not there yet */
     bool complete;
     struct lines lines;
+    struct capsules capsules;
+    struct moments marks; /* sealed: when each time was marked */
     struct moments ticks; /* when the last row of each tick was seen */
 };
 
 static const struct mode *mode;
 static const char *folder;
+static bool sealed;
 static struct moments seconds; /* written by the copying thread, read after it is joined */
 static uint64_t first_ns, last_ns, rows;
 static struct {
@@ -217,23 +241,111 @@ static void result_take(void *argument, const char *line, size_t bytes, uint64_t
         remember(&follower->ticks, tick, ns);
 }
 
+static void header_take(struct follower *follower, uint64_t ns)
+{
+    struct capsules *capsules = &follower->capsules;
+    uint16_t kind;
+    uint32_t body_bytes;
+    int64_t time;
+    memcpy(&kind, capsules->header + KIND_AT, sizeof kind);
+    memcpy(&time, capsules->header + TIME_AT, sizeof time);
+    memcpy(&body_bytes, capsules->header + BODY_BYTES_AT, sizeof body_bytes);
+    if (capsules->begun && memcmp(capsules->salt, capsules->header + SALT_AT, SALT_BYTES) != 0) {
+        fprintf(stderr, "latency: results of several partitions\n");
+        exit(1);
+    }
+    memcpy(capsules->salt, capsules->header + SALT_AT, SALT_BYTES);
+    capsules->begun = true;
+    capsules->rest_bytes = (uint64_t)body_bytes + TAG_BYTES;
+    bool later = follower->marks.count == 0 || time > follower->marks.items[follower->marks.count - 1].key;
+    if (kind == KIND_MARK && time >= 0 && time <= UINT32_MAX && later)
+        remember(&follower->marks, (uint32_t)time, ns);
+}
+
+static void capsules_add(struct follower *follower, const char *bytes, size_t count, uint64_t ns)
+{
+    struct capsules *capsules = &follower->capsules;
+    while (count > 0) {
+        bool body = capsules->rest_bytes > 0;
+        size_t wanted = body ? capsules->rest_bytes : HEADER_BYTES - capsules->header_bytes;
+        size_t n = count < wanted ? count : wanted;
+        if (body) {
+            capsules->rest_bytes -= n;
+        } else {
+            memcpy(capsules->header + capsules->header_bytes, bytes, n);
+            capsules->header_bytes = (capsules->header_bytes + n) % HEADER_BYTES;
+            if (n == wanted)
+                header_take(follower, ns);
+        }
+        bytes += n;
+        count -= n;
+    }
+}
+
+/* By the name that it has while it is written, then by that of a whole one. */
+static int result_open(const char *name, bool whole)
+{
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/%s.part", folder, name);
+    int fd = open(path, O_RDONLY);
+    if (fd >= 0 || !whole)
+        return fd;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    return open(path, O_RDONLY);
+}
+
 static void follower_read(struct follower *follower, const char *name)
 {
     static char chunk[4 * CHUNK_BYTES];
-    char path[4096];
+    char sealed_name[256];
     if (follower->fd < 0) {
-        (void)snprintf(path, sizeof path, "%s/%s.part", folder, name);
-        follower->fd = open(path, O_RDONLY);
-        if (follower->fd < 0 && follower->complete) {
-            (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-            follower->fd = open(path, O_RDONLY);
-        }
+        (void)snprintf(sealed_name, sizeof sealed_name, "%s.sealed", name);
+        follower->fd = sealed ? result_open(sealed_name, true) : result_open(name, follower->complete);
         if (follower->fd < 0)
             return;
     }
     ssize_t count;
-    while ((count = read(follower->fd, chunk, sizeof chunk)) > 0)
-        lines_add(&follower->lines, chunk, (size_t)count, now_ns(), result_take, follower);
+    while ((count = read(follower->fd, chunk, sizeof chunk)) > 0) {
+        if (sealed)
+            capsules_add(follower, chunk, (size_t)count, now_ns());
+        else
+            lines_add(&follower->lines, chunk, (size_t)count, now_ns(), result_take, follower);
+    }
+}
+
+/* The first moment with a key of at least `key`; NULL: there is none. */
+static const struct moment *moment_from(const struct moments *moments, uint64_t key)
+{
+    size_t low = 0, high = moments->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (moments->items[middle].key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < moments->count ? &moments->items[low] : NULL;
+}
+
+/* Sealed: the ticks of results that have been opened, each at the mark behind which nothing of it follows. */
+static void follower_opened(struct follower *follower, const char *name)
+{
+    static char chunk[4 * CHUNK_BYTES];
+    int fd = result_open(name, true);
+    ssize_t count;
+    if (fd < 0)
+        die(name);
+    while ((count = read(fd, chunk, sizeof chunk)) > 0)
+        lines_add(&follower->lines, chunk, (size_t)count, 0, result_take, follower);
+    close(fd);
+    size_t known = 0;
+    for (size_t i = 0; i < follower->ticks.count; i++) {
+        const struct moment *mark =
+            moment_from(&follower->marks, (uint64_t)follower->ticks.items[i].key + mode->release_add);
+        if (mark != NULL)
+            follower->ticks.items[known++] = (struct moment){follower->ticks.items[i].key, mark->ns};
+    }
+    follower->ticks.count = known;
 }
 
 static bool followers_complete(void)
@@ -279,6 +391,8 @@ static void *follow(void *argument)
             follower_read(&followers[i], mode->file[i]);
     }
     close(watch);
+    for (size_t i = 0; sealed && i < FILES && mode->file[i] != NULL && followers_complete(); i++)
+        follower_opened(&followers[i], mode->file[i]);
     return NULL;
 }
 
@@ -287,20 +401,6 @@ static int by_ns(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
     return (*x > *y) - (*x < *y);
-}
-
-/* The first moment with a key of at least `key`; NULL: there is none. */
-static const struct moment *moment_from(const struct moments *moments, uint64_t key)
-{
-    size_t low = 0, high = moments->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (moments->items[middle].key < key)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < moments->count ? &moments->items[low] : NULL;
 }
 
 static size_t latencies(uint64_t skip_ns, uint64_t *ret_ns)
@@ -351,12 +451,13 @@ static void report_write(FILE *file, uint64_t skip_ns)
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc == 5 && i < sizeof modes / sizeof modes[0]; i++) {
+    sealed = argc == 6 && strcmp(argv[5], "sealed") == 0;
+    for (size_t i = 0; argc == (sealed ? 6 : 5) && i < sizeof modes / sizeof modes[0]; i++) {
         if (strcmp(argv[1], modes[i].name) == 0)
             mode = &modes[i];
     }
-    if (mode == NULL) {
-        fprintf(stderr, "usage: latency load|outliers|readings DIR REPORT SKIP_MS\n");
+    if (mode == NULL || (sealed && mode->file[0] == NULL)) {
+        fprintf(stderr, "usage: latency load|outliers|readings DIR REPORT SKIP_MS [sealed]\n");
         return 2;
     }
     folder = argv[2];
