@@ -985,6 +985,72 @@ static void each_allocation_may_fail(void **state)
     assert_int_equal(rc, PST_OK);
 }
 
+/* ---- many rows of one capsule ---- */
+
+enum { MANY = 2000, MANY_EACH = 700, MANY_FRAME = 600 };
+
+struct many {
+    struct pst_sealed_reader *reader;
+    uint32_t given;
+};
+
+static int many_hand_over(void *emitter, const void *bytes, size_t byte_count)
+{
+    const struct many *many = emitter;
+    char why[PST_SEALED_WHY_BYTES];
+    return pst_sealed_reader_take(many->reader, bytes, byte_count, why);
+}
+
+static int many_take(void *taker, uint32_t row_count, void *const *parts)
+{
+    struct many *many = taker;
+    const int64_t *time = parts[0];
+    const uint32_t *number = parts[1];
+    assert_in_range(row_count, 1, MANY_FRAME);
+    for (uint32_t i = 0; i < row_count; i++, many->given++) {
+        assert_int_equal(number[i], many->given);
+        assert_int_equal(time[i], many->given / MANY_EACH);
+    }
+    return PST_OK;
+}
+
+static void many_rows_of_a_capsule_are_given_once_each_in_frames(void **state)
+{
+    (void)state;
+    const uint8_t root[32] = {1};
+    const struct pst_sealed_edge edge = {
+        .name = "a.0>b.0", .producer_bucket_count = 1, .bucket_count = 1, .part_count = 2, .part_bytes = {8, 4}};
+    struct pst_sealed_keys keys;
+    struct many many = {0};
+    struct pst_sealed_writer *writer = NULL;
+    static int64_t time[MANY];
+    static uint32_t number[MANY];
+    for (uint32_t i = 0; i < MANY; i++) {
+        number[i] = i;
+        time[i] = i / MANY_EACH;
+    }
+    const void *columns[] = {number};
+    assert_int_equal(pst_sealed_keys_init(&keys, root), PST_OK);
+    const struct pst_sealed_writer_settings writes = {
+        .keys = &keys, .edge = &edge, .rows_max = MANY, .emit = many_hand_over, .emitter = &many};
+    const struct pst_sealed_reader_settings reads = {
+        .keys = &keys, .edge = &edge, .held_bytes_max = 1 << 20, .frame_rows = MANY_FRAME};
+    assert_int_equal(pst_sealed_reader_new(&reads, &many.reader), PST_OK);
+    assert_int_equal(pst_sealed_writer_new(&writes, &writer), PST_OK);
+    assert_int_equal(pst_sealed_writer_mark(writer, INT64_MIN, false, 0), PST_OK);
+    assert_int_equal(pst_sealed_writer_add(writer, MANY, time, NULL, columns), PST_OK);
+    assert_int_equal(pst_sealed_writer_mark(writer, 3, false, 0), PST_OK);
+    for (int64_t t = 1; t <= 3; t++) {
+        assert_int_equal(pst_sealed_reader_first(many.reader), t - 1);
+        assert_int_equal(pst_sealed_reader_rows(many.reader, t, many_take, &many), PST_OK);
+        assert_int_equal(many.given, t < 3 ? t * MANY_EACH : MANY);
+    }
+    assert_int_equal(pst_sealed_reader_first(many.reader), INT64_MAX);
+    pst_sealed_writer_free(writer);
+    pst_sealed_reader_free(many.reader);
+    pst_sealed_keys_fini(&keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1015,6 +1081,7 @@ int main(void)
         cmocka_unit_test(what_comes_again_behind_a_cut_is_left_out_until_something_new_comes),
         cmocka_unit_test(what_comes_again_may_be_of_sessions_that_are_over),
         cmocka_unit_test(rows_of_sessions_that_are_forgotten_wait_and_are_saved),
+        cmocka_unit_test(many_rows_of_a_capsule_are_given_once_each_in_frames),
         cmocka_unit_test(each_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
