@@ -122,6 +122,11 @@ uint64_t pst_hash(const struct pst_hash_key *key, const void *bytes, size_t byte
 /* The same for n keys of byte_count bytes each, packed one after the other. Vectorised by the compiler, by run-time dispatch. */
 void pst_hash_many(const struct pst_hash_key *key, const void *keys, size_t byte_count, uint32_t n,
                    uint64_t *ret_hashes);
+/* The same, with the lowest PST_HASH_LEAD_BITS of each those of the hash of its key's first lead_bytes alone: keys that agree in these agree
+ * there, and so come into one bucket. lead_bytes 0, or all of them: as pst_hash_many(). */
+enum { PST_HASH_LEAD_BITS = 12 };
+void pst_hash_led(const struct pst_hash_key *key, const void *keys, size_t byte_count, size_t lead_bytes, uint32_t n,
+                  uint64_t *ret_hashes);
 
 /* ---- what a row comes to, cell by cell, where sums of rows are compared: against mistakes, and not against an enemy. Rows that come to the
  * same are known for every first `sum`, for flipping bit 63 of a value flips bits 63 and 34 of what comes of it; a secret does not help ---- */

@@ -60,6 +60,7 @@ int pst_edges_build(struct run *run)
                                   .key = input->key,
                                   .key_count = input->key != NULL ? node->key_count : 0,
                                   .key_bytes = node->key_bytes,
+                                  .lead_bytes = node->lead_bytes,
                                   .bucket_mask = node->bucket_count - 1};
             edge->column_bytes = pst_arena_alloc(&run->arena, input->used_count * sizeof *edge->column_bytes);
             if (edge->column_bytes == NULL)

@@ -288,6 +288,7 @@ static void node_division(struct pst_build *b, struct pst_build_node *node)
     if (node->op->role == PST_ROLE_STATELESS) {
         const char *why = "it runs inside the partitions of the operator before it";
         not_for_this(b, node, node->key_value, why);
+        not_for_this(b, node, node->bucket_by_value, why);
         not_for_this(b, node, node->partitions_value, why);
         not_for_this(b, node, node->buckets_value, why);
         not_for_this(b, node, node->autoscale_value, why);
@@ -310,6 +311,7 @@ static void node_division(struct pst_build *b, struct pst_build_node *node)
         node_copies(b, node);
         return;
     }
+    not_for_this(b, node, node->bucket_by_value, "it has no key, and so one bucket");
     not_for_this(b, node, node->autoscale_value, "it has no key, and so one partition");
     node_unkeyed(b, node);
 }
@@ -342,6 +344,7 @@ static void node_take(struct pst_build *b, struct pst_build_node *node, const st
         {"type", true, &node->type_value},
         {"inputs", false, &node->inputs_value},
         {"key", false, &node->key_value},
+        {"bucket_by", false, &node->bucket_by_value},
         {"partitions", false, &node->partitions_value},
         {"buckets", false, &node->buckets_value},
         {"autoscale", false, &node->autoscale_value},

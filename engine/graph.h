@@ -69,6 +69,8 @@ struct pst_graph_node {
     uint32_t key_count; /* fields of the key; 0: no key */
     const pst_type *key_types;
     uint32_t key_bytes; /* packed one after the other, 1..PST_KEY_BYTES_MAX; 0: no key */
+    /* So many of the key's first fields, and their bytes, alone decide on the bucket; 0: all do */
+    uint32_t lead_count, lead_bytes;
     pst_order order;
     int64_t epoch;                        /* 1 or more */
     const void *user;                     /* what plan_set_user() got */

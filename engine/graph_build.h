@@ -69,8 +69,8 @@ struct pst_build_input {
 };
 
 struct pst_build_node { /* in the order of the file */
-    const struct pst_yaml *map, *id_value, *type_value, *inputs_value, *key_value, *partitions_value, *buckets_value,
-        *autoscale_value, *replicas_value, *params_value, *enclave_value, *epc_value;
+    const struct pst_yaml *map, *id_value, *type_value, *inputs_value, *key_value, *bucket_by_value, *partitions_value,
+        *buckets_value, *autoscale_value, *replicas_value, *params_value, *enclave_value, *epc_value;
     const char *id;                 /* never NULL: "?" where the file has none */
     const struct pst_operator *op;  /* NULL: not known */
     struct pst_build_param *params; /* op->param_count of them */

@@ -376,6 +376,38 @@ static bool key_allowed(struct pst_plan *plan, const struct pst_yaml *item, cons
     return false;
 }
 
+/* The key's first fields, in its order; all of them are what holds without it. */
+static bool bucket_by_resolve(struct pst_plan *plan, const struct pst_yaml *key)
+{
+    struct pst_build *b = plan->b;
+    const struct pst_yaml *list = plan->node->bucket_by_value, *field = key->first;
+    if (!pst_build_list(b, list, "`bucket_by`"))
+        return false;
+    if (list->count == 0 || list->count > key->count) {
+        pst_build_error(b, &list->place, list->count == 0 ? "leave it out where all of the key decides" : NULL,
+                        "`bucket_by` has 1 to %u fields, as the key has, not %u", key->count, list->count);
+        return false;
+    }
+    uint32_t bytes = 0, index = 0;
+    for (const struct pst_yaml *item = list->first; item != NULL; item = item->next, field = field->next, index++) {
+        const char *name = pst_build_text(b, item, "each item of `bucket_by`");
+        if (name == NULL || field->kind != PST_YAML_SCALAR)
+            return false;
+        if (strcmp(name, field->text) != 0) {
+            pst_build_error(b, &item->place, "it names the first fields of the key, in the key's order",
+                            "`bucket_by` has `%s` where the key of `%s` has `%s`", pst_build_shown(b, name),
+                            plan->node->id, pst_build_shown(b, field->text));
+            return false;
+        }
+        bytes += pst_type_bytes(plan->made->key_types[index]);
+    }
+    if (list->count < key->count) {
+        plan->made->lead_count = list->count;
+        plan->made->lead_bytes = bytes;
+    }
+    return true;
+}
+
 static bool key_resolve(struct pst_plan *plan)
 {
     const struct pst_yaml *list = plan->node->key_value;
@@ -404,7 +436,8 @@ static bool key_resolve(struct pst_plan *plan)
     }
     plan->made->key_count = list->count;
     plan->made->key_bytes = bytes;
-    return fine && plan->b->rc == PST_OK;
+    fine = fine && plan->b->rc == PST_OK;
+    return (plan->node->bucket_by_value == NULL || bucket_by_resolve(plan, list)) && fine;
 }
 
 /* ---- one operator ---- */
@@ -484,6 +517,9 @@ static void made_params(struct pst_plan *plan)
     struct pst_text text = {0};
     for (uint32_t i = 0; i < plan->node->op->param_count; i++)
         param_text(&text, &plan->node->params[i]);
+    const struct pst_yaml *field = plan->made->lead_count != 0 ? plan->node->bucket_by_value->first : NULL;
+    for (; field != NULL; field = field->next) /* what lies in which bucket hangs on it */
+        (void)pst_text_printf(&text, "bucket_by=%s;", field->text);
     plan->made->params = pst_build_printf(plan->b, "%s", text.bytes != NULL ? text.bytes : "");
     if (text.failed)
         plan->b->rc = PST_ENOMEM;

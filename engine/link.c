@@ -249,6 +249,7 @@ int pst_link_add(struct run *run, uint32_t far_node, struct channel *channel, ui
                                   .keyed = edge->keyed,
                                   .numbered = edge->total,
                                   .key_count = edge->key_columns != NULL ? edge->key_count : 0,
+                                  .lead_bytes = edge->lead_bytes,
                                   .key = edge->key_columns,
                                   .hash_key = &run->graph->hash_key},
                         .watermark_told = INT64_MIN,

@@ -606,6 +606,7 @@ static void sort_out(const struct route *route, const uint32_t *rows, uint32_t n
 /* The same for few targets, with all counts in one register: of two rows with one target the second would wait until the first one's
  * count is back from memory, which it does for half of the rows and more. */
 enum { FEW_TARGETS = 4, COUNT_BITS = 16 };
+static_assert(PST_BUCKETS_MAX <= 1 << PST_HASH_LEAD_BITS, "a leading part of the key decides on all of the bucket");
 static_assert(ROUTE_ROWS < (1 << COUNT_BITS) && FEW_TARGETS * COUNT_BITS <= 64, "a count has its bits");
 
 static void sort_out_few(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
@@ -660,7 +661,7 @@ static int route_rows(const struct route *route, const struct pst_schema *schema
     struct part all = {NULL, rows, n, view->selection == NULL};
     if (edge->keyed) {
         pack_keys(edge, view, rows, n, scratch->keys, schema);
-        pst_hash_many(hash_key, scratch->keys, edge->key_bytes, n, scratch->hash);
+        pst_hash_led(hash_key, scratch->keys, edge->key_bytes, edge->lead_bytes, n, scratch->hash);
         for (uint32_t i = 0; i < n; i++)
             scratch->bucket[i] = (uint32_t)scratch->hash[i] & edge->bucket_mask;
         if (route->target_count > 1)

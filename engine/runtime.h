@@ -86,7 +86,7 @@ struct edge {
     uint32_t *column_bytes;
     bool keyed, broadcast, total; /* total: frames carry producer and number of each row */
     const uint32_t *key;          /* fields of the producer's output schema */
-    uint32_t key_count, key_bytes;
+    uint32_t key_count, key_bytes, lead_bytes; /* lead: that alone decide on the bucket; 0: all do */
     const uint32_t *key_columns; /* which of `columns` the key's fields are; NULL: they are not all among them */
     uint32_t bucket_mask;
     size_t frame_bytes;

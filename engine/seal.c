@@ -226,6 +226,8 @@ static bool tap_node(struct sealing *all, const struct pst_graph *from, struct t
                                   .key_count = node->key_count,
                                   .key_types = node->key_types,
                                   .key_bytes = node->key_bytes,
+                                  .lead_count = node->lead_count,
+                                  .lead_bytes = node->lead_bytes,
                                   .order = PST_ORDER_EPOCH,
                                   .epoch = 1,
                                   .user = tap,

@@ -83,7 +83,8 @@ static int digest(struct sealed_plan *plan, const struct pst_graph *graph)
         (void)pst_text_printf(&text, "%s %u %u", edge->edge.name, edge->edge.producer_bucket_count,
                               edge->edge.bucket_count);
         for (uint32_t k = 0; input->key != NULL && k < graph->nodes[edge->node].key_count; k++)
-            (void)pst_text_printf(&text, " key %s", schema->fields[input->key[k]].name);
+            (void)pst_text_printf(&text, " %s %s", k < graph->nodes[edge->node].lead_count ? "lead" : "key",
+                                  schema->fields[input->key[k]].name);
         for (uint32_t c = 0; c < input->used_count; c++) {
             const struct pst_field *field = &schema->fields[input->used[c]];
             (void)pst_text_printf(&text, " %s:%u:%u", field->name, field->type, field->scale);
@@ -135,6 +136,7 @@ static void output_fill(const struct pst_graph *graph, const struct sealed_edge 
         memcpy(ret->used, input->used, input->used_count * sizeof *input->used);
     if (input->key != NULL) {
         ret->key_count = reader->key_count;
+        ret->lead_count = reader->lead_count;
         memcpy(ret->key, input->key, reader->key_count * sizeof *input->key);
     }
 }

@@ -714,7 +714,7 @@ static void keys_hash(const struct pst_wire_shape *shape, const struct pst_wire_
     for (uint32_t from = 0; from < row_count; from += ROWS) {
         uint32_t n = row_count - from < ROWS ? row_count - from : ROWS;
         key_pack(shape, columns, from, n, key_bytes, keys);
-        pst_hash_many(shape->hash_key, keys, key_bytes, n, columns->hash + from);
+        pst_hash_led(shape->hash_key, keys, key_bytes, shape->lead_bytes, n, columns->hash + from);
     }
 }
 

@@ -143,6 +143,7 @@ struct pst_wire_shape {
     bool keyed, numbered;
     /* keyed: which columns are the key's fields, in order, and what it is hashed with; 0: they are not all there */
     uint32_t key_count;
+    uint32_t lead_bytes; /* of the key, that alone decide on the bucket; 0: all do */
     const uint32_t *key;
     const struct pst_hash_key *hash_key;
 };

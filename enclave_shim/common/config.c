@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define CONFIG_MAGIC UINT32_C(0x43545350) /* "PSTC" */
-enum { CONFIG_VERSION = 3, NAME_BYTES_MAX = 4096 };
+enum { CONFIG_VERSION = 4, NAME_BYTES_MAX = 4096 };
 
 struct walk {
     struct pst_text *text; /* writing; NULL: reading */
@@ -178,6 +178,7 @@ static void sealed_output_walk(struct walk *w, struct pst_enclave_sealed_output 
     u32_walk(w, &edge->output, op->output_count - 1);
     u32_walk(w, &edge->bucket_count, PST_BOOT_BUCKETS_MAX);
     u32_walk(w, &edge->key_count, PST_FIELDS_MAX);
+    u32_walk(w, &edge->lead_count, edge->key_count);
     u32_walk(w, &edge->used_count, PST_FIELDS_MAX);
     uint32_t field_count = w->rc == PST_OK ? op->outputs[edge->output].schema.field_count : 0;
     for (uint32_t i = 0; i < edge->key_count && w->rc == PST_OK; i++)

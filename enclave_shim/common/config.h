@@ -1,6 +1,6 @@
 /* common/config.h - what a worker is told before it starts: the operator's configuration, and where this worker stands.
  *
- * Configuration, the bytes that are measured: "PSTC", u32 version 3, then type, id, buckets, epoch, order, parameters, inputs, outputs, whose
+ * Configuration, the bytes that are measured: "PSTC", u32 version 4, then type, id, buckets, epoch, order, parameters, inputs, outputs, whose
  * certificates count where its buckets move, as config.c writes them; integers little endian, a text as u32 bytes and bytes.
  * Boot, by the backend's own way into the worker: struct pst_boot, then the configuration. */
 #ifndef PST_ENCLAVE_CONFIG_H

@@ -192,9 +192,12 @@ int pst_inside_sealed_channel(struct pst_inside_sealed *s)
 static void hash_rows(struct pst_inside_sealed *s, const struct way_out *way, uint32_t n, const void *const *fields)
 {
     const struct pst_schema *schema = &s->settings.config->outputs[way->plan->output].schema;
-    uint32_t key_bytes = 0, at = 0;
-    for (uint32_t k = 0; k < way->plan->key_count; k++)
-        key_bytes += pst_type_bytes(schema->fields[way->plan->key[k]].type);
+    uint32_t key_bytes = 0, lead_bytes = 0, at = 0;
+    for (uint32_t k = 0; k < way->plan->key_count; k++) {
+        uint32_t bytes = pst_type_bytes(schema->fields[way->plan->key[k]].type);
+        key_bytes += bytes;
+        lead_bytes += k < way->plan->lead_count ? bytes : 0;
+    }
     for (uint32_t k = 0; k < way->plan->key_count; k++) {
         uint32_t bytes = pst_type_bytes(schema->fields[way->plan->key[k]].type);
         const uint8_t *column = fields[way->plan->key[k]];
@@ -202,7 +205,7 @@ static void hash_rows(struct pst_inside_sealed *s, const struct way_out *way, ui
             memcpy(s->packed + (size_t)i * key_bytes + at, column + (size_t)i * bytes, bytes);
         at += bytes;
     }
-    pst_hash_many(&s->keys.hash, s->packed, key_bytes, n, s->hash);
+    pst_hash_led(&s->keys.hash, s->packed, key_bytes, lead_bytes, n, s->hash);
 }
 
 static int rows_out(struct pst_inside_sealed *s, const struct pst_message *message, const struct pst_piece *pieces)

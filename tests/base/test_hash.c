@@ -58,11 +58,35 @@ static void many_at_a_time_are_the_same_as_one_by_one(void **state)
     }
 }
 
+static void a_leading_part_of_the_key_gives_the_lowest_bits_and_the_whole_key_the_others(void **state)
+{
+    (void)state;
+    enum { KEYS = 600, BYTES = 12 };
+    static unsigned char keys[KEYS * BYTES];
+    static uint64_t hashes[KEYS + 1];
+    const uint64_t low = (UINT64_C(1) << PST_HASH_LEAD_BITS) - 1;
+    uint32_t draw = 1;
+    for (size_t i = 0; i < sizeof keys; i++)
+        keys[i] = (unsigned char)((draw = draw * 1664525 + 1013904223) >> 24);
+    for (size_t lead = 0; lead <= BYTES; lead++) {
+        hashes[KEYS] = 0xeeeeeeeeeeeeeeeeu;
+        pst_hash_led(&counting, keys, BYTES, lead, KEYS, hashes);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            uint64_t whole = pst_hash(&counting, keys + i * BYTES, BYTES);
+            uint64_t part = pst_hash(&counting, keys + i * BYTES, lead != 0 ? lead : BYTES);
+            assert_int_equal(hashes[i] & ~low, whole & ~low);
+            assert_int_equal(hashes[i] & low, part & low);
+        }
+        assert_int_equal(hashes[KEYS], 0xeeeeeeeeeeeeeeeeu);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_vectors),
         cmocka_unit_test(many_at_a_time_are_the_same_as_one_by_one),
+        cmocka_unit_test(a_leading_part_of_the_key_gives_the_lowest_bits_and_the_whole_key_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

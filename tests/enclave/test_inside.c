@@ -451,7 +451,14 @@ static void a_configuration_with_sealed_edges_reads_as_it_was_written(void **sta
     struct pst_enclave_operator config, again;
     struct pst_enclave_param param;
     struct pst_enclave_sealed_output edges[] = {
-        {.name = "sums.0>next.0", .number = 4, .bucket_count = 8, .key_count = 1, .used_count = 2, .used = {1, 0}},
+        {.name = "sums.0>next.0",
+         .number = 4,
+         .bucket_count = 8,
+         .key_count = 2,
+         .lead_count = 1,
+         .used_count = 2,
+         .key = {0, 1},
+         .used = {1, 0}},
         {.name = "sums.0>file.0", .number = 5, .bucket_count = 1, .used_count = 1, .used = {1}}};
     struct pst_enclave_sealing sealing = {
         .graph = {7}, .inputs = {{"rows.0>sums.0", 3, 1}}, .edge_count = 2, .edges = edges};
@@ -467,6 +474,7 @@ static void a_configuration_with_sealed_edges_reads_as_it_was_written(void **sta
     assert_int_equal(pst_config_decode(bytes.bytes, bytes.count, &arena, &again), PST_OK);
     assert_non_null(again.sealing);
     assert_string_equal(again.sealing->inputs[0].name, "rows.0>sums.0");
+    assert_int_equal(again.sealing->edges[0].lead_count, 1);
     assert_int_equal(again.sealing->edges[1].used[0], 1);
     assert_int_equal(pst_config_encode(&again, &twice), PST_OK);
     assert_int_equal(bytes.count, twice.count);
