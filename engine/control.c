@@ -207,6 +207,9 @@ static int beat_holds(const Pst__Beat *beat)
     good = good && beat->n_edges <= PST_CONTROL_PARTITIONS_MAX;
     for (size_t i = 0; good && i < beat->n_edges; i++)
         good = is_name(beat->edges[i]->operator_id) && is_name(beat->edges[i]->from);
+    good = good && beat->n_dealt <= PST_CONTROL_PARTITIONS_MAX;
+    for (size_t i = 0; good && i < beat->n_dealt; i++)
+        good = is_name(beat->dealt[i]->operator_id) && beat->dealt[i]->n_rows <= PST_BUCKETS_MAX;
     return good_if(good);
 }
 

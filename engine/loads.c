@@ -128,6 +128,7 @@ static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
         pst_node_tell(node, &message);
     }
     pst_arena_fini(&arena);
+    pst_dealt_tell(node, hosted, now);
 }
 
 void pst_loads_tell(struct pst_node *node)
@@ -156,6 +157,7 @@ void pst_loads_tell(struct pst_node *node)
 void pst_loads_free(struct loads *loads)
 {
     pst_free(loads->items);
+    pst_dealt_free(loads);
     *loads = (struct loads){0};
 }
 
@@ -167,6 +169,7 @@ void pst_loads_forget(struct loads *loads, uint32_t index)
             loads->items[i].now = loads->items[i].before = (struct load_sample){.watermark = INT64_MIN};
             loads->items[i].looks = 0;
         }
+    pst_dealt_forget(loads, index);
 }
 
 /* Its place, or that where it would be. */
@@ -193,7 +196,11 @@ static bool grow(struct loads *loads)
 {
     struct loads larger = {.incarnation = loads->incarnation,
                            .count = loads->count,
-                           .capacity = loads->capacity == 0 ? 64 : 2 * loads->capacity};
+                           .capacity = loads->capacity == 0 ? 64 : 2 * loads->capacity,
+                           .dealt = loads->dealt,
+                           .dealt_count = loads->dealt_count,
+                           .dealt_capacity = loads->dealt_capacity,
+                           .dealt_bytes = loads->dealt_bytes};
     larger.items = pst_calloc(larger.capacity, sizeof *larger.items);
     if (larger.items == NULL)
         return false;
@@ -321,4 +328,6 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
                                               .queue_bytes_max = from->queue_bytes_max,
                                               .watermark = INT64_MIN});
     }
+    for (size_t i = 0; i < beat->n_dealt; i++)
+        pst_dealt_take(record, index, beat->dealt[i]);
 }

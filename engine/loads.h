@@ -1,7 +1,9 @@
 /* engine/loads.h - how busy the runs of a cluster are: a node tells the coordinator once a second, which keeps what it was told last
  * and what before, and shows both (top.c). Inside the room: nobody else includes it.
  *
- * Bounded: LOADS_MAX figures of a graph, LOADS_A_MESSAGE in a message; what is beyond is not kept. A figure of which nothing was heard for
+ * Whose rows each bucket gets is told beside that (dealt.c), an operator's input a second, one after the other.
+ *
+ * Bounded: LOADS_MAX figures of a graph, LOADS_A_MESSAGE in a message, DEALT_BYTES_MAX of rows by bucket; what is beyond is not kept. A figure of which nothing was heard for
  * LOAD_STALE_NS is not shown.
  *
  * Thread:   the keeper.
@@ -12,10 +14,14 @@
 #include "engine/node.h"
 
 enum { LOADS_MAX = 16384, LOADS_A_MESSAGE = 200 };
+#define DEALT_BYTES_MAX (UINT64_C(16) << 20)
 #define LOAD_STALE_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
 /* ---- a node's ---- */
 void pst_loads_tell(struct pst_node *node);
+/* dealt.c: of a run, what its producers here have dealt to the buckets of one operator's input; the next one in turn. */
+void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, uint64_t now_ns);
+void pst_dealings_free(struct dealings *dealings);
 /* Of a run, as a message has it; an operator that is no partition of its own stands once, as partition 0. Lies in `arena`; false: no memory. */
 struct load_lists {
     Pst__PartitionLoad **partitions;
@@ -40,6 +46,13 @@ const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t 
 bool pst_load_share(const struct load *load, double *ret_share);
 /* How many processors a partition takes, over some seconds: both together, 0..2. False: nobody knows, or not any more. */
 bool pst_load_busy(const struct load *load, uint64_t now_ns, double *ret_busy);
+
+/* dealt.c: the same of the rows that buckets get. From the graph's node of this index; NULL: it has not said. */
+void pst_dealt_take(struct graph_record *record, uint32_t index, const Pst__Dealt *dealt);
+const struct dealt_told *pst_dealt_find(const struct loads *loads, uint32_t index, uint32_t operator_index,
+                                        uint32_t input);
+void pst_dealt_forget(struct loads *loads, uint32_t index);
+void pst_dealt_free(struct loads *loads);
 
 /* top.c: what the command of this name prints. */
 int pst_top(struct pst_node *node, bool json, struct pst_text *out);

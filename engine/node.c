@@ -69,6 +69,7 @@ static void hosted_free(struct hosted *hosted)
 {
     pst_graph_free(hosted->graph);
     pst_mover_free(hosted->mover);
+    pst_dealings_free(hosted->dealings);
     pst_arena_fini(&hosted->start_arena);
     pst_text_fini(&hosted->begin_why);
     pst_text_fini(&hosted->notes);

@@ -119,6 +119,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     uint32_t part_takeover;
     uint64_t part_told;  /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
     bool loads_told;     /* how busy it is, once at least (loads.h) */
+    struct dealings *dealings; /* whom its rows go to, as it was told last (loads.h); NULL: it never was */
     uint64_t ready_told; /* the same: that its workers have their keys (Started.ready) */
 };
 
@@ -336,10 +337,18 @@ struct load {                              /* of a partition, or of the part of 
     double busy;    /* how many processors it takes, over the last seconds: its thread, and its worker in an enclave */
     uint32_t looks; /* that `busy` is of; 0: it is not known */
 };
+struct dealt_told { /* what a node has said that it deals to an operator's buckets, of its last seconds */
+    uint32_t node, operator_index, input, bucket_count;
+    uint32_t *rows; /* by bucket: one of some (runtime.h) */
+    uint64_t all, along;
+};
 struct loads { /* of one incarnation; open addressing, at most half full */
     uint64_t incarnation;
     uint32_t count, capacity;
     struct load *items;
+    struct dealt_told *dealt;
+    uint32_t dealt_count, dealt_capacity;
+    uint64_t dealt_bytes;
 };
 
 enum graph_state {

@@ -341,6 +341,25 @@ pst_step pst_run_step(void *argument, uint32_t index)
     return PST_STEP_IDLE;
 }
 
+/* Of keyed edges, on several nodes: whose rows a bucket gets is what `rebalance --by-source` goes by. */
+static int dealt_build(struct run *run, struct worker *worker)
+{
+    if (run->site == NULL || run->graph->carry != NULL)
+        return PST_OK;
+    worker->dealt = pst_arena_alloc(&run->arena, (run->edge_count + 1) * sizeof *worker->dealt);
+    for (uint32_t n = 0; worker->dealt != NULL && n < run->graph->node_count; n++)
+        for (uint32_t i = 0; i < run->graph->nodes[n].input_count; i++) {
+            const struct edge *edge = &run->edges[n][i];
+            struct dealt *dealt = &worker->dealt[edge->index];
+            if (!edge->keyed || edge->bucket_mask == 0)
+                continue;
+            dealt->rows = pst_arena_alloc(&run->arena, (edge->bucket_mask + (size_t)1) * sizeof *dealt->rows);
+            if (dealt->rows == NULL)
+                return PST_ENOMEM;
+        }
+    return worker->dealt != NULL ? PST_OK : PST_ENOMEM;
+}
+
 static int workers_build(struct run *run)
 {
     run->workers = pst_aligned(64, run->worker_count * sizeof *run->workers);
@@ -355,6 +374,8 @@ static int workers_build(struct run *run)
         worker->partition_capacity = run->instance_count + 1;
         worker->partitions = pst_arena_alloc(&run->arena, worker->partition_capacity * sizeof(struct pst_ctx *));
         int rc = worker->scratch != NULL && worker->partitions != NULL ? PST_OK : PST_ENOMEM;
+        if (rc == PST_OK)
+            rc = dealt_build(run, worker);
         if (rc == PST_OK)
             rc = pst_links_deal(run, worker);
         worker->source.state = SOURCE_DONE;

@@ -349,6 +349,15 @@ struct scratch { /* a worker's, for routing */
     uint16_t target[ROUTE_ROWS];
 };
 
+/* Of a keyed edge, what one worker's producers have dealt to each bucket: one row of DEALT_EACH counts, of pieces of any size. Written by that
+ * worker alone, relaxed; it goes round, and whoever looks takes differences. A prime, so as not to go in step with a stream's own rounds. */
+enum { DEALT_EACH = 17 };
+struct dealt {
+    _Atomic uint32_t *rows; /* by bucket; NULL: nobody asks */
+    _Atomic uint32_t along; /* of these, rows that a bucket of the same number has made */
+    uint32_t skip;          /* rows until the next one that counts */
+};
+
 struct worker {
     struct run *run;
     uint32_t index;
@@ -361,6 +370,7 @@ struct worker {
     atomic_bool finished; /* on several nodes: it has nothing left to do, unless the keeper gives it something */
     struct source source;
     struct scratch *scratch;
+    struct dealt *dealt; /* by edge; NULL: all is in one process */
     uint64_t wake_mask;
     uint64_t progress_ns;
     bool interrupted;
