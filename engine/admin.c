@@ -459,9 +459,15 @@ static bool is_undo(const Pst__Admin *admin)
     return admin->n_arguments == 3 && strcmp(admin->arguments[2], "--undo") == 0;
 }
 
-static bool is_by_load(const Pst__Admin *admin)
+/* False: there is no such way. */
+static bool rebalance_by(const Pst__Admin *admin, enum rebalance *ret_by)
 {
-    return admin->n_arguments == 2 && strcmp(admin->arguments[1], "--by-load") == 0;
+    *ret_by = REBALANCE_EVEN;
+    if (admin->n_arguments == 2 && strcmp(admin->arguments[1], "--by-load") == 0)
+        *ret_by = REBALANCE_BY_LOAD;
+    else if (admin->n_arguments == 2 && strcmp(admin->arguments[1], "--by-source") == 0)
+        *ret_by = REBALANCE_BY_SOURCE;
+    return admin->n_arguments == (*ret_by != REBALANCE_EVEN ? 2 : 1);
 }
 
 static int command(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *out,
@@ -474,6 +480,7 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
                                .deadline_ns = admin->deadline_ns,
                                .json = admin->json,
                                .progress = admin->progress};
+    enum rebalance by;
     int rc = PST_EINVAL;
     if (node->duty == NULL) {
         rc = pst_admin_pass_on(node, peer, message, why);
@@ -503,8 +510,8 @@ static int command(struct pst_node *node, struct peer *peer, const Pst__Control 
     } else if (strcmp(verb, "drain") == 0 && admin->n_arguments == (is_undo(admin) ? 3 : 2)) {
         rc = pst_drain(node, &asked, admin->arguments[1], is_undo(admin), why);
         *ret_later = rc == PST_OK;
-    } else if (strcmp(verb, "rebalance") == 0 && admin->n_arguments == (is_by_load(admin) ? 2 : 1)) {
-        rc = pst_order_rebalance(node, &asked, is_by_load(admin), why);
+    } else if (strcmp(verb, "rebalance") == 0 && rebalance_by(admin, &by)) {
+        rc = pst_order_rebalance(node, &asked, by, why);
         *ret_later = rc == PST_OK;
     } else if (strcmp(verb, "migration") == 0 && admin->n_arguments >= 2) {
         rc = migration(node, admin, out, why);

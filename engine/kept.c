@@ -59,9 +59,9 @@ static int record_pack(const struct graph_record *record, const struct order_wan
     Pst__Control message = PST__CONTROL__INIT;
     bool begun = portions->rest.to_node != NULL;
     n = begun ? portions->rest.operator_index : n;
-    body.kind = wanted->kind;
+    body.kind = wanted->by == REBALANCE_BY_SOURCE ? ORDER_BY_SOURCE : wanted->kind;
     body.count = wanted->count;
-    body.by_load = wanted->by_load;
+    body.by_load = wanted->by == REBALANCE_BY_LOAD;
     body.deadline_ns = wanted->deadline_ns;
     if (begun || wanted->kind == ORDER_SCALE)
         body.operator_id = (char *)(uintptr_t)record->graph->nodes[n].id;
@@ -226,7 +226,8 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     struct wish wish;
     struct pst_text why = {0};
     uint32_t n = pst_graph_find(record->graph, body->operator_id);
-    bool known = body->kind == ORDER_REBALANCE ||
+    bool by_source = body->kind == ORDER_BY_SOURCE;
+    bool known = body->kind == ORDER_REBALANCE || by_source ||
                  (n < record->graph->node_count && record->graph->nodes[n].op->role == PST_ROLE_PLAIN);
     int left = pst_moves_of(record) != NULL ? left_find(node, record, body, marked, &wish) : PST_ENOMEM;
     if (left == PST_EAGAIN)
@@ -239,10 +240,12 @@ static void go_on(struct pst_node *node, struct graph_record *record)
     kept->found = NULL;
     if (rc == PST_OK)
         rc = pst_order_again(node, record,
-                             &(struct order_wanted){.kind = (enum order_kind)body->kind,
+                             &(struct order_wanted){.kind = by_source ? ORDER_REBALANCE : (enum order_kind)body->kind,
                                                     .operator_index = n,
                                                     .count = body->count,
-                                                    .by_load = body->by_load,
+                                                    .by = by_source       ? REBALANCE_BY_SOURCE
+                                                          : body->by_load ? REBALANCE_BY_LOAD
+                                                                          : REBALANCE_EVEN,
                                                     .deadline_ns = body->deadline_ns},
                              left == PST_OK ? &wish : NULL, &why);
     if (rc == PST_ETIMEOUT) { /* it is asked again */

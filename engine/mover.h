@@ -175,7 +175,7 @@ struct moving { /* of a graph that runs */
     char why[400];
     pst_move_cause refusal;  /* what `refused` stands for */
     struct order *order;     /* the command that it is of; NULL: of none any more */
-    struct balance *balance; /* of `rebalance --by-load`; NULL: no such order */
+    struct balance *balance; /* of `rebalance --by-load` or --by-source; NULL: no such order */
     uint32_t order_index;    /* among its moves, from 1 */
     uint64_t said_ns;        /* when whoever gave the order was told last how far it is, and what */
     const char *said_phase;  /* NULL: nothing yet */
@@ -288,11 +288,13 @@ void pst_kept_step(struct pst_node *node, struct graph_record *record);
 void pst_kept_free(struct kept *kept);
 
 /* ---- orders.c ---- */
-enum order_kind { ORDER_MOVE = 1, ORDER_SCALE, ORDER_DRAIN, ORDER_REBALANCE }; /* in the store, too */
+/* In the store, too. BY_SOURCE: there alone; a coordinator of an earlier version does not know it, and so takes it for no other. */
+enum order_kind { ORDER_MOVE = 1, ORDER_SCALE, ORDER_DRAIN, ORDER_REBALANCE, ORDER_BY_SOURCE };
+enum rebalance { REBALANCE_EVEN, REBALANCE_BY_LOAD, REBALANCE_BY_SOURCE };
 struct order_wanted {
     enum order_kind kind;
     uint32_t operator_index, count; /* SCALE */
-    bool by_load;
+    enum rebalance by; /* REBALANCE */
     uint64_t deadline_ns;
 };
 /* False: none of the graph's orders is one that another coordinator would go on with, or it is given up. */
@@ -317,16 +319,19 @@ bool pst_order_leave(struct pst_node *node, struct graph_record *record, const c
 bool pst_order_under_way(const struct graph_record *record); /* something moves, or is about to */
 bool pst_order_stays(const struct pst_node *node, const struct graph_record *record,
                      const Pst__Place *place); /* it cannot move: an input, or a sink, whose files are there */
-/* by_load: each graph's nodes are to be as busy as each other, whatever it is with; else each operator's buckets are evened out.
- * PST_ETIMEOUT: how busy they are is not known yet. */
-int pst_order_rebalance(struct pst_node *node, const struct submission *asked, bool by_load, struct pst_text *why);
+/* BY_LOAD: each graph's nodes are to be as busy as each other, whatever it is with; BY_SOURCE: and each bucket where most of its rows come
+ * from; EVEN: each operator's buckets are evened out. PST_ETIMEOUT: how busy they are, or where rows come from, is not known yet. */
+int pst_order_rebalance(struct pst_node *node, const struct submission *asked, enum rebalance by, struct pst_text *why);
 /* Workers in enclaves know each other's nodes by their certificates: without them their buckets stay. */
 bool pst_order_can_move(const struct pst_node *node, const struct graph_record *record, uint32_t n);
-/* balance.c: how busy the buckets and nodes of a graph are. PST_ETIMEOUT: not all that may move has told yet; PST_ENOMEM. */
+/* balance.c: how busy the buckets and nodes of a graph are, and where they are to be by their rows' sources. PST_ETIMEOUT: not all that may
+ * move has told yet, or not all of whom its rows are of; PST_ENOMEM. */
 struct balance;
-int pst_balance_new(const struct pst_node *node, const struct graph_record *record, struct balance **ret_balance);
+int pst_balance_new(const struct pst_node *node, const struct graph_record *record, bool by_source,
+                    struct balance **ret_balance);
 void pst_balance_free(struct balance *balance);
-/* What is to move next so that nodes are as busy as each other. False: nothing. */
+bool pst_balance_is_by_source(const struct balance *balance);
+/* What is to move next; what the wish points to is good until the next call. False: nothing. */
 bool pst_balance_next(const struct pst_node *node, const struct graph_record *record, struct balance *balance,
                       struct wish *ret_wish);
 /* What was wanted last has been done, or given up. PST_OK: done. */

@@ -9,7 +9,8 @@
 #define PROGRESS_NS (UINT64_C(1000) * 1000 * 1000)
 
 static const char *const kind_names[] = {
-    [ORDER_MOVE] = "move", [ORDER_SCALE] = "scale", [ORDER_DRAIN] = "drain", [ORDER_REBALANCE] = "rebalance"};
+    [ORDER_MOVE] = "move", [ORDER_SCALE] = "scale", [ORDER_DRAIN] = "drain",
+    [ORDER_REBALANCE] = "rebalance", [ORDER_BY_SOURCE] = "rebalance"};
 
 struct order {
     enum order_kind kind;
@@ -292,6 +293,7 @@ static bool next_wish(const struct pst_node *node, const struct graph_record *re
     case ORDER_DRAIN:
         return next_of_drain(node, record, order, wish);
     case ORDER_REBALANCE:
+    case ORDER_BY_SOURCE:
         return record->moving->balance != NULL ? pst_balance_next(node, record, record->moving->balance, wish)
                                                : next_of_rebalance(node, record, wish);
     }
@@ -959,7 +961,7 @@ static void begin_working(struct pst_node *node, struct order *order, struct gra
 }
 
 /* Every graph that runs works for it. */
-static int begin_all(struct pst_node *node, struct order *order, bool by_load, struct pst_text *why)
+static int begin_all(struct pst_node *node, struct order *order, enum rebalance by, struct pst_text *why)
 {
     struct coordinator *duty = node->duty;
     struct graph_record *working[NODE_GRAPHS_MAX];
@@ -981,10 +983,11 @@ static int begin_all(struct pst_node *node, struct order *order, bool by_load, s
                               "for which the graph is stopped for a moment",
                               whole);
     int rc = why->count != 0 ? PST_EREFUSED : PST_OK;
-    for (uint32_t i = 0; i < count && by_load && rc == PST_OK; i++)
-        rc = pst_balance_new(node, working[i], &working[i]->moving->balance);
+    for (uint32_t i = 0; i < count && by != REBALANCE_EVEN && rc == PST_OK; i++)
+        rc = pst_balance_new(node, working[i], by == REBALANCE_BY_SOURCE, &working[i]->moving->balance);
     if (rc == PST_ETIMEOUT)
-        (void)pst_text_printf(why, "how busy partitions are is not known yet: give the command again in a few seconds");
+        (void)pst_text_printf(why, "how busy partitions are%s is not known yet: give the command again in a few seconds",
+                              by == REBALANCE_BY_SOURCE ? ", and where their rows come from," : "");
     if (rc != PST_OK) {
         for (uint32_t i = 0; i < count; i++)
             balance_end(working[i]->moving);
@@ -1063,7 +1066,9 @@ bool pst_order_wanted(const struct graph_record *record, struct order_wanted *re
     *ret_wanted = (struct order_wanted){.kind = order->kind,
                                         .operator_index = order->operator_index,
                                         .count = order->count,
-                                        .by_load = moving->balance != NULL,
+                                        .by = moving->balance == NULL                       ? REBALANCE_EVEN
+                                              : pst_balance_is_by_source(moving->balance) ? REBALANCE_BY_SOURCE
+                                                                                          : REBALANCE_BY_LOAD,
                                         .deadline_ns = order->deadline_ns};
     return true;
 }
@@ -1077,7 +1082,9 @@ int pst_order_again(struct pst_node *node, struct graph_record *record, const st
     if (wanted->kind == ORDER_DRAIN || wanted->kind > ORDER_REBALANCE || pst_relocates(node, record) ||
         !may_move(node, record, why))
         return PST_EREFUSED;
-    int rc = wanted->by_load ? pst_balance_new(node, record, &balance) : PST_OK;
+    int rc = wanted->by != REBALANCE_EVEN
+                 ? pst_balance_new(node, record, wanted->by == REBALANCE_BY_SOURCE, &balance)
+                 : PST_OK;
     struct order *order = rc == PST_OK ? order_new(node, &asked, wanted->kind) : NULL;
     if (order == NULL) {
         pst_balance_free(balance);
@@ -1100,10 +1107,10 @@ int pst_order_again(struct pst_node *node, struct graph_record *record, const st
     return PST_OK;
 }
 
-int pst_order_rebalance(struct pst_node *node, const struct submission *asked, bool by_load, struct pst_text *why)
+int pst_order_rebalance(struct pst_node *node, const struct submission *asked, enum rebalance by, struct pst_text *why)
 {
     struct order *order = order_new(node, asked, ORDER_REBALANCE);
-    return order != NULL ? begin_all(node, order, by_load, why) : PST_ENOMEM;
+    return order != NULL ? begin_all(node, order, by, why) : PST_ENOMEM;
 }
 
 /* ---- migration ls, show, cancel ---- */
@@ -1231,7 +1238,7 @@ static bool order_print(const struct graph_record *record, bool json, bool first
 {
     const Pst__OrderRecord *found = record->kept.found != NULL ? record->kept.found->order_record : NULL;
     const struct order *order = record->moving != NULL ? record->moving->order : NULL;
-    bool known = found != NULL && found->kind <= ORDER_REBALANCE;
+    bool known = found != NULL && found->kind <= ORDER_BY_SOURCE;
     const char *what = order != NULL && order->pieces != NULL ? "autoscale"
                        : order != NULL                        ? kind_names[order->kind]
                        : known                                ? kind_names[found->kind]

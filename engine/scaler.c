@@ -2,6 +2,7 @@
 #include "engine/scaler.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define SMOOTH 0.2 /* of a new sample, once there were some */
 #define HELPED 0.9 /* the hottest is to fall below so much of what it was */
@@ -401,4 +402,126 @@ bool pst_scaler_balance(const struct scaler_node *nodes, uint32_t node_count, co
                 }
             }
     return found;
+}
+
+/* ---- nodes, by where rows come from ---- */
+
+struct placing {
+    const struct scaler_node *nodes;
+    uint32_t node_count, bucket_count;
+    struct scaler_bucket *buckets;
+    const float *rows;
+    uint32_t *was;        /* by bucket: its node before */
+    struct price *prices; /* room for all buckets */
+    double all, off[SCALER_NODES_MAX];
+};
+struct price { /* what it costs to give a bucket away: rows that cross for it, for what it does */
+    double price;
+    uint32_t bucket;
+};
+
+static const float *rows_of(const struct placing *p, uint32_t bucket)
+{
+    return p->rows + (size_t)bucket * p->node_count;
+}
+
+static void place_by_rows(struct placing *p)
+{
+    for (uint32_t b = 0; b < p->bucket_count; b++) {
+        const float *from = rows_of(p, b);
+        uint32_t best = p->buckets[b].node;
+        for (uint32_t n = 0; n < p->node_count && p->was[b] != SCALER_NONE; n++)
+            best = from[n] > from[best] ? n : best;
+        if (p->was[b] != SCALER_NONE && (double)from[best] > 1.1 * (double)from[p->was[b]])
+            p->buckets[b].node = best;
+    }
+}
+
+static void offs_look(struct placing *p)
+{
+    p->all = 0;
+    for (uint32_t n = 0; n < p->node_count; n++)
+        p->off[n] = p->nodes[n].busy;
+    for (uint32_t b = 0; b < p->bucket_count; b++)
+        if (p->buckets[b].node != SCALER_NONE)
+            p->off[p->buckets[b].node] += p->buckets[b].busy;
+    for (uint32_t n = 0; n < p->node_count; n++)
+        p->all += p->off[n];
+    for (uint32_t n = 0; n < p->node_count; n++)
+        p->off[n] -= p->all * p->nodes[n].part;
+}
+
+static int price_compare(const void *left, const void *right)
+{
+    const struct price *a = left, *b = right;
+    if (a->price != b->price)
+        return a->price < b->price ? -1 : 1;
+    return a->bucket < b->bucket ? -1 : a->bucket > b->bucket;
+}
+
+/* Of buckets that are on `from`. One that need not move to be on `into` is a fifth cheaper. */
+static uint32_t prices_make(const struct placing *p, uint32_t from, uint32_t into)
+{
+    uint32_t count = 0;
+    for (uint32_t b = 0; b < p->bucket_count; b++) {
+        const struct scaler_bucket *bucket = &p->buckets[b];
+        if (bucket->node != from || bucket->busy <= 0)
+            continue;
+        double price = ((double)rows_of(p, b)[from] - (double)rows_of(p, b)[into]) / bucket->busy;
+        p->prices[count++] = (struct price){p->was[b] == into && price > 0 ? price * 0.8 : price, b};
+    }
+    qsort(p->prices, count, sizeof *p->prices, price_compare);
+    return count;
+}
+
+static double part_off(const struct placing *p, uint32_t node, double share)
+{
+    return p->all * p->nodes[node].part * share;
+}
+
+/* False: nothing is to be given away any more, or nothing that could be brings the two nearer. */
+static bool place_evener(struct placing *p)
+{
+    uint32_t from = 0, into = 0;
+    bool any = false;
+    offs_look(p);
+    for (uint32_t n = 0; n < p->node_count; n++) {
+        from = p->off[n] > p->off[from] ? n : from;
+        into = p->off[n] < p->off[into] ? n : into;
+    }
+    double over = p->off[from], lack = -p->off[into];
+    if (over <= part_off(p, from, 0.1) && lack <= part_off(p, into, 0.1))
+        return false;
+    uint32_t count = prices_make(p, from, into);
+    for (uint32_t i = 0; i < count && (over > part_off(p, from, 0.05) || lack > part_off(p, into, 0.05)); i++) {
+        struct scaler_bucket *bucket = &p->buckets[p->prices[i].bucket];
+        double busy = bucket->busy, nearer = over + lack - distance(over - busy) - distance(lack - busy);
+        if (nearer < busy)
+            continue;
+        bucket->node = into;
+        over -= busy;
+        lack -= busy;
+        any = true;
+    }
+    return any;
+}
+
+int pst_scaler_place(const struct scaler_node *nodes, uint32_t node_count, struct scaler_bucket *buckets,
+                     uint32_t bucket_count, const float *rows)
+{
+    struct placing placing = {nodes, node_count, bucket_count, buckets, rows, NULL, NULL, 0, {0}};
+    PST_ASSERT(node_count <= SCALER_NODES_MAX);
+    placing.was = pst_calloc(bucket_count + (size_t)1, sizeof *placing.was);
+    placing.prices = pst_calloc(bucket_count + (size_t)1, sizeof *placing.prices);
+    int rc = placing.was != NULL && placing.prices != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t b = 0; b < bucket_count && rc == PST_OK; b++)
+        placing.was[b] = buckets[b].node;
+    if (rc == PST_OK && node_count > 1) {
+        place_by_rows(&placing);
+        for (uint32_t turn = 0; turn < 2 * node_count && place_evener(&placing); turn++)
+            continue;
+    }
+    pst_free(placing.was);
+    pst_free(placing.prices);
+    return rc;
 }

@@ -101,6 +101,18 @@ struct scaler_piece { /* a partition that may give buckets away; its figures are
  * part at least, so that there is an end. False: they are even, or no bucket makes it better. */
 bool pst_scaler_balance(const struct scaler_node *nodes, uint32_t node_count, const struct scaler_piece *pieces,
                         uint32_t piece_count, struct scaler_step *ret_step);
+
+/* By where their rows come from. */
+struct scaler_bucket {
+    double busy;
+    uint32_t node; /* where it is, then where it is to be; SCALER_NONE: on one that is none of these, and it stays */
+};
+/* Each bucket to the node where most of its rows come from, a tenth more than come from where it is; then, where nodes are not within a tenth of
+ * their part, from the busiest to the idlest those that are missed least there, by rows for what they do, until these two are within a
+ * twentieth. nodes[].busy: without these buckets. rows: by bucket, and for each by node, how many come from there.
+ * Errors:  PST_ENOMEM, nothing has changed. */
+int pst_scaler_place(const struct scaler_node *nodes, uint32_t node_count, struct scaler_bucket *buckets,
+                     uint32_t bucket_count, const float *rows);
 /* The one that has the fewest; SCALER_NONE: there is none but `except`. */
 uint32_t pst_scaler_least(const struct scaler_share *shares, uint32_t count, uint32_t except);
 
