@@ -137,7 +137,7 @@ spec "a model that there is not" 2 run inside.yaml -i meters.csv -o results --ep
 err 'sgx1, sgx2 or snp is wanted'
 
 # ---- state that an EPC has no room for ----
-sed 's/buckets: [0-9]*/buckets: 8/' "$outliers" >few.yaml
+sed 's/buckets: [0-9][0-9]*/buckets: 8/' "$outliers" >few.yaml
 "$P" gen --houses 20 --plugs 2000 --duration 10m --seed 3 --quiet --output many.csv
 few=(run few.yaml -i many.csv -o results --set "windows=120,300" --set partitions=1)
 rm -rf wanted results

@@ -5,7 +5,7 @@
 . "$(dirname "$(realpath "$0")")/lib.sh"
 
 # Fewer buckets, so that pages fill with few rows: copies of the two queries.
-for name in load outliers; do sed 's/buckets: [0-9]*/buckets: 8/' "$ROOT/debs14/$name.yaml" >$name.yaml; done
+for name in load outliers; do sed 's/buckets: [0-9][0-9]*/buckets: 8/' "$ROOT/debs14/$name.yaml" >$name.yaml; done
 sed 's/buckets: 8/buckets: 1/' load.yaml >load_few.yaml
 sed 's/buckets: 8/buckets: 1/' outliers.yaml >outliers_few.yaml
 # Houses and households have numbers that are found again in a file: 0xdeadbe.. and 0xcafeba...

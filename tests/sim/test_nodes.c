@@ -140,7 +140,7 @@ static void few_buckets(struct pst_text *text)
         uint32_t replaced = 0;
         for (char *at = text->bytes; (at = strstr(at, words[i][0])) != NULL; replaced++)
             memcpy(at, words[i][1], strlen(words[i][1]));
-        assert_int_equal(replaced, 2);
+        assert_int_equal(replaced, i == 0 ? 1 : 2); /* the parameter, which all operators have */
     }
 }
 
