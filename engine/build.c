@@ -736,12 +736,14 @@ void pst_instance_retire(struct run *run, struct pst_ctx *ctx)
 void pst_channel_orphan(struct run *run, struct channel *channel)
 {
     list_drop(channel->producer->channels_out, &channel->producer->channel_out_count, channel);
-    run->edges[channel->edge->node][channel->edge->input].rows_gone += channel->sequence;
+    pst_gauge_gone(run, channel);
     channel->producer = NULL;
 }
 
 void pst_channel_drop(struct run *run, struct channel *channel)
 {
+    if (channel->producer != NULL)
+        pst_gauge_gone(run, channel);
     if (channel->far != NULL)
         pst_link_remove(run, channel);
     for (uint32_t i = 0; i < run->instance_count; i++) {
@@ -752,7 +754,5 @@ void pst_channel_drop(struct run *run, struct channel *channel)
     list_drop(run->channels, &run->channel_count, channel);
     if (channel->twin != NULL)
         channel->twin->twin = NULL;
-    if (channel->producer != NULL)
-        run->edges[channel->edge->node][channel->edge->input].rows_gone += channel->sequence;
     pst_channel_free(channel);
 }

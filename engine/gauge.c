@@ -77,15 +77,25 @@ uint64_t pst_gauge_queue(const struct pst_ctx *ctx)
     return bytes;
 }
 
+void pst_gauge_gone(struct run *run, const struct channel *channel)
+{
+    struct edge *edge = &run->edges[channel->edge->node][channel->edge->input];
+    edge->rows_gone += channel->sequence;
+    edge->rows_left_gone += channel->far != NULL ? channel->sequence : 0;
+}
+
 void pst_gauge_edges(const struct run *run, struct edge_gauge *ret_gauges)
 {
     for (uint32_t n = 0; n < run->graph->node_count; n++)
         for (uint32_t i = 0; i < run->graph->nodes[n].input_count; i++)
-            ret_gauges[run->edges[n][i].index] = (struct edge_gauge){.rows = run->edges[n][i].rows_gone};
+            ret_gauges[run->edges[n][i].index] =
+                (struct edge_gauge){.rows = run->edges[n][i].rows_gone, .rows_left = run->edges[n][i].rows_left_gone};
     for (uint32_t i = 0; i < run->channel_count; i++) {
         const struct channel *channel = run->channels[i];
         struct edge_gauge *gauge = &ret_gauges[channel->edge->index];
-        gauge->rows += channel->producer != NULL ? look(&channel->rows) : 0;
+        uint64_t rows = channel->producer != NULL ? look(&channel->rows) : 0;
+        gauge->rows += rows;
+        gauge->rows_left += channel->far != NULL ? rows : 0;
         gauge->queue_bytes += ring_bytes(channel);
         gauge->queue_bytes_max += (uint64_t)ck_ring_capacity(&channel->ring) * channel->edge->frame_bytes;
     }

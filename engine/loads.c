@@ -81,6 +81,7 @@ static bool edges_look(const struct run *run, struct pst_arena *arena, struct lo
             load->from = (char *)(uintptr_t)run->graph->nodes[op->inputs[i].producer].id;
             load->rows = gauge->rows;
             load->bytes = gauge->bytes;
+            load->rows_left = gauge->rows_left;
             load->queue_bytes = gauge->queue_bytes;
             load->queue_bytes_max = gauge->queue_bytes_max;
             lists->edges[lists->edge_count++] = load;
@@ -324,6 +325,7 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
                         &(struct load_sample){.time_ns = beat->time_ns,
                                               .rows = from->rows,
                                               .bytes = from->bytes,
+                                              .rows_left = from->rows_left,
                                               .queue_bytes = from->queue_bytes,
                                               .queue_bytes_max = from->queue_bytes_max,
                                               .watermark = INT64_MIN});

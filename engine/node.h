@@ -117,10 +117,10 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     int part_error;
     char part_why[300];
     uint32_t part_takeover;
-    uint64_t part_told;  /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
-    bool loads_told;     /* how busy it is, once at least (loads.h) */
+    uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
+    bool loads_told;    /* how busy it is, once at least (loads.h) */
     struct dealings *dealings; /* whom its rows go to, as it was told last (loads.h); NULL: it never was */
-    uint64_t ready_told; /* the same: that its workers have their keys (Started.ready) */
+    uint64_t ready_told;       /* the same: that its workers have their keys (Started.ready) */
 };
 
 struct ending { /* how a run has ended here */
@@ -325,7 +325,7 @@ struct member { /* a node that was seen */
 /* ---- loads.h: figures of a run, as they were told ---- */
 struct load_sample {
     uint64_t time_ns; /* on the node's clock; 0: there is none */
-    uint64_t rows, rows_out, bytes, busy_ns, idle_ns, blocked_ns, worker_ns;
+    uint64_t rows, rows_out, rows_left, bytes, busy_ns, idle_ns, blocked_ns, worker_ns;
     uint64_t queue_bytes, queue_bytes_max, state_bytes;
     int64_t watermark; /* INT64_MIN: none yet */
 };

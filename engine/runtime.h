@@ -84,13 +84,14 @@ struct edge {
     uint32_t column_count;
     const uint32_t *columns; /* fields of the producer's output schema */
     uint32_t *column_bytes;
-    bool keyed, broadcast, total; /* total: frames carry producer and number of each row */
-    const uint32_t *key;          /* fields of the producer's output schema */
+    bool keyed, broadcast, total;              /* total: frames carry producer and number of each row */
+    const uint32_t *key;                       /* fields of the producer's output schema */
     uint32_t key_count, key_bytes, lead_bytes; /* lead: that alone decide on the bucket; 0: all do */
     const uint32_t *key_columns; /* which of `columns` the key's fields are; NULL: they are not all among them */
     uint32_t bucket_mask;
     size_t frame_bytes;
-    uint64_t rows_gone; /* that passed channels which are no more; the keeper's */
+    uint64_t rows_gone,
+        rows_left_gone; /* that passed channels which are no more, and of these to other nodes; the keeper's */
 };
 
 /* A batch of rows in columns on its way. Owned by the producer until it is in the ring, then by the consumer. */
@@ -556,12 +557,15 @@ bool pst_flush_channels(struct pst_ctx *ctx); /* false: something is still pendi
 void pst_gauge_step(struct pst_ctx *ctx, bool any, uint64_t *then_ns);
 struct edge_gauge {
     uint64_t rows, bytes;                  /* passed by producers that are here */
+    uint64_t rows_left;                    /* of these, to other nodes */
     uint64_t queue_bytes, queue_bytes_max; /* of frames that wait here; max: what channels may hold */
 };
 /* The keeper: bytes of frames in the channels that lead to an instance, those that it holds back included. */
 uint64_t pst_gauge_queue(const struct pst_ctx *ctx);
 void pst_gauge_edges(const struct run *run, struct edge_gauge *ret_gauges); /* by their index */
 uint64_t pst_gauge_blocked(const struct gauge *gauge, uint64_t now_ns);
+void pst_gauge_gone(struct run *run,
+                    const struct channel *channel); /* the channel of a producer here is about to be no more */
 
 /* partition.c: true if it did something */
 bool pst_partition_step(struct pst_ctx *ctx);

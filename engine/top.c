@@ -11,8 +11,8 @@ enum { TOP_BYTES_MAX = 1024 * 1024, TOP_PARTITIONS_MAX = 1024 };
 
 struct figures { /* of some loads together */
     uint32_t count;
-    double rows, rows_out, bytes; /* a second */
-    double busy, blocked, idle;   /* shares */
+    double rows, rows_out, rows_left, bytes; /* a second; left: to other nodes */
+    double busy, blocked, idle;              /* shares */
     uint64_t queue_bytes, queue_bytes_max, state_bytes, rows_total, bytes_total;
     int64_t watermark; /* the lowest; INT64_MIN: one has none yet */
 };
@@ -40,6 +40,7 @@ static void add(struct figures *figures, const struct load *load)
     figures->rows += rate(now->rows, before->rows, seconds);
     figures->rows_out += rate(now->rows_out, before->rows_out, seconds);
     figures->bytes += rate(now->bytes, before->bytes, seconds);
+    figures->rows_left += rate(now->rows_left, before->rows_left, seconds);
     /* Where its worker in an enclave did more than its thread, the thread had to wait for that. */
     double thread = rate(now->busy_ns, before->busy_ns, seconds) / 1e9,
            idle = rate(now->idle_ns, before->idle_ns, seconds) / 1e9;
@@ -224,11 +225,13 @@ static void edge_print(const struct shown *view, uint32_t n, uint32_t input, boo
         (void)pst_text_json(view->out, from);
         (void)pst_text_printf(view->out, ",\"to\":");
         (void)pst_text_json(view->out, to);
-        (void)pst_text_printf(view->out,
-                              ",\"input\":%u,\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"rows\":%llu,\"bytes\":%llu,"
-                              "\"queue_bytes\":%llu,\"queue_fill\":%.4f}",
-                              input, figures.rows, figures.bytes, (unsigned long long)figures.rows_total,
-                              (unsigned long long)figures.bytes_total, (unsigned long long)figures.queue_bytes, fill);
+        (void)pst_text_printf(
+            view->out,
+            ",\"input\":%u,\"rows_per_s\":%.1f,\"rows_left_per_s\":%.1f,\"bytes_per_s\":%.1f,\"rows\":%llu,"
+            "\"bytes\":%llu,"
+            "\"queue_bytes\":%llu,\"queue_fill\":%.4f}",
+            input, figures.rows, figures.rows_left, figures.bytes, (unsigned long long)figures.rows_total,
+            (unsigned long long)figures.bytes_total, (unsigned long long)figures.queue_bytes, fill);
         return;
     }
     short_number(rows, figures.rows);
