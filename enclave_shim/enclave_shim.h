@@ -99,7 +99,7 @@ struct pst_enclave_sealed_output { /* an edge that leads away: to another operat
     const char *name;
     uint32_t number, output, bucket_count;
     uint32_t key_count, used_count; /* fields of the output's schema: of the reader's key, 0: none; that it reads */
-    uint32_t lead_count; /* of the key's fields, the first ones that alone decide on the bucket; 0: all do */
+    uint32_t lead_count;            /* of the key's fields, the first ones that alone decide on the bucket; 0: all do */
     uint32_t key[PST_FIELDS_MAX], used[PST_FIELDS_MAX];
 };
 struct pst_enclave_sealing {

@@ -2,7 +2,7 @@
  * does besides, is looked at once, when the order is given: what a move itself costs would else be evened out, too.
  *
  * A bucket does as much of what its partition does as it gets of its rows, where nodes have told whose they are (dealt.c), else as much as any
- * other of it.
+ * other of it; of buckets of which few rows were seen, something between.
  *
  * By source, what an operator's buckets are to have is found first, for all operators at once, and then moved: all that goes from one partition to
  * one node is one move. An operator that gets its rows from buckets of its own numbers (nine of ten) goes along with the one that makes them:
@@ -15,6 +15,7 @@
 #include <string.h>
 
 enum { MOVES_A_NODE_MAX = 4 };
+enum { FEW_ROWS = 8 }; /* seen of a bucket say little: beside so many it counts as any other */
 
 struct bucket_load {
     double busy, state_bytes;
@@ -23,7 +24,7 @@ struct balance {
     uint32_t moves_left;
     uint16_t **wanted;               /* by operator and bucket: the member that is to have it; NULL: by load */
     uint8_t marked[PST_BUCKETS_MAX]; /* of the next move */
-    double fixed[NODE_MEMBERS_MAX]; /* by the graph's node: what cannot move, in processors */
+    double fixed[NODE_MEMBERS_MAX];  /* by the graph's node: what cannot move, in processors */
     uint32_t operator_count;
     struct bucket_load *buckets[]; /* by operator; NULL: none of it moves */
 };
@@ -131,7 +132,7 @@ static bool buckets_look(const struct graph_record *record, uint32_t n, const do
             all += layout->of[b] == p ? rows[b] : 0;
         for (uint32_t b = 0; b < bucket_count; b++)
             if (layout->of[b] == p) {
-                double share = all > 0 ? rows[b] / all : 1.0 / owned;
+                double share = (rows[b] + FEW_ROWS) / (all + (double)FEW_ROWS * owned);
                 buckets[b] = (struct bucket_load){busy * share, (double)load->now.state_bytes * share};
             }
     }
@@ -319,8 +320,8 @@ static struct wish wish_of(const struct balance_view *view, const struct scaler_
             into = view->whose[i].partition;
             into_count = view->pieces[i].bucket_count;
         }
-    return (struct wish){
-        whose->operator_index, whose->partition, count, into, view->members[step->into]->name, balance->marked, false};
+    return (struct wish){whose->operator_index,           whose->partition, count, into,
+                         view->members[step->into]->name, balance->marked,  false};
 }
 
 static bool next_by_load(const struct pst_node *node, const struct graph_record *record, struct balance *balance,
@@ -366,7 +367,7 @@ static uint32_t lead_of(const struct graph_record *record, const struct balance 
     return all != 0 && along * 10 >= all * 9 ? leads[maker] : n;
 }
 
-struct sources { /* what pst_scaler_place() is asked */
+struct sources {             /* what pst_scaler_place() is asked */
     uint32_t *leads, *first; /* by operator; first: of a leading one, the place of its bucket 0 */
     uint32_t count;
     struct scaler_bucket *buckets;
@@ -423,8 +424,19 @@ static void sources_fill(const struct graph_record *record, const struct balance
     }
 }
 
-static int wanted_take(const struct pst_node *node, const struct graph_record *record,
-                       const struct balance_view *view, const struct sources *s, struct balance *balance)
+/* Buckets of which no row was seen stay where they are: what they count for is a guess. */
+static void silent_keep(uint32_t node_count, struct sources *s)
+{
+    for (uint32_t b = 0; b < s->count; b++) {
+        float all = 0;
+        for (uint32_t n = 0; n < node_count; n++)
+            all += s->rows[(size_t)b * node_count + n];
+        s->buckets[b].busy = all > 0 ? s->buckets[b].busy : 0;
+    }
+}
+
+static int wanted_take(const struct pst_node *node, const struct graph_record *record, const struct balance_view *view,
+                       const struct sources *s, struct balance *balance)
 {
     balance->wanted = pst_calloc(balance->operator_count + (size_t)1, sizeof *balance->wanted);
     for (uint32_t n = 0; balance->wanted != NULL && n < balance->operator_count; n++) {
@@ -454,6 +466,7 @@ static int wanted_find(const struct pst_node *node, const struct graph_record *r
     }
     if (rc == PST_OK) {
         sources_fill(record, balance, view, &sources);
+        silent_keep(view->node_count, &sources);
         rc = pst_scaler_place(view->nodes, view->node_count, sources.buckets, sources.count, sources.rows);
     }
     if (rc == PST_OK)

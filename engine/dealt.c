@@ -7,7 +7,7 @@
 
 #define FADES_S 30.0 /* what was dealt so long ago counts for a third */
 
-struct dealing { /* of an edge: what this node has told */
+struct dealing {    /* of an edge: what this node has told */
     uint32_t *seen; /* by bucket: the workers' counts, as they were at the last look; NULL: it was never looked at */
     float *rows;    /* by bucket: of the last seconds */
     uint32_t along_seen;
@@ -91,8 +91,7 @@ void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, uint64_t now_n
     const struct run *run = &hosted->run;
     uint32_t rows[PST_BUCKETS_MAX];
     if (hosted->dealings == NULL && run->edge_count != 0) {
-        hosted->dealings =
-            pst_calloc(1, sizeof *hosted->dealings + run->edge_count * sizeof hosted->dealings->of[0]);
+        hosted->dealings = pst_calloc(1, sizeof *hosted->dealings + run->edge_count * sizeof hosted->dealings->of[0]);
         if (hosted->dealings != NULL)
             hosted->dealings->count = run->edge_count;
     }

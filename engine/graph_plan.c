@@ -389,7 +389,8 @@ static bool bucket_by_resolve(struct pst_plan *plan, const struct pst_yaml *key)
         return false;
     }
     uint32_t bytes = 0, index = 0;
-    for (const struct pst_yaml *item = list->first; item != NULL; item = item->next, field = field->next, index++) {
+    for (const struct pst_yaml *item = list->first; item != NULL && field != NULL;
+         item = item->next, field = field->next, index++) {
         const char *name = pst_build_text(b, item, "each item of `bucket_by`");
         if (name == NULL || field->kind != PST_YAML_SCALAR)
             return false;

@@ -294,7 +294,7 @@ enum rebalance { REBALANCE_EVEN, REBALANCE_BY_LOAD, REBALANCE_BY_SOURCE };
 struct order_wanted {
     enum order_kind kind;
     uint32_t operator_index, count; /* SCALE */
-    enum rebalance by; /* REBALANCE */
+    enum rebalance by;              /* REBALANCE */
     uint64_t deadline_ns;
 };
 /* False: none of the graph's orders is one that another coordinator would go on with, or it is given up. */

@@ -8,9 +8,11 @@
 #define DEADLINE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
 #define PROGRESS_NS (UINT64_C(1000) * 1000 * 1000)
 
-static const char *const kind_names[] = {
-    [ORDER_MOVE] = "move", [ORDER_SCALE] = "scale", [ORDER_DRAIN] = "drain",
-    [ORDER_REBALANCE] = "rebalance", [ORDER_BY_SOURCE] = "rebalance"};
+static const char *const kind_names[] = {[ORDER_MOVE] = "move",
+                                         [ORDER_SCALE] = "scale",
+                                         [ORDER_DRAIN] = "drain",
+                                         [ORDER_REBALANCE] = "rebalance",
+                                         [ORDER_BY_SOURCE] = "rebalance"};
 
 struct order {
     enum order_kind kind;
@@ -986,7 +988,8 @@ static int begin_all(struct pst_node *node, struct order *order, enum rebalance 
     for (uint32_t i = 0; i < count && by != REBALANCE_EVEN && rc == PST_OK; i++)
         rc = pst_balance_new(node, working[i], by == REBALANCE_BY_SOURCE, &working[i]->moving->balance);
     if (rc == PST_ETIMEOUT)
-        (void)pst_text_printf(why, "how busy partitions are%s is not known yet: give the command again in a few seconds",
+        (void)pst_text_printf(why,
+                              "how busy partitions are%s is not known yet: give the command again in a few seconds",
                               by == REBALANCE_BY_SOURCE ? ", and where their rows come from," : "");
     if (rc != PST_OK) {
         for (uint32_t i = 0; i < count; i++)
@@ -1066,7 +1069,7 @@ bool pst_order_wanted(const struct graph_record *record, struct order_wanted *re
     *ret_wanted = (struct order_wanted){.kind = order->kind,
                                         .operator_index = order->operator_index,
                                         .count = order->count,
-                                        .by = moving->balance == NULL                       ? REBALANCE_EVEN
+                                        .by = moving->balance == NULL                     ? REBALANCE_EVEN
                                               : pst_balance_is_by_source(moving->balance) ? REBALANCE_BY_SOURCE
                                                                                           : REBALANCE_BY_LOAD,
                                         .deadline_ns = order->deadline_ns};
@@ -1082,9 +1085,8 @@ int pst_order_again(struct pst_node *node, struct graph_record *record, const st
     if (wanted->kind == ORDER_DRAIN || wanted->kind > ORDER_REBALANCE || pst_relocates(node, record) ||
         !may_move(node, record, why))
         return PST_EREFUSED;
-    int rc = wanted->by != REBALANCE_EVEN
-                 ? pst_balance_new(node, record, wanted->by == REBALANCE_BY_SOURCE, &balance)
-                 : PST_OK;
+    int rc = wanted->by != REBALANCE_EVEN ? pst_balance_new(node, record, wanted->by == REBALANCE_BY_SOURCE, &balance)
+                                          : PST_OK;
     struct order *order = rc == PST_OK ? order_new(node, &asked, wanted->kind) : NULL;
     if (order == NULL) {
         pst_balance_free(balance);

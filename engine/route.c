@@ -586,18 +586,19 @@ static int append_branch(const struct route *route, const struct view *view, con
 }
 
 /* The piece's places by their targets, and their rows; each target's keep their order (E1). end[t]: where those of target t end. Where all go
- * to one there is nothing to sort: that one. SEVERAL: they do not. */
-enum { SEVERAL = UINT16_MAX };
-static uint32_t sort_out(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
-                     uint32_t *ordered_rows, uint32_t *end)
+ * to one there is nothing to sort: false, and *ret_only. */
+static bool sort_out(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
+                     uint32_t *ordered_rows, uint32_t *end, uint32_t *ret_only)
 {
     memset(end, 0, (route->target_count + 1) * sizeof *end);
     for (uint32_t i = 0; i < n; i++) {
         scratch->target[i] = route->partition_of_bucket[scratch->bucket[i]];
         end[scratch->target[i] + 1]++;
     }
-    if (end[scratch->target[0] + 1] == n)
-        return scratch->target[0];
+    if (end[scratch->target[0] + 1] == n) {
+        *ret_only = scratch->target[0];
+        return false;
+    }
     for (uint32_t t = 0; t < route->target_count; t++)
         end[t + 1] += end[t];
     for (uint32_t i = 0; i < n; i++) {
@@ -605,7 +606,7 @@ static uint32_t sort_out(const struct route *route, const uint32_t *rows, uint32
         scratch->order[place] = i;
         ordered_rows[place] = rows[i];
     }
-    return SEVERAL;
+    return true;
 }
 
 /* The same for few targets, with all counts in one register: of two rows with one target the second would wait until the first one's
@@ -614,16 +615,18 @@ enum { FEW_TARGETS = 4, COUNT_BITS = 16 };
 static_assert(PST_BUCKETS_MAX <= 1 << PST_HASH_LEAD_BITS, "a leading part of the key decides on all of the bucket");
 static_assert(ROUTE_ROWS < (1 << COUNT_BITS) && FEW_TARGETS * COUNT_BITS <= 64, "a count has its bits");
 
-static uint32_t sort_out_few(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
-                         uint32_t *ordered_rows, uint32_t *end)
+static bool sort_out_few(const struct route *route, const uint32_t *rows, uint32_t n, struct scratch *scratch,
+                         uint32_t *ordered_rows, uint32_t *end, uint32_t *ret_only)
 {
     uint64_t count = 0, next = 0;
     for (uint32_t i = 0; i < n; i++) {
         scratch->target[i] = COUNT_BITS * route->partition_of_bucket[scratch->bucket[i]];
         count += UINT64_C(1) << scratch->target[i];
     }
-    if (count == (uint64_t)n << scratch->target[0])
-        return scratch->target[0] / COUNT_BITS;
+    if (count == (uint64_t)n << scratch->target[0]) {
+        *ret_only = scratch->target[0] / COUNT_BITS;
+        return false;
+    }
     for (uint32_t t = 0, all = 0; t < route->target_count; t++) {
         next |= (uint64_t)all << (COUNT_BITS * t);
         all += (uint32_t)(count >> (COUNT_BITS * t)) & ((1u << COUNT_BITS) - 1);
@@ -635,7 +638,7 @@ static uint32_t sort_out_few(const struct route *route, const uint32_t *rows, ui
         scratch->order[place] = i;
         ordered_rows[place] = rows[i];
     }
-    return SEVERAL;
+    return true;
 }
 
 /* To a partition and, where it has one, its copy. */
@@ -653,14 +656,15 @@ static int deal(const struct route *route, const struct view *view, const uint32
 {
     uint32_t end[PST_BUCKETS_MAX + 1];
     uint32_t ordered_rows[ROUTE_ROWS];
-    uint32_t only =
-        (route->target_count <= FEW_TARGETS ? sort_out_few : sort_out)(route, rows, n, scratch, ordered_rows, end);
+    uint32_t only = 0;
+    bool several = (route->target_count <= FEW_TARGETS ? sort_out_few : sort_out)(route, rows, n, scratch, ordered_rows,
+                                                                                  end, &only);
     if (route->branch != NULL) {
         int rc = append_branch(route, view, rows, n, scratch);
         if (rc != PST_OK)
             return rc;
     }
-    if (only != SEVERAL) {
+    if (!several) {
         struct part all = {NULL, rows, n, view->selection == NULL};
         return part_deal(route, only, view, &all, scratch);
     }

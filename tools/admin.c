@@ -470,7 +470,8 @@ static const struct pst_flag rebalance_flags[] = {
     {"by-load", 0, NULL, false,
      "Even out how busy the nodes of each graph are, as `penstock top` shows it, instead of buckets.", NULL},
     {"by-source", 0, NULL, false,
-     "Give each bucket to the node where most of its rows come from, as long as every node of a graph keeps its part of "
+     "Give each bucket to the node where most of its rows come from, as long as every node of a graph keeps its part "
+     "of "
      "what there is to do.",
      NULL},
     {NULL, 0, NULL, false, NULL, NULL},
@@ -482,7 +483,8 @@ static int rebalance_run(const struct pst_call *call)
     struct asked asked = {0};
     bool by_load = pst_call_flag(call, "by-load") != NULL, by_source = pst_call_flag(call, "by-source") != NULL;
     if (by_load && by_source) {
-        pst_complain(call, PST_EXIT_USAGE, "--by-load and --by-source do not go together: --by-source heeds the load, too");
+        pst_complain(call, PST_EXIT_USAGE,
+                     "--by-load and --by-source do not go together: --by-source heeds the load, too");
         return PST_EXIT_USAGE;
     }
     asked.arguments[asked.question.argument_count++] = "rebalance";
@@ -501,10 +503,13 @@ const struct pst_verb pst_verb_rebalance = {
         "With `--by-load` nodes are to be as busy as each other for each graph, within a tenth, whatever with: a node "
         "that has an input or a sink gets fewer buckets, one with more workers gets more. How busy partitions are is "
         "looked at once, over the last half minute; of moves that do as much the one with the least state is taken.\n\n"
-        "With `--by-source` buckets go to the node where most of their rows come from, so that few rows cross from node "
-        "to node: where several nodes read, as `penstock submit --source` has it, each what it reads itself. Every node "
+        "With `--by-source` buckets go to the node where most of their rows come from, so that few rows cross from "
+        "node "
+        "to node: where several nodes read, as `penstock submit --source` has it, each what it reads itself. Every "
+        "node "
         "keeps its part of what there is to do, within a tenth: beyond that it gives the buckets away that are missed "
-        "least there. All buckets that go from one partition to one node are one move. What helps it is `bucket_by` of a "
+        "least there. All buckets that go from one partition to one node are one move. What helps it is `bucket_by` of "
+        "a "
         "graph's operators (`penstock help graphs`).\n\n"
         "Graphs that were submitted with `--sealed` are passed over: they would have to stand still for it. `penstock "
         "move` says where their partitions are to be.",
