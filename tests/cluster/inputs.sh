@@ -37,6 +37,33 @@ rm -rf n?/results
 spec "one that is empty" 0 submit "$LOAD" --source n1=none.csv --source n2=meters.csv "${sets[@]}" --wait
 same load
 
+# ---- each house to the node that reads it ----
+rm -rf n?/results enough
+"$P" gen --houses 4 --plugs 60 --rows 1200000 --seed 6 --output longer.csv --quiet
+awk -F, 'NR == 1 || $NF % 2 == 0' longer.csv >longer_even.csv
+awk -F, 'NR == 1 || $NF % 2 == 1' longer.csv >longer_odd.csv
+mv wanted/load shorter
+"$P" run "$LOAD" --input longer.csv --output wanted/load "${sets[@]}" --quiet
+"$P" run "$LOAD" --input longer.csv --output by_house "${sets[@]}" --set bucket_by=house_id --set buckets=256 --set partitions=3 --quiet
+spec_name="houses that stay together" && expect "the same bytes" diff -r wanted/load by_house
+mkfifo even.fifo odd.fifo
+python3 "$HERE/feed.py" longer_even.csv even.fifo enough &
+feeders=$!
+python3 "$HERE/feed.py" longer_odd.csv odd.fifo enough &
+feeders="$feeders $!"
+spec "by two nodes" 0 submit "$LOAD" --source n1=even.fifo --source n2=odd.fifo "${sets[@]}" --set bucket_by=house_id --set buckets=256
+spec "both ways at once" 2 rebalance --by-load --by-source
+err 'do not go together'
+until "$P" rebalance --by-source --json --node unix:n1/admin.sock >.out 2>.err || ! grep -q 'is not known yet' .err; do :; done
+spec_name="each house to the node that reads it"
+json 'd["rows_lost"] == 0 and d["moves"] <= 6 and d["error"] is None'
+touch enough
+await n1.err 'graph load, incarnation 4: done'
+wait $feeders
+same load
+rm -rf wanted/load
+mv shorter wanted/load
+
 # ---- a node that reads is killed, and comes back ----
 rm -rf n?/results
 spec "Query 2 again" 0 submit "$OUTLIERS" --source n1=even.csv --source n3=odd.csv "${windows[@]}"

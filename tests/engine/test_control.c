@@ -24,6 +24,8 @@ static struct sample {
     Pst__Welcome welcome;
     Pst__Refused refused;
     Pst__Beat beat;
+    Pst__Dealt dealt;
+    uint32_t dealt_rows[PST_BUCKETS_MAX + 1];
     Pst__PartitionLoad load;
     Pst__EdgeLoad edge;
     Pst__Read read;
@@ -48,7 +50,7 @@ static struct sample {
 } * s;
 /* Lists of one thing, as long as a test wants. */
 static void *items[ITEMS], *texts[ITEMS], *more_texts[ITEMS];
-static void *edges[ITEMS];
+static void *edges[ITEMS], *dealts[ITEMS];
 static uint32_t buckets[ITEMS];
 static uint64_t numbers[ITEMS];
 static char long_text[PST_CONTROL_TEXT_BYTES_MAX + 2], long_name[PST_CONTROL_NAME_BYTES_MAX + 2];
@@ -101,6 +103,17 @@ static void sample_connections(void)
     s->edge.rows = s->edge.queue_bytes_max = UINT64_MAX;
     s->beat.n_edges = 2;
     s->beat.edges = (Pst__EdgeLoad **)(void *)edges;
+    pst__dealt__init(&s->dealt);
+    s->dealt.operator_id = "by_house";
+    s->dealt.input = 1;
+    for (uint32_t b = 0; b < PST_BUCKETS_MAX; b++)
+        s->dealt_rows[b] = UINT32_MAX - b;
+    s->dealt.rows = s->dealt_rows;
+    s->dealt.n_rows = 256;
+    s->dealt.along = 12;
+    s->beat.n_dealt = 2;
+    s->beat.dealt = (Pst__Dealt **)(void *)dealts;
+    list(dealts, &s->dealt);
     list(edges, &s->edge);
 }
 
@@ -602,6 +615,11 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("too many loads", BEAT,                                                                                      \
       (s->load.rows = s->load.busy_ns = s->load.queue_bytes = 0, s->load.watermark = 0,                            \
        s->beat.n_partitions = PST_CONTROL_PARTITIONS_MAX + 1))                                                     \
+    X("rows dealt to nobody", BEAT, s->dealt.operator_id = "a b")                                                  \
+    X("rows dealt to too many buckets", BEAT, (s->beat.n_dealt = 1, s->dealt.n_rows = PST_BUCKETS_MAX + 1))        \
+    X("too many of them", BEAT,                                                                                    \
+      (s->beat.n_partitions = s->beat.n_edges = 0, s->dealt.n_rows = 0, s->dealt.input = s->dealt.along = 0,       \
+       s->beat.n_dealt = PST_CONTROL_PARTITIONS_MAX + 1))                                                          \
     X("a file's name", START, s->start.file = "a\nb")                                                              \
     X("too many settings", START, s->start.n_settings = PST_CONTROL_SETTINGS_MAX + 1)                              \
     X("a setting's name", START, s->setting.name = "a\tb")                                                         \
@@ -855,6 +873,10 @@ static void the_longest_lists_have_room(void **state)
     assert_int_equal(unpack_anyway(), PST_OK);
     s->beat.n_edges++;
     assert_int_not_equal(unpack_anyway(), PST_OK);
+    s->beat.n_edges = 0;
+    s->beat.n_dealt = 1;
+    s->dealt.n_rows = PST_BUCKETS_MAX; /* five bytes each: an operator's input fits */
+    assert_int_equal(unpack_anyway(), PST_OK);
     sample(PST__CONTROL__BODY_MOVE_STEP);
     s->step.n_digests = PST_BUCKETS_MAX;
     s->step.n_buckets = s->step.n_numbers = 0;

@@ -586,9 +586,151 @@ static void of_what_does_as_much_the_least_state_goes(void **state)
     assert_false(pst_scaler_balance(nodes, 2, pieces, 0, &step));
 }
 
+/* ---- buckets by where their rows come from ---- */
+
+enum { PLACED = 400, PLACED_NODES = 8 };
+struct scene_of_sources {
+    struct scaler_node nodes[PLACED_NODES];
+    struct scaler_bucket buckets[PLACED];
+    float rows[PLACED * PLACED_NODES];
+    uint32_t node_count, bucket_count;
+};
+
+static int place(struct scene_of_sources *scene)
+{
+    return pst_scaler_place(scene->nodes, scene->node_count, scene->buckets, scene->bucket_count, scene->rows);
+}
+
+/* Of all rows those that come from another node than their bucket is on. */
+static double crossing(const struct scene_of_sources *scene)
+{
+    double all = 0, crosses = 0;
+    for (uint32_t b = 0; b < scene->bucket_count; b++)
+        for (uint32_t n = 0; n < scene->node_count; n++) {
+            double rows = (double)scene->rows[b * scene->node_count + n];
+            all += rows;
+            crosses += n != scene->buckets[b].node ? rows : 0;
+        }
+    return crosses / all;
+}
+
+static double placed_off(const struct scene_of_sources *scene, double *ret_each)
+{
+    double busy[PLACED_NODES] = {0}, all = 0, most = 0;
+    *ret_each = 0;
+    for (uint32_t n = 0; n < scene->node_count; n++)
+        busy[n] = scene->nodes[n].busy;
+    for (uint32_t b = 0; b < scene->bucket_count; b++) {
+        busy[scene->buckets[b].node] += scene->buckets[b].busy;
+        *ret_each = scene->buckets[b].busy > *ret_each ? scene->buckets[b].busy : *ret_each;
+    }
+    for (uint32_t n = 0; n < scene->node_count; n++)
+        all += busy[n];
+    for (uint32_t n = 0; n < scene->node_count; n++) {
+        double part = all * scene->nodes[n].part, off = busy[n] < part ? part - busy[n] : busy[n] - part;
+        most = off / part > most ? off / part : most;
+    }
+    *ret_each = *ret_each * scene->node_count / all;
+    return most;
+}
+
+static uint32_t moved_count(const struct scene_of_sources *scene, const struct scaler_bucket *before)
+{
+    uint32_t count = 0;
+    for (uint32_t b = 0; b < scene->bucket_count; b++)
+        count += scene->buckets[b].node != before[b].node;
+    return count;
+}
+
+/* Houses, which one node each reads; some buckets have two. Nodes read about as much; one has something that does not move. */
+static void buckets_go_where_their_rows_come_from(void **state)
+{
+    (void)state;
+    static struct scene_of_sources scene;
+    static struct scaler_bucket before[PLACED];
+    uint64_t random = 7;
+    uint32_t again = 0, all = 0, rounds = 2000;
+    double crossed = 0, crosses = 0;
+    for (uint32_t round = 0; round < rounds; round++) {
+        double each;
+        memset(&scene, 0, sizeof scene);
+        scene.node_count = 2 + random_below(&random, PLACED_NODES - 1);
+        scene.bucket_count = 40 * scene.node_count;
+        for (uint32_t n = 0; n < scene.node_count; n++)
+            scene.nodes[n].part = 1.0 / scene.node_count;
+        scene.nodes[random_below(&random, scene.node_count)].busy = 10.0 * random_below(&random, 3);
+        for (uint32_t b = 0; b < scene.bucket_count; b++) {
+            uint32_t houses = 1 + (random_below(&random, 20) == 0);
+            scene.buckets[b].node = random_below(&random, scene.node_count);
+            for (uint32_t h = 0; h < houses; h++) {
+                uint32_t of = h == 0 ? b % scene.node_count : random_below(&random, scene.node_count);
+                uint32_t rows = 50 + random_below(&random, 100);
+                scene.rows[b * scene.node_count + of] += (float)rows;
+                scene.buckets[b].busy += rows / 100.0;
+            }
+        }
+        crossed += crossing(&scene);
+        assert_int_equal(place(&scene), PST_OK);
+        crosses += crossing(&scene);
+        assert_true(placed_off(&scene, &each) <= 0.1 + each);
+        memcpy(before, scene.buckets, sizeof before);
+        assert_int_equal(place(&scene), PST_OK);
+        again += moved_count(&scene, before);
+        all += scene.bucket_count;
+    }
+    print_message("%.1f %% of rows cross, %.1f %% before; %u of %u buckets have moved again\n", 100 * crosses / rounds,
+                  100 * crossed / rounds, again, all);
+    assert_true(crosses < 0.1 * crossed);
+    assert_true(again <= all / 200);
+}
+
+/* Then it is the cheapest to leave where they are those that are elsewhere already. */
+static void what_one_node_reads_is_divided_all_the_same_and_stays_so(void **state)
+{
+    (void)state;
+    static struct scene_of_sources scene = {.node_count = 2, .bucket_count = 64, .nodes = {{3, 0.5}, {0, 0.5}}};
+    struct scaler_bucket before[PLACED];
+    double each;
+    for (uint32_t b = 0; b < 64; b++) {
+        scene.buckets[b] = (struct scaler_bucket){1, b >= 32 ? 1 : 0};
+        scene.rows[2 * b] = 100;
+    }
+    memcpy(before, scene.buckets, sizeof before);
+    assert_int_equal(place(&scene), PST_OK);
+    assert_int_equal(moved_count(&scene, before), 0); /* it is even enough */
+    scene.nodes[0].busy = 20;
+    assert_int_equal(place(&scene), PST_OK);
+    uint32_t moved = moved_count(&scene, before);
+    for (uint32_t b = 32; b < 64; b++)
+        assert_int_equal(scene.buckets[b].node, 1);
+    assert_in_range(moved, 5, 10);
+    assert_true(placed_off(&scene, &each) <= 0.1);
+}
+
+/* What does most for its rows goes, as it is missed least; what is on a node that is none of these stays. */
+static void those_that_are_missed_least_are_given_away(void **state)
+{
+    (void)state;
+    struct scene_of_sources scene = {.node_count = 2, .bucket_count = 4, .nodes = {{0, 0.5}, {0, 0.5}}};
+    memcpy(scene.buckets, (struct scaler_bucket[]){{1, 0}, {1, 0}, {1, 0}, {1, SCALER_NONE}},
+           4 * sizeof scene.buckets[0]);
+    memcpy(scene.rows, (float[]){100, 0, 100, 60, 100, 0, 0, 100}, 8 * sizeof scene.rows[0]);
+    assert_int_equal(place(&scene), PST_OK);
+    assert_int_equal(scene.buckets[0].node, 0);
+    assert_int_equal(scene.buckets[1].node, 1);
+    assert_int_equal(scene.buckets[2].node, 0);
+    assert_int_equal(scene.buckets[3].node, SCALER_NONE);
+    scene.node_count = 1;
+    assert_int_equal(place(&scene), PST_OK);
+    assert_int_equal(scene.buckets[1].node, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(buckets_go_where_their_rows_come_from),
+        cmocka_unit_test(what_one_node_reads_is_divided_all_the_same_and_stays_so),
+        cmocka_unit_test(those_that_are_missed_least_are_given_away),
         cmocka_unit_test(nodes_come_within_a_tenth_of_their_part),
         cmocka_unit_test(of_what_does_as_much_the_least_state_goes),
         cmocka_unit_test(a_day_is_followed_without_going_to_and_fro),

@@ -401,6 +401,8 @@ static void begin(struct chaos *chaos)
     cluster->fed = draw(chaos, PLAYS_ONE_IN) == 0 && !several;
     cluster->reader_count =
         several ? 2 + (cluster->node_count > 2 && seed / 24 % 2 == 0) : 0; /* there are three houses */
+    if (several && seed / 48 % 2 == 0)                                     /* a house stays together */
+        scene_set(&cluster->like, "bucket_by", "house_id");
     cluster->player.speed = STREAM_SECONDS * 1e9 / (double)STREAM_NS;
     cluster->grow_ns = STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
     cluster->net.break_every = draw(chaos, 3) == 0 ? 3000 : 0;

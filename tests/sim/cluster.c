@@ -526,8 +526,8 @@ static size_t client_moves(struct cluster *cluster, char **arguments, char what[
         arguments[1] = (char *)(uintptr_t)(cancels ? "cancel" : somewhere);
         (void)snprintf(what, 100, "%s/%llu", client->graph_name, (unsigned long long)id);
         arguments[2] = what;
-        if (moving == REBALANCES && client->requests % 2 == 0) {
-            arguments[1] = (char *)(uintptr_t) "--by-load";
+        if (moving == REBALANCES && client->requests % 3 != 0) {
+            arguments[1] = (char *)(uintptr_t)(client->requests % 3 == 1 ? "--by-load" : "--by-source");
             return 2;
         }
         return cancels ? 3 : drains ? 2 : 1;
@@ -956,8 +956,8 @@ static void houses_put(struct cluster *cluster, uint32_t reader)
     own.count -= reader == 0 && cluster->lack == LACKS_END;
     assert_true(own.count != 0);
     sim_put_growing(&cluster->nodes[reader].sim, "meters.csv", own.bytes, own.count,
-                    cluster->grow_ns * rows->count / own.count * (reader + 1) /
-                        cluster->reader_count); /* the last one as long as the whole would */
+                    cluster->grow_ns * rows->count / own.count * (cluster->abreast ? 1 : reader + 1) /
+                        (cluster->abreast ? 1 : cluster->reader_count)); /* the last one as long as the whole would */
     pst_text_fini(&own);
 }
 

@@ -126,6 +126,7 @@ struct cluster {
     bool relocates;         /* the same, of each node */
     uint32_t poor;          /* 1 + the node that has no folder for checkpoints; 0: none */
     uint32_t source;        /* the node that reads the input */
+    bool abreast;           /* readers' inputs grow alike; else each more slowly than the one before */
     uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     enum cluster_lack {
         LACKS_NOTHING,

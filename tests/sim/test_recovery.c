@@ -254,9 +254,9 @@ static void partitions_move_between_checkpoints(void **state)
     moved(of_load, LOAD, "load", seeds, 0, &sums);
     assert_true(seeds < 40 || (sums.moved > seeds / 8 && sums.completed > seeds / 2));
     moved(of_load, LOAD, "load", seeds, 3, &sums);
-    assert_true(seeds < 40 || (sums.moved > 0 && sums.resumed > seeds / 2));
+    assert_true(seeds < 40 || (sums.moved > 0 && sums.resumed > seeds / 3));
     moved(of_outliers, OUTLIERS, "outliers", seeds, 3, &sums);
-    assert_true(seeds < 40 || (sums.moved > 0 && sums.resumed > seeds / 2));
+    assert_true(seeds < 40 || (sums.moved > 0 && sums.resumed > seeds / 3));
 }
 
 static void checkpoints_change_nothing(void **state)
@@ -1000,6 +1000,7 @@ static void a_coordinator_without_memory_gives_a_checkpoint_up(void **state)
     while (part_missing(cluster) == UINT32_MAX)
         cluster_turn(cluster, what);
     struct graph_record *record = writable(cluster_record(cluster));
+    uint32_t before = cluster->completed;
     arena_fill(&record->arena);
     pst_malloc_fail_at(1);
     part_told(cluster, part_missing(cluster), record->part);
@@ -1008,8 +1009,8 @@ static void a_coordinator_without_memory_gives_a_checkpoint_up(void **state)
     assert_int_equal(record->settling_error, PST_ENOMEM);
     while (cluster->given_up == 0)
         cluster_turn(cluster, what);
-    assert_int_equal(cluster->completed, 0);
-    while (!cluster->client.done && cluster->completed == 0)
+    assert_int_equal(cluster->completed, before);
+    while (!cluster->client.done && cluster->completed == before)
         cluster_turn(cluster, what);
     assert_false(cluster->client.done);
     plain_ends(&wanted[0], cluster, what);
