@@ -19,6 +19,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUCKETS = 256
+# Both queries, where nodes read other houses each: a house's plugs stay together.
+BY_HOUSE = ["--set", "bucket_by=house_id", "--set", "buckets=256"]
 # As stamps.h has them.
 CLASSES, SLOTS, SLOT_MS, STEPS, CELLS = 4, 3000, 100, 16, 480
 HEAD_BYTES = 64
@@ -447,41 +449,44 @@ operators:
         for path in (whole, *halves):
             path.unlink()
         if not self.options.quick:  # how busy partitions are is known after seconds
-            self.nodes_balanced(12 * count)
+            self.nodes_balanced(16 * count)
 
     def nodes_balanced(self, count):
-        """The same after `rebalance --by-load`: rows a second that `top` shows from then on, of a stream that is long enough."""
+        """The same after `rebalance --by-load`, and after --by-source: rows a second that `top` shows from then on, of a stream that is long enough."""
         whole = self.stream("long.csv", "--rows", str(count), "--seed", "1")
         halves = self.halves(whole)
-        kinds = {"1 node": [whole], "2 nodes": halves}
+        kinds = {"1 node": ([whole], None), "2 nodes, by load": (halves, "--by-load"), "2 nodes, by source": (halves, "--by-source")}
         for query, (graph, _, outputs) in self.queries.items():
-            rates, folders, said, name = {}, {}, "", graph.removesuffix(".yaml")
-            for kind, inputs in kinds.items():
+            rates, folders, name = {}, {}, graph.removesuffix(".yaml")
+            for i, (kind, (inputs, way)) in enumerate(kinds.items()):
                 self.say(f"{query}, {kind}, {count} rows")
-                folders[kind] = self.fresh(f"balanced{len(inputs)}")
+                folders[kind], said = self.fresh(f"balanced{i}"), ""
                 with Nodes(self, folders[kind], len(inputs), True) as cluster:
                     sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
-                    cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={len(inputs)}")
-                    if len(inputs) > 1:
-                        said = self.balance(cluster, name)
-                    rates[kind] = self.rates(cluster, name)
-            for output in outputs:
-                self.same(*(next(folders[kind].glob(f"n?/results/*/{output}")) for kind in kinds))
-            for kind, seen in rates.items():
-                if len(seen) < 3:
+                    cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={len(inputs)}", *BY_HOUSE)
+                    if way is not None:
+                        said = self.balance(cluster, name, way)
+                    rates[kind], crosses = self.rates(cluster, name)
+                if len(rates[kind]) < 2:
                     raise Failed(f"{query}, {kind}: the stream has ended before there were figures; take more --rows")
-                self.add(f"{query}, {kind}, long{' and balanced' * (kind == '2 nodes')}", statistics.median(seen), "million rows/s", "",
-                         f"median of {len(seen)} seconds; from {min(seen):.2f} to {max(seen):.2f}; {said * (kind == '2 nodes')}")
-            self.add(f"{query}, 2 nodes / 1 node, balanced by load", statistics.median(rates["2 nodes"]) / statistics.median(rates["1 node"]),
-                     "times", ">= 1.6", "one worker each, TLS")
+                self.add(f"{query}, {kind}, long", statistics.median(rates[kind]), "million rows/s", "",
+                         f"median of {len(rates[kind])} seconds; from {min(rates[kind]):.2f} to {max(rates[kind]):.2f}"
+                         + (f"; {said}; {100 * crosses:.0f} % of all rows between operators cross" if said else ""))
+            for output in outputs:
+                paths = [next(folders[kind].glob(f"n?/results/*/{output}")) for kind in kinds]
+                for path in paths[1:]:
+                    self.same(paths[0], path)
+            for kind in list(kinds)[1:]:
+                self.add(f"{query}, {kind} / 1 node", statistics.median(rates[kind]) / statistics.median(rates["1 node"]), "times", ">= 1.6",
+                         "one worker each, TLS")
         for path in (whole, *halves):
             path.unlink()
 
-    def balance(self, cluster, graph):
-        """Gives the order until how busy partitions are is known; returns what came of it."""
-        self.wait(lambda: self.rates_now(cluster) > 0, "the rows to come")
+    def balance(self, cluster, graph, way):
+        """Gives the order until all that it goes by is known; returns what came of it."""
+        self.wait(lambda: self.rates_now(cluster)[0] > 0, "the rows to come")
         while True:
-            said = cluster.ask("rebalance", "--by-load", "--json", fine=False)
+            said = cluster.ask("rebalance", way, "--json", fine=False)
             done = json.loads(said) if said else {}
             if done.get("error", "no answer") is None:
                 return f"{done['moves']} moves, {done['buckets']} buckets, {done['seconds']:.2f} s"
@@ -490,19 +495,22 @@ operators:
             time.sleep(0.2)
 
     def rates_now(self, cluster):
+        """Million rows/s of the source; and of all rows between operators the share that goes to another node."""
         graphs = [graph for graph in json.loads(cluster.ask("top", "--once", "--json"))["graphs"] if graph["state"] == "running"]
-        operators = graphs[0]["operators"] if graphs else []
-        return sum(operator["rows_per_s"] for operator in operators if operator["operator"] == "meters") / 1e6
+        operators, edges = (graphs[0]["operators"], graphs[0]["edges"]) if graphs else ([], [])
+        rows, left = (sum(edge[what] for edge in edges) for what in ("rows_per_s", "rows_left_per_s"))
+        return sum(operator["rows_per_s"] for operator in operators if operator["operator"] == "meters") / 1e6, left / rows if rows else 0
 
     def rates(self, cluster, graph):
-        """Million rows/s of the source, once a second, until its stream ends."""
+        """As rates_now(), once a second, until the stream ends: all rates, and the median share."""
         seen = []
         while cluster.state(graph) == "running":
-            rate = self.rates_now(cluster)
-            if rate > 0:
-                seen.append(rate)
+            now = self.rates_now(cluster)
+            if now[0] > 0:
+                seen.append(now)
             time.sleep(1)
-        return seen[1:-1]  # the first may be from before, and at the end one source is through
+        seen = seen[1:-1]  # the first may be from before, and at the end one source is through
+        return [rate for rate, _ in seen], statistics.median(share for _, share in seen) if seen else 0
 
     def apart(self, query, whole, halves, turns):
         """How much sooner two processes that have nothing to do with each other are through with a half each than one with all of it."""
@@ -545,7 +553,7 @@ operators:
         sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
         before = {name: node.processor_s() for name, node in cluster.nodes.items()}
         begun = time.perf_counter()
-        cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={partitions}", "--wait")
+        cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={partitions}", *BY_HOUSE, "--wait")
         seconds = time.perf_counter() - begun
         return seconds, max(max(node.processor_s() - before[name] for name, node in cluster.nodes.items()), 0.01)
 
