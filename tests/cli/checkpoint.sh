@@ -253,6 +253,9 @@ other=(--input meters.csv --set "slices=60")
 resume 77 "other parameters" "${other[@]}"
 err '`plug_load` \(it had other parameters\), `house_load` \(it had other parameters\).*--drop-state'
 killed
+resume 77 "keys in other buckets" "${input[@]}" --set bucket_by=house_id
+err 'would be lost: `plug_load` \(it had other parameters\)\. --drop-state'
+killed
 resume 77 "one operator dropped of two" "${other[@]}" --drop-state plug_load
 err 'would be lost: `house_load`'
 killed
