@@ -89,13 +89,25 @@ static bool makes(const struct graph_record *record, uint32_t index, uint32_t ma
     return false;
 }
 
+/* Twice: the first time may be of a moment in which it had hardly begun. */
+static bool is_told(const struct dealt_told *dealt)
+{
+    return dealt != NULL && dealt->looks >= 2 && dealt->over_ms != 0;
+}
+
+/* Of ten seconds: nodes have told of times that differ. */
+static double rows_dealt(const struct dealt_told *dealt, uint32_t bucket)
+{
+    return dealt->over_ms != 0 ? dealt->rows[bucket] * 1e4 / dealt->over_ms : 0;
+}
+
 /* Every node that makes rows for the operator has told whom it deals them to. */
 static bool all_told(const struct graph_record *record, uint32_t n)
 {
     for (uint32_t input = 0; input < record->graph->nodes[n].input_count; input++)
         for (uint32_t i = 0; is_divided(record, n, input) && i < record->start->start->n_nodes; i++)
             if (!record->left[i] && makes(record, i, maker_of(record, n, input)) &&
-                pst_dealt_find(&record->loads, i, n, input) == NULL)
+                !is_told(pst_dealt_find(&record->loads, i, n, input)))
                 return false;
     return true;
 }
@@ -107,7 +119,7 @@ static void rows_sum(const struct graph_record *record, uint32_t n, double *ret_
     for (uint32_t i = 0; told && i < record->loads.dealt_count; i++) {
         const struct dealt_told *dealt = &record->loads.dealt[i];
         for (uint32_t b = 0; dealt->operator_index == n && b < dealt->bucket_count; b++)
-            ret_rows[b] += dealt->rows[b];
+            ret_rows[b] += rows_dealt(dealt, b);
     }
 }
 
@@ -420,7 +432,7 @@ static void sources_fill(const struct graph_record *record, const struct balance
         if (at == SCALER_NONE || balance->buckets[n] == NULL || s->leads[n] != n)
             continue;
         for (uint32_t b = 0; b < dealt->bucket_count; b++)
-            s->rows[((size_t)s->first[n] + b) * view->node_count + at] += (float)dealt->rows[b];
+            s->rows[((size_t)s->first[n] + b) * view->node_count + at] += (float)rows_dealt(dealt, b);
     }
 }
 

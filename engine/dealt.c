@@ -11,7 +11,7 @@ struct dealing {    /* of an edge: what this node has told */
     uint32_t *seen; /* by bucket: the workers' counts, as they were at the last look; NULL: it was never looked at */
     float *rows;    /* by bucket: of the last seconds */
     uint32_t along_seen;
-    float along;
+    float along, over_ms;
     uint64_t looked_ns;
 };
 struct dealings {
@@ -71,7 +71,8 @@ static void faded_add(float *figure, uint32_t *seen, uint32_t now, float keeps)
 
 static void dealing_look(const struct run *run, const struct edge *edge, struct dealing *dealing, uint64_t now_ns)
 {
-    double seconds = dealing->looked_ns != 0 ? (double)(now_ns - dealing->looked_ns) / 1e9 : 0;
+    uint64_t since_ns = dealing->looked_ns != 0 ? dealing->looked_ns : run->begun_ns;
+    double seconds = now_ns > since_ns ? (double)(now_ns - since_ns) / 1e9 : 0;
     float keeps = (float)(FADES_S / (FADES_S + seconds));
     uint32_t along = 0;
     for (uint32_t b = 0; b <= edge->bucket_mask; b++) {
@@ -83,6 +84,7 @@ static void dealing_look(const struct run *run, const struct edge *edge, struct 
     for (uint32_t w = 0; w < run->worker_count; w++)
         along += atomic_load_explicit(&run->workers[w].dealt[edge->index].along, memory_order_relaxed);
     faded_add(&dealing->along, &dealing->along_seen, along, keeps);
+    dealing->over_ms = dealing->over_ms * keeps + (float)(seconds * 1e3);
     dealing->looked_ns = now_ns;
 }
 
@@ -110,6 +112,7 @@ void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, uint64_t now_n
     dealt.rows = rows;
     dealt.n_rows = edge->bucket_mask + 1;
     dealt.along = (uint32_t)(dealing->along + 0.5F);
+    dealt.over_ms = (uint32_t)(dealing->over_ms + 0.5F);
     beat.time_ns = now_ns;
     beat.dealt = &list;
     beat.n_dealt = 1;
@@ -200,6 +203,8 @@ void pst_dealt_take(struct graph_record *record, uint32_t index, const Pst__Deal
         return;
     memcpy(told->rows, dealt->rows, dealt->n_rows * sizeof *told->rows);
     told->along = dealt->along;
+    told->over_ms = dealt->over_ms;
+    told->looks += told->looks < 2;
     told->all = 0;
     for (uint32_t b = 0; b < told->bucket_count; b++)
         told->all += told->rows[b];

@@ -341,6 +341,7 @@ struct dealt_told { /* what a node has said that it deals to an operator's bucke
     uint32_t node, operator_index, input, bucket_count;
     uint32_t *rows; /* by bucket: one of some (runtime.h) */
     uint64_t all, along;
+    uint32_t over_ms, looks; /* over: the time that they are of; looks: how often it was told, 2 at most */
 };
 struct loads { /* of one incarnation; open addressing, at most half full */
     uint64_t incarnation;

@@ -449,7 +449,7 @@ operators:
         for path in (whole, *halves):
             path.unlink()
         if not self.options.quick:  # how busy partitions are is known after seconds
-            self.nodes_balanced(16 * count)
+            self.nodes_balanced(24 * count)
 
     def nodes_balanced(self, count):
         """The same after `rebalance --by-load`, and after --by-source: rows a second that `top` shows from then on, of a stream that is long enough."""
@@ -461,6 +461,8 @@ operators:
             for i, (kind, (inputs, way)) in enumerate(kinds.items()):
                 self.say(f"{query}, {kind}, {count} rows")
                 folders[kind], said = self.fresh(f"balanced{i}"), ""
+                for path in inputs:  # a machine that gives back what lies idle has forgotten some of it meanwhile
+                    self.warm(path)
                 with Nodes(self, folders[kind], len(inputs), True) as cluster:
                     sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
                     cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={len(inputs)}", *BY_HOUSE)
@@ -499,7 +501,9 @@ operators:
         graphs = [graph for graph in json.loads(cluster.ask("top", "--once", "--json"))["graphs"] if graph["state"] == "running"]
         operators, edges = (graphs[0]["operators"], graphs[0]["edges"]) if graphs else ([], [])
         rows, left = (sum(edge[what] for edge in edges) for what in ("rows_per_s", "rows_left_per_s"))
-        return sum(operator["rows_per_s"] for operator in operators if operator["operator"] == "meters") / 1e6, left / rows if rows else 0
+        readers = [reader["rows_per_s"] for operator in operators if operator["operator"] == "meters" for reader in operator["partitions"]]
+        apart = readers and min(readers) < 0.5 * max(readers)  # one has not begun, or is through
+        return 0 if apart else sum(readers) / 1e6, left / rows if rows else 0
 
     def rates(self, cluster, graph):
         """As rates_now(), once a second, until the stream ends: all rates, and the median share."""
@@ -509,7 +513,7 @@ operators:
             if now[0] > 0:
                 seen.append(now)
             time.sleep(1)
-        seen = seen[1:-1]  # the first may be from before, and at the end one source is through
+        seen = seen[1:-1]  # the first may be from before, and in the last one there was an end
         return [rate for rate, _ in seen], statistics.median(share for _, share in seen) if seen else 0
 
     def apart(self, query, whole, halves, turns):
