@@ -1624,13 +1624,21 @@ static const Pst__Running *among(Pst__Running *const *runs, size_t count, const 
     return NULL;
 }
 
+/* The graph has gone on without this run, and its node was added to it anew since: it may have heard neither. */
+static bool is_former(const Pst__Running *running, uint32_t index)
+{
+    return running->place != 0 && running->place != index + 1;
+}
+
 /* What it has and should not is stopped, or forgotten. */
 static void stop_strays(struct pst_node *node, const char *name, Pst__Running *const *runs, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct graph_record *record = pst_coordinator_graph(node->duty, runs[i]->graph);
         uint32_t index = record != NULL ? pst_start_index(record->start->start, name) : 0;
-        bool left = record != NULL && index < record->start->start->n_nodes && record->left[index];
+        bool known = record != NULL && index < record->start->start->n_nodes;
+        bool left = known && (record->left[index] ||
+                              (record->start->incarnation == runs[i]->incarnation && is_former(runs[i], index)));
         if (record == NULL || !goes_on(record) || record->start->incarnation > runs[i]->incarnation || left)
             tell_stop(node, runs[i]->graph, runs[i]->incarnation, name);
     }
@@ -1675,6 +1683,8 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
     if (is_put_back(node, record, name, hello))
         return;
     const Pst__Running *running = among(hello->running, hello->n_running, record->start);
+    if (running != NULL && index < start->n_nodes && is_former(running, index))
+        running = NULL; /* it is told to stop */
     bool known = index < start->n_nodes && !record->left[index], runs = running != NULL;
     bool over = among(hello->ended, hello->n_ended, record->start) != NULL; /* how, it says next */
     bool same = known && strcmp(start->addresses[index], hello->address) == 0;

@@ -37,9 +37,10 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
         const struct hosted *hosted = node->hosted[i];
         if (hosted->superseded)
             continue;
-        running_add(&hello->items[used++], hello->running, &hello->body.n_running, hosted->graph_name,
-                    hosted->incarnation)
-            ->move = pst_mover_last(hosted->mover);
+        Pst__Running *running = running_add(&hello->items[used++], hello->running, &hello->body.n_running,
+                                            hosted->graph_name, hosted->incarnation);
+        running->move = pst_mover_last(hosted->mover);
+        running->place = hosted->site.this_node + 1;
         if (pst_mover_busy(hosted->mover))
             running_add(&hello->items[used++], hello->moves, &hello->body.n_moves, hosted->graph_name,
                         hosted->incarnation)
