@@ -549,6 +549,65 @@ static void some_are_replaced(const struct scene *wanted, const struct query *qu
     end_same(wanted, query, cluster, what);
 }
 
+/* A node is emptied, its replicas going on, and is cut off in the moment in which it would be told so; then it is added again by a move, of which
+ * it hears nothing either; at last it is back, with the run that the graph has gone on without. True: so it came. */
+static bool one_is_added_again(struct cluster *cluster, const char *what)
+{
+    uint32_t i = runs(cluster) ? movable_node(cluster) : cluster->node_count;
+    if (i == cluster->node_count || i == cluster_coordinator(cluster))
+        return false;
+    const char *name = node_names[i];
+    uint32_t index = pst_start_index(cluster_record(cluster)->start->start, name);
+    const struct graph_record *record = cluster_record(cluster);
+    memcpy(cluster->client.wish, (const char *[3]){"drain", name, NULL}, sizeof cluster->client.wish);
+    while (runs(cluster) && (record = cluster_record(cluster))->start->incarnation == 1 && !record->left[index])
+        cluster_turn(cluster, what);
+    if (!runs(cluster) || record->start->incarnation != 1)
+        return false;
+    cluster_cut_off(cluster, i, true);
+    while (cluster->client.wish[0] != NULL && runs(cluster))
+        cluster_turn(cluster, what);
+    bool added = runs(cluster) && wish(cluster, "drain", name, "--undo", PST_OK, what);
+    memcpy(cluster->client.wish, (const char *[3]){"move", "plug_load/0", name}, sizeof cluster->client.wish);
+    const struct member *member = pst_coordinator_member(cluster->nodes[cluster_coordinator(cluster)].node->duty, name);
+    while (runs(cluster) && member->lost_ns == 0 && cluster->client.wish[0] != NULL)
+        cluster_turn(cluster, what);
+    added = added && runs(cluster) && cluster_record(cluster)->start->incarnation == 1 &&
+            pst_start_index(cluster_record(cluster)->start->start, name) != index;
+    cluster_cut_off(cluster, i, false);
+    return added;
+}
+
+static void a_run_that_was_left_is_not_taken_for_a_new_one(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint64_t seeds = scene_seeds(30), added = 0;
+    graph_path = load.path;
+    scene_text_replicated(load.path, load.movable, &text);
+    scene_init(&wanted, 1);
+    query_input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, load.path), PST_OK);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++) {
+        struct cluster *cluster = calloc(1, sizeof *cluster);
+        char what[80];
+        (void)snprintf(what, sizeof what, "added again, seed %llu", (unsigned long long)seed);
+        cluster_init(cluster, seed, &text, query_input);
+        cluster->client.graph_name = load.name;
+        cluster_begin(cluster);
+        while (!runs(cluster) && !cluster->client.done)
+            cluster_turn(cluster, what);
+        added += one_is_added_again(cluster, what);
+        end_same(&wanted, &load, cluster, what);
+    }
+    print_message("%llu nodes added again of %llu\n", (unsigned long long)added, (unsigned long long)seeds);
+    assert_true(seeds < 30 || added > 0);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
 static void replicas_for_all_seeds(const struct query *query, uint64_t seeds)
 {
     struct scene wanted;
@@ -858,6 +917,7 @@ int main(void)
         cmocka_unit_test(graphs_are_scaled_and_moved_while_they_run),
         cmocka_unit_test(rows_that_are_lost_are_told_by_the_command_and_the_record),
         cmocka_unit_test(replicas_take_over_and_nothing_is_started_again),
+        cmocka_unit_test(a_run_that_was_left_is_not_taken_for_a_new_one),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
         cmocka_unit_test(state_beyond_a_budget_is_moved_and_recovered),
         cmocka_unit_test(a_node_that_cannot_spill_ends_its_move_alone),
