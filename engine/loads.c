@@ -195,13 +195,8 @@ const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t 
 
 static bool grow(struct loads *loads)
 {
-    struct loads larger = {.incarnation = loads->incarnation,
-                           .count = loads->count,
-                           .capacity = loads->capacity == 0 ? 64 : 2 * loads->capacity,
-                           .dealt = loads->dealt,
-                           .dealt_count = loads->dealt_count,
-                           .dealt_capacity = loads->dealt_capacity,
-                           .dealt_bytes = loads->dealt_bytes};
+    struct loads larger = *loads;
+    larger.capacity = loads->capacity == 0 ? 64 : 2 * loads->capacity;
     larger.items = pst_calloc(larger.capacity, sizeof *larger.items);
     if (larger.items == NULL)
         return false;
