@@ -22,6 +22,10 @@ struct plan {
 struct guest {
     struct pst_table *counts;
 };
+/* Of a house. What is put out must not hang on which houses share a bucket: where rows are sealed each key shares them out anew. */
+struct count {
+    uint64_t rows, said;
+};
 
 /* Each as directly as can be. What comes of it does not matter: inside nothing comes back; but for "work", which takes some milliseconds of a
  * processor and is allowed. */
@@ -84,7 +88,7 @@ static int open_guest(struct pst_ctx *ctx)
     struct guest *guest = pst_alloc(ctx, sizeof *guest);
     if (guest == NULL)
         return PST_ENOMEM;
-    guest->counts = pst_table_open(ctx, "counts", sizeof(uint32_t), sizeof(uint64_t));
+    guest->counts = pst_table_open(ctx, "counts", sizeof(uint32_t), sizeof(struct count));
     pst_set_user(ctx, guest);
     return guest->counts != NULL ? PST_OK : PST_ENOMEM;
 }
@@ -119,25 +123,35 @@ static int on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
         rc = pst_table_upsert(ctx, guest->counts, 1, &rows->bucket[i], &rows->hash[i], &house, NULL, &record);
         if (rc != PST_OK)
             return rc;
-        uint64_t count = ++*(uint64_t *)record;
+        uint64_t count = ++((struct count *)record)->rows;
         if ((shared->total && count % 3 == 0) || strcmp(shared->attempt, "early") == 0)
             rc = put(ctx, rows->bucket[i], house, count, 1);
     }
     return rc;
 }
 
+/* Houses of which something has come; all at the end, and where a timer alone has brought the bucket here. */
 static int put_due(struct pst_ctx *ctx, uint32_t kind)
 {
     struct guest *guest = pst_user(ctx);
     uint32_t due_count;
     const uint32_t *due = pst_due(ctx, &due_count);
     int rc = PST_OK;
-    for (uint32_t d = 0; d < due_count; d++)
-        for (uint32_t i = 0; i < pst_table_count(ctx, guest->counts, due[d]) && rc == PST_OK; i++) {
-            uint32_t house = *(const uint32_t *)pst_table_key(ctx, guest->counts, due[d], i);
-            uint64_t rows = *(const uint64_t *)pst_table_record(ctx, guest->counts, due[d], i);
-            rc = put(ctx, due[d], house, rows, kind);
+    for (uint32_t d = 0; d < due_count; d++) {
+        uint32_t houses = pst_table_count(ctx, guest->counts, due[d]);
+        bool news = false;
+        for (uint32_t i = 0; i < houses; i++) {
+            const struct count *count = pst_table_record(ctx, guest->counts, due[d], i);
+            news |= count->rows != count->said;
         }
+        for (uint32_t i = 0; i < houses && rc == PST_OK; i++) {
+            uint32_t house = *(const uint32_t *)pst_table_key(ctx, guest->counts, due[d], i);
+            struct count *count = pst_table_record(ctx, guest->counts, due[d], i);
+            if (count->rows != count->said || !news || kind == 3)
+                rc = put(ctx, due[d], house, count->rows, kind);
+            count->said = count->rows;
+        }
+    }
     return rc;
 }
 
