@@ -413,7 +413,7 @@ static void page_cool(struct pst_slabs *slabs, uint8_t *page, uintptr_t unit)
     uintptr_t first = (uintptr_t)page, last = first + PST_PAGE_BYTES;
     uintptr_t begin = before ? (first - PST_FRAME_BYTES) & -unit : (first + unit - 1) & -unit;
     uintptr_t end = behind ? (last + PST_FRAME_BYTES + unit - 1) & -unit : last & -unit;
-    if (begin >= end || madvise(page - (first - begin), end - begin, MADV_DONTNEED) != 0) {
+    if (begin >= end || madvise(page + (ptrdiff_t)(begin - first), end - begin, MADV_DONTNEED) != 0) {
         memset(page, 0, PST_PAGE_BYTES);
         return;
     }
