@@ -132,7 +132,8 @@ struct pst_enclave_meeting {
 /* ---- backends ---- */
 struct pst_enclave;
 
-/* Of a worker's state, sealed by it: a page, or an index of a bucket. Borrowed until the call returns. */
+/* Of a worker's state, sealed by it: a page, or an index of a bucket; where rows are sealed a piece of its place in the stream, too. Borrowed
+ * until the call returns. */
 enum {
     PST_IMAGE_KEY_BYTES = 32,
     PST_IMAGE_KEYS_MAX = 16, /* as a key file has at most */
@@ -140,6 +141,7 @@ enum {
     PST_IMAGE_INCARNATION_BYTES = 32,
     PST_IMAGE_INDEX_STRUCTURE = 0xffff, /* with PST_IMAGE_INDEX_KIND */
     PST_IMAGE_INDEX_KIND = 3,
+    PST_IMAGE_PLACE_STRUCTURE = 31, /* of the place */
 };
 struct pst_enclave_piece {
     uint32_t bucket;
@@ -273,7 +275,8 @@ uint32_t pst_enclave_image_generation(const struct pst_enclave *enclave);
 void pst_enclave_image_incarnation(const struct pst_enclave *enclave,
                                    uint8_t ret_incarnation[PST_IMAGE_INCARNATION_BYTES]);
 /* The way back, before anything else: pieces bucket by bucket, in the order in which they came out, then the end, which says of which
- * checkpoint they are, and waits for the answer. Errors as above; PST_EREFUSED: they are not what was sealed there. */
+ * checkpoint they are, and waits for the answer. Buckets may be of several workers of the operator; where rows are sealed, the place of each
+ * of these comes first, in its order, and no other. Errors as above; PST_EREFUSED: they are not what was sealed there. */
 int pst_enclave_restore(struct pst_enclave *enclave, const uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES],
                         const struct pst_enclave_piece *piece);
 int pst_enclave_restored(struct pst_enclave *enclave, uint64_t checkpoint, int64_t cut);

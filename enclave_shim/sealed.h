@@ -21,14 +21,18 @@
  *    8 u32 edge, its place among the graph's     12 u32 bucket of the reader; of a mark 0
  *   16 u64 sequence, from 0, of the session      24 u64 number: of this bucket's capsules, or of the marks, from 0
  *   32 i64 time: no row of it is below; of a mark: no row of the session that follows is below
- *   40 u32 rows             44 u32 body bytes    48 u32 flags of a mark: 1 the end, 2 it goes on from another session
+ *   40 u32 rows             44 u32 body bytes    48 u32 flags of a mark: 1 the end, 2 it goes on from another session, 4 from several
  *   52 u32 zero             56 u8[32] salt       88 u64 zero
  *   96 cipher text, as many bytes as offset 44 says; then the tag
  *
  * Rows: event times, hashes (of keyed inputs), the columns in use, one after the other, each padded with zeros to a multiple of 8 bytes.
  * Mark: u64 rows so far, i64 end of the input (0 before the end), u64 sequence and u8[32] salt of the session that it goes on from
  * (else 0), u8[16] which stream of the user's it is or comes from, then a bit for each bucket of the producer that the session stands for
- * in words of 8 bytes, then for each bucket of the reader how many capsules it has been sent, u64. */
+ * in words of 8 bytes, then for each bucket of the reader how many capsules it has been sent, u64; then, where it goes on from several, of
+ * each but the first u64 sequence and u8[32] salt.
+ *
+ * Behind a cut the buckets of one session may be another's, or several others', each of which may go on from several: so each bucket is gone on
+ * with once. From the first of them on nothing of the session before is taken; for buckets that nobody has gone on with it stands as it was. */
 #ifndef PST_SEALED_H
 #define PST_SEALED_H
 
@@ -46,12 +50,13 @@ enum {
     PST_SEALED_COVER_WORDS = PST_SEALED_BUCKETS_MAX / 64,
     PST_SEALED_WHY_BYTES = 240,
     PST_SEALED_EDGES_MAX = 1024,
+    PST_SEALED_ORIGINS_MAX = 256, /* sessions that one goes on from */
 };
 #define PST_CAPSULES_MAX (UINT64_C(1) << 31) /* of a session: under one key */
 
 /* ---- capsules ---- */
 typedef enum pst_capsule_kind { PST_CAPSULE_ROWS = 1, PST_CAPSULE_MARK = 2 } pst_capsule_kind;
-enum { PST_CAPSULE_ENDS = 1, PST_CAPSULE_CONTINUES = 2 };
+enum { PST_CAPSULE_ENDS = 1, PST_CAPSULE_CONTINUES = 2, PST_CAPSULE_SEVERAL = 4 }; /* SEVERAL: with CONTINUES */
 struct pst_capsule {
     uint32_t magic;
     uint16_t version, kind;
@@ -109,9 +114,10 @@ struct pst_sealed_writer_settings {
 };
 int pst_sealed_writer_new(const struct pst_sealed_writer_settings *settings, struct pst_sealed_writer **ret_writer);
 void pst_sealed_writer_free(struct pst_sealed_writer *writer);
-/* Before the first mark: it goes on from the last mark of another session. */
-void pst_sealed_writer_continue(struct pst_sealed_writer *writer, const uint8_t salt[PST_CAPSULE_SALT_BYTES],
-                                uint64_t sequence);
+/* Before the first mark: it goes on from the last mark of another session, and of each one that is said. PST_EFULL: they are more than
+ * PST_SEALED_ORIGINS_MAX; PST_ENOMEM. */
+int pst_sealed_writer_continue(struct pst_sealed_writer *writer, const uint8_t salt[PST_CAPSULE_SALT_BYTES],
+                               uint64_t sequence);
 /* Rows whose event times are not below the last mark. columns: as the edge's parts behind time and hash.
  * Errors: PST_EINVAL before the first mark; PST_ERANGE the key has sealed PST_CAPSULES_MAX; PST_EINTERNAL; emit's. */
 int pst_sealed_writer_add(struct pst_sealed_writer *writer, uint32_t row_count, const int64_t *time,
@@ -157,12 +163,15 @@ struct pst_sealed_position {
 /* All that a reader knows, for one of the same edge that goes on in its place: rows are among it, so it is as secret as they are. Little
  * endian:
  *    0 u32 magic "PSTQ"   4 u32 sessions   8 u32 capsules whose rows wait   12 u32 1, a stream is known   16 u8[16] which   32 i64 floor
- * Session: u8[32] salt, u64 sequence, marks, sequence of the last mark, i64 watermark, end of the input, u32 1 ended | 2 over, u32 zero,
- * u64 words of the cover, u64 capsules by bucket. Capsule: u32 session, rows, rows given, zero, u64 sequence, body as it was. */
+ * Session: u8[32] salt, u64 sequence, marks, sequence of the last mark, i64 watermark, end of the input, u32 1 ended | 2 over | 4 closed,
+ * u32 zero, u64 words of the cover, u64 capsules by bucket. Capsule: u32 session, rows, rows given, zero, u64 sequence, body as it was. */
 int pst_sealed_reader_save(const struct pst_sealed_reader *reader, struct pst_text *text); /* PST_ENOMEM */
-/* Into a new one; *ret_used: how many of the bytes. What it has had is then left out when it comes again, and no more is said.
- * PST_EDATA: it is nothing of this edge's; PST_EFULL: more rows wait than may; PST_ENOMEM. */
-int pst_sealed_reader_load(struct pst_sealed_reader *reader, const uint8_t *bytes, size_t byte_count, size_t *ret_used);
+/* Into a new one, or beside what other readers of the edge have saved at the same cut; *ret_used: how many of the bytes. from: bit b: of
+ * bucket b what this one had counts; NULL: of all of them. What it has had is then left out when it comes again, and no more is said.
+ * PST_EDATA: it is nothing of this edge's; PST_EREFUSED: it was not where the others were; PST_EFULL: more rows wait than may;
+ * PST_ENOMEM. */
+int pst_sealed_reader_load(struct pst_sealed_reader *reader, const uint8_t *bytes, size_t byte_count,
+                           const uint8_t *from, size_t *ret_used);
 bool pst_sealed_reader_position(const struct pst_sealed_reader *reader, struct pst_sealed_position *ret_position);
 
 /* ---- the key's release ----

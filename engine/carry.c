@@ -396,11 +396,12 @@ struct carried {
     /* of an operator, and of no sink */
     struct release_asker asker;
     bool asks_key, released;
-    int key_error;                  /* why it has none, or not what it had at a checkpoint; it stays. PST_OK: nothing */
-    bool asks;                      /* it was told a time, and has not answered */
-    int64_t asked, reached;         /* the time; the one before. INT64_MIN: none */
-    struct kept *back, **back_last; /* of a checkpoint */
-    uint64_t back_id;               /* 0: there is none to go on from */
+    int key_error;          /* why it has none, or not what it had at a checkpoint; it stays. PST_OK: nothing */
+    bool asks;              /* it was told a time, and has not answered */
+    int64_t asked, reached; /* the time; the one before. INT64_MIN: none */
+    struct kept *places, **places_last; /* of a checkpoint: where those workers were that have sealed any of it; */
+    struct kept *back, **back_last;     /* all else */
+    uint64_t back_id;                   /* 0: there is none to go on from */
     int64_t back_cut;
     uint32_t going_bytes;
     uint8_t going[PST_ENCLAVE_CAPSULES_BYTES_MAX];
@@ -416,6 +417,7 @@ int pst_carried_init(struct pst_ctx *ctx)
     ctx->carried = c;
     c->asked = c->reached = INT64_MIN;
     c->back_last = &c->back;
+    c->places_last = &c->places;
     for (uint32_t i = 0; i < ctx->node->input_count; i++) {
         uint32_t producer = ctx->node->inputs[i].producer;
         c->gather_count[i] = producer == graph->source ? 1 : ctx->run->partition_count[producer];
@@ -439,13 +441,19 @@ void pst_carried_hang_up(struct pst_ctx *ctx)
         pst_release_end(&ctx->carried->asker);
 }
 
+static void kept_drop(struct kept **list, struct kept ***last)
+{
+    for (struct kept *next; *list != NULL; *list = next) {
+        next = (*list)->next;
+        pst_free(*list);
+    }
+    *last = list;
+}
+
 static void back_drop(struct carried *c)
 {
-    for (struct kept *next; c->back != NULL; c->back = next) {
-        next = c->back->next;
-        pst_free(c->back);
-    }
-    c->back_last = &c->back;
+    kept_drop(&c->places, &c->places_last);
+    kept_drop(&c->back, &c->back_last);
 }
 
 void pst_carried_free(struct pst_ctx *ctx)
@@ -590,8 +598,9 @@ int pst_carried_back(struct pst_ctx *ctx, const uint8_t incarnation[PST_IMAGE_IN
     memcpy(kept->incarnation, incarnation, sizeof kept->incarnation);
     memcpy(kept->sealed, piece->sealed, piece->sealed_bytes);
     kept->piece.sealed = kept->sealed;
-    *c->back_last = kept;
-    c->back_last = &kept->next;
+    struct kept ***last = piece->structure == PST_IMAGE_PLACE_STRUCTURE ? &c->places_last : &c->back_last;
+    **last = kept;
+    *last = &kept->next;
     return PST_OK;
 }
 
@@ -607,6 +616,8 @@ static int restore(struct pst_ctx *ctx)
     int rc = PST_OK;
     if (c->back_id == 0)
         return PST_OK;
+    for (struct kept *at = c->places; at != NULL && rc == PST_OK; at = at->next)
+        rc = pst_enclave_restore(ctx->enclave, at->incarnation, &at->piece);
     for (struct kept *at = c->back; at != NULL && rc == PST_OK; at = at->next)
         rc = pst_enclave_restore(ctx->enclave, at->incarnation, &at->piece);
     if (rc == PST_OK)

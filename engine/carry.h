@@ -72,8 +72,8 @@ void pst_carried_hang_up(struct pst_ctx *ctx); /* by its thread, before it ends 
 void pst_carried_free(struct pst_ctx *ctx);
 /* The key. PST_OK: the worker has it; PST_EAGAIN: it is asked for; else the run has ended, and says why. */
 int pst_carried_key(struct pst_ctx *ctx);
-/* What it had at a checkpoint: kept until it has its key, for it opens nothing before. In the order in which it was put out; then the
- * end. */
+/* What its buckets had at a checkpoint, and the places of all workers that had sealed any of it: kept until it has its key, for it opens
+ * nothing before. Each worker's in the order in which it was put out; then the end. */
 int pst_carried_back(struct pst_ctx *ctx, const uint8_t incarnation[PST_IMAGE_INCARNATION_BYTES],
                      const struct pst_enclave_piece *piece);
 void pst_carried_back_whole(struct pst_ctx *ctx, uint64_t checkpoint, int64_t cut);

@@ -278,6 +278,10 @@ struct load {
     uint64_t state_bytes, page_count;
     int32_t *node_of; /* by node of the manifest: the graph's; -1: dropped */
     bool same_nodes;  /* all are there, in the order of the graph */
+    /* of the worker whose place in a sealed stream is at hand, by partition: it gets buckets that this one has sealed. NULL: none is */
+    bool *wants;
+    uint32_t wants_node;
+    const uint8_t *wants_incarnation;
 };
 
 static int nodes_match(struct load *load)
@@ -375,6 +379,68 @@ static int log_back(struct pst_ctx *ctx, const struct pst_image_log *log)
     return spill_told(ctx, pst_state_restore_log(ctx->state, log));
 }
 
+static const uint8_t *incarnation_of(const struct load *load, const struct pst_manifest_page *page)
+{
+    return load->found->manifest.files[page->file].incarnation;
+}
+
+/* Each bucket has an index, which its worker has sealed. */
+static int wants_fill(struct load *load, const struct pst_manifest_page *place)
+{
+    const struct pst_manifest *from = &load->found->manifest;
+    const uint8_t *incarnation = incarnation_of(load, place);
+    uint32_t node = (uint32_t)load->node_of[place->node];
+    if (load->wants != NULL && load->wants_node == place->node && load->wants_incarnation == incarnation)
+        return PST_OK;
+    pst_free(load->wants);
+    load->wants = pst_calloc(load->run->partition_count[node] + (size_t)1, sizeof *load->wants);
+    if (load->wants == NULL)
+        return PST_ENOMEM;
+    load->wants_node = place->node;
+    load->wants_incarnation = incarnation;
+    for (uint32_t i = 0; i < from->page_count; i++) {
+        const struct pst_manifest_page *page = &from->pages[i];
+        if (page->node != place->node || page->structure != PST_MANIFEST_INDEX_STRUCTURE ||
+            memcmp(incarnation_of(load, page), incarnation, PST_INCARNATION_BYTES) != 0)
+            continue;
+        const struct pst_ctx *ctx = owner_of(load->run, node, page->bucket);
+        if (ctx != NULL)
+            load->wants[ctx->partition] = true;
+    }
+    return PST_OK;
+}
+
+/* Of a sealed stream, where a worker was: it goes to all that get any of its buckets. */
+static bool is_place(const struct load *load, const struct pst_manifest_page *page)
+{
+    return load->run->graph->carry != NULL && page->structure == PST_IMAGE_PLACE_STRUCTURE &&
+           load->found->manifest.nodes[page->node].inside;
+}
+
+static int place_back(struct load *load, const struct pst_manifest_page *page, const void *sealed)
+{
+    uint32_t node = (uint32_t)load->node_of[page->node];
+    int rc = wants_fill(load, page);
+    for (uint32_t p = 0; p < load->run->partition_count[node] && rc == PST_OK; p++)
+        if (load->wants[p])
+            rc = pst_ctx_enclave_piece_back(load->run->partitions[node][p], incarnation_of(load, page), page, sealed);
+    return rc;
+}
+
+/* Whether anybody here takes it. */
+static int is_wanted(struct load *load, const struct pst_manifest_page *page, bool *ret_wanted)
+{
+    int32_t node = load->node_of[page->node];
+    *ret_wanted = node >= 0 && owner_of(load->run, (uint32_t)node, page->bucket) != NULL;
+    if (node < 0 || !is_place(load, page))
+        return PST_OK;
+    int rc = wants_fill(load, page);
+    *ret_wanted = false;
+    for (uint32_t p = 0; p < load->run->partition_count[node] && rc == PST_OK; p++)
+        *ret_wanted |= load->wants[p];
+    return rc;
+}
+
 static int page_back(void *argument, const struct pst_manifest_page *page, const void *bytes, uint32_t byte_count)
 {
     struct load *load = argument;
@@ -383,9 +449,11 @@ static int page_back(void *argument, const struct pst_manifest_page *page, const
     int32_t node = load->node_of[page->node];
     if (node < 0)
         return PST_OK;
+    if (is_place(load, page))
+        return place_back(load, page, bytes);
     struct pst_ctx *ctx = owner_of(load->run, (uint32_t)node, page->bucket);
     if (ctx->enclave != NULL)
-        return pst_ctx_enclave_piece_back(ctx, load->found->manifest.files[page->file].incarnation, page, bytes);
+        return pst_ctx_enclave_piece_back(ctx, incarnation_of(load, page), page, bytes);
     return spill_told(ctx, ctx->state != NULL ? pst_state_restore_page(ctx->state, bytes, byte_count) : PST_EDATA);
 }
 
@@ -395,17 +463,17 @@ static int own_pages_back(struct load *load, const struct checkpoint_reader *rea
     struct pst_manifest from = load->found->manifest;
     struct pst_manifest_page *own = pst_malloc((from.page_count + 1) * sizeof *own);
     uint32_t own_count = 0;
-    if (own == NULL)
-        return PST_ENOMEM;
-    for (uint32_t i = 0; i < from.page_count; i++) {
-        const struct pst_manifest_page *page = &from.pages[i];
-        int32_t node = load->node_of[page->node];
-        if (node >= 0 && owner_of(load->run, (uint32_t)node, page->bucket) != NULL)
-            own[own_count++] = *page;
+    int rc = own != NULL ? PST_OK : PST_ENOMEM;
+    for (uint32_t i = 0; i < from.page_count && rc == PST_OK; i++) {
+        bool wanted;
+        rc = is_wanted(load, &from.pages[i], &wanted);
+        if (rc == PST_OK && wanted)
+            own[own_count++] = from.pages[i];
     }
     from.pages = own;
     from.page_count = own_count;
-    int rc = pst_checkpoint_pages(reader, &from, page_back, load);
+    if (rc == PST_OK)
+        rc = pst_checkpoint_pages(reader, &from, page_back, load);
     pst_free(own);
     return rc;
 }
@@ -555,7 +623,9 @@ static int part_load(struct load *load)
     if (rc == PST_OK)
         generations_back(load);
     pst_free(load->node_of);
+    pst_free(load->wants);
     load->node_of = NULL;
+    load->wants = NULL;
     return rc;
 }
 

@@ -8,6 +8,7 @@
 
 static_assert((int)PST_MANIFEST_INDEX_STRUCTURE == PST_IMAGE_INDEX_STRUCTURE, "one on both sides");
 static_assert((int)PST_MANIFEST_INDEX_KIND == PST_IMAGE_INDEX_KIND, "one on both sides");
+static_assert((int)PST_IMAGE_PLACE_STRUCTURE < PST_STRUCTURES_MAX, "a manifest has it as a page");
 static_assert((int)PST_INCARNATION_BYTES == PST_IMAGE_INCARNATION_BYTES, "the same bytes");
 static_assert((int)PST_SECRET_BYTES == PST_IMAGE_KEY_BYTES, "the same bytes");
 static_assert((int)PST_GRAPH_DIGEST_BYTES == PST_IMAGE_GRAPH_BYTES, "the same bytes");

@@ -350,8 +350,8 @@ static int tap_begin(struct tap *tap, const struct before *before)
     if (rc != PST_OK || tap->ended)
         return rc;
     if (before->known)
-        pst_sealed_writer_continue(tap->writer, before->position.salt, before->position.sequence);
-    return tap_mark(tap, tap->floor, false, 0);
+        rc = pst_sealed_writer_continue(tap->writer, before->position.salt, before->position.sequence);
+    return rc == PST_OK ? tap_mark(tap, tap->floor, false, 0) : rc;
 }
 
 /* ---- the run ---- */

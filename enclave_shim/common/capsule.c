@@ -49,9 +49,9 @@ int pst_capsule_read(const void *bytes, size_t byte_count, struct pst_capsule *r
     bool rows = p.kind == PST_CAPSULE_ROWS, mark = p.kind == PST_CAPSULE_MARK;
     bool fits = p.body_bytes >= 1 && p.body_bytes <= PST_CAPSULE_BODY_BYTES_MAX && p.edge < PST_SEALED_EDGES_MAX &&
                 p.bucket < PST_SEALED_BUCKETS_MAX && p.sequence < PST_CAPSULES_MAX && p.zero == 0 && p.zero2 == 0;
-    bool fields = rows ? p.row_count >= 1 && p.flags == 0
-                       : mark && p.row_count == 0 && p.bucket == 0 &&
-                             (p.flags & ~(uint32_t)(PST_CAPSULE_ENDS | PST_CAPSULE_CONTINUES)) == 0;
+    bool flags = (p.flags & ~(uint32_t)(PST_CAPSULE_ENDS | PST_CAPSULE_CONTINUES | PST_CAPSULE_SEVERAL)) == 0 &&
+                 ((p.flags & PST_CAPSULE_SEVERAL) == 0 || (p.flags & PST_CAPSULE_CONTINUES) != 0);
+    bool fields = rows ? p.row_count >= 1 && p.flags == 0 : mark && p.row_count == 0 && p.bucket == 0 && flags;
     if (!fits || !fields)
         return PST_EDATA;
     *ret_capsule = p;

@@ -36,7 +36,11 @@ static inline uint32_t pst_mark_bytes(const struct pst_sealed_edge *edge)
     return (uint32_t)(sizeof(struct pst_mark) +
                       ((size_t)pst_cover_words(edge->producer_bucket_count) + edge->bucket_count) * sizeof(uint64_t));
 }
-static_assert(sizeof(struct pst_mark) + (PST_SEALED_COVER_WORDS + PST_SEALED_BUCKETS_MAX) * sizeof(uint64_t) <=
+enum {
+    PST_ORIGIN_BYTES = 8 + PST_CAPSULE_SALT_BYTES
+}; /* behind it, of each session that it goes on from, but of the first */
+static_assert(sizeof(struct pst_mark) + (PST_SEALED_COVER_WORDS + PST_SEALED_BUCKETS_MAX) * sizeof(uint64_t) +
+                      (PST_SEALED_ORIGINS_MAX - 1) * (size_t)PST_ORIGIN_BYTES <=
                   PST_CAPSULE_BODY_BYTES_MAX,
               "a mark fits");
 

@@ -9,6 +9,8 @@
  *                                                           stands for buckets that another stands for
  *    it runs an edge on another stream than the others      marks say which stream it is; who reads several compares
  *    it goes back to where a stream was cut                 a session goes on from the last mark of the one before, and from no other
+ *    it lets others go on with some of its buckets           each bucket is gone on with once, by a session that stands for it; of the one
+ *                                                           before nothing is taken any more, and what is left of it holds time back
  *    it drops a mark                                        the next one counts one more
  *    it holds back everything                               nothing happens: the watermark stands
  *    it ends the stream                                     it cannot: the end is a mark */
@@ -25,13 +27,14 @@ enum { SESSIONS_BESIDES = 14, WAITING_FIRST = 64, ROWS_MANY = 512 };
 
 struct session {
     uint8_t salt[PST_CAPSULE_SALT_BYTES];
-    EVP_CIPHER_CTX *cipher; /* NULL, as `taken`: it is over */
+    EVP_CIPHER_CTX *cipher; /* NULL, as `taken`: it is closed */
     uint64_t sequence;      /* of the last capsule */
     uint64_t marks, marked_sequence;
     uint64_t cover[PST_SEALED_COVER_WORDS];
     uint64_t *taken; /* [bucket_count] */
     int64_t watermark, input_end;
-    bool ended, over; /* over: another session has gone on from it */
+    /* closed: another session has gone on from it, with some of its buckets at least, and it stands for the others as it was; over: with all */
+    bool ended, closed, over;
     uint64_t
         restored; /* one above the last capsule that was had before it was loaded: up to there they may come again. 0: none */
 };
@@ -66,6 +69,8 @@ struct pst_sealed_reader {
     uint32_t frame_rows;
     uint8_t *frame[PST_FIELDS_MAX + 2];
     uint8_t *mark; /* of a mark's body */
+    uint32_t origins_max;
+    bool loaded; /* others have been, that were at the same cut */
 };
 
 int pst_sealed_reader_new(const struct pst_sealed_reader_settings *settings, struct pst_sealed_reader **ret_reader)
@@ -86,7 +91,9 @@ int pst_sealed_reader_new(const struct pst_sealed_reader_settings *settings, str
     pst_sealed_edge_shape(edge, &r->shape);
     r->owned = pst_calloc(1, edge->bucket_count / 8 + 1);
     r->sessions = pst_calloc(r->session_capacity, sizeof *r->sessions);
-    r->mark = pst_malloc(pst_mark_bytes(edge));
+    r->origins_max =
+        edge->producer_bucket_count < PST_SEALED_ORIGINS_MAX ? edge->producer_bucket_count : PST_SEALED_ORIGINS_MAX;
+    r->mark = pst_malloc(pst_mark_bytes(edge) + (r->origins_max - 1) * (size_t)PST_ORIGIN_BYTES);
     bool good = r->owned != NULL && r->sessions != NULL && r->mark != NULL;
     for (uint32_t p = 0; p < r->shape.part_count && good; p++)
         good = (r->frame[p] = pst_malloc((size_t)r->frame_rows * r->shape.part_bytes[p])) != NULL;
@@ -175,18 +182,33 @@ struct marked {
     struct pst_mark mark;
     uint64_t cover[PST_SEALED_COVER_WORDS];
     const uint8_t *sent;
+    const uint8_t *origins; /* that it goes on from, but the first */
+    uint32_t origin_count;
 };
+
+/* What is behind the counts; false: it is none. */
+static bool origins_read(const struct pst_sealed_reader *r, const struct pst_capsule *p, struct marked *m)
+{
+    uint32_t before = pst_mark_bytes(r->edge), beyond = p->body_bytes - before;
+    m->origin_count = (p->flags & PST_CAPSULE_CONTINUES) != 0;
+    m->origins = r->mark + before;
+    if (p->body_bytes < before || beyond % PST_ORIGIN_BYTES != 0 ||
+        (beyond != 0) != ((p->flags & PST_CAPSULE_SEVERAL) != 0))
+        return false;
+    m->origin_count += beyond / PST_ORIGIN_BYTES;
+    return m->origin_count <= r->origins_max;
+}
 
 static int mark_open(struct pst_sealed_reader *r, struct session *s, const uint8_t *bytes, const struct pst_capsule *p,
                      struct marked *ret_marked, char *ret_why)
 {
     uint32_t words = pst_cover_words(r->edge->producer_bucket_count);
-    if (p->body_bytes != pst_mark_bytes(r->edge))
+    memset(ret_marked, 0, sizeof *ret_marked);
+    if (!origins_read(r, p, ret_marked))
         return refuse(r, p, ret_why, "is a mark of another graph");
     if (pst_capsule_open(s->cipher, bytes, r->mark) != PST_OK)
         return refuse(r, p, ret_why,
                       "does not open: it was changed, is of another edge, or was sealed with another key");
-    memset(ret_marked, 0, sizeof *ret_marked);
     memcpy(&ret_marked->mark, r->mark, sizeof ret_marked->mark);
     memcpy(ret_marked->cover, r->mark + sizeof ret_marked->mark, words * sizeof(uint64_t));
     ret_marked->sent = r->mark + sizeof ret_marked->mark + words * sizeof(uint64_t);
@@ -247,19 +269,23 @@ static void held_drop(struct pst_sealed_reader *r, uint32_t session, uint64_t se
     r->waiting_count = stay;
 }
 
-static const char *cover_fault(const struct pst_sealed_reader *r, const struct session *before, const struct marked *m)
+static bool any_bit(const uint64_t *cover)
+{
+    uint64_t any = 0;
+    for (uint32_t w = 0; w < PST_SEALED_COVER_WORDS; w++)
+        any |= cover[w];
+    return any != 0;
+}
+
+static const char *cover_fault(const struct pst_sealed_reader *r, const struct marked *m)
 {
     uint32_t count = r->edge->producer_bucket_count, words = pst_cover_words(count);
-    uint64_t any = 0, beyond = count % 64 != 0 ? m->cover[words - 1] >> count % 64 : 0;
-    for (uint32_t w = 0; w < words; w++)
-        any |= m->cover[w];
-    if (any == 0 || beyond != 0)
+    uint64_t beyond = count % 64 != 0 ? m->cover[words - 1] >> count % 64 : 0;
+    if (!any_bit(m->cover) || beyond != 0)
         return "begins a stream of nobody's";
-    if (before != NULL && memcmp(before->cover, m->cover, sizeof m->cover) != 0)
-        return "begins a stream that goes on from another operator's";
-    for (uint32_t i = 0; i < r->session_count; i++) {
+    for (uint32_t i = 0; i < r->session_count && m->origin_count == 0; i++) {
         const struct session *other = &r->sessions[i];
-        for (uint32_t w = 0; w < words && other != before && !other->over; w++)
+        for (uint32_t w = 0; w < words && !other->over; w++)
             if ((other->cover[w] & m->cover[w]) != 0)
                 return "begins a stream where another one stands already: one of them is of another time, or is there "
                        "twice";
@@ -267,32 +293,61 @@ static const char *cover_fault(const struct pst_sealed_reader *r, const struct s
     return NULL;
 }
 
-/* Another one has gone on from it: none of its capsules is opened any more. */
-static void session_end(struct session *s)
+static struct session *origin_of(struct pst_sealed_reader *r, const struct marked *m, uint32_t i, uint64_t *ret_marked)
+{
+    const uint8_t *at = i != 0 ? m->origins + (i - 1) * (size_t)PST_ORIGIN_BYTES : NULL;
+    *ret_marked = at != NULL ? pst_get_u64(at) : m->mark.sequence;
+    return session_find(r, at != NULL ? at + sizeof *ret_marked : m->mark.salt);
+}
+
+/* Each stands, at the mark that is named; what is left of their buckets and the new one's are the same, each of them once: those of sessions
+ * that are not over have none in common. */
+static const char *origins_fault(struct pst_sealed_reader *r, const struct pst_capsule *p, const struct marked *m)
+{
+    uint64_t left[PST_SEALED_COVER_WORDS], marked;
+    memcpy(left, m->cover, sizeof left);
+    for (uint32_t i = 0; i < m->origin_count; i++) {
+        const struct session *before = origin_of(r, m, i, &marked);
+        if (before == NULL || before->over || before->ended || before->marked_sequence != marked ||
+            before->watermark != p->time)
+            return "does not go on where the stream was cut";
+        uint64_t any = 0;
+        for (uint32_t w = 0; w < PST_SEALED_COVER_WORDS; w++) {
+            any |= left[w] & before->cover[w];
+            left[w] &= ~before->cover[w];
+        }
+        if (any == 0)
+            return "begins a stream that goes on from another operator's";
+    }
+    return m->origin_count != 0 && any_bit(left) ? "begins a stream that goes on from another operator's" : NULL;
+}
+
+/* Another one has gone on from it, with these of its buckets: none of its capsules is opened any more. */
+static void session_close(struct pst_sealed_reader *r, struct session *s, const uint64_t *cover)
 {
     EVP_CIPHER_CTX_free(s->cipher);
     pst_free(s->taken);
     s->cipher = NULL;
     s->taken = NULL;
-    s->over = true;
+    s->closed = true;
+    for (uint32_t w = 0; w < PST_SEALED_COVER_WORDS; w++)
+        s->cover[w] &= ~cover[w];
+    s->over = !any_bit(s->cover);
+    held_drop(r, (uint32_t)(s - r->sessions), s->marked_sequence);
 }
 
 static int session_join(struct pst_sealed_reader *r, struct session *s, const struct pst_capsule *p,
                         const struct marked *m, char *ret_why)
 {
-    bool continues = (p->flags & PST_CAPSULE_CONTINUES) != 0;
-    struct session *before = continues ? session_find(r, m->mark.salt) : NULL;
-    if (p->number != 0 || (continues && (before == NULL || before->over || before->ended ||
-                                         before->marked_sequence != m->mark.sequence || before->watermark != p->time)))
-        return refuse(r, p, ret_why, "does not go on where the stream was cut");
-    const char *fault = cover_fault(r, before, m);
+    uint64_t marked;
+    const char *fault = p->number != 0 ? "does not go on where the stream was cut" : cover_fault(r, m);
+    if (fault == NULL)
+        fault = origins_fault(r, p, m);
     if (fault != NULL)
         return refuse(r, p, ret_why, fault);
     memcpy(s->cover, m->cover, sizeof s->cover);
-    if (before != NULL) {
-        session_end(before);
-        held_drop(r, (uint32_t)(before - r->sessions), before->marked_sequence);
-    }
+    for (uint32_t i = 0; i < m->origin_count; i++)
+        session_close(r, origin_of(r, m, i, &marked), m->cover);
     return mark_take(r, s, p, m, ret_why);
 }
 
@@ -427,7 +482,7 @@ int pst_sealed_reader_take(struct pst_sealed_reader *r, const void *bytes, size_
         return session_begin(r, bytes, &p, ret_why);
     if (p.sequence < s->restored && s->sequence < s->restored) /* a host that goes on from a cut sends it again */
         return PST_OK;
-    if (s->over || s->ended)
+    if (s->closed || s->ended)
         return refuse(r, &p, ret_why, "is of a stream that is over");
     if (p.sequence <= s->sequence)
         return refuse(r, &p, ret_why, "comes a second time, or after later ones");
@@ -531,7 +586,7 @@ static void session_save(const struct pst_sealed_reader *r, const struct session
     save_u64(text, s->marked_sequence);
     save_u64(text, (uint64_t)s->watermark);
     save_u64(text, (uint64_t)s->input_end);
-    save_u32(text, (s->ended ? 1u : 0u) | (s->over ? 2u : 0u));
+    save_u32(text, (s->ended ? 1u : 0u) | (s->over ? 2u : 0u) | (s->closed ? 4u : 0u));
     save_u32(text, 0);
     (void)pst_text_add(text, (const char *)s->cover,
                        pst_cover_words(r->edge->producer_bucket_count) * sizeof *s->cover);
@@ -574,37 +629,95 @@ static const uint8_t *saved_take(struct saved *saved, size_t byte_count)
     return at;
 }
 
-static int session_load(struct pst_sealed_reader *r, struct saved *saved)
+/* One session of it, as it was. PST_EDATA. */
+static int session_read(const struct pst_sealed_reader *r, struct saved *saved, struct session *ret,
+                        const uint8_t **ret_taken)
 {
-    struct session *s = &r->sessions[r->session_count];
-    size_t cover_bytes = pst_cover_words(r->edge->producer_bucket_count) * sizeof *s->cover;
+    size_t cover_bytes = pst_cover_words(r->edge->producer_bucket_count) * sizeof *ret->cover;
     const uint8_t *at = saved_take(saved, SAVED_SESSION_BYTES), *cover = saved_take(saved, cover_bytes);
-    const uint8_t *taken = saved_take(saved, r->edge->bucket_count * sizeof *s->taken);
-    if (at == NULL || cover == NULL || taken == NULL || session_find(r, at) != NULL || pst_get_u32(at + 72) > 3 ||
-        pst_get_u32(at + 76) != 0)
+    *ret_taken = saved_take(saved, r->edge->bucket_count * sizeof(uint64_t));
+    uint32_t flags = at != NULL ? pst_get_u32(at + 72) : 0;
+    if (at == NULL || cover == NULL || *ret_taken == NULL || flags > 7 || pst_get_u32(at + 76) != 0)
         return PST_EDATA;
-    *s = (struct session){.sequence = pst_get_u64(at + 32),
-                          .marks = pst_get_u64(at + 40),
-                          .marked_sequence = pst_get_u64(at + 48),
-                          .watermark = (int64_t)pst_get_u64(at + 56),
-                          .input_end = (int64_t)pst_get_u64(at + 64),
-                          .ended = (pst_get_u32(at + 72) & 1) != 0,
-                          .over = (pst_get_u32(at + 72) & 2) != 0};
-    if (s->sequence >= PST_CAPSULES_MAX)
+    *ret = (struct session){.sequence = pst_get_u64(at + 32),
+                            .marks = pst_get_u64(at + 40),
+                            .marked_sequence = pst_get_u64(at + 48),
+                            .watermark = (int64_t)pst_get_u64(at + 56),
+                            .input_end = (int64_t)pst_get_u64(at + 64),
+                            .ended = (flags & 1) != 0,
+                            .over = (flags & 2) != 0,
+                            .closed = (flags & 6) != 0};
+    if (ret->sequence >= PST_CAPSULES_MAX)
         return PST_EDATA;
-    s->restored = s->sequence + 1;
-    memcpy(s->salt, at, sizeof s->salt);
-    memcpy(s->cover, cover, cover_bytes);
-    if (s->over) {
-        r->session_count++;
-        return PST_OK;
+    ret->restored = ret->sequence + 1;
+    memcpy(ret->salt, at, sizeof ret->salt);
+    memcpy(ret->cover, cover, cover_bytes);
+    return PST_OK;
+}
+
+static bool counts_from(const uint8_t *from, uint32_t bucket)
+{
+    return from == NULL || (from[bucket / 8] >> bucket % 8 & 1) != 0;
+}
+
+/* How many capsules the buckets had been sent that count. Of an edge without a key all readers have been sent the same. */
+static int taken_load(const struct pst_sealed_reader *r, struct session *s, const uint8_t *taken, const uint8_t *from)
+{
+    for (uint32_t b = 0; b < r->edge->bucket_count && s->taken != NULL; b++) {
+        uint64_t count = pst_get_u64(taken + b * sizeof count);
+        if (counts_from(from, b))
+            s->taken[b] = count;
+        else if (!r->edge->keyed && s->taken[b] != count)
+            return PST_EREFUSED;
     }
-    s->taken = pst_calloc(r->edge->bucket_count, sizeof *s->taken);
-    int rc = s->taken != NULL ? pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher) : PST_ENOMEM;
+    return PST_OK;
+}
+
+static int session_add(struct pst_sealed_reader *r, const struct session *one, struct session **ret_session)
+{
+    if (!session_room(r))
+        return PST_EDATA;
+    struct session *s = &r->sessions[r->session_count];
+    *s = *one;
+    if (!s->closed && (s->taken = pst_calloc(r->edge->bucket_count, sizeof *s->taken)) == NULL)
+        return PST_ENOMEM;
     r->session_count++; /* freed with the reader */
-    if (s->taken != NULL)
-        memcpy(s->taken, taken, r->edge->bucket_count * sizeof *s->taken);
-    return rc;
+    *ret_session = s;
+    return s->closed ? PST_OK : pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher);
+}
+
+/* All that read an edge are at the same mark of each session when a time is cut, and behind it nothing has come. Of one that is over nothing
+ * is taken any more, whatever its readers had had. */
+static bool is_at(const struct session *s, const struct session *other)
+{
+    return s->over ? other->over
+                   : s->sequence == other->sequence && s->sequence == s->marked_sequence && s->marks == other->marks &&
+                         s->marked_sequence == other->marked_sequence && s->watermark == other->watermark &&
+                         s->input_end == other->input_end && s->ended == other->ended && s->closed == other->closed &&
+                         s->over == other->over && memcmp(s->cover, other->cover, sizeof s->cover) == 0;
+}
+
+/* ret_salt: where its own stands; ret_live: one more if it is not over. */
+static int session_load(struct pst_sealed_reader *r, struct saved *saved, const uint8_t *from, bool beside,
+                        const uint8_t **ret_salt, uint32_t *ret_live)
+{
+    struct session one, *s;
+    const uint8_t *taken;
+    *ret_salt = saved->at; /* first of all */
+    int rc = session_read(r, saved, &one, &taken);
+    if (rc != PST_OK)
+        return rc;
+    *ret_live += !one.over;
+    s = session_find(r, one.salt);
+    if (s != NULL ? !beside : beside && !one.over)
+        return beside ? PST_EREFUSED : PST_EDATA;
+    if (s != NULL && !is_at(s, &one))
+        return PST_EREFUSED;
+    if (s == NULL)
+        rc = session_add(r, &one, &s);
+    else if (s->over && one.sequence > s->sequence)
+        s->restored = (s->sequence = one.sequence) + 1;
+    return rc == PST_OK ? taken_load(r, s, taken, from) : rc;
 }
 
 /* The least time of those that were not given. */
@@ -618,26 +731,39 @@ static int64_t held_first(const struct pst_sealed_reader *r, const struct held *
     return first;
 }
 
-static int held_load(struct pst_sealed_reader *r, struct saved *saved)
+/* All rows of a capsule are of one bucket. */
+static uint32_t held_bucket(const struct pst_sealed_reader *r, const uint8_t *body, uint32_t row_count)
+{
+    const uint8_t *hash = body + row_count * sizeof(int64_t); /* behind the event times */
+    return r->edge->keyed ? (uint32_t)pst_get_u64(hash) & (r->edge->bucket_count - 1) : 0;
+}
+
+/* salts: of the sessions as they stand there. */
+static int held_load(struct pst_sealed_reader *r, struct saved *saved, const uint8_t *from, const uint8_t *const *salts,
+                     uint32_t salt_count)
 {
     const uint8_t *at = saved_take(saved, SAVED_HELD_BYTES);
     uint32_t rows = at != NULL ? pst_get_u32(at + 4) : 0;
-    if (rows == 0 || rows > PST_CAPSULE_BODY_BYTES_MAX || pst_get_u32(at) >= r->session_count ||
-        pst_get_u32(at + 8) > rows || pst_get_u32(at + 12) != 0)
+    if (rows == 0 || rows > PST_CAPSULE_BODY_BYTES_MAX || pst_get_u32(at) >= salt_count || pst_get_u32(at + 8) > rows ||
+        pst_get_u32(at + 12) != 0)
         return PST_EDATA;
     size_t bytes = pst_shape_wide_bytes(&r->shape, rows);
     const uint8_t *body = bytes <= PST_CAPSULE_BODY_BYTES_MAX ? saved_take(saved, bytes) : NULL;
     if (body == NULL)
         return PST_EDATA;
+    if (!counts_from(from, held_bucket(r, body, rows)))
+        return PST_OK;
     if (r->held_bytes + bytes > r->held_bytes_max)
         return PST_EFULL;
+    const struct session *session = session_find(r, salts[pst_get_u32(at)]);
     struct held *held = waiting_ready(r) ? pst_malloc(sizeof *held + bytes) : NULL;
     if (held == NULL)
         return PST_ENOMEM;
-    *held = (struct held){.session = pst_get_u32(at),
+    /* Of a session that is forgotten nothing is dropped any more: held_forget(). */
+    *held = (struct held){.session = session != NULL ? (uint32_t)(session - r->sessions) : 0,
                           .row_count = rows,
                           .cursor = pst_get_u32(at + 8),
-                          .sequence = pst_get_u64(at + 16),
+                          .sequence = session != NULL ? pst_get_u64(at + 16) : 0,
                           .bytes = bytes};
     memcpy(held->body, body, bytes);
     struct waiting one = held_times(held);
@@ -649,21 +775,46 @@ static int held_load(struct pst_sealed_reader *r, struct saved *saved)
     return PST_OK;
 }
 
-int pst_sealed_reader_load(struct pst_sealed_reader *r, const uint8_t *bytes, size_t byte_count, size_t *ret_used)
+static int head_load(struct pst_sealed_reader *r, const uint8_t *head)
+{
+    int64_t floor = (int64_t)pst_get_u64(head + 32);
+    bool known = pst_get_u32(head + 12) == 1;
+    if (r->loaded && (known != r->stream_known || memcmp(r->stream, head + 16, sizeof r->stream) != 0))
+        return PST_EREFUSED;
+    r->floor = !r->loaded || floor < r->floor ? floor : r->floor; /* between the two there is no row of either */
+    r->stream_known = known;
+    memcpy(r->stream, head + 16, sizeof r->stream);
+    return PST_OK;
+}
+
+static uint32_t live_count(const struct pst_sealed_reader *r)
+{
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < r->session_count; s++)
+        count += !r->sessions[s].over;
+    return count;
+}
+
+int pst_sealed_reader_load(struct pst_sealed_reader *r, const uint8_t *bytes, size_t byte_count, const uint8_t *from,
+                           size_t *ret_used)
 {
     struct saved saved = {bytes, bytes + byte_count};
     const uint8_t *head = saved_take(&saved, SAVED_HEAD_BYTES);
-    if (r->session_count != 0 || head == NULL || pst_get_u32(head) != SAVED_MAGIC ||
-        pst_get_u32(head + 4) > r->session_capacity || pst_get_u32(head + 12) > 1)
+    uint32_t count = head != NULL ? pst_get_u32(head + 4) : 0, live = 0;
+    bool beside = r->loaded;
+    if ((r->session_count != 0 && !beside) || head == NULL || pst_get_u32(head) != SAVED_MAGIC ||
+        count > r->session_capacity || pst_get_u32(head + 12) > 1)
         return PST_EDATA;
-    r->stream_known = pst_get_u32(head + 12) == 1;
-    memcpy(r->stream, head + 16, sizeof r->stream);
-    r->floor = (int64_t)pst_get_u64(head + 32);
-    int rc = PST_OK;
-    for (uint32_t s = 0; s < pst_get_u32(head + 4) && rc == PST_OK; s++)
-        rc = session_load(r, &saved);
-    for (uint32_t h = 0; h < pst_get_u32(head + 8) && rc == PST_OK; h++)
-        rc = held_load(r, &saved);
+    const uint8_t **salts = pst_calloc(count + (size_t)1, sizeof *salts);
+    int rc = salts != NULL ? head_load(r, head) : PST_ENOMEM;
+    for (uint32_t s = 0; s < count && rc == PST_OK; s++)
+        rc = session_load(r, &saved, from, beside, &salts[s], &live);
+    if (rc == PST_OK && live != live_count(r))
+        rc = PST_EREFUSED;
+    for (uint32_t h = 0; head != NULL && h < pst_get_u32(head + 8) && rc == PST_OK; h++)
+        rc = held_load(r, &saved, from, salts, count);
+    pst_free(salts);
+    r->loaded = true;
     *ret_used = (size_t)(saved.at - bytes);
     return rc;
 }

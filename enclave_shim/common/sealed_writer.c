@@ -15,7 +15,9 @@ struct pst_sealed_writer {
     uint64_t cover[PST_SEALED_COVER_WORDS];
     uint8_t salt[PST_CAPSULE_SALT_BYTES];
     struct pst_mark mark;
-    bool begun, ended, continues;
+    uint8_t *origins; /* origin_count - 1 of them: the first stands in `mark` */
+    uint32_t origin_count;
+    bool begun, ended;
     uint64_t sequence, marks, marked; /* marked: sequence of the last mark */
     int64_t watermark;
     uint64_t *sent; /* [bucket_count] */
@@ -91,16 +93,30 @@ void pst_sealed_writer_free(struct pst_sealed_writer *w)
     pst_free(w->order);
     pst_free(w->first);
     pst_free(w->capsule);
+    pst_free(w->origins);
     pst_free(w);
 }
 
-void pst_sealed_writer_continue(struct pst_sealed_writer *w, const uint8_t salt[PST_CAPSULE_SALT_BYTES],
-                                uint64_t sequence)
+int pst_sealed_writer_continue(struct pst_sealed_writer *w, const uint8_t salt[PST_CAPSULE_SALT_BYTES],
+                               uint64_t sequence)
 {
     PST_ASSERT(!w->begun);
-    w->continues = true;
-    w->mark.sequence = sequence;
-    memcpy(w->mark.salt, salt, sizeof w->mark.salt);
+    if (w->origin_count == PST_SEALED_ORIGINS_MAX)
+        return PST_EFULL;
+    if (w->origin_count == 0) {
+        w->mark.sequence = sequence;
+        memcpy(w->mark.salt, salt, sizeof w->mark.salt);
+    } else {
+        uint8_t *origins = pst_realloc(w->origins, w->origin_count * (size_t)PST_ORIGIN_BYTES);
+        if (origins == NULL)
+            return PST_ENOMEM;
+        w->origins = origins;
+        origins += (w->origin_count - 1) * (size_t)PST_ORIGIN_BYTES;
+        memcpy(origins, &sequence, sizeof sequence);
+        memcpy(origins + sizeof sequence, salt, PST_CAPSULE_SALT_BYTES);
+    }
+    w->origin_count++;
+    return PST_OK;
 }
 
 /* Seals what stands behind the header in w->capsule. The sequence is used up whatever happens. */
@@ -213,13 +229,15 @@ int pst_sealed_writer_mark(struct pst_sealed_writer *w, int64_t watermark, bool 
     int rc = w->row_count != 0 ? flush(w) : PST_OK;
     if (rc != PST_OK)
         return rc;
-    uint32_t words = pst_cover_words(w->edge->producer_bucket_count);
-    uint32_t flags = (ends ? PST_CAPSULE_ENDS : 0) | (w->continues && !w->begun ? PST_CAPSULE_CONTINUES : 0);
+    uint32_t words = pst_cover_words(w->edge->producer_bucket_count), origins = w->begun ? 0 : w->origin_count;
+    uint32_t flags = (ends ? PST_CAPSULE_ENDS : 0) | (origins != 0 ? PST_CAPSULE_CONTINUES : 0) |
+                     (origins > 1 ? PST_CAPSULE_SEVERAL : 0);
+    size_t origin_bytes = origins > 1 ? (origins - 1) * (size_t)PST_ORIGIN_BYTES : 0;
     struct pst_capsule header = {.kind = PST_CAPSULE_MARK,
                                  .number = w->marks++,
                                  .time = watermark,
                                  .flags = flags,
-                                 .body_bytes = pst_mark_bytes(w->edge)};
+                                 .body_bytes = pst_mark_bytes(w->edge) + (uint32_t)origin_bytes};
     struct pst_mark mark = w->mark;
     uint8_t *body = w->capsule + sizeof header;
     mark.input_end = ends ? input_end : 0;
@@ -230,6 +248,8 @@ int pst_sealed_writer_mark(struct pst_sealed_writer *w, int64_t watermark, bool 
     memcpy(body, &mark, sizeof mark);
     memcpy(body + sizeof mark, w->cover, words * sizeof *w->cover);
     memcpy(body + sizeof mark + words * sizeof *w->cover, w->sent, w->edge->bucket_count * sizeof *w->sent);
+    if (origin_bytes != 0)
+        memcpy(body + pst_mark_bytes(w->edge), w->origins, origin_bytes);
     w->begun = true;
     w->ended = ends;
     w->watermark = watermark;

@@ -1,6 +1,8 @@
 /* image.c - see image.h. */
 #include "enclave_shim/inside/image.h"
 
+#include "enclave_shim/sealed.h"
+
 #include <inttypes.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -14,6 +16,12 @@ enum {
     INDEX_KIND = PST_PLACE_INDEX >> 16,
     PAGES_FIRST = 64, /* room for so many at first */
     EXTRA_BYTES = PST_PAGE_BYTES - 1024,
+};
+
+struct place { /* that has come back, of one worker */
+    uint8_t incarnation[PST_INCARNATION_BYTES];
+    uint32_t version, piece_count, bucket_count; /* bucket_count: that came back, and it has sealed */
+    struct pst_text bytes;
 };
 
 struct pst_images {
@@ -37,8 +45,10 @@ struct pst_images {
     uint64_t of_checkpoint; /* that all of them are of, from the first index on; 0: none was read yet */
     int64_t of_cut;
     const struct pst_text *extra; /* what goes out beside the state; NULL: nothing */
-    struct pst_text extra_back;   /* what came back of that */
-    uint32_t extra_count, extra_version;
+    uint32_t extra_version;
+    struct place *places; /* what came back of that */
+    uint32_t place_count;
+    uint8_t *place_of; /* by bucket that came back: whose; NULL: there are no places */
     uint32_t changed_max;
     uint8_t done[PST_BOOT_BUCKETS_MAX / 8];
     uint8_t arriving[PST_BOOT_BUCKETS_MAX / 8]; /* of a move: done, of of_cut, and nobody's yet */
@@ -155,15 +165,27 @@ int pst_images_new(const struct pst_inside_settings *settings, struct pst_images
     return PST_OK;
 }
 
+void pst_images_places_forget(struct pst_images *im)
+{
+    for (uint32_t i = 0; i < im->place_count; i++) {
+        if (im->places[i].bytes.bytes != NULL)
+            OPENSSL_cleanse(im->places[i].bytes.bytes, im->places[i].bytes.count);
+        pst_text_fini(&im->places[i].bytes);
+    }
+    pst_free(im->places);
+    pst_free(im->place_of);
+    im->places = NULL;
+    im->place_of = NULL;
+    im->place_count = 0;
+}
+
 void pst_images_free(struct pst_images *im)
 {
     if (im == NULL)
         return;
     pst_sealer_free(im->sealer);
     pst_sealer_free(im->opener);
-    if (im->extra_back.bytes != NULL)
-        OPENSSL_cleanse(im->extra_back.bytes, im->extra_back.count);
-    pst_text_fini(&im->extra_back);
+    pst_images_places_forget(im);
     pst_free(im->pages);
     pst_free(im);
 }
@@ -257,22 +279,28 @@ static int imaged(struct pst_images *im, uint64_t checkpoint, int error, uint32_
     return im->settings->emit(im->settings->emitter, &message, &piece, 1);
 }
 
-/* As pages of a structure that no operator has, in front of the index, which names them: so they are of one image. */
+/* As pages of a structure that no operator has. No index names them: they say themselves of which checkpoint they are. */
 static int extra_out(struct pst_images *im, uint32_t bucket, uint32_t version)
 {
     int rc = PST_OK;
     for (size_t at = 0, n; at < im->extra->count && rc == PST_OK; at += n) {
         struct pst_seal_place place = {bucket, PST_EXTRA_STRUCTURE, PST_PAGE_LOG, at / EXTRA_BYTES, version};
         n = im->extra->count - at < EXTRA_BYTES ? im->extra->count - at : EXTRA_BYTES;
-        rc = page_note(im, &(struct pst_index_page){place.structure, place.kind, version, place.number});
-        if (rc == PST_OK)
-            rc = piece_out(im, &place, im->extra->bytes + at, (uint32_t)n);
+        rc = piece_out(im, &place, im->extra->bytes + at, (uint32_t)n);
     }
     return rc;
 }
 
 void pst_images_extra(struct pst_images *im, const struct pst_text *extra) { im->extra = extra; }
-const struct pst_text *pst_images_extra_back(const struct pst_images *im) { return &im->extra_back; }
+uint32_t pst_images_place_count(const struct pst_images *im) { return im->place_count; }
+const struct pst_text *pst_images_place(const struct pst_images *im, uint32_t i) { return &im->places[i].bytes; }
+
+static bool has_bit(const uint8_t *bits, uint32_t bucket) { return (bits[bucket / 8] >> bucket % 8 & 1) != 0; }
+
+bool pst_images_place_has(const struct pst_images *im, uint32_t i, uint32_t bucket)
+{
+    return has_bit(im->done, bucket) && im->place_of != NULL && im->place_of[bucket] == i;
+}
 
 int pst_images_late(struct pst_images *im, const struct pst_message *message)
 {
@@ -291,12 +319,12 @@ int pst_images_out(struct pst_images *im, const struct pst_images_of *of, const 
         return PST_EDATA;
     im->checkpoint = checkpoint; /* whatever becomes of it: D3 */
     int rc = shape_make(im, of->state);
+    if (rc == PST_OK && of->owned_count != 0 && im->extra != NULL)
+        rc = extra_out(im, of->buckets[0], of->state != NULL ? pst_state_generation(of->state) : im->extra_version);
     for (uint32_t i = 0; i < of->owned_count && rc == PST_OK; i++) {
         im->page_count = 0;
         if (of->state != NULL)
             rc = pst_state_image_bucket(of->state, of->buckets[i], message->facts, im->clear, page_out, im);
-        if (rc == PST_OK && i == 0 && im->extra != NULL)
-            rc = extra_out(im, of->buckets[i], of->state != NULL ? pst_state_generation(of->state) : im->extra_version);
         if (rc == PST_OK)
             rc = index_out(im, of, of->buckets[i], message);
         pst_sealer_forget(im->sealer);
@@ -317,8 +345,6 @@ static int refuse(const struct pst_images *im, char *why, uint32_t bucket, const
                    bucket, what);
     return PST_EREFUSED;
 }
-
-static bool has_bit(const uint8_t *bits, uint32_t bucket) { return (bits[bucket / 8] >> bucket % 8 & 1) != 0; }
 
 static bool is_owned(const struct pst_images *im, uint32_t bucket)
 {
@@ -362,17 +388,24 @@ static int opener_make(struct pst_images *im, uint32_t key)
                                   &s->config->id, &s->config->bucket_count, &im->opener);
 }
 
-/* All of a bucket is of the worker that has sealed its index: versions of another one mean something else. Where rows are sealed all of its
- * buckets are (D5). */
+static bool sealed_rows(const struct pst_images *im) { return im->settings->config->sealing != NULL; }
+
+/* place_count: it has not come. */
+static uint32_t place_find(const struct pst_images *im, const uint8_t *incarnation)
+{
+    uint32_t i = 0;
+    while (i < im->place_count && memcmp(im->places[i].incarnation, incarnation, PST_INCARNATION_BYTES) != 0)
+        i++;
+    return i;
+}
+
+/* All of a bucket is of the worker that has sealed its index: versions of another one mean something else. */
 static int opener_for(struct pst_images *im, const uint8_t *incarnation, bool first, char *why)
 {
     if (im->opener != NULL && memcmp(im->opener_incarnation, incarnation, PST_INCARNATION_BYTES) == 0)
         return PST_OK;
     if (!first)
         return refuse(im, why, im->bucket, "its pieces were sealed by more than one worker");
-    if (im->opener != NULL && im->settings->config->sealing != NULL)
-        return refuse(im, why, im->bucket,
-                      "another worker sealed it than others: it is of another stream, or of other partitions");
     memcpy(im->opener_incarnation, incarnation, PST_INCARNATION_BYTES);
     im->opened = false;
     return im->settings->restore_key_count != 0 ? opener_make(im, 0) : PST_EDATA;
@@ -413,16 +446,44 @@ static int page_back(struct pst_images *im, const struct pst_images_of *of, cons
     return rc == PST_EDATA ? refuse(im, why, place->bucket, "a page is none of its state") : rc;
 }
 
-static int extra_back(struct pst_images *im, const struct pst_images_of *of, const struct pst_seal_place *place,
-                      uint32_t byte_count, char *why)
+static int place_new(struct pst_images *im, struct place **ret_place)
 {
-    if (im->part != 0 || im->move != 0 || place->bucket != of->buckets[0] || place->number != im->extra_count)
-        return refuse(im, why, place->bucket, "its place in the stream is not whole, or is of other partitions");
-    im->extra_count++;
-    im->changed_max = place->version > im->changed_max ? (uint32_t)place->version : im->changed_max;
-    int rc =
-        page_note(im, &(struct pst_index_page){place->structure, place->kind, (uint32_t)place->version, place->number});
-    return rc == PST_OK ? pst_text_add(&im->extra_back, (const char *)im->clear, byte_count) : rc;
+    struct place *places = pst_realloc(im->places, (im->place_count + (size_t)1) * sizeof *places);
+    if (places == NULL)
+        return PST_ENOMEM;
+    im->places = places;
+    if (im->place_of == NULL)
+        im->place_of = pst_calloc(1, PST_BOOT_BUCKETS_MAX);
+    if (im->place_of == NULL)
+        return PST_ENOMEM;
+    *ret_place = &places[im->place_count++];
+    memset(*ret_place, 0, sizeof **ret_place);
+    return PST_OK;
+}
+static_assert((int)PST_SEALED_ORIGINS_MAX <= 1 << 8, "whose a bucket was is a byte");
+
+/* A piece of a place, opened: the next one of it, and of the same image. */
+static int place_back(struct pst_images *im, const struct pst_seal_place *of, uint32_t byte_count, char *why)
+{
+    static const char broken[] = "the place in the stream that is said of it is not whole, or not of one image";
+    uint32_t i = place_find(im, im->opener_incarnation);
+    struct place *place = i < im->place_count ? &im->places[i] : NULL;
+    bool first = place == NULL;
+    if (first && of->number == 0 && (byte_count < 4 || pst_get_u32(im->clear) != PST_PLACE_MAGIC))
+        return refuse(im, why, of->bucket, "it was made by an earlier version, whose images are not gone on from");
+    if (first && im->place_count == PST_SEALED_ORIGINS_MAX)
+        return refuse(im, why, of->bucket, "it would go on from more workers than one can go on from");
+    int rc = first ? place_new(im, &place) : PST_OK;
+    if (rc != PST_OK)
+        return rc;
+    if (first) {
+        memcpy(place->incarnation, im->opener_incarnation, sizeof place->incarnation);
+        place->version = (uint32_t)of->version;
+    }
+    if (of->number != place->piece_count || of->version != place->version)
+        return refuse(im, why, of->bucket, broken);
+    place->piece_count++;
+    return pst_text_add(&place->bytes, (const char *)im->clear, byte_count);
 }
 
 /* All of a bucket is there. */
@@ -433,6 +494,11 @@ static int bucket_end(struct pst_images *im, const struct pst_images_of *of, con
     uint8_t bit = (uint8_t)(1 << im->bucket % 8);
     of->timers[im->bucket] = index->timer;
     im->done[im->bucket / 8] |= bit;
+    if (im->place_of != NULL) {
+        uint32_t i = place_find(im, im->opener_incarnation);
+        im->place_of[im->bucket] = (uint8_t)i;
+        im->places[i].bucket_count++;
+    }
     if (im->move != 0) {
         im->arriving[im->bucket / 8] |= bit;
         im->arriving_count++;
@@ -498,8 +564,8 @@ static int piece_back(struct pst_images *im, const struct pst_images_of *of, str
     }
     if (rc != PST_OK)
         return rc;
-    if (place->structure == PST_EXTRA_STRUCTURE && im->settings->config->sealing != NULL)
-        return extra_back(im, of, place, byte_count, why);
+    if (place->structure == PST_EXTRA_STRUCTURE && sealed_rows(im) && im->move == 0)
+        return place_back(im, place, byte_count, why);
     return index ? index_back(im, of, byte_count, why) : page_back(im, of, place, byte_count, why);
 }
 
@@ -511,8 +577,14 @@ int pst_images_back(struct pst_images *im, const struct pst_images_of *of, const
     if (im->whole)
         return PST_EDATA;
     im->begun = true;
-    bool first = !im->open;
-    int rc = bucket_begin(im, of, place.bucket, why);
+    bool first = !im->open, of_stream = sealed_rows(im) && place.structure == PST_EXTRA_STRUCTURE;
+    if (of_stream && im->open)
+        return refuse(im, why, im->bucket, "something of it is missing");
+    if (of_stream && place.bucket >= im->settings->config->bucket_count)
+        return refuse(im, why, place.bucket, "it is not this operator's");
+    int rc = of_stream ? PST_OK : bucket_begin(im, of, place.bucket, why);
+    if (rc == PST_OK && sealed_rows(im) && !of_stream && place_find(im, body) == im->place_count)
+        rc = refuse(im, why, place.bucket, "the place in the stream of the worker that has sealed it is not there");
     if (rc == PST_OK)
         rc = opener_for(im, body, first, why);
     return rc == PST_OK ? piece_back(im, of, &place, body + PST_INCARNATION_BYTES,
@@ -535,6 +607,9 @@ int pst_images_end(struct pst_images *im, const struct pst_images_of *of, const 
                        im->of_checkpoint, (uint64_t)message->limit);
         return PST_EREFUSED;
     }
+    for (uint32_t i = 0; i < im->place_count; i++)
+        if (im->places[i].bucket_count == 0)
+            return refuse(im, why, 0, "the place in the stream is there of a worker that has sealed nothing of it");
     if (of->state != NULL)
         pst_state_restore_end(of->state, im->changed_max + 1);
     im->checkpoint = (uint64_t)message->limit;

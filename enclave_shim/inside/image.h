@@ -12,9 +12,9 @@
  * Buckets that move to another worker (move.h) go in the same form, under a key of that one move, whose number stands where a checkpoint's
  * does, with the time of the hand-over as the cut:
  *   D4  each is sealed once at most, whole, and taken in once at most: so there is one content for a place again (D1)
- * Where rows are sealed from end to end, the first bucket has the worker's place in the stream besides:
- *   D5  all that a worker is given back was sealed by one worker, so that place is the place of all buckets. No cut leaves anything else:
- *       partitions stay as they are, and a worker's first image is whole
+ * Where rows are sealed from end to end, an image has the worker's place in the stream besides, in front of all buckets:
+ *   D5  of each worker that has sealed a bucket that is given back its place is given back first, whole and of the same checkpoint and cut, and
+ *       no place of any other. So what a bucket was is known with where its worker was: one incarnation seals one image of a checkpoint (D3)
  *
  * Index of a bucket, in parts that fit a page; little endian, 80 bytes and two lists:
  *    0 u32 magic "PSTI"    4 u16 version 1    6 u16 zero     8 u64 checkpoint
@@ -48,9 +48,11 @@ struct pst_index { /* one part, read; lists are where they were read */
 int pst_index_read(const uint8_t *clear, uint32_t byte_count, struct pst_index *ret_index);
 struct pst_image_log pst_index_log(const struct pst_index *index, uint32_t i, uint32_t bucket);
 
-/* Where rows are sealed, in the first of a worker's buckets: pieces of what its readers and writers know (sealed.c), numbered from 0. No
+/* Where rows are sealed: pieces of what its readers and writers know (sealed.c), numbered from 0, by the name of the first of its buckets. No
  * operator may have so many structures. */
 enum { PST_EXTRA_STRUCTURE = PST_STRUCTURES_MAX - 1 };
+static_assert((int)PST_EXTRA_STRUCTURE == (int)PST_IMAGE_PLACE_STRUCTURE, "as its host knows it");
+#define PST_PLACE_MAGIC UINT32_C(0x4c545350) /* "PSTL": that it begins with */
 
 struct pst_images;
 struct pst_images_of {       /* what an image is of; borrowed for a call */
@@ -77,10 +79,13 @@ int pst_images_back(struct pst_images *images, const struct pst_images_of *of, c
 int pst_images_end(struct pst_images *images, const struct pst_images_of *of, const struct pst_message *message,
                    char why[PST_SENTENCE_BYTES_MAX]);
 
-/* What is to be in the next image beside the state, borrowed until that is out; and what has come back, once all has: empty where there was
- * none. */
+/* What is to be in the next image beside the state, borrowed until that is out; and what has come back, once all has, of each worker that has
+ * sealed any of it. has: the i-th has sealed this bucket. */
 void pst_images_extra(struct pst_images *images, const struct pst_text *extra);
-const struct pst_text *pst_images_extra_back(const struct pst_images *images);
+uint32_t pst_images_place_count(const struct pst_images *images);
+const struct pst_text *pst_images_place(const struct pst_images *images, uint32_t i);
+bool pst_images_place_has(const struct pst_images *images, uint32_t i, uint32_t bucket);
+void pst_images_places_forget(struct pst_images *images);
 
 /* ---- buckets that move ---- */
 /* Of one move, by the keys of its meeting; gives: they are sealed, else opened. settings->image_key is not looked at. */

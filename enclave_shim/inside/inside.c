@@ -780,9 +780,25 @@ void pst_inside_extra(struct pst_inside *inside, const struct pst_text *extra)
         pst_images_extra(inside->ctx.images, extra);
 }
 
-const struct pst_text *pst_inside_extra_back(const struct pst_inside *inside)
+uint32_t pst_inside_place_count(const struct pst_inside *inside)
 {
-    return inside->ctx.images != NULL ? pst_images_extra_back(inside->ctx.images) : NULL;
+    return inside->ctx.images != NULL ? pst_images_place_count(inside->ctx.images) : 0;
+}
+
+const struct pst_text *pst_inside_place(const struct pst_inside *inside, uint32_t i)
+{
+    return pst_images_place(inside->ctx.images, i);
+}
+
+bool pst_inside_place_has(const struct pst_inside *inside, uint32_t i, uint32_t bucket)
+{
+    return pst_images_place_has(inside->ctx.images, i, bucket);
+}
+
+void pst_inside_places_forget(struct pst_inside *inside)
+{
+    if (inside->ctx.images != NULL)
+        pst_images_places_forget(inside->ctx.images);
 }
 
 /* Its host has the key of images, so it could read by them what it must not, or put back what was. */

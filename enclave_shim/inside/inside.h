@@ -68,9 +68,12 @@ int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count
 const char *pst_inside_why(const struct pst_inside *inside);
 /* Where rows are sealed: the key of images has come. PST_EGRAPH: the operator has too many tables; PST_ENOMEM, PST_EINTERNAL. */
 int pst_inside_images(struct pst_inside *inside, const uint8_t key[PST_SECRET_BYTES]);
-/* What goes into the next image beside the state, and what has come back of the last one (image.h). NULL: there are no images. */
+/* What goes into the next image beside the state, and what has come back of those that it goes on from (image.h). */
 void pst_inside_extra(struct pst_inside *inside, const struct pst_text *extra);
-const struct pst_text *pst_inside_extra_back(const struct pst_inside *inside);
+uint32_t pst_inside_place_count(const struct pst_inside *inside); /* 0: there are no images, too */
+const struct pst_text *pst_inside_place(const struct pst_inside *inside, uint32_t i);
+bool pst_inside_place_has(const struct pst_inside *inside, uint32_t i, uint32_t bucket);
+void pst_inside_places_forget(struct pst_inside *inside);
 /* Where rows are sealed: IMAGED, that there is none of this cut. PST_EDATA: it must not be asked for; emit's. */
 int pst_inside_image_late(struct pst_inside *inside, const struct pst_message *message);
 int pst_inside_answer(struct pst_inside *inside); /* DONE, as it is now. emit's */

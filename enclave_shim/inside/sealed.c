@@ -3,6 +3,7 @@
 #include "enclave_shim/inside/inside.h"
 
 #include "enclave_shim/common/capsule.h"
+#include "enclave_shim/inside/image.h"
 #include "enclave_shim/sealed.h"
 
 #include <openssl/crypto.h>
@@ -589,13 +590,21 @@ static int end_take(struct pst_inside_sealed *s)
 }
 
 /* ---- checkpoints ----
- * Beside its state an image has where the worker is. Little endian:
- *    0 u32 magic "PSTW"   4 u32 inputs   8 u32 edges that lead away   12 u32 bytes of `owned`
- *   16 i64 told, watermark of what it has put out, limit of timers, the first timer   48 u8[16] the user's stream
- *   64 owned; for each edge that leads away u8[32] salt, u64 sequence of the last mark; for each input what its reader knows (sealed.h) */
+ * Beside its state an image has where the worker is, its place. Little endian:
+ *    0 u32 magic "PSTL"   4 u16 version 1   6 u16 zero   8 u32 inputs   12 u32 edges that lead away   16 u32 bytes of `owned`   20 u32 zero
+ *   24 u64 checkpoint   32 i64 told, watermark of what it has put out, limit of timers   56 u8[16] the user's stream
+ *   72 owned; for each edge that leads away u8[32] salt, u64 sequence of the last mark; for each input what its reader knows (sealed.h)
+ * It may come back in several workers, and a worker may get several, with buckets of each: of one checkpoint and cut, of one stream, at the same
+ * marks. */
 
-#define PLACE_MAGIC UINT32_C(0x57545350) /* "PSTW" */
-enum { PLACE_HEAD_BYTES = 64, PLACE_WAY_BYTES = PST_CAPSULE_SALT_BYTES + 8 };
+enum { PLACE_VERSION = 1, PLACE_HEAD_BYTES = 72, PLACE_WAY_BYTES = PST_CAPSULE_SALT_BYTES + 8 };
+
+struct place { /* as it was read */
+    uint64_t checkpoint;
+    int64_t told, watermark_out, timer_limit;
+    const uint8_t *stream, *owned, *ways, *readers;
+    size_t reader_bytes;
+};
 
 static uint32_t owned_bytes(const struct pst_inside_sealed *s) { return (s->settings.config->bucket_count + 7) / 8; }
 
@@ -604,13 +613,15 @@ static void put(struct pst_text *text, const void *bytes, size_t byte_count)
     (void)pst_text_add(text, bytes, byte_count);
 }
 
-static int place_save(struct pst_inside_sealed *s, struct pst_text *text)
+static int place_save(struct pst_inside_sealed *s, uint64_t checkpoint, struct pst_text *text)
 {
     const struct pst_enclave_operator *config = s->settings.config;
-    const uint32_t head[4] = {PLACE_MAGIC, config->input_count, s->sealing->edge_count, owned_bytes(s)};
-    const int64_t times[4] = {s->told, s->watermark_out, s->timer_limit, s->timer_min};
+    const uint32_t head[6] = {PST_PLACE_MAGIC,        PLACE_VERSION,  config->input_count,
+                              s->sealing->edge_count, owned_bytes(s), 0};
+    const int64_t times[3] = {s->told, s->watermark_out, s->timer_limit};
     int rc = PST_OK;
     put(text, head, sizeof head);
+    put(text, &checkpoint, sizeof checkpoint);
     put(text, times, sizeof times);
     put(text, pst_sealed_reader_stream(s->readers[0]), PST_STREAM_ID_BYTES);
     put(text, s->settings.owned, owned_bytes(s));
@@ -626,31 +637,98 @@ static int place_save(struct pst_inside_sealed *s, struct pst_text *text)
     return rc;
 }
 
-static int place_load(struct pst_inside_sealed *s, const uint8_t *at, size_t byte_count)
+static int place_read(const struct pst_inside_sealed *s, const struct pst_text *text, struct place *ret)
+{
+    const uint8_t *at = (const uint8_t *)text->bytes;
+    const uint32_t head[6] = {PST_PLACE_MAGIC,        PLACE_VERSION,  s->settings.config->input_count,
+                              s->sealing->edge_count, owned_bytes(s), 0};
+    size_t fixed = PLACE_HEAD_BYTES + owned_bytes(s) + (size_t)s->sealing->edge_count * PLACE_WAY_BYTES;
+    if (text->count < fixed || memcmp(at, head, sizeof head) != 0)
+        return PST_EDATA;
+    *ret = (struct place){.checkpoint = pst_get_u64(at + 24),
+                          .told = (int64_t)pst_get_u64(at + 32),
+                          .watermark_out = (int64_t)pst_get_u64(at + 40),
+                          .timer_limit = (int64_t)pst_get_u64(at + 48),
+                          .stream = at + 56,
+                          .owned = at + PLACE_HEAD_BYTES,
+                          .ways = at + PLACE_HEAD_BYTES + owned_bytes(s),
+                          .readers = at + fixed,
+                          .reader_bytes = text->count - fixed};
+    return PST_OK;
+}
+
+/* Of two at one cut, that are to be put together. NULL: they fit. */
+static const char *places_fault(const struct pst_inside_sealed *s, const struct place *first, const struct place *other)
+{
+    if (memcmp(other->stream, first->stream, PST_STREAM_ID_BYTES) != 0)
+        return "its buckets are of different streams of the user's";
+    for (uint32_t i = 0; i < owned_bytes(s); i++)
+        if ((first->owned[i] & other->owned[i]) != 0)
+            return "two workers have had a bucket that comes back: they were of different starts";
+    return NULL;
+}
+
+/* What is known of the i-th place counts for those of its buckets that have come back. Of inputs without a key all know the same. */
+static int place_load(struct pst_inside_sealed *s, uint32_t i, const struct place *place,
+                      char ret_why[PST_SEALED_WHY_BYTES])
 {
     const struct pst_enclave_operator *config = s->settings.config;
-    const uint32_t head[4] = {PLACE_MAGIC, config->input_count, s->sealing->edge_count, owned_bytes(s)};
-    size_t fixed = PLACE_HEAD_BYTES + owned_bytes(s) + (size_t)s->sealing->edge_count * PLACE_WAY_BYTES, used = 0;
-    int64_t times[4];
-    if (byte_count < fixed || memcmp(at, head, sizeof head) != 0 ||
-        memcmp(at + PLACE_HEAD_BYTES, s->settings.owned, owned_bytes(s)) != 0)
-        return PST_EDATA;
-    memcpy(times, at + sizeof head, sizeof times);
-    int rc = writers_open(s, at + 48);
-    const uint8_t *way = at + PLACE_HEAD_BYTES + owned_bytes(s);
-    for (uint32_t w = 0; w < s->sealing->edge_count && rc == PST_OK; w++, way += PLACE_WAY_BYTES) {
-        uint64_t sequence;
-        memcpy(&sequence, way + PST_CAPSULE_SALT_BYTES, sizeof sequence);
-        pst_sealed_writer_continue(s->ways[w].writer, way, sequence);
+    uint8_t from[PST_BOOT_BUCKETS_MAX / 8] = {0};
+    const uint8_t alone[1] = {i == 0}, *way = place->ways;
+    size_t at = 0, used = 0;
+    int rc = PST_OK;
+    for (uint32_t b = 0; b < config->bucket_count; b++)
+        from[b / 8] |= (uint8_t)(pst_inside_place_has(s->inside, i, b) << b % 8);
+    for (uint32_t w = 0; w < s->sealing->edge_count && rc == PST_OK; w++, way += PLACE_WAY_BYTES)
+        rc = pst_sealed_writer_continue(s->ways[w].writer, way, pst_get_u64(way + PST_CAPSULE_SALT_BYTES));
+    for (uint32_t k = 0; k < config->input_count && rc == PST_OK; k++, at += used) {
+        rc = pst_sealed_reader_load(s->readers[k], place->readers + at, place->reader_bytes - at,
+                                    s->edges_in[k].keyed ? from : alone, &used);
+        if (rc == PST_EREFUSED)
+            (void)snprintf(ret_why, PST_SEALED_WHY_BYTES,
+                           "what several workers had read of %s ends at other marks: they were of different starts, or "
+                           "of different streams",
+                           s->edges_in[k].name);
     }
-    for (uint32_t i = 0; i < config->input_count && rc == PST_OK; i++, fixed += used)
-        rc = pst_sealed_reader_load(s->readers[i], at + fixed, byte_count - fixed, &used);
-    s->told = s->now = times[0];
-    s->watermark_out = times[1];
-    s->timer_limit = times[2];
-    s->timer_min = times[3];
-    s->now_known = s->goes_on = true;
-    return rc == PST_OK && fixed != byte_count ? PST_EDATA : rc;
+    return rc == PST_OK && at != place->reader_bytes ? PST_EDATA : rc;
+}
+
+/* Whether two of them have had the same bucket is seen of each pair. */
+static int places_read(struct pst_inside_sealed *s, const struct pst_message *m, struct place *places, uint32_t count,
+                       char ret_why[PST_SEALED_WHY_BYTES])
+{
+    const char *fault = NULL;
+    int rc = count != 0 ? PST_OK : PST_EDATA;
+    for (uint32_t i = 0; i < count && rc == PST_OK; i++)
+        rc = place_read(s, pst_inside_place(s->inside, i), &places[i]);
+    for (uint32_t i = 0; i < count && rc == PST_OK && fault == NULL; i++) {
+        if (places[i].checkpoint != (uint64_t)m->limit || places[i].told != m->time)
+            fault = "buckets are said to be of another checkpoint than their places in the stream";
+        for (uint32_t k = 0; k < i && fault == NULL; k++)
+            fault = places_fault(s, &places[k], &places[i]);
+    }
+    if (fault != NULL)
+        (void)snprintf(ret_why, PST_SEALED_WHY_BYTES, "%s", fault);
+    return fault != NULL ? PST_EREFUSED : rc;
+}
+
+static int places_load(struct pst_inside_sealed *s, const struct pst_message *m, char ret_why[PST_SEALED_WHY_BYTES])
+{
+    uint32_t count = pst_inside_place_count(s->inside);
+    struct place *places = pst_calloc(count + (size_t)1, sizeof *places);
+    int rc = places != NULL ? places_read(s, m, places, count, ret_why) : PST_ENOMEM;
+    if (rc == PST_OK)
+        rc = writers_open(s, places[0].stream);
+    for (uint32_t i = 0; i < count && rc == PST_OK; i++)
+        rc = place_load(s, i, &places[i], ret_why);
+    if (rc == PST_OK) {
+        s->told = s->now = places[0].told;
+        s->watermark_out = places[0].watermark_out;
+        s->timer_limit = places[0].timer_limit;
+        s->now_known = s->goes_on = true;
+    }
+    pst_free(places);
+    return rc;
 }
 
 /* At a cut that it was told: all below it is in its state, and nothing else. Rows above it may be where they came ahead before it was told
@@ -662,7 +740,7 @@ static int image_take(struct pst_inside_sealed *s, const struct pst_message *m, 
         return PST_EDATA;
     if (s->now > s->told || s->had_rows)
         return pst_inside_image_late(s->inside, m);
-    int rc = place_save(s, &place);
+    int rc = place_save(s, (uint64_t)m->limit, &place);
     pst_inside_extra(s->inside, &place);
     if (rc == PST_OK)
         rc = pst_inside_take(s->inside, m, body);
@@ -680,16 +758,17 @@ static int restore_take(struct pst_inside_sealed *s, const struct pst_message *m
     int rc = pst_inside_take(s->inside, m, body);
     if (rc != PST_OK || m->kind != PST_MESSAGE_RESTORED)
         return rc;
-    const struct pst_text *place = pst_inside_extra_back(s->inside);
-    rc = place != NULL && place->count != 0 ? place_load(s, (const uint8_t *)place->bytes, place->count) : PST_EDATA;
-    if (rc == PST_OK && s->told != m->time)
-        rc = PST_EDATA;
-    if (rc != PST_OK)
-        return because(s, rc == PST_EDATA ? PST_EREFUSED : rc,
-                       rc == PST_EDATA ? "a checkpoint cannot be put back: it is of other partitions than these, which "
-                                         "sealed rows cannot change"
-                                       : "a checkpoint cannot be put back");
-    return answer(s);
+    char what[PST_SEALED_WHY_BYTES] = "", why[PST_SEALED_WHY_BYTES + 64];
+    rc = places_load(s, m, what);
+    pst_inside_places_forget(s->inside);
+    if (rc == PST_OK)
+        return answer(s);
+    if (rc == PST_EDATA)
+        (void)snprintf(what, sizeof what, "its place in the stream is none of this operator's");
+    else if (rc == PST_EFULL)
+        (void)snprintf(what, sizeof what, "more rows wait than may: give it a larger EPC");
+    (void)snprintf(why, sizeof why, "a checkpoint cannot be put back%s%s", what[0] != '\0' ? ": " : "", what);
+    return because(s, rc == PST_EDATA ? PST_EREFUSED : rc == PST_EFULL ? PST_EGRAPH : rc, why);
 }
 
 /* One capsule, and what to do where there is no room for it. What a mark allows need not wait; where the host paces, none but what is of

@@ -626,55 +626,191 @@ static void scene_open_sealed(struct scene *scene, struct pst_enclave_sealing *s
     assert_int_equal(pst_inside_images(scene->inside, key), PST_OK);
 }
 
+static bool is_place(const struct kept *kept) { return (uint16_t)kept->message.row_count == PST_EXTRA_STRUCTURE; }
+
+/* Pieces of the place of one; -1: all of them, else all but this one. */
+static int place_of(struct scene *scene, const struct checkpoint *one, int without)
+{
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < one->count && rc == PST_OK; i++)
+        if (is_place(&one->kept[i]) && one->kept[i].message.limit != without)
+            rc = give(scene, one, &one->kept[i]);
+    return rc;
+}
+
 /* The first bucket as it was in `one`, and the others as in `other`. */
-static int restore_of_both(struct scene *scene, const struct checkpoint *one, const struct checkpoint *other)
+static int buckets_of_both(struct scene *scene, const struct checkpoint *one, const struct checkpoint *other)
 {
     int rc = PST_OK;
     assert_int_equal(one->count, other->count);
     for (uint32_t i = 0; i < one->count && rc == PST_OK; i++) {
         const struct checkpoint *of = one->kept[i].message.port == 0 ? one : other;
-        rc = give(scene, of, &of->kept[i]);
+        if (!is_place(&one->kept[i]))
+            rc = give(scene, of, &of->kept[i]);
     }
     return rc == PST_OK ? given(scene, one->id, one->cut) : rc;
 }
 
-/* Of two streams under one key, whose checkpoints have the same number and cut: the host chooses both. */
-static void where_rows_are_sealed_all_buckets_are_of_one_worker(void **state)
-{
-    (void)state;
-    static struct scene before[2], after;
+enum { PLACE_BYTES = 40000 }; /* three pieces */
+struct pair {                 /* two workers of sealed rows, and two checkpoints of each */
+    struct scene before[2], after;
     struct checkpoint first[2], second[2];
-    struct pst_text place[2] = {{0}, {0}};
-    struct pst_enclave_sealing sealing = {.inputs = {{"rows.0>sums.0", 0, 1}}};
+    struct pst_text place[2];
+    struct pst_enclave_sealing sealing;
+};
+
+static struct pair *pair_new(void)
+{
+    static struct pair pair;
+    static char bytes[PLACE_BYTES];
+    memset(&pair, 0, sizeof pair);
+    pair.sealing = (struct pst_enclave_sealing){.inputs = {{"rows.0>sums.0", 0, 1}}};
     for (int i = 0; i < 2; i++) {
-        scene_begin(&before[i], (uint8_t)(1 + i), 0);
-        scene_open_sealed(&before[i], &sealing);
-        assert_int_equal(pst_text_add(&place[i], i == 0 ? "stream X" : "stream Y", 8), PST_OK);
-        pst_inside_extra(before[i].inside, &place[i]);
-        two_checkpoints(&before[i], &first[i], &second[i]);
-        scene_begin(&after, 3, 0);
-        scene_open_sealed(&after, &sealing);
-        assert_int_equal(restore(&after, &second[i]), PST_OK); /* and most of its pages are of the checkpoint before */
-        assert_int_equal(pst_inside_extra_back(after.inside)->count, 8);
-        assert_memory_equal(pst_inside_extra_back(after.inside)->bytes, place[i].bytes, 8);
-        scene_fini(&after);
+        const uint32_t magic = PST_PLACE_MAGIC;
+        memset(bytes, 'a' + i, sizeof bytes);
+        memcpy(bytes, &magic, sizeof magic);
+        scene_begin(&pair.before[i], (uint8_t)(1 + i), 0);
+        scene_open_sealed(&pair.before[i], &pair.sealing);
+        assert_int_equal(pst_text_add(&pair.place[i], bytes, sizeof bytes), PST_OK);
+        pst_inside_extra(pair.before[i].inside, &pair.place[i]);
+        two_checkpoints(&pair.before[i], &pair.first[i], &pair.second[i]);
     }
+    return &pair;
+}
+
+static void pair_free(struct pair *pair)
+{
     for (int i = 0; i < 2; i++) {
-        scene_begin(&after, 3, 0);
-        scene_open_sealed(&after, &sealing);
-        assert_int_equal(restore_of_both(&after, &second[i], &second[1 - i]), PST_EREFUSED);
-        assert_non_null(strstr(pst_inside_why(after.inside), "bucket 1: another worker sealed it than others"));
-        scene_fini(&after);
-    }
-    for (int i = 0; i < 2; i++) {
-        checkpoints_fini(&first[i], &second[i]);
-        pst_text_fini(&place[i]);
-        scene_fini(&before[i]);
+        checkpoints_fini(&pair->first[i], &pair->second[i]);
+        pst_text_fini(&pair->place[i]);
+        scene_fini(&pair->before[i]);
     }
 }
 
-/* The control: where partitions may change, they may come of several workers. */
-static void where_they_are_not_they_may_be_of_several(void **state)
+static void after_begin(struct pair *pair)
+{
+    scene_begin(&pair->after, 3, 0);
+    scene_open_sealed(&pair->after, &pair->sealing);
+}
+
+static void after_refused(struct pair *pair, int rc, const char *why)
+{
+    assert_int_equal(rc, PST_EREFUSED);
+    if (strstr(pst_inside_why(pair->after.inside), why) == NULL)
+        fail_msg("%s", pst_inside_why(pair->after.inside));
+    scene_fini(&pair->after);
+}
+
+static void where_rows_are_sealed_the_place_of_each_worker_comes_first(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_new();
+    struct scene *after = &pair->after;
+    for (int i = 0; i < 2; i++) {
+        after_begin(pair);
+        assert_int_equal(restore(after, &pair->second[i]), PST_OK); /* most of its pages are of the checkpoint before */
+        assert_int_equal(pst_inside_place_count(after->inside), 1);
+        assert_int_equal(pst_inside_place(after->inside, 0)->count, PLACE_BYTES);
+        assert_memory_equal(pst_inside_place(after->inside, 0)->bytes, pair->place[i].bytes, PLACE_BYTES);
+        pst_inside_places_forget(after->inside);
+        assert_int_equal(pst_inside_place_count(after->inside), 0);
+        scene_fini(after);
+    }
+    after_begin(pair); /* of both */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(place_of(after, &pair->second[i], -1), PST_OK);
+    assert_int_equal(buckets_of_both(after, &pair->second[1], &pair->second[0]), PST_OK);
+    assert_int_equal(pst_inside_place_count(after->inside), 2);
+    assert_true(pst_inside_place_has(after->inside, 1, 0) && !pst_inside_place_has(after->inside, 0, 0));
+    assert_true(pst_inside_place_has(after->inside, 0, 1) && !pst_inside_place_has(after->inside, 1, 1));
+    assert_memory_equal(pst_inside_place(after->inside, 1)->bytes, pair->place[1].bytes, PLACE_BYTES);
+    scene_fini(after);
+    pair_free(pair);
+}
+
+static void a_bucket_without_its_workers_place_is_refused(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_new();
+    for (int i = 0; i < 2; i++) {
+        after_begin(pair);
+        assert_int_equal(place_of(&pair->after, &pair->second[i], -1), PST_OK);
+        after_refused(pair, buckets_of_both(&pair->after, &pair->second[i], &pair->second[1 - i]),
+                      "bucket 1: the place in the stream of the worker that has sealed it is not there");
+    }
+    pair_free(pair);
+}
+
+static void a_place_of_a_worker_without_a_bucket_is_refused(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_new();
+    after_begin(pair);
+    assert_int_equal(place_of(&pair->after, &pair->second[1], -1), PST_OK);
+    after_refused(pair, restore(&pair->after, &pair->second[0]), "of a worker that has sealed nothing of it");
+    pair_free(pair);
+}
+
+static void a_place_is_whole_and_of_one_image(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_new();
+    static const char *const broken = "is not whole, or not of one image";
+    for (int without = 0; without < 2; without++) {
+        after_begin(pair);
+        after_refused(pair, place_of(&pair->after, &pair->second[0], without), broken);
+    }
+    after_begin(pair); /* the first piece of one checkpoint, the others of the next */
+    assert_int_equal(give(&pair->after, &pair->first[0], &pair->first[0].kept[0]), PST_OK);
+    after_refused(pair, place_of(&pair->after, &pair->second[0], 0), broken);
+    after_begin(pair); /* twice */
+    assert_int_equal(place_of(&pair->after, &pair->second[0], -1), PST_OK);
+    after_refused(pair, place_of(&pair->after, &pair->second[0], -1), broken);
+    after_begin(pair); /* by the name of another bucket */
+    struct kept *first = &pair->second[0].kept[0];
+    assert_true(is_place(first));
+    first->message.port = 1;
+    after_refused(pair, give(&pair->after, &pair->second[0], first), "is not what was sealed there");
+    first->message.port = UINT32_MAX;
+    after_begin(pair);
+    after_refused(pair, give(&pair->after, &pair->second[0], first), "it is not this operator's");
+    first->message.port = 0;
+    after_begin(pair); /* amid a bucket */
+    assert_int_equal(place_of(&pair->after, &pair->second[0], -1), PST_OK);
+    for (uint32_t i = 0; i < pair->second[0].count; i++)
+        if (!is_place(&pair->second[0].kept[i])) {
+            assert_int_equal(give(&pair->after, &pair->second[0], &pair->second[0].kept[i]), PST_OK);
+            break;
+        }
+    after_refused(pair, place_of(&pair->after, &pair->second[1], -1), "something of it is missing");
+    pair_free(pair);
+}
+
+static void an_image_of_an_earlier_version_is_refused(void **state)
+{
+    (void)state;
+    static struct scene before, after;
+    struct checkpoint first, second;
+    struct pst_text place = {0};
+    struct pst_enclave_sealing sealing = {.inputs = {{"rows.0>sums.0", 0, 1}}};
+    scene_begin(&before, 1, 0);
+    scene_open_sealed(&before, &sealing);
+    assert_int_equal(pst_text_add(&place, "PSTW, and more", 14), PST_OK); /* as it was before it had a version */
+    pst_inside_extra(before.inside, &place);
+    two_checkpoints(&before, &first, &second);
+    scene_begin(&after, 3, 0);
+    scene_open_sealed(&after, &sealing);
+    assert_int_equal(restore(&after, &second), PST_EREFUSED);
+    assert_non_null(
+        strstr(pst_inside_why(after.inside), "it was made by an earlier version, whose images are not gone on from"));
+    scene_fini(&after);
+    scene_fini(&before);
+    checkpoints_fini(&first, &second);
+    pst_text_fini(&place);
+}
+
+/* The control: where rows are not sealed there are no places. */
+static void where_they_are_not_there_are_no_places(void **state)
 {
     (void)state;
     static struct scene before[2], after;
@@ -686,7 +822,7 @@ static void where_they_are_not_they_may_be_of_several(void **state)
     }
     scene_begin(&after, 3, 2);
     scene_open(&after);
-    assert_int_equal(restore_of_both(&after, &second[0], &second[1]), PST_OK);
+    assert_int_equal(buckets_of_both(&after, &second[0], &second[1]), PST_OK);
     scene_fini(&after);
     for (int i = 0; i < 2; i++) {
         checkpoints_fini(&first[i], &second[i]);
@@ -797,8 +933,12 @@ int main(void)
         cmocka_unit_test(what_is_another_operators_does_not_open),
         cmocka_unit_test(a_worker_that_must_be_given_something_back_does_nothing_before),
         cmocka_unit_test(no_image_is_sealed_twice_or_between_epochs),
-        cmocka_unit_test(where_rows_are_sealed_all_buckets_are_of_one_worker),
-        cmocka_unit_test(where_they_are_not_they_may_be_of_several),
+        cmocka_unit_test(where_rows_are_sealed_the_place_of_each_worker_comes_first),
+        cmocka_unit_test(a_bucket_without_its_workers_place_is_refused),
+        cmocka_unit_test(a_place_of_a_worker_without_a_bucket_is_refused),
+        cmocka_unit_test(a_place_is_whole_and_of_one_image),
+        cmocka_unit_test(an_image_of_an_earlier_version_is_refused),
+        cmocka_unit_test(where_they_are_not_there_are_no_places),
         cmocka_unit_test(without_a_key_there_are_no_images),
         cmocka_unit_test(every_allocation_of_an_image_may_fail),
         cmocka_unit_test(every_allocation_of_the_way_back_may_fail),

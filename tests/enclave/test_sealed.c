@@ -584,7 +584,7 @@ static void position_of(struct scene *scene, struct pst_sealed_position *ret_pos
 static void go_on(struct scene *scene, const struct pst_sealed_position *position, uint8_t salt)
 {
     struct pst_sealed_writer *writer = writer_new(scene, salt, NULL);
-    pst_sealed_writer_continue(writer, position->salt, position->sequence);
+    assert_int_equal(pst_sealed_writer_continue(writer, position->salt, position->sequence), PST_OK);
     assert_int_equal(pst_sealed_writer_mark(writer, position->watermark, false, 0), PST_OK);
     add(scene, writer, 20, 200, 300);
     assert_int_equal(pst_sealed_writer_mark(writer, 60, true, 60), PST_OK);
@@ -660,7 +660,7 @@ static void go_on_and_cut(struct scene *scene, uint32_t n, bool ends)
     position_of(scene, &position);
     assert_int_equal(position.watermark, 20 * n);
     struct pst_sealed_writer *writer = writer_new(scene, (uint8_t)(7 + n), NULL);
-    pst_sealed_writer_continue(writer, position.salt, position.sequence);
+    assert_int_equal(pst_sealed_writer_continue(writer, position.salt, position.sequence), PST_OK);
     assert_int_equal(pst_sealed_writer_mark(writer, position.watermark, false, 0), PST_OK);
     add(scene, writer, 20 * n, 200 * n, 200);
     assert_int_equal(pst_sealed_writer_mark(writer, 20 * (n + 1), ends, 20 * (n + 1)), PST_OK);
@@ -859,11 +859,11 @@ static struct pst_sealed_reader *saved_and_loaded(struct scene *scene, struct ps
     pst_sealed_reader_free(reader);
     for (size_t bytes = 0; bytes < saved.count; bytes += 1 + saved.count / 200) { /* it is whole, or it is none */
         struct pst_sealed_reader *other = reader_new(scene, NULL);
-        assert_int_equal(pst_sealed_reader_load(other, (const uint8_t *)saved.bytes, bytes, &used), PST_EDATA);
+        assert_int_equal(pst_sealed_reader_load(other, (const uint8_t *)saved.bytes, bytes, NULL, &used), PST_EDATA);
         pst_sealed_reader_free(other);
     }
     reader = reader_new(scene, NULL);
-    assert_int_equal(pst_sealed_reader_load(reader, (const uint8_t *)saved.bytes, saved.count, &used), PST_OK);
+    assert_int_equal(pst_sealed_reader_load(reader, (const uint8_t *)saved.bytes, saved.count, NULL, &used), PST_OK);
     assert_int_equal(used, saved.count);
     pst_text_fini(&saved);
     return reader;
@@ -967,6 +967,283 @@ static void rows_of_sessions_that_are_forgotten_wait_and_are_saved(void **state)
     assert_int_equal(scene.sum, scene.value_sum);
     pst_sealed_reader_free(reader);
     scene_fini(&scene);
+}
+
+/* ---- buckets that others go on with ---- */
+
+enum { PARTS = 4 }; /* buckets of the producer */
+
+static struct pst_sealed_writer *part_new(struct scene *scene, uint8_t salt, uint64_t cover)
+{
+    const uint64_t words[PST_SEALED_COVER_WORDS] = {cover};
+    return writer_new(scene, salt, words);
+}
+
+/* Of sessions by their salts, each at its last mark. */
+static void part_goes_on(struct scene *scene, uint8_t salt, uint64_t cover, const uint8_t *from, uint32_t from_count,
+                         uint64_t sequence, bool ends)
+{
+    struct pst_sealed_writer *writer = part_new(scene, salt, cover);
+    for (uint32_t i = 0; i < from_count; i++) {
+        uint8_t before[PST_CAPSULE_SALT_BYTES];
+        memset(before, from[i], sizeof before);
+        assert_int_equal(pst_sealed_writer_continue(writer, before, sequence), PST_OK);
+    }
+    assert_int_equal(pst_sealed_writer_mark(writer, 30, false, 0), PST_OK);
+    if (ends) {
+        add(scene, writer, 30, 1000 * salt, 100);
+        assert_int_equal(pst_sealed_writer_mark(writer, 60, true, 60), PST_OK);
+    }
+    pst_sealed_writer_free(writer);
+}
+
+/* Two sessions, of two buckets each, at the mark of 30. ret_sequence: of both's. */
+static void parts_begin(struct scene *scene, uint64_t *ret_sequence)
+{
+    uint8_t salt[PST_CAPSULE_SALT_BYTES];
+    scene_init(scene);
+    scene->edge.producer_bucket_count = PARTS;
+    for (uint8_t i = 1; i <= 2; i++) {
+        struct pst_sealed_writer *writer = part_new(scene, i, i == 1 ? 3 : 12);
+        assert_int_equal(pst_sealed_writer_mark(writer, INT64_MIN, false, 0), PST_OK);
+        add(scene, writer, 20, 0, 100);
+        assert_int_equal(pst_sealed_writer_mark(writer, 30, false, 0), PST_OK);
+        pst_sealed_writer_marked(writer, salt, ret_sequence);
+        pst_sealed_writer_free(writer);
+    }
+}
+
+static void each_bucket_of_a_session_is_gone_on_with_once(void **state)
+{
+    (void)state;
+    static const uint8_t both[] = {1, 2}, turned[] = {2, 1}, twice[] = {1, 1}, unknown[] = {1, 9};
+    static const struct {
+        uint64_t cover;
+        const uint8_t *from;
+        uint32_t from_count;
+        uint64_t beyond;
+        const char *why; /* NULL: a control */
+    } tries[] = {
+        {3, both, 1, 0, NULL},
+        {1, both, 1, 0, NULL},
+        {6, both, 2, 0, NULL},
+        {6, turned, 2, 0, NULL},
+        {15, turned, 2, 0, NULL},
+        {6, both, 1, 0, "goes on from another operator's"},
+        {12, both, 1, 0, "goes on from another operator's"},
+        {1, both, 2, 0, "goes on from another operator's"},
+        {3, twice, 2, 0, "goes on from another operator's"},
+        {6, unknown, 2, 0, "does not go on where the stream was cut"},
+        {6, both, 2, 1, "does not go on where the stream was cut"},
+        {0x16, both, 2, 0, "begins a stream of nobody's"},
+    };
+    for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {
+        struct scene scene;
+        uint64_t sequence;
+        bool ended;
+        parts_begin(&scene, &sequence);
+        if ((tries[i].cover & 0x10) != 0)
+            scene.edge.producer_bucket_count = PARTS + 1; /* of the writer: it seals what the reader has not */
+        part_goes_on(&scene, 3, tries[i].cover, tries[i].from, tries[i].from_count, sequence + tries[i].beyond, false);
+        scene.edge.producer_bucket_count = PARTS;
+        if (tries[i].why != NULL)
+            expect_refused(&scene, &scene.stream, tries[i].why);
+        else
+            assert_int_equal(read_stream(&scene, &scene.stream, &ended), PST_OK);
+        scene_fini(&scene);
+    }
+}
+
+static void a_session_of_which_some_buckets_are_gone_on_with_holds_time(void **state)
+{
+    (void)state;
+    static const uint8_t both[] = {1, 2};
+    struct scene scene;
+    uint64_t sequence;
+    parts_begin(&scene, &sequence);
+    part_goes_on(&scene, 3, 6, both, 2, sequence, true);
+    part_goes_on(&scene, 4, 1, both, 1, sequence, true);
+    uint32_t three = scene.stream.count;
+    part_goes_on(&scene, 5, 8, both + 1, 1, sequence, true);
+    struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+    scene.floor = INT64_MIN;
+    for (uint32_t i = 0; i < scene.stream.count; i++) {
+        assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why),
+                         PST_OK);
+        if (i + 1 == three) {
+            assert_int_equal(pst_sealed_reader_watermark(reader), 30);
+            assert_false(pst_sealed_reader_ended(reader));
+            reader = saved_and_loaded(&scene, reader);
+            assert_int_equal(pst_sealed_reader_watermark(reader), 30);
+        }
+    }
+    assert_true(pst_sealed_reader_ended(reader));
+    read_some(&scene, reader, 0, 0, INT64_MAX);
+    assert_int_equal(scene.rows, scene.row_count);
+    assert_int_equal(scene.sum, scene.value_sum);
+    pst_sealed_reader_free(reader);
+    scene_fini(&scene);
+}
+
+static void a_session_goes_on_from_as_many_as_a_mark_names(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    scene.edge.producer_bucket_count = PST_SEALED_BUCKETS_MAX;
+    struct pst_sealed_writer *writer = writer_new(&scene, 1, NULL);
+    uint8_t salt[PST_CAPSULE_SALT_BYTES] = {0};
+    for (uint32_t i = 0; i < PST_SEALED_ORIGINS_MAX; i++)
+        assert_int_equal(pst_sealed_writer_continue(writer, salt, i), PST_OK);
+    assert_int_equal(pst_sealed_writer_continue(writer, salt, 0), PST_EFULL);
+    assert_int_equal(pst_sealed_writer_mark(writer, 0, false, 0), PST_OK);
+    expect_refused(&scene, &scene.stream, "does not go on where the stream was cut");
+    pst_sealed_writer_free(writer);
+    scene_fini(&scene);
+}
+
+/* What a reader of these buckets knows after so many of all capsules that are its own. */
+static void saved_after(struct scene *scene, const uint8_t *owned, uint32_t count, struct pst_text *ret_saved)
+{
+    struct pst_sealed_reader *reader = reader_new(scene, owned);
+    for (uint32_t i = 0; i < count; i++) {
+        struct pst_capsule capsule = header_of(&scene->stream, i);
+        if (capsule.kind == PST_CAPSULE_ROWS && owned != NULL && (owned[0] >> capsule.bucket & 1) == 0)
+            continue;
+        assert_int_equal(pst_sealed_reader_take(reader, scene->stream.bytes[i], scene->stream.sizes[i], scene->why),
+                         PST_OK);
+    }
+    assert_int_equal(pst_sealed_reader_save(reader, ret_saved), PST_OK);
+    pst_sealed_reader_free(reader);
+}
+
+static void what_several_readers_knew_is_put_together_where_they_were_at_one_mark(void **state)
+{
+    (void)state;
+    static const uint8_t even[] = {0x55}, odd[] = {0xaa}, middle[] = {0x3c}, middle_even[] = {0x14},
+                         middle_odd[] = {0x28};
+    static_assert(BUCKETS == 8, "a byte has them");
+    for (int with = 0; with < 5; with++) { /* 0: the control */
+        struct scene scene, other;
+        struct pst_text one = {0}, two = {0};
+        uint64_t sequence;
+        size_t used;
+        parts_begin(&scene, &sequence);
+        uint32_t at = scene.stream.count;
+        parts_begin(&other, &sequence);
+        if (with == 1) /* it has had a capsule more */
+            part_goes_on(&scene, 3, 3, (const uint8_t[]){1}, 1, sequence, true);
+        if (with == 2) { /* it stands at the mark before */
+            while (header_of(&scene.stream, at - 1).kind == PST_CAPSULE_ROWS)
+                at--;
+            at--;
+        }
+        if (with == 3) { /* others of the same edge */
+            scene_fini(&other);
+            scene_init(&other);
+            other.edge.producer_bucket_count = PARTS;
+            for (uint8_t i = 4; i <= 5; i++) {
+                struct pst_sealed_writer *writer = part_new(&other, i, i == 4 ? 3 : 12);
+                assert_int_equal(pst_sealed_writer_mark(writer, 30, false, 0), PST_OK);
+                pst_sealed_writer_free(writer);
+            }
+        }
+        if (with == 4) { /* less of them */
+            while (at > 1 && header_of(&scene.stream, at - 1).salt[0] == 2)
+                at--;
+        }
+        saved_after(with == 3 ? &other : &scene, even,
+                    with == 3   ? other.stream.count
+                    : with == 1 ? scene.stream.count
+                                : at,
+                    &one);
+        at = other.stream.count; /* all of the two sessions */
+        saved_after(with == 3 ? &scene : &other, odd, with == 3 ? scene.stream.count : at, &two);
+        for (int first = 0; first < 2; first++) {
+            struct pst_sealed_reader *reader = reader_new(&scene, middle);
+            const struct pst_text *saved[] = {first == 0 ? &one : &two, first == 0 ? &two : &one};
+            int rc = pst_sealed_reader_load(reader, (const uint8_t *)saved[0]->bytes, saved[0]->count,
+                                            first == 0 ? middle_even : middle_odd, &used);
+            assert_int_equal(rc, PST_OK);
+            rc = pst_sealed_reader_load(reader, (const uint8_t *)saved[1]->bytes, saved[1]->count,
+                                        first == 0 ? middle_odd : middle_even, &used);
+            assert_int_equal(rc, with == 0 ? PST_OK : PST_EREFUSED);
+            if (with == 0) {
+                struct pst_sealed_reader *alone = reader_new(&scene, middle);
+                scene.floor = INT64_MIN;
+                scene.rows = scene.sum = 0;
+                for (uint32_t i = 0; i < scene.stream.count; i++) {
+                    struct pst_capsule capsule = header_of(&scene.stream, i);
+                    if (capsule.kind == PST_CAPSULE_MARK || (middle[0] >> capsule.bucket & 1) != 0)
+                        assert_int_equal(
+                            pst_sealed_reader_take(alone, scene.stream.bytes[i], scene.stream.sizes[i], scene.why),
+                            PST_OK);
+                }
+                read_some(&scene, alone, 0, 0, 30);
+                uint64_t rows = scene.rows, sum = scene.sum;
+                assert_true(rows > 10);
+                scene.rows = scene.sum = 0;
+                scene.floor = INT64_MIN;
+                read_some(&scene, reader, 0, 0, 30);
+                assert_int_equal(scene.rows, rows);
+                assert_int_equal(scene.sum, sum);
+                pst_sealed_reader_free(alone);
+            }
+            pst_sealed_reader_free(reader);
+        }
+        pst_text_fini(&one);
+        pst_text_fini(&two);
+        scene_fini(&scene);
+        scene_fini(&other);
+    }
+}
+
+static int take_count(void *taker, uint32_t row_count, void *const *parts)
+{
+    struct scene *scene = taker;
+    (void)parts;
+    scene->rows += row_count;
+    return PST_OK;
+}
+
+/* Of an edge without a key each has had all of it: one of them counts, and what the others say is compared. */
+static void of_an_edge_without_a_key_all_readers_know_the_same(void **state)
+{
+    (void)state;
+    static const uint8_t first[] = {1}, later[] = {0};
+    for (int changed = 1; changed >= 0; changed--) { /* 0: the control */
+        struct scene scene;
+        struct pst_text saved = {0};
+        uint64_t count;
+        size_t used;
+        scene_init(&scene);
+        scene.edge.keyed = false;
+        scene.edge.bucket_count = 1;
+        scene.edge.part_count = 3;
+        scene.edge.part_bytes[1] = 4;
+        scene.edge.part_bytes[2] = 8;
+        seal_some(&scene);
+        saved_after(&scene, NULL, nth_of_kind(&scene.stream, PST_CAPSULE_MARK, 1) + 1, &saved);
+        struct pst_sealed_reader *reader = reader_new(&scene, NULL);
+        assert_int_equal(pst_sealed_reader_load(reader, (const uint8_t *)saved.bytes, saved.count, first, &used),
+                         PST_OK);
+        memcpy(&count, saved.bytes + 40 + 80 + 8, sizeof count); /* head, session, cover */
+        assert_true(count != 0);
+        count += (uint64_t)changed;
+        memcpy(saved.bytes + 40 + 80 + 8, &count, sizeof count);
+        assert_int_equal(pst_sealed_reader_load(reader, (const uint8_t *)saved.bytes, saved.count, later, &used),
+                         changed != 0 ? PST_EREFUSED : PST_OK);
+        for (uint32_t i = 0; i < scene.stream.count && changed == 0; i++)
+            assert_int_equal(pst_sealed_reader_take(reader, scene.stream.bytes[i], scene.stream.sizes[i], scene.why),
+                             PST_OK);
+        if (changed == 0) {
+            assert_int_equal(pst_sealed_reader_rows(reader, INT64_MAX, take_count, &scene), PST_OK);
+            assert_int_equal(scene.rows, scene.row_count);
+        }
+        pst_sealed_reader_free(reader);
+        pst_text_fini(&saved);
+        scene_fini(&scene);
+    }
 }
 
 static void each_allocation_may_fail(void **state)
@@ -1082,6 +1359,11 @@ int main(void)
         cmocka_unit_test(what_comes_again_may_be_of_sessions_that_are_over),
         cmocka_unit_test(rows_of_sessions_that_are_forgotten_wait_and_are_saved),
         cmocka_unit_test(many_rows_of_a_capsule_are_given_once_each_in_frames),
+        cmocka_unit_test(each_bucket_of_a_session_is_gone_on_with_once),
+        cmocka_unit_test(a_session_of_which_some_buckets_are_gone_on_with_holds_time),
+        cmocka_unit_test(a_session_goes_on_from_as_many_as_a_mark_names),
+        cmocka_unit_test(what_several_readers_knew_is_put_together_where_they_were_at_one_mark),
+        cmocka_unit_test(of_an_edge_without_a_key_all_readers_know_the_same),
         cmocka_unit_test(each_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,10 @@
 /* fuzz_sealed.c - a sealed stream, whatever its host makes of it: an answer. First byte 0: the bytes as they are, as a stream that a worker
  * is handed; 1: a key's release and the messages that ask for one; 2: what
- * a reader has saved; 3: rows of a carrier, as another node may send them; else: commands of 8 bytes, each of which becomes a capsule that is
- * sealed with the right key, so that what is behind the seal is reached, too. */
+ * a reader has saved; 3: rows of a carrier, as another node may send them; 4: the places of two workers in their stream, as they were but for
+ * changes of 4 bytes each, sealed with the right key, and buckets of both for a third; else: commands of 8 bytes, each of which becomes a
+ * capsule that is sealed with the right key, so that what is behind the seal is reached, too. */
 #include "enclave_shim/common/capsule.h"
+#include "enclave_shim/inside/image.h"
 #include "enclave_shim/inside/inside.h"
 #include "engine/carry.h"
 #include "engine/release.h"
@@ -20,7 +22,16 @@ const char *tally_try(const char *call)
     return NULL;
 }
 
-enum { SESSIONS = 4, COMMAND_BYTES = 8, PRODUCER_BUCKETS = 3 };
+enum { SESSIONS = 4, COMMAND_BYTES = 8, PRODUCER_BUCKETS = 3, PIECES_MAX = 64, CHANGE_BYTES = 4 };
+
+struct piece {
+    struct pst_message message;
+    uint8_t bytes[PST_PIECE_INCARNATION_BYTES + PST_PIECE_BYTES_MAX];
+};
+struct image {
+    struct piece pieces[PIECES_MAX];
+    uint32_t count;
+};
 
 struct scene {
     struct pst_enclave_operator config;
@@ -37,22 +48,37 @@ struct scene {
     uint64_t sequence[SESSIONS], marks[SESSIONS], sent[SESSIONS][TALLY_BUCKETS];
     int64_t time[SESSIONS];
     uint64_t sum;
+    struct pst_secret *room; /* with images */
+    struct image *image;     /* that is being made */
 };
-
-static int emit(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count)
-{
-    struct scene *scene = emitter;
-    for (uint32_t i = 0; i < piece_count; i++)
-        for (uint32_t k = 0; k < pieces[i].byte_count; k++)
-            scene->sum += ((const uint8_t *)pieces[i].bytes)[k]; /* all of it may be read */
-    scene->sum += message->kind;
-    return PST_OK;
-}
 
 static void must(bool good)
 {
     if (!good)
         abort();
+}
+
+static int emit(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count)
+{
+    struct scene *scene = emitter;
+    struct image *image = scene->image;
+    if (image != NULL && message->kind == PST_MESSAGE_PIECE) {
+        struct piece *piece = &image->pieces[image->count++];
+        if (image->count > PIECES_MAX)
+            abort();
+        piece->message = *message;
+        piece->message.kind = PST_MESSAGE_RESTORE;
+        piece->message.body_bytes = PST_PIECE_INCARNATION_BYTES +
+                                    pst_pieces_write(pieces, piece_count, piece->bytes + PST_PIECE_INCARNATION_BYTES);
+    } else if (image != NULL && message->kind == PST_MESSAGE_IMAGED) {
+        for (uint32_t i = 0; i < image->count; i++)
+            memcpy(image->pieces[i].bytes, pieces[0].bytes, PST_PIECE_INCARNATION_BYTES);
+    }
+    for (uint32_t i = 0; i < piece_count; i++)
+        for (uint32_t k = 0; k < pieces[i].byte_count; k++)
+            scene->sum += ((const uint8_t *)pieces[i].bytes)[k]; /* all of it may be read */
+    scene->sum += message->kind;
+    return PST_OK;
 }
 
 static int give(struct scene *scene, uint32_t kind, const void *bytes, size_t count)
@@ -63,7 +89,8 @@ static int give(struct scene *scene, uint32_t kind, const void *bytes, size_t co
     return pst_inside_sealed_take(scene->sealed, &message, (uint8_t *)body);
 }
 
-static void scene_init(struct scene *scene)
+/* drawn: by the worker, with whom there are images then; 0: there are none, and nobody tells it times. */
+static void scene_with(struct scene *scene, uint8_t drawn, uint8_t owned)
 {
     static const uint8_t digest[PST_CONFIG_DIGEST_BYTES] = {5};
     const uint8_t root[32] = {1}, own[32] = {2}, evidence[32] = {3};
@@ -71,7 +98,9 @@ static void scene_init(struct scene *scene)
     char why[PST_SENTENCE_BYTES_MAX];
     memset(scene, 0, sizeof *scene);
     tally_config(&scene->config, &scene->param, "");
-    memset(scene->owned, 0x5f, sizeof scene->owned);
+    memset(scene->owned, owned, sizeof scene->owned);
+    scene->salts[0][1] = drawn;
+    must(drawn == 0 || pst_secret_new(&scene->room) == PST_OK);
     scene->out = (struct pst_enclave_sealed_output){
         .name = "sums.0>next.0", .number = 1, .bucket_count = 4, .key_count = 1, .used_count = 2, .used = {0, 1}};
     scene->sealing = (struct pst_enclave_sealing){
@@ -82,6 +111,7 @@ static void scene_init(struct scene *scene)
                                                   .owned = scene->owned,
                                                   .salts = scene->salts,
                                                   .held_bytes_max = 64 * 1024,
+                                                  .paced = drawn != 0,
                                                   .emit = emit,
                                                   .emitter = scene};
     memcpy(settings.channel_secret, secret, sizeof secret);
@@ -89,6 +119,8 @@ static void scene_init(struct scene *scene)
     struct pst_inside_settings inside = {.op = &tally,
                                          .config = &scene->config,
                                          .owned = scene->owned,
+                                         .image_room = scene->room,
+                                         .image_incarnation = {drawn},
                                          .emit = pst_inside_sealed_emit,
                                          .emitter = scene->sealed};
     must(pst_inside_new(&inside, &scene->inside, why) == PST_OK);
@@ -109,16 +141,19 @@ static void scene_init(struct scene *scene)
     }
 }
 
+static void scene_init(struct scene *scene) { scene_with(scene, 0, 0x5f); }
+
 static void scene_fini(struct scene *scene)
 {
     pst_inside_sealed_free(scene->sealed);
     pst_inside_free(scene->inside);
+    pst_secret_free(scene->room);
     for (uint32_t s = 0; s < SESSIONS; s++)
         EVP_CIPHER_CTX_free(scene->ciphers[s]);
 }
 
 /* Of command c: 0 session, and whether it is a mark; 1 bucket; 2 and 3 what is wrong about sequence and number; 4 time; 5 rows; 6 flags of a
- * mark, and for which buckets of the producer it stands; 7 what is wrong about the counts, or which session it goes on from. */
+ * mark, and for which buckets of the producer it stands; 7 what is wrong about the counts, or which sessions it goes on from. */
 static size_t capsule_make(struct scene *scene, const uint8_t c[COMMAND_BYTES], uint8_t *at)
 {
     uint32_t s = c[0] % SESSIONS;
@@ -134,8 +169,17 @@ static size_t capsule_make(struct scene *scene, const uint8_t c[COMMAND_BYTES], 
             .input_end = c[4], .sequence = scene->sequence[c[7] % SESSIONS], .salt = {c[7] % SESSIONS}};
         uint64_t cover = c[6] >> 4;
         capsule.number = scene->marks[s]++ + c[3] % 2;
-        capsule.flags = c[6] & (PST_CAPSULE_ENDS | PST_CAPSULE_CONTINUES);
-        capsule.body_bytes = pst_mark_bytes(&scene->edge);
+        bool several = (c[6] & PST_CAPSULE_CONTINUES) != 0 && (c[6] & PST_CAPSULE_SEVERAL) != 0;
+        uint32_t other = c[7] >> 2 & 3, others = several ? 1 + (c[7] >> 4 & 3) : 0;
+        capsule.flags = (c[6] & (PST_CAPSULE_ENDS | PST_CAPSULE_CONTINUES)) | (several ? PST_CAPSULE_SEVERAL : 0);
+        capsule.body_bytes = pst_mark_bytes(&scene->edge) + others * PST_ORIGIN_BYTES;
+        for (uint32_t i = 0; i < others; i++) {
+            uint8_t *origin = body + pst_mark_bytes(&scene->edge) + i * PST_ORIGIN_BYTES;
+            uint32_t from = (other + i) % SESSIONS;
+            memset(origin, 0, PST_ORIGIN_BYTES);
+            memcpy(origin, &scene->sequence[from], sizeof scene->sequence[from]);
+            origin[8] = (uint8_t)from;
+        }
         memcpy(body, &of, sizeof of);
         memcpy(body + sizeof of, &cover, sizeof cover);
         memcpy(body + sizeof of + sizeof cover, scene->sent[s], sizeof scene->sent[s]);
@@ -198,7 +242,7 @@ static void saved(struct scene *scene, const uint8_t *data, size_t size)
              &(struct pst_sealed_reader_settings){
                  .keys = &scene->keys, .edge = &scene->edge, .held_bytes_max = 64 * 1024, .frame_rows = 16},
              &reader) == PST_OK);
-    int rc = pst_sealed_reader_load(reader, data, size, &used);
+    int rc = pst_sealed_reader_load(reader, data, size, NULL, &used);
     if (rc == PST_OK) {
         struct pst_text again = {0};
         must(used <= size && pst_sealed_reader_save(reader, &again) == PST_OK && again.count == used);
@@ -241,6 +285,115 @@ static void carried(const uint8_t *data, size_t size)
     }
 }
 
+/* ---- places ---- */
+
+enum { CUT = 10, CHECKPOINT = 1 };
+
+static int tell(struct scene *scene, uint32_t kind, int64_t t)
+{
+    struct pst_message message = {.kind = kind, .time = t, .limit = kind == PST_MESSAGE_TIME ? t : (int64_t)CHECKPOINT};
+    return pst_inside_sealed_take(scene->sealed, &message, NULL);
+}
+
+/* What a worker of these buckets knows at the cut, with rows that wait. */
+static void place_make(uint8_t drawn, uint8_t owned, struct pst_text *ret_place)
+{
+    static const uint8_t begins[COMMAND_BYTES] = {0x80, 0, 0, 0, 0, 0, 0x70, 0},
+                         reaches[] = {0x80, 0, 0, 0, 100, 0, 0x70, 0};
+    static uint8_t bytes[PST_CAPSULE_BYTES_MAX];
+    static struct scene scene, again;
+    static struct image image;
+    image.count = 0;
+    scene_with(&scene, drawn, owned);
+    must(give(&scene, PST_MESSAGE_SEALED, bytes, capsule_make(&scene, begins, bytes)) == PST_OK);
+    for (uint8_t b = 0; b < 8; b++) {
+        const uint8_t rows[COMMAND_BYTES] = {0, b, 0, 0, 40, 60, 0, 0};
+        size_t count = capsule_make(&scene, rows, bytes);
+        if ((owned >> b & 1) != 0)
+            must(give(&scene, PST_MESSAGE_SEALED, bytes, count) == PST_OK);
+    }
+    must(give(&scene, PST_MESSAGE_SEALED, bytes, capsule_make(&scene, reaches, bytes)) == PST_OK);
+    must(tell(&scene, PST_MESSAGE_TIME, CUT) == PST_OK);
+    scene.image = &image;
+    must(tell(&scene, PST_MESSAGE_IMAGE, CUT) == PST_OK);
+    scene_fini(&scene);
+    scene_with(&again, (uint8_t)(drawn + 100), owned);
+    for (uint32_t i = 0; i < image.count; i++)
+        must(pst_inside_take(again.inside, &image.pieces[i].message, image.pieces[i].bytes) == PST_OK);
+    must(pst_inside_place_count(again.inside) == 1);
+    const struct pst_text *place = pst_inside_place(again.inside, 0);
+    must(pst_text_add(ret_place, place->bytes, place->count) == PST_OK);
+    scene_fini(&again);
+}
+
+/* Changes: a length that is cut off, or 2 bytes of where, a byte, and whether it is put there or added. */
+static void place_seal(uint8_t drawn, uint8_t owned, const struct pst_text *as_it_was, const uint8_t *data, size_t size,
+                       struct image *ret_image)
+{
+    static struct scene scene;
+    struct pst_message message = {.kind = PST_MESSAGE_IMAGE, .time = CUT, .limit = CHECKPOINT};
+    struct pst_text place = {0};
+    must(pst_text_add(&place, as_it_was->bytes, as_it_was->count) == PST_OK);
+    for (; size >= CHANGE_BYTES; data += CHANGE_BYTES, size -= CHANGE_BYTES) {
+        size_t at = (size_t)data[0] | (size_t)data[1] << 8;
+        if (at >= place.count)
+            continue;
+        if (data[3] == 0xff && at > 4)
+            place.count = at;
+        else
+            place.bytes[at] = (char)((data[3] & 1) != 0 ? data[2] : (uint8_t)place.bytes[at] + data[2]);
+    }
+    ret_image->count = 0;
+    scene_with(&scene, drawn, owned);
+    scene.image = ret_image;
+    pst_inside_extra(scene.inside, &place);
+    must(pst_inside_take(scene.inside, &message, NULL) == PST_OK);
+    scene_fini(&scene);
+    pst_text_fini(&place);
+}
+
+/* All of one image, or the half that the worker has. */
+static int image_give(struct scene *scene, const struct image *image, bool places)
+{
+    static uint64_t body[PST_BODY_BYTES_MAX / 8 + 1];
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < image->count && rc == PST_OK; i++) {
+        struct pst_message message = image->pieces[i].message;
+        bool is_place = (uint16_t)message.row_count == PST_EXTRA_STRUCTURE;
+        if (is_place != places || (!places && (scene->owned[message.port / 8] >> message.port % 8 & 1) == 0))
+            continue;
+        memcpy(body, image->pieces[i].bytes, message.body_bytes);
+        rc = pst_inside_sealed_take(scene->sealed, &message, (uint8_t *)body);
+    }
+    return rc;
+}
+
+static void places(const uint8_t *data, size_t size)
+{
+    static const uint8_t halves[2] = {0x0f, 0xf0};
+    static struct pst_text as_it_was[2];
+    static struct image images[2];
+    static struct scene scene;
+    size_t half = size / 2;
+    for (uint8_t i = 0; i < 2; i++) {
+        if (as_it_was[i].count == 0)
+            place_make((uint8_t)(1 + i), halves[i], &as_it_was[i]);
+        place_seal((uint8_t)(11 + i), halves[i], &as_it_was[i], i == 0 ? data : data + half, half, &images[i]);
+    }
+    scene_with(&scene, 21, 0x3c);
+    int rc = PST_OK;
+    for (uint32_t i = 0; i < 4 && rc == PST_OK; i++)
+        rc = image_give(&scene, &images[i % 2], i < 2);
+    if (rc == PST_OK)
+        rc = tell(&scene, PST_MESSAGE_RESTORED, CUT);
+    must(rc == PST_OK ||
+         pst_inside_sealed_why(scene.sealed)[0] != '\0'); /* of a place that is refused it is said why */
+    must(rc == PST_OK || half >= CHANGE_BYTES);           /* without changes it is taken */
+    if (rc == PST_OK)
+        (void)tell(&scene, PST_MESSAGE_TIME, 2 * CUT);
+    scene_fini(&scene);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct scene scene;
@@ -252,6 +405,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (data[0] == 3) {
         carried(data + 1, size - 1);
+        return 0;
+    }
+    if (data[0] == 4) {
+        places(data + 1, size - 1);
         return 0;
     }
     scene_init(&scene);
