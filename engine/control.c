@@ -294,9 +294,12 @@ static int move_record_holds(const Pst__MoveRecord *record)
                 is_name(record->operator_id) && is_name(record->from_node) && is_name(record->to_node) &&
                 is_sentence(record->sentence) && record->n_buckets <= PST_BUCKETS_MAX &&
                 record->from_partition <= PST_BUCKETS_MAX && record->to_partition <= PST_BUCKETS_MAX &&
-                record->into_partition <= PST_BUCKETS_MAX && record->n_places <= PST_CONTROL_PLACES_MAX;
+                record->into_partition <= PST_BUCKETS_MAX && record->n_places <= PST_CONTROL_PLACES_MAX &&
+                record->partition_count <= PST_BUCKETS_MAX && record->n_partitions <= PST_BUCKETS_MAX;
     for (size_t i = 0; good && i < record->n_buckets; i++)
         good = record->buckets[i] < PST_BUCKETS_MAX;
+    for (size_t i = 0; good && i < record->n_partitions; i++)
+        good = record->partitions[i] <= PST_BUCKETS_MAX;
     for (size_t i = 0; good && i < record->n_places; i++) {
         const Pst__Relocated *place = record->places[i];
         good = is_name(place->operator_id) && is_name(place->from_node) && is_name(place->to_node) &&

@@ -1158,7 +1158,7 @@ static int sources_good(const struct pst_node *node, const struct submission *su
     return why->count == 0 ? PST_OK : PST_EREFUSED;
 }
 
-/* What a worker has sealed only one of the same buckets goes on with: it would refuse it, but later. */
+/* What a worker has sealed only a worker goes on with: it would refuse it, but later. */
 static int sealed_fits(const struct graph_record *record, const Pst__Start *saved, struct pst_text *why)
 {
     const struct pst_graph *graph = record->graph;
@@ -1167,19 +1167,6 @@ static int sealed_fits(const struct graph_record *record, const Pst__Start *save
             why, graph->carry != NULL ? "the graph of the savepoint read rows in the clear: without --sealed it goes on"
                                       : "the rows of the graph of the savepoint are sealed from end to end: it goes on "
                                         "with --sealed and --keys");
-        return PST_EREFUSED;
-    }
-    for (uint32_t n = 0; n < graph->node_count && graph->carry != NULL; n++) {
-        const struct pst_graph_node *operator= & graph->nodes[n];
-        uint32_t partitions = 0;
-        for (size_t i = 0; i < saved->n_places; i++)
-            partitions += strcmp(saved->places[i]->operator_id, operator->id) == 0;
-        if (operator->op->role != PST_ROLE_PLAIN || partitions == 0 || partitions == operator->partition_count)
-            continue;
-        (void)pst_text_printf(why,
-                              "operator `%s` had %u partitions, and now it has %u: those of sealed rows stay as they "
-                              "were",
-                              operator->id, partitions, operator->partition_count);
         return PST_EREFUSED;
     }
     return PST_OK;

@@ -1,4 +1,5 @@
 /* layout.c - see node.h: which partition owns a bucket and on which node it is, as the store's record of a graph has it. */
+#include "engine/lane.h"
 #include "engine/node.h"
 
 #include <string.h>
@@ -90,6 +91,70 @@ void pst_layout_compact(struct layout *layout, uint32_t bucket_count)
     layout->partition_count = count;
 }
 
+/* The partition with the most buckets, or the fewest of those that have any; of equal ones the first, or the last. */
+static uint32_t extreme(const struct layout *layout, const uint32_t *owned, bool most, uint32_t except)
+{
+    uint32_t best = except;
+    for (uint32_t p = 0; p < layout->partition_count; p++)
+        if (p != except && owned[p] != 0 &&
+            (best == except || (most ? owned[p] > owned[best] : owned[p] <= owned[best])))
+            best = p;
+    return best;
+}
+
+static void bucket_give(struct layout *layout, uint32_t *owned, uint32_t bucket, uint32_t to)
+{
+    owned[layout->of[bucket]]--;
+    owned[to]++;
+    layout->of[bucket] = (uint16_t)to;
+}
+
+/* `count` more: each gets buckets of whoever has the most at each time, until none has two less than that. */
+static void partitions_add(struct layout *layout, uint32_t *owned, uint32_t bucket_count, uint32_t count)
+{
+    bool fresh[PST_BUCKETS_MAX + 1] = {false};
+    for (uint32_t p = 0; count != 0; p++) {
+        if (owned[p] != 0)
+            continue;
+        fresh[p] = true;
+        layout->node_of[p] = UINT16_MAX;
+        layout->partition_count = p < layout->partition_count ? layout->partition_count : p + 1;
+        count--;
+    }
+    for (;;) {
+        uint32_t to = NO_PARTITION, from = extreme(layout, owned, true, NO_PARTITION), b = bucket_count - 1;
+        for (uint32_t p = 0; p < layout->partition_count; p++)
+            if (fresh[p] && (to == NO_PARTITION || owned[p] < owned[to]))
+                to = p;
+        if (to == NO_PARTITION || owned[from] <= owned[to] + 1)
+            return;
+        while (layout->of[b] != from)
+            b--;
+        bucket_give(layout, owned, b, to);
+    }
+}
+
+/* One less: its buckets go to whoever has the fewest at each time. */
+static void partition_drop(struct layout *layout, uint32_t *owned, uint32_t bucket_count)
+{
+    uint32_t from = extreme(layout, owned, false, NO_PARTITION);
+    for (uint32_t b = 0; b < bucket_count; b++)
+        if (layout->of[b] == from)
+            bucket_give(layout, owned, b, extreme(layout, owned, false, from));
+}
+
+void pst_layout_rescale(struct layout *layout, uint32_t bucket_count, uint32_t count)
+{
+    uint32_t owned[PST_BUCKETS_MAX + 1] = {0}, serving = 0;
+    PST_ASSERT(count != 0 && count <= bucket_count);
+    for (uint32_t b = 0; b < bucket_count; b++)
+        serving += owned[layout->of[b]]++ == 0;
+    if (serving < count)
+        partitions_add(layout, owned, bucket_count, count - serving);
+    for (; serving > count; serving--)
+        partition_drop(layout, owned, bucket_count);
+}
+
 /* ---- writing ---- */
 
 static int layout_write(const struct layout *layout, const struct pst_graph_node *op, struct pst_arena *arena,
@@ -136,6 +201,25 @@ static int places_write(const struct layout *layout, const struct pst_graph_node
         place->copy_of = copy ? 1 + layout->twin[p] : 0;
         start->places[start->n_places++] = place;
     }
+    return PST_OK;
+}
+
+int pst_layout_put(const struct layout *layout, const struct pst_graph_node *op, struct pst_arena *arena,
+                   Pst__Start *start)
+{
+    Pst__Layout **layouts = pst_arena_alloc(arena, (start->n_layouts + 1) * sizeof *layouts);
+    size_t at = 0;
+    if (layouts == NULL)
+        return PST_ENOMEM;
+    if (start->n_layouts != 0)
+        memcpy(layouts, start->layouts, start->n_layouts * sizeof *layouts);
+    while (at < start->n_layouts && strcmp(layouts[at]->operator_id, op->id) != 0)
+        at++;
+    int rc = layout_write(layout, op, arena, &layouts[at]);
+    if (rc != PST_OK)
+        return rc;
+    start->layouts = layouts;
+    start->n_layouts = at < start->n_layouts ? start->n_layouts : at + 1;
     return PST_OK;
 }
 

@@ -238,9 +238,10 @@ bool pst_moves_caused(struct pst_node *node, struct graph_record *record, pst_mo
 bool pst_relocates(const struct pst_node *node, const struct graph_record *record);
 /* The graph has something on this node that could go. */
 bool pst_relocation_left(const struct pst_node *node, const struct graph_record *record, const char *name);
-/* One partition, or all from a node (wish NULL). Errors: PST_ENOMEM; PST_EFULL: it says more than a record holds. Then nothing has begun. */
-int pst_relocation_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, const char *from,
-                         uint64_t deadline_ns);
+/* One partition, or all from a node (wish NULL); partition_count: not 0: the wish's operator gets so many partitions, and nothing else of the
+ * wish counts. Errors: PST_ENOMEM; PST_EFULL: it says more than a record holds. Then nothing has begun. */
+int pst_relocation_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish,
+                         uint32_t partition_count, const char *from, uint64_t deadline_ns);
 void pst_relocation_step(struct pst_node *node, struct graph_record *record);
 void pst_relocation_committed(struct pst_node *node, struct graph_record *record);
 /* It is given up: the graph stays, or goes back, where it was. */
@@ -374,6 +375,7 @@ struct move_view {
     const char *to_node;  /* "": where there is room */
     uint32_t place_count; /* that go at once; above is the first of them */
     bool relocates;
+    uint32_t partition_count; /* not 0: the operator gets so many */
     uint64_t bytes, bytes_total;
     double seconds;      /* since it began */
     double seconds_left; /* until it is given up; below 0: it is not any more */

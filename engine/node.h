@@ -276,6 +276,12 @@ bool pst_layout_is_copy(const struct layout *layout, uint32_t bucket_count, uint
 uint32_t pst_layout_serving(const struct layout *layout, uint32_t bucket_count);
 /* Partitions that own nothing go, copies too, the others are numbered anew. */
 void pst_layout_compact(struct layout *layout, uint32_t bucket_count);
+/* So many partitions own buckets then, 1 to bucket_count, in about even shares; as few buckets as that takes go elsewhere. A new one is on no
+ * node yet. */
+void pst_layout_rescale(struct layout *layout, uint32_t bucket_count, uint32_t count);
+/* The Start says so of this operator, and of others what it has said; in `arena`. PST_ENOMEM. */
+int pst_layout_put(const struct layout *layout, const struct pst_graph_node *op, struct pst_arena *arena,
+                   Pst__Start *start);
 /* layouts: by operator, NULL: it has no state, and its places stay. In `arena`, which the Start's places are in from now on. PST_ENOMEM:
  * the Start is of no use. */
 int pst_layouts_write(struct layout *const *layouts, const struct pst_graph *graph, struct pst_arena *arena,

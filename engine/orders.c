@@ -33,6 +33,7 @@ struct order {
     } * pieces;                  /* SCALE, of its own accord */
     double target;               /* of it */
     uint32_t at_most;            /* wishes of it */
+    bool stops;                  /* SCALE: stop and go, at once */
     struct pst_text relocations; /* what was done stop and go, as the answer has it; of an answer in JSON, objects */
     int error;
     char why[500];
@@ -457,9 +458,12 @@ static void progress_line(const struct graph_record *record, const struct order 
     (void)pst_text_printf(out, "move %u", index);
     if (order->wanted >= index)
         (void)pst_text_printf(out, " of %u", order->wanted);
-    (void)pst_text_printf(out, ": %s %u -> %u on %s%s", id, view->from, view->to,
-                          view->to_node[0] != '\0' ? "node " : "other nodes", view->to_node);
-    if (view->place_count > 1)
+    if (view->partition_count != 0)
+        (void)pst_text_printf(out, ": %s in %u partitions", id, view->partition_count);
+    else
+        (void)pst_text_printf(out, ": %s %u -> %u on %s%s", id, view->from, view->to,
+                              view->to_node[0] != '\0' ? "node " : "other nodes", view->to_node);
+    if (view->place_count > 1 && view->partition_count == 0)
         (void)pst_text_printf(out, " and %u more", view->place_count - 1);
     (void)pst_text_printf(out, ": %s%s", view->relocates ? "stop and go, " : "", phase);
     if (view->bytes_total != 0)
@@ -615,9 +619,14 @@ static void relocate(struct pst_node *node, struct graph_record *record)
     struct order *order = record->moving->order;
     bool drain = order->kind == ORDER_DRAIN && !takes(node, order->node);
     bool left = drain && pst_relocation_left(node, record, order->node);
-    bool wanted = !record->moving->relocated && (left || (order->kind == ORDER_MOVE && order->wish.count != 0));
-    int rc = wanted ? pst_relocation_begin(node, record, order->kind == ORDER_MOVE ? &order->wish : NULL, order->node,
-                                           order->deadline_ns)
+    bool scale = order->kind == ORDER_SCALE, move = order->kind == ORDER_MOVE;
+    bool wanted = !record->moving->relocated && (left || scale || (move && order->wish.count != 0));
+    const struct wish scaled = {.operator_index = order->operator_index};
+    int rc = wanted ? pst_relocation_begin(node, record,
+                                           move    ? &order->wish
+                                           : scale ? &scaled
+                                                   : NULL,
+                                           scale ? order->count : 0, order->node, order->deadline_ns)
                     : PST_OK;
     if (wanted && rc == PST_OK)
         return;
@@ -877,12 +886,7 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
         return error;
     const struct pst_graph_node *op = &record->graph->nodes[n];
     uint32_t now = pst_layout_serving(record->moving->layouts[n], op->bucket_count);
-    if (pst_relocates(node, record))
-        (void)pst_text_printf(why,
-                              "the rows of graph `%s` are sealed from end to end, each for one partition: operator "
-                              "`%s` keeps as many as it has",
-                              record->start->graph, op->id);
-    else if (count == 0 || count > op->bucket_count)
+    if (count == 0 || count > op->bucket_count)
         (void)pst_text_printf(why, "operator `%s` can have 1 to %u partitions, as it has so many buckets", op->id,
                               op->bucket_count);
     else if (count == now)
@@ -894,7 +898,8 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
         return PST_ENOMEM;
     order->operator_index = n;
     order->count = count;
-    order->wanted = count > now ? count - now : now - count;
+    order->stops = pst_relocates(node, record);
+    order->wanted = order->stops ? 1 : count > now ? count - now : now - count;
     begin(node, record, order);
     return PST_OK;
 }
@@ -1063,7 +1068,8 @@ bool pst_order_wanted(const struct graph_record *record, struct order_wanted *re
     const struct order *order = moving != NULL ? moving->order : NULL;
     bool aborted = order != NULL && moving->now != NULL && !pst_moves_copies(moving) &&
                    moving->now->message->move_record->step == PST_MOVE_ABORTED;
-    if (order == NULL || order->kind == ORDER_DRAIN || order->pieces != NULL || aborted || moving->portions.back ||
+    if (order == NULL || order->kind == ORDER_DRAIN || order->pieces != NULL || order->stops || aborted ||
+        moving->portions.back ||
         (order->kind == ORDER_MOVE && order->wish.count != 0)) /* as long as nothing of it has begun */
         return false;
     *ret_wanted = (struct order_wanted){.kind = order->kind,
@@ -1130,7 +1136,9 @@ static void relocation_line(const struct past *past, struct pst_text *out)
     const Pst__MoveRecord *body = past->message->move_record;
     bool aborted = body->step == PST_MOVE_ABORTED;
     (void)pst_text_printf(out, "%s/%" PRIu64 ":", past->message->graph, past->message->move);
-    for (size_t i = 0; i < body->n_places; i++) {
+    if (body->partition_count != 0)
+        (void)pst_text_printf(out, " %s in %u partitions", body->operator_id, body->partition_count);
+    for (size_t i = 0; i < body->n_places && body->partition_count == 0; i++) {
         const Pst__Relocated *item = body->places[i];
         (void)pst_text_printf(out, "%s %s/%u on %s to %s", i != 0 ? "," : "", item->operator_id, item->from_partition,
                               item->from_node, item->to_node[0] != '\0' ? item->to_node : "another node");
@@ -1142,7 +1150,8 @@ static void relocation_line(const struct past *past, struct pst_text *out)
 
 static void relocation_json(const Pst__MoveRecord *body, struct pst_text *out)
 {
-    (void)pst_text_printf(out, ",\"relocates\":%s,\"places\":[", body->relocates ? "true" : "false");
+    (void)pst_text_printf(out, ",\"relocates\":%s,\"partition_count\":%u,\"places\":[",
+                          body->relocates ? "true" : "false", body->partition_count);
     for (size_t i = 0; i < body->n_places; i++) {
         const Pst__Relocated *item = body->places[i];
         (void)pst_text_printf(out,

@@ -2,7 +2,10 @@
  *
  * A relocation is a restart on purpose. Its record is one of the graph's moves: INTENT while a checkpoint is waited for; READY in one commit
  * with the graph's new places and incarnation, until every node has begun and no worker is without its key; DONE then. Before that a run that
- * fails sends the graph back where it was. Whatever dies meanwhile, the graph is started again as ever, and READY goes on. */
+ * fails sends the graph back where it was. Whatever dies meanwhile, the graph is started again as ever, and READY goes on.
+ *
+ * An operator may get another number of partitions so, too: its record has by bucket which partition had it, and all of these with their nodes,
+ * for the way back. */
 #include "engine/loads.h"
 #include "engine/mover.h"
 
@@ -13,6 +16,8 @@
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
 static Pst__MoveRecord *record_of(const struct past *past) { return past->message->move_record; }
+
+static bool scales(const Pst__MoveRecord *body) { return body->partition_count != 0; }
 
 /* NULL: none is under way, that this coordinator knows of. */
 static struct moving *under_way(const struct graph_record *record)
@@ -75,11 +80,16 @@ static int places_begin(struct past *past, size_t count)
     return body->places != NULL ? PST_OK : PST_ENOMEM;
 }
 
+/* Of an operator that gets other partitions, its own first, though something else may have to go as well. */
 static void first_show(Pst__MoveRecord *body)
 {
-    if (body->n_places == 0)
+    size_t i = 0;
+    while (i < body->n_places && scales(body) && body->operator_id[0] != '\0' &&
+           strcmp(body->places[i]->operator_id, body->operator_id) != 0)
+        i++;
+    if (i == body->n_places)
         return;
-    const Pst__Relocated *first = body->places[0];
+    const Pst__Relocated *first = body->places[i];
     body->operator_id = first->operator_id;
     body->from_partition = first->from_partition;
     body->to_partition = first->to_partition;
@@ -87,16 +97,34 @@ static void first_show(Pst__MoveRecord *body)
     body->to_node = first->to_node;
 }
 
+/* Which partition has a bucket before the operator gets others. */
+static int partitions_note(struct past *past, const struct layout *layout, uint32_t bucket_count, uint32_t count)
+{
+    Pst__MoveRecord *body = record_of(past);
+    body->partitions = pst_arena_alloc(&past->arena, bucket_count * sizeof *body->partitions);
+    if (body->partitions == NULL)
+        return PST_ENOMEM;
+    for (uint32_t b = 0; b < bucket_count; b++)
+        body->partitions[b] = layout->of[b];
+    body->n_partitions = bucket_count;
+    body->partition_count = count;
+    return PST_OK;
+}
+
 /* What is wanted, as it is now. */
 static int wanted_fill(const struct pst_node *node, const struct graph_record *record, struct past *past,
-                       const struct wish *wish, const char *from)
+                       const struct wish *wish, uint32_t partition_count, const char *from)
 {
     const Pst__Start *start = record->start->start;
     int rc = places_begin(past, start->n_places);
+    if (rc == PST_OK && partition_count != 0)
+        rc = partitions_note(past, record->moving->layouts[wish->operator_index],
+                             record->graph->nodes[wish->operator_index].bucket_count, partition_count);
     for (size_t i = 0; i < start->n_places && rc == PST_OK; i++) {
         const Pst__Place *place = start->places[i];
         uint32_t n = pst_graph_find(record->graph, place->operator_id);
-        bool named = wish != NULL && n == wish->operator_index && place->partition == wish->from && place->copy_of == 0;
+        bool named = wish != NULL && n == wish->operator_index && place->copy_of == 0 &&
+                     (partition_count != 0 || place->partition == wish->from);
         if (wish != NULL ? !named : !goes_from(node, record, place, from))
             continue;
         const struct layout *layout = record->moving->layouts[n];
@@ -105,8 +133,8 @@ static int wanted_fill(const struct pst_node *node, const struct graph_record *r
         for (uint32_t b = 0; layout != NULL && b < record->graph->nodes[n].bucket_count; b++)
             if (layout->of[b] == place->partition && layout->epoch[b] > record_of(past)->owner_epoch)
                 record_of(past)->owner_epoch = layout->epoch[b];
-        rc = place_add(past, place, start->nodes[place->node], place->partition, wish != NULL ? wish->to_node : "",
-                       buckets);
+        rc = place_add(past, place, start->nodes[place->node], place->partition,
+                       wish != NULL && partition_count == 0 ? wish->to_node : "", buckets);
     }
     first_show(record_of(past));
     return rc;
@@ -156,8 +184,12 @@ static int gone_fill(struct pst_node *node, struct graph_record *record, const P
     const Pst__Start *after = record->start->start;
     struct past *past = moving->now;
     struct layouts *layouts = pst_malloc(sizeof *layouts);
+    const char *scaled_id = record_of(past)->operator_id; /* before first_show() */
     int rc = layouts != NULL ? places_begin(past, before->n_places) : PST_ENOMEM;
     moving->bytes = 0;
+    if (scales(record_of(past)))
+        pst_node_log(node, "graph %s, move %llu: %s goes on in %u partitions", record->start->graph,
+                     (unsigned long long)past->message->move, scaled_id, record_of(past)->partition_count);
     for (size_t i = 0; i < before->n_places && rc == PST_OK; i++) {
         const Pst__Place *place = before->places[i];
         uint32_t n = pst_graph_find(record->graph, place->operator_id), buckets;
@@ -169,10 +201,14 @@ static int gone_fill(struct pst_node *node, struct graph_record *record, const P
                 rc = pst_layout_read(after, &record->graph->nodes[n], &layouts->after);
         }
         const Pst__Place *to = rc == PST_OK ? gone_to(&record->graph->nodes[n], layouts, place, after, &buckets) : NULL;
-        if (to == NULL || strcmp(before->nodes[place->node], after->nodes[to->node]) == 0)
+        bool scaled = scales(record_of(past)) && strcmp(place->operator_id, scaled_id) == 0;
+        bool stays = to == NULL || strcmp(before->nodes[place->node], after->nodes[to->node]) == 0;
+        if (to == NULL || (stays && !scaled))
             continue;
         rc = place_add(past, place, before->nodes[place->node], to->partition, after->nodes[to->node], buckets);
         moving->bytes += bytes_of(record, place, n);
+        if (scaled)
+            continue; /* said once, of all of them */
         pst_node_log(node, "graph %s, move %llu: %s/%u goes from node %s to node %s", record->start->graph,
                      (unsigned long long)past->message->move, place->operator_id, place->partition,
                      before->nodes[place->node], after->nodes[to->node]);
@@ -203,8 +239,21 @@ static int gone_update(struct graph_record *record)
 
 /* ---- beginning, ending ---- */
 
-int pst_relocation_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish, const char *from,
-                         uint64_t deadline_ns)
+static void begun_log(struct pst_node *node, const struct graph_record *record, const Pst__MoveRecord *body,
+                      uint64_t id)
+{
+    if (scales(body))
+        pst_node_log(node, "graph %s, move %llu: %s is to have %u partitions, stop and go, from its next checkpoint",
+                     record->start->graph, (unsigned long long)id, body->operator_id, body->partition_count);
+    else
+        pst_node_log(node,
+                     "graph %s, move %llu: %zu places of it are to go to %s%s, stop and go, from its next checkpoint",
+                     record->start->graph, (unsigned long long)id, body->n_places,
+                     body->to_node[0] != '\0' ? "node " : "other nodes", body->to_node);
+}
+
+int pst_relocation_begin(struct pst_node *node, struct graph_record *record, const struct wish *wish,
+                         uint32_t partition_count, const char *from, uint64_t deadline_ns)
 {
     struct moving *moving = record->moving;
     struct past *past = pst_calloc(1, sizeof *past);
@@ -222,7 +271,7 @@ int pst_relocation_begin(struct pst_node *node, struct graph_record *record, con
         past->message->incarnation = record->start->incarnation;
         past->message->graph = pst_arena_strdup(&past->arena, record->start->graph);
         body->relocates = true;
-        rc = past->message->graph != NULL ? wanted_fill(node, record, past, wish, from) : PST_ENOMEM;
+        rc = past->message->graph != NULL ? wanted_fill(node, record, past, wish, partition_count, from) : PST_ENOMEM;
     }
     size_t bytes = rc == PST_OK ? protobuf_c_message_get_packed_size(&past->message->base) : 0;
     if (rc == PST_OK && bytes + body->n_places * PST_CONTROL_NAME_BYTES_MAX > PST_CONTROL_BYTES_MAX)
@@ -246,9 +295,7 @@ int pst_relocation_begin(struct pst_node *node, struct graph_record *record, con
     moving->begun_ns = now_ns(node);
     moving->deadline_ns = moving->begun_ns + deadline_ns;
     moving->writes = true;
-    pst_node_log(node, "graph %s, move %llu: %zu places of it are to go to %s%s, stop and go, from its next checkpoint",
-                 record->start->graph, (unsigned long long)id, body->n_places, wish != NULL ? "node " : "other nodes",
-                 wish != NULL ? wish->to_node : "");
+    begun_log(node, record, body, id);
     pst_order_begins(record, 0);
     pst_coordinator_commit(node, record);
     return PST_OK;
@@ -440,7 +487,7 @@ bool pst_relocation_may(struct pst_node *node, struct graph_record *record)
     for (size_t i = 0; i < body->n_places; i++)
         if (body->places[i]->to_node[0] != '\0' && !may_get(node, record, body->places[i]->to_node))
             (void)snprintf(why, sizeof why, "node %s is gone, or gets nothing any more", body->places[i]->to_node);
-        else if (!others_may_get(node, record, body->places[i]->from_node))
+        else if (!scales(body) && !others_may_get(node, record, body->places[i]->from_node))
             (void)snprintf(why, sizeof why, "there is no other node that could take it");
     if (why[0] != '\0')
         pst_relocation_drop(node, record, PST_MOVE_BY_REFUSED, why);
@@ -569,6 +616,56 @@ static uint32_t node_index(struct pst_arena *arena, Pst__Start *start, const cha
     return (uint32_t)start->n_nodes++;
 }
 
+/* All of the operator's places are those that it had. `nodes` and `places` have room for them. */
+static int places_back(const Pst__MoveRecord *body, struct pst_arena *arena, Pst__Start *start)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < start->n_places; i++)
+        if (strcmp(start->places[i]->operator_id, body->operator_id) != 0)
+            start->places[count++] = start->places[i];
+    start->n_places = count;
+    for (size_t i = 0; i < body->n_places; i++) {
+        const Pst__Relocated *item = body->places[i];
+        if (strcmp(item->operator_id, body->operator_id) != 0)
+            continue;
+        Pst__Place *place = pst_arena_alloc(arena, sizeof *place);
+        if (place == NULL)
+            return PST_ENOMEM;
+        pst__place__init(place);
+        place->operator_id = item->operator_id;
+        place->partition = item->from_partition;
+        place->node = node_index(arena, start, item->from_node);
+        if (place->node == UINT32_MAX)
+            return PST_ENOMEM;
+        start->places[start->n_places++] = place;
+    }
+    return PST_OK;
+}
+
+/* Of the operator that gets another number of partitions: who is to have a bucket, or had it before. */
+static int partitions_wish(const struct graph_record *record, const struct moving *moving, struct pst_arena *arena,
+                           Pst__Start *start)
+{
+    const Pst__MoveRecord *body = record_of(moving->now);
+    uint32_t n = pst_graph_find(record->graph, body->operator_id);
+    const struct pst_graph_node *op = n < record->graph->node_count ? &record->graph->nodes[n] : NULL;
+    if (op == NULL || op->op->role != PST_ROLE_PLAIN || body->n_partitions != op->bucket_count ||
+        body->partition_count > op->bucket_count)
+        return PST_EINVAL;
+    struct layout *layout = pst_malloc(sizeof *layout);
+    int rc = layout != NULL ? pst_layout_read(start, op, layout) : PST_ENOMEM;
+    if (rc == PST_OK && moving->goes)
+        pst_layout_rescale(layout, op->bucket_count, body->partition_count);
+    for (uint32_t b = 0; b < op->bucket_count && rc == PST_OK && !moving->goes; b++)
+        layout->of[b] = (uint16_t)body->partitions[b];
+    if (rc == PST_OK)
+        rc = pst_layout_put(layout, op, arena, start);
+    if (rc == PST_OK && !moving->goes)
+        rc = places_back(body, arena, start);
+    pst_free(layout);
+    return rc;
+}
+
 int pst_relocation_wish(const struct graph_record *record, struct pst_arena *arena, Pst__Start *start)
 {
     const struct moving *moving = under_way(record);
@@ -576,7 +673,7 @@ int pst_relocation_wish(const struct graph_record *record, struct pst_arena *are
         return PST_OK;
     const Pst__MoveRecord *body = record_of(moving->now);
     char **nodes = pst_arena_alloc(arena, (start->n_nodes + body->n_places + 1) * sizeof *nodes);
-    Pst__Place **places = pst_arena_alloc(arena, (start->n_places + 1) * sizeof *places);
+    Pst__Place **places = pst_arena_alloc(arena, (start->n_places + body->n_places + 1) * sizeof *places);
     if (nodes == NULL || places == NULL)
         return PST_ENOMEM;
     if (start->n_nodes != 0)
@@ -600,7 +697,7 @@ int pst_relocation_wish(const struct graph_record *record, struct pst_arena *are
         }
     }
     start->places = places;
-    return PST_OK;
+    return scales(body) ? partitions_wish(record, moving, arena, start) : PST_OK;
 }
 
 int pst_relocation_placed(struct pst_node *node, struct graph_record *record, const Pst__Start *original)
@@ -697,6 +794,7 @@ void pst_relocation_view(const struct pst_node *node, const struct graph_record 
                                    .to_node = body->to_node,
                                    .place_count = (uint32_t)body->n_places,
                                    .relocates = true,
+                                   .partition_count = body->partition_count,
                                    .bytes = moving->bytes,
                                    .bytes_total = moving->bytes,
                                    .seconds = known ? (double)(now - moving->begun_ns) / 1e9 : 0,

@@ -291,9 +291,12 @@ static void move_print(const struct shown *view)
     }
     short_number(bytes, (double)move.bytes);
     lag_text(lag_word, known, lag);
-    (void)pst_text_printf(view->out, "  move %llu: %s/%u to %s/%u on %s", (unsigned long long)move.id, id, move.from,
-                          id, move.to, node);
-    if (move.place_count > 1)
+    (void)pst_text_printf(view->out, "  move %llu: ", (unsigned long long)move.id);
+    if (move.partition_count != 0)
+        (void)pst_text_printf(view->out, "%s in %u partitions", id, move.partition_count);
+    else
+        (void)pst_text_printf(view->out, "%s/%u to %s/%u on %s", id, move.from, id, move.to, node);
+    if (move.place_count > 1 && move.partition_count == 0)
         (void)pst_text_printf(view->out, " and %u more", move.place_count - 1);
     (void)pst_text_printf(view->out, ", %u buckets: %s%s, %s bytes, lag %s, for %.1f s", move.bucket_count,
                           move.relocates ? "stop and go, " : "", move.step, bytes, lag_word, move.seconds);

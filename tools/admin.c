@@ -238,9 +238,7 @@ const struct pst_verb pst_verb_submit = {
         "partitions and nodes may be others. All else is said anew: its settings, and its input.\n\n"
         "With `--sealed` no node sees a row: each carries what `penstock seal` made to the operators, all of which are "
         "in enclaves, and their results to NAME.sealed, for `penstock open`. The workers get their keys from `penstock "
-        "key serve`, once their nodes' evidence was checked: each node needs --node-key. From a savepoint such a graph "
-        "goes "
-        "on with as many partitions as it had.\n\n"
+        "key serve`, once their nodes' evidence was checked: each node needs --node-key.\n\n"
         "A graph of a name that runs already is refused; one that has ended makes room.",
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"
@@ -395,8 +393,10 @@ const struct pst_verb pst_verb_scale = {
         "The command ends when all is done, with what was moved, how long it took, and how many rows were "
         "lost on the way, which is counted and is 0; on a terminal, or with `--progress`, it shows meanwhile how far "
         "it "
-        "is. `penstock migration ls` does, too. Of a graph that was submitted with `--sealed` operators keep the "
-        "partitions that they have: that is refused.",
+        "is. `penstock migration ls` does, too.\n\n"
+        "Graphs that were submitted with `--sealed` go stop and go, from a checkpoint, as with `move`, once for the "
+        "whole order: shares are even then. Where a worker cannot go on in the other partitions the graph goes on in "
+        "those that it had, and the exit code is 77.",
     .examples = "penstock scale plug_load 4 --node unix:n1/admin.sock",
     .flags = moving_flags,
     .run = scale_run,

@@ -380,7 +380,7 @@ const struct pst_verb pst_verb_run = {
         "With `--checkpoint` a run that was killed goes on with `--resume` as if nothing had happened: the same "
         "bytes, none twice, none missing. Workers and partitions may be others. An input that cannot be read again "
         "(standard input, a pipe) cannot be resumed. An enclave that dies or hangs is started again from the last "
-        "checkpoint, three times at most from the same one. With `--sealed` partitions are as many as before. One run "
+        "checkpoint, three times at most from the same one. One run "
         "at a "
         "time writes into a file, or has a folder of checkpoints: another one is refused, 77.",
     .examples =

@@ -27,7 +27,7 @@ enum { SEEDS = 12, MANY = 12 }; /* MANY: so many show something by their sums, t
 static const char *const movable[] = {"plug_load", "house_load", NULL};
 
 static struct sums {
-    uint64_t relocated, went_back, restarts, amid, changes, emptied, refused;
+    uint64_t relocated, scaled, went_back, restarts, amid, changes, emptied, refused;
     struct moves_sums moves;
 } sums;
 
@@ -61,6 +61,7 @@ static void over(const struct scene *wanted, struct cluster *cluster, const char
     cluster_same(wanted, cluster, "load", what);
     moves_ended(cluster, what, &sums.moves);
     sums.relocated += cluster->relocated;
+    sums.scaled += cluster->client.scaled;
     sums.went_back += cluster->went_back;
     sums.restarts += cluster->client.incarnation - 1;
     assert_int_equal(cluster->client.lost, 0);
@@ -94,12 +95,13 @@ static void for_all_seeds(void (*one)(const struct scene *wanted, const struct p
     assert_int_equal(scene_run(&wanted, LOAD), PST_OK);
     for (uint64_t seed = scene_seed_first(), end = seed + scene_seeds(SEEDS); seed < end; seed++)
         one(&wanted, &text, seed);
-    print_message("%llu relocated, %llu went back, %llu restarts, %llu DONE, %llu ABORTED; %llu deaths amid, %llu "
-                  "changes of the coordinator, %llu nodes emptied, %llu refused\n",
-                  (unsigned long long)sums.relocated, (unsigned long long)sums.went_back,
-                  (unsigned long long)sums.restarts, (unsigned long long)sums.moves.done,
-                  (unsigned long long)sums.moves.aborted, (unsigned long long)sums.amid,
-                  (unsigned long long)sums.changes, (unsigned long long)sums.emptied, (unsigned long long)sums.refused);
+    print_message("%llu relocated, %llu scaled, %llu went back, %llu restarts, %llu DONE, %llu ABORTED; %llu deaths "
+                  "amid, %llu changes of the coordinator, %llu nodes emptied, %llu refused\n",
+                  (unsigned long long)sums.relocated, (unsigned long long)sums.scaled,
+                  (unsigned long long)sums.went_back, (unsigned long long)sums.restarts,
+                  (unsigned long long)sums.moves.done, (unsigned long long)sums.moves.aborted,
+                  (unsigned long long)sums.amid, (unsigned long long)sums.changes, (unsigned long long)sums.emptied,
+                  (unsigned long long)sums.refused);
     scene_fini(&wanted);
     pst_text_fini(&text);
 }
@@ -123,7 +125,19 @@ static void orders_are_worked_off_whatever_dies(void **state)
 {
     (void)state;
     for_all_seeds(orders_one);
-    assert_true(scene_seeds(SEEDS) < MANY || (sums.relocated > scene_seeds(SEEDS) && sums.moves.aborted > 0));
+    assert_true(scene_seeds(SEEDS) < MANY ||
+                (sums.relocated > scene_seeds(SEEDS) && sums.scaled > 0 && sums.moves.aborted > 0));
+}
+
+/* Of plug_load, that own buckets. */
+static uint32_t partitions(const struct cluster *cluster)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    const Pst__Start *start = record != NULL ? record->start->start : NULL;
+    uint32_t count = 0;
+    for (size_t i = 0; start != NULL && i < start->n_places; i++)
+        count += strcmp(start->places[i]->operator_id, "plug_load") == 0;
+    return count;
 }
 
 /* Amid one relocation, at one of its steps, one node dies, any of them; it comes back later. */
@@ -133,7 +147,8 @@ static void death_one(const struct scene *wanted, const struct pst_text *text, u
     struct cluster *cluster = cluster_of(seed, text, what, "a death");
     uint32_t at = seed % 2 == 0 ? PST_MOVE_INTENT : PST_MOVE_READY;
     uint32_t from = 1 + (uint32_t)sim_random(&cluster->random, cluster->node_count - 1), dead;
-    bool moves = sim_random(&cluster->random, 2) == 0, asked = false;
+    uint64_t kind = sim_random(&cluster->random, 3);
+    bool moves = kind == 0, scales = kind == 1, asked = false;
     cluster->elects = seed % 3 == 0;
     (void)snprintf(name, sizeof name, "n%u", from);
     (void)snprintf(to, sizeof to, "n%u", (from + 1) % cluster->node_count);
@@ -143,9 +158,9 @@ static void death_one(const struct scene *wanted, const struct pst_text *text, u
         if (asked || !runs(cluster) || cluster->completed < 2 || !cluster->client.taken)
             continue;
         asked = true;
-        cluster->client.wish[0] = moves ? "move" : "drain";
-        cluster->client.wish[1] = moves ? "plug_load/0" : name;
-        cluster->client.wish[2] = moves ? to : NULL;
+        cluster->client.wish[0] = moves ? "move" : scales ? "scale" : "drain";
+        cluster->client.wish[1] = moves ? "plug_load/0" : scales ? "plug_load" : name;
+        cluster->client.wish[2] = moves ? to : scales ? partitions(cluster) != 3 ? "3" : "7" : NULL;
     }
     for (uint64_t k = sim_random(&cluster->random, 60); k-- != 0 && step_of(cluster) == at && !cluster->client.done;)
         cluster_turn(cluster, what);
@@ -216,8 +231,8 @@ static void poor_one(const struct scene *wanted, const struct pst_text *text, ui
 {
     char what[80];
     struct cluster *cluster = cluster_of(seed, text, what, "a poor node");
-    uint32_t poor = cluster->node_count - 1;
-    bool asked = false, up = false;
+    uint32_t poor = cluster->node_count - 1, before = 0;
+    bool asked = false, up = false, scales = seed % 2 == 0; /* a new partition goes where the fewest are */
     cluster->source = 0;
     cluster->held_back = 1;
     cluster->poor = poor + 1;
@@ -230,11 +245,13 @@ static void poor_one(const struct scene *wanted, const struct pst_text *text, ui
         if (asked || !runs(cluster) || cluster->joined < cluster->node_count - 1 || !cluster->client.taken)
             continue;
         asked = true;
-        cluster->client.wish[0] = "move";
-        cluster->client.wish[1] = "plug_load/0";
-        cluster->client.wish[2] = "n3";
+        before = partitions(cluster);
+        cluster->client.wish[0] = scales ? "scale" : "move";
+        cluster->client.wish[1] = scales ? "plug_load" : "plug_load/0";
+        cluster->client.wish[2] = scales ? "9" : "n3";
     }
     if (asked && !cluster->client.done && cluster->went_back != 0) {
+        assert_int_equal(partitions(cluster), before);
         assert_int_equal(cluster->client.wish_error, PST_EREFUSED);
         assert_non_null(strstr(cluster->client.says, "no folder and no key for them"));
         sums.refused++;
