@@ -261,16 +261,18 @@ not_there -.part
 "$P" key init k.key --quiet
 points=("${sealed[@]}" --set every=60 --checkpoint points --key k.key --every-rows 10000)
 spec_name="killed in the middle, twice"
-for again in "" --resume; do
-    # shellcheck disable=SC2086 # none, or a word
+newest() { compgen -G "points/*.manifest" | sort | tail -n 1; }
+for again in "" "--resume --set partitions=5"; do
+    before=$(newest)
+    # shellcheck disable=SC2086 # none, or words
     "$P" run "$load" -i load.sealed -o cut "${points[@]}" $again --quiet &
     run=$!
-    until compgen -G "points/*.manifest" >/dev/null; do kill -0 $run 2>/dev/null || break; done
+    until [[ $(newest) != "$before" ]]; do kill -0 $run 2>/dev/null || break; done
     kill -9 $run 2>/dev/null
     wait $run 2>/dev/null
 done
 expect "there is a checkpoint" test -n "$(compgen -G 'points/*.manifest')"
-spec "a run on sealed rows goes on from its checkpoint" 0 run "$load" -i load.sealed -o cut "${points[@]}" --resume --json
+spec "a run on sealed rows goes on from its checkpoint, in other partitions each time" 0 run "$load" -i load.sealed -o cut "${points[@]}" --resume --set partitions=2 --json
 json 'd["error"] is None and d["sealed"]'
 rm -rf results
 mv cut results

@@ -122,8 +122,17 @@ newer() { # newer: waits until there is a checkpoint that was not there before
 }
 play third
 newer ""
-spec "its partitions stay as many as they are" 77 scale plug_load 4
-err 'the rows of graph `load` are sealed from end to end, each for one partition: operator `plug_load` keeps as many as it has'
+partitions() { "$P" status load >.status && grep -cE "^  $1/[0-9]+ on n" .status; }
+spec "an operator gets more partitions, stop and go" 0 scale plug_load 4 --progress
+err 'move 1 of 1: plug_load in 4 partitions: stop and go, waiting for a checkpoint, '
+err 'move 1 of 1: plug_load in 4 partitions: stop and go, done, '
+out '^graph `load` was relocated, stop and go: .* as incarnation 2$'
+expect "each of them somewhere" test "$(partitions plug_load)" = 4
+spec "and fewer" 0 scale house_load 2 --json
+json 'd["moves"] == 1 and d["rows_lost"] == 0 and [r["incarnation"] for r in d["relocations"]] == [3]'
+expect "so it has" test "$(partitions house_load)" = 2
+spec "as many as it has" 77 scale house_load 2
+err 'operator `house_load` has 2 partitions already'
 place() { "$P" status load >.status && sed -nE "s|^  $1 on (n[0-9]+).*|\1|p" .status; }
 here=$(place plug_load/0)
 there=n1
@@ -132,18 +141,20 @@ spec "a partition goes elsewhere, stop and go" 0 move plug_load/0 "$there" --pro
 err 'move 1 of 1: plug_load 0 -> 0 on node n[12]: stop and go, waiting for a checkpoint, '
 err 'move 1 of 1: plug_load 0 -> 0 on node n[12]: stop and go, done, '
 out '^1 moves, [0-9]+ buckets, [0-9]+ bytes, .* rows lost 0$'
-out '^graph `load` was relocated, stop and go: it stood still for [0-9.]+ s, and goes on from checkpoint [0-9a-f]+ as incarnation 2$'
+out '^graph `load` was relocated, stop and go: it stood still for [0-9.]+ s, and goes on from checkpoint [0-9a-f]+ as incarnation 4$'
 expect "it is there" test "$(place plug_load/0)" = "$there"
 mv keys.sock aside.sock
 spec "nobody who has the key answers: the graph is not stopped" 77 move plug_load/0 "$here"
 err 'node n[1-3]: the keeper of the key, unix:.*: No such file or directory'
 mv aside.sock keys.sock
 spec "n3 is emptied" 0 drain n3 --json
-json 'd["moves"] == 1 and d["rows_lost"] == 0 and d["draining"] and [r["incarnation"] for r in d["relocations"]] == [3] and d["relocations"][0]["pause_seconds"] > 0 and d["bytes"] > 0'
+json 'd["moves"] == 1 and d["rows_lost"] == 0 and d["draining"] and [r["incarnation"] for r in d["relocations"]] == [5] and d["relocations"][0]["pause_seconds"] > 0 and d["bytes"] > 0'
 expect "nothing is there" test -z "$("$P" status load | grep ' on n3')"
 spec "so it is shown" 0 migration ls
-out '^load/1: plug_load/0 on n[1-3] to n[12], stop and go, [0-9]+ buckets, DONE$'
-out '^load/3: .* on n3 to n[12].*, stop and go, [0-9]+ buckets, DONE$'
+out '^load/1: plug_load in 4 partitions, stop and go, [0-9]+ buckets, DONE$'
+out '^load/2: house_load in 2 partitions, stop and go, [0-9]+ buckets, DONE$'
+out '^load/3: plug_load/0 on n[1-3] to n[12], stop and go, [0-9]+ buckets, DONE$'
+out '^load/5: .* on n3 to n[12].*, stop and go, [0-9]+ buckets, DONE$'
 spec_name="n3 is killed: the graph does not need it"
 kill_node n3 KILL
 await n1.err 'node n3 is taken for dead'
@@ -151,16 +162,16 @@ spec_name="a worker of n2 is killed"
 read -r worker _ <<<"$(workers_of n2)"
 kill -9 "$worker"
 await n1.err 'graph load: node n2: .*has been ended by signal 9 .*: it goes back to its last checkpoint'
-await n1.err 'graph load, incarnation 4: running'
+await n1.err 'graph load, incarnation 6: running'
 up n4 --workers 1 --join "$(reach n1)" --node-key other.key
 await n1.err 'node n4 has joined'
 spec "where it gets no key it is not" 77 move plug_load/0 n4
 err 'node n4: .* gets no key: .* the evidence is not what the policy wants: process.node_key.*: the graph is back where it was'
-await n1.err 'graph load, incarnation 6: running'
+await n1.err 'graph load, incarnation 8: running'
 expect "it is where it was" test "$(place plug_load/0)" = "$there"
 spec_name="n2 is told to end"
 kill_node n2 TERM
-await n1.err 'graph load, incarnation 7: goes on without node n2, which has nothing of it'
+await n1.err 'graph load, incarnation 9: goes on without node n2, which has nothing of it'
 spec_name="so is whoever replays"
 kill -9 $player
 wait $player 2>/dev/null
@@ -170,7 +181,7 @@ play fourth
 wait $player
 expect "to the end" test $? = 0
 expect "with the same bytes" cmp -s sent spool.sealed
-await n1.err 'graph load, incarnation 7: done'
+await n1.err 'graph load, incarnation 9: done'
 opened shared/load/results
 expect "nothing twice under one key and sequence" once shared/load/results/*.sealed
 expect "what was put out goes on in other sessions" test "$(python3 "$hands" unique shared/load/results/load_plug.csv.sealed)" -gt 3
@@ -190,20 +201,18 @@ err 'its input cannot be read again, as a pipe cannot: it stays where it is'
 spec "it is stopped" 0 stop load --savepoint first
 wait $feeder
 expect "something of it was written" test -s shared/first/outputs/load_plug.csv.sealed
-spec "with other partitions" 77 submit load.yaml "${sets[@]}" --set partitions=2 "${keys[@]}" --input meters.sealed --from first
-err 'operator `plug_load` had 3 partitions, and now it has 2: those of sealed rows stay as they were'
 spec "in the clear" 77 submit load.yaml "${sets[@]}" --input meters.csv --from first
 err 'the rows of the graph of the savepoint are sealed from end to end: it goes on with --sealed and --keys'
 for name in n2 n3; do kill_node $name KILL; done
 start_node n4 --join "$(reach n1)"
 await n1.err 'node n4 has joined'
-spec "on other nodes" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --source n4 --input meters.sealed --from first --wait
+spec "on other nodes, in fewer partitions" 0 submit load.yaml "${sets[@]}" --set partitions=2 "${keys[@]}" --source n4 --input meters.sealed --from first --wait
 out '^load: done, incarnation [0-9]+, checkpoint 0000000100000002$'
 opened shared/load/results
 expect "behind what was in the savepoint" cmp -n "$(stat -c %s shared/first/outputs/load_plug.csv.sealed)" shared/first/outputs/load_plug.csv.sealed shared/load/results/load_plug.csv.sealed
 expect "and that was not all" test "$(stat -c %s shared/first/outputs/load_plug.csv.sealed)" -lt "$(stat -c %s shared/load/results/load_plug.csv.sealed)"
 expect "nothing twice under one key and sequence" once shared/load/results/*.sealed
-spec "once more, from the same" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --from first --wait
+spec "once more, from the same, in more" 0 submit load.yaml "${sets[@]}" --set partitions=5 "${keys[@]}" --input meters.sealed --from first --wait
 opened shared/load/results
 python3 "$ROOT/tests/cluster/feed.py" meters.csv stream enough 2>.feed &
 feeder=$!
