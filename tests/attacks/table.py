@@ -9,7 +9,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-COUNTS = {"R": 12, "P": 5, "M": 2, "B": 6, "A": 7, "S": 4, "O": 7, "K": 1, "V": 4, "T": 4}
+COUNTS = {"R": 12, "P": 5, "M": 2, "B": 6, "A": 7, "S": 5, "O": 7, "K": 1, "V": 4, "T": 4}
 ROWS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in range(1, count + 1)]
 RESULTS = ("refused", "noticed", "bounded", "works", "not run")
 faults = []
