@@ -94,6 +94,13 @@ int pst_text_vprintf(struct pst_text *text, const char *format, va_list argument
     __attribute__((format(printf, 2, 0)));
 int pst_text_json(struct pst_text *text, const char *string); /* a JSON string with its quotes; NULL: null */
 
+/* The character that begins here (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); its bytes, 0: none. */
+size_t pst_text_character(const char *text, uint32_t *ret_character);
+/* Words for people, which may have come from anywhere, as a text without lines: what is no character, or moves a cursor, becomes one
+ * that does not, and the rest is left out where it is longer than bytes_max. `to` has room for that and a NUL, and may be `from`: it takes
+ * no more bytes. */
+void pst_text_plain(char *to, size_t bytes_max, const char *from);
+
 /* The name of `names` that is nearest to `word` (edit distance at most a third of its length, and 3), or NULL. */
 const char *pst_nearest(const char *word, const char *const *names, size_t name_count);
 

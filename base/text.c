@@ -63,19 +63,44 @@ int pst_text_printf(struct pst_text *text, const char *format, ...)
     return rc;
 }
 
-/* How many bytes of well-formed UTF-8 begin here: RFC 3629, so no overlong forms, surrogates, or values above U+10FFFF. 0: none. */
-static size_t utf8_bytes(const unsigned char *c)
+size_t pst_text_character(const char *text, uint32_t *ret_character)
 {
-    if (c[0] < 0x80)
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *c = (const unsigned char *)text;
+    if (c[0] < 0x80) {
+        *ret_character = c[0];
         return 1;
-    size_t count = c[0] >= 0xf5 ? 0 : c[0] >= 0xf0 ? 4 : c[0] >= 0xe0 ? 3 : c[0] >= 0xc2 ? 2 : 0;
-    for (size_t i = 1; i < count; i++) /* a NUL is no continuation: nothing behind it is read */
+    }
+    size_t count = c[0] >= 0xf8 ? 0 : c[0] >= 0xf0 ? 4 : c[0] >= 0xe0 ? 3 : c[0] >= 0xc0 ? 2 : 0;
+    uint32_t character = count == 0 ? 0 : c[0] & (0x7fu >> count);
+    for (size_t i = 1; i < count; i++) { /* a NUL is no continuation: nothing behind it is read */
         if ((c[i] & 0xc0) != 0x80)
             return 0;
-    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) || (c[0] == 0xf0 && c[1] < 0x90) ||
-        (c[0] == 0xf4 && c[1] > 0x8f))
+        character = character << 6 | (c[i] & 0x3f);
+    }
+    if (character < least[count] || character > 0x10ffff || (character >= 0xd800 && character <= 0xdfff))
         return 0;
+    *ret_character = character;
     return count;
+}
+
+void pst_text_plain(char *to, size_t bytes_max, const char *from)
+{
+    size_t at = 0;
+    while (from[at] != '\0') {
+        uint32_t character = 0;
+        size_t count = pst_text_character(from + at, &character);
+        bool good = count != 0 && character >= 0x20 && (character < 0x7f || character >= 0xa0);
+        size_t taken = count != 0 ? count : 1;
+        if (at + taken > bytes_max)
+            break;
+        if (good)
+            memmove(to + at, from + at, taken);
+        else
+            memset(to + at, character == '\n' || character == '\t' ? ' ' : '?', taken);
+        at += taken;
+    }
+    to[at] = '\0';
 }
 
 int pst_text_json(struct pst_text *text, const char *string)
@@ -85,7 +110,8 @@ int pst_text_json(struct pst_text *text, const char *string)
     int rc = pst_text_add(text, "\"", 1);
     for (size_t count, i = 0; string[i] != '\0' && rc == PST_OK; i += count != 0 ? count : 1) {
         unsigned char byte = (unsigned char)string[i];
-        count = utf8_bytes((const unsigned char *)string + i);
+        uint32_t character = 0;
+        count = pst_text_character(string + i, &character);
         if (byte == '"' || byte == '\\')
             rc = pst_text_printf(text, "\\%c", byte);
         else if (byte < 0x20 || byte == 0x7f)

@@ -103,34 +103,13 @@ static bool is_name(const char *text)
     return count <= PST_CONTROL_NAME_BYTES_MAX;
 }
 
-/* The character that begins here (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); its bytes, 0: none. */
-static size_t take_character(const unsigned char *c, uint32_t *ret_character)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (c[0] < 0x80) {
-        *ret_character = c[0];
-        return 1;
-    }
-    size_t count = c[0] >= 0xf8 ? 0 : c[0] >= 0xf0 ? 4 : c[0] >= 0xe0 ? 3 : c[0] >= 0xc0 ? 2 : 0;
-    uint32_t character = count == 0 ? 0 : c[0] & (0x7fu >> count);
-    for (size_t i = 1; i < count; i++) { /* a NUL is no continuation: nothing behind it is read */
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-        character = character << 6 | (c[i] & 0x3f);
-    }
-    if (character < least[count] || character > 0x10ffff || (character >= 0xd800 && character <= 0xdfff))
-        return 0;
-    *ret_character = character;
-    return count;
-}
-
 /* lines: tabs and ends of lines may be in it. */
 static bool is_text(const char *text, size_t bytes_max, bool lines)
 {
     size_t at = 0;
     while (text[at] != '\0') {
         uint32_t character = 0;
-        size_t count = take_character((const unsigned char *)text + at, &character);
+        size_t count = pst_text_character(text + at, &character);
         bool control = character < 0x20 || (character >= 0x7f && character < 0xa0);
         bool layout = character == '\t' || character == '\n' || character == '\r';
         if (count == 0 || (control && !(lines && layout)))
@@ -138,27 +117,6 @@ static bool is_text(const char *text, size_t bytes_max, bool lines)
         at += count;
     }
     return at <= bytes_max;
-}
-
-/* As such a text without lines: what is no character, or moves a cursor, becomes one that does not, and the rest of one that is too
- * long is left out. `to` may be `from`: it takes no more bytes. */
-static void plain(char *to, const char *from)
-{
-    size_t at = 0;
-    while (from[at] != '\0') {
-        uint32_t character = 0;
-        size_t count = take_character((const unsigned char *)from + at, &character);
-        bool good = count != 0 && character >= 0x20 && (character < 0x7f || character >= 0xa0);
-        count = count != 0 ? count : 1;
-        if (at + count > PST_CONTROL_TEXT_BYTES_MAX)
-            break;
-        if (good)
-            memmove(to + at, from + at, count);
-        else
-            memset(to + at, character == '\n' || character == '\t' ? ' ' : '?', count);
-        at += count;
-    }
-    to[at] = '\0';
 }
 
 static bool is_sentence(const char *text) { return is_text(text, PST_CONTROL_TEXT_BYTES_MAX, false); }
@@ -478,7 +436,7 @@ static int plain_packed(const Pst__Control *message, size_t at, struct pst_text 
     int rc = PST_ENOMEM;
     if (body != NULL && text != NULL) {
         memcpy(body, message->refused, body_bytes);
-        plain(text, words);
+        pst_text_plain(text, PST_CONTROL_TEXT_BYTES_MAX, words);
         *words_of(body, at) = text;
         copy.refused = body;
         rc = packed(&copy, bytes);
@@ -592,7 +550,7 @@ int pst_control_unpack(const void *bytes, size_t byte_count, size_t limit, struc
     size_t at = message->body_case == envelope.body ? words_at(message->body_case) : 0;
     char *words = at != 0 ? *words_of(message->refused, at) : NULL;
     if (words != NULL && !is_sentence(words)) /* it is not empty, so it lies in the arena */
-        plain(words, words);
+        pst_text_plain(words, PST_CONTROL_TEXT_BYTES_MAX, words);
     rc = message->body_case == envelope.body ? message_holds(message) : PST_EDATA;
     if (rc != PST_OK)
         return rc;

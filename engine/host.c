@@ -33,7 +33,7 @@ static int host_write(struct pst_ctx *ctx, const void *bytes, size_t byte_count)
 
 static void host_fail(struct pst_ctx *ctx, const char *sentence)
 {
-    (void)snprintf(ctx->sentence, sizeof ctx->sentence, "%s", sentence);
+    pst_text_plain(ctx->sentence, sizeof ctx->sentence - 1, sentence);
 }
 
 static bool host_wanted(struct pst_ctx *ctx, uint32_t output, uint32_t output_field)

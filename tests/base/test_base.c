@@ -138,6 +138,30 @@ static void json_is(const char *string, const char *wanted)
     pst_text_fini(&text);
 }
 
+static void plain_is(const char *string, size_t bytes_max, const char *wanted)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "%s", string);
+    pst_text_plain(text, bytes_max, text);
+    assert_string_equal(text, wanted);
+}
+
+static void words_move_no_cursor_and_are_cut_between_characters(void **state)
+{
+    (void)state;
+    plain_is("", 60, "");
+    plain_is("as it is, \xc3\xa4 \xe2\x82\xac too", 60, "as it is, \xc3\xa4 \xe2\x82\xac too");
+    plain_is("a\033[2Jb\rc\nd\te\x7f", 60, "a?[2Jb?c d e?");
+    plain_is("\xc2\x9b"
+             "31m",
+             60, "??31m"); /* one byte's worth of the same, as a character */
+    plain_is("\xff \xc3", 60, "? ?");
+    plain_is("\xed\xa0\x80", 60, "???");
+    plain_is("12345", 4, "1234");
+    plain_is("123\xc3\xa4", 4, "123");
+    plain_is("123\xc3\xa4", 5, "123\xc3\xa4");
+}
+
 static void json_strings_are_escaped(void **state)
 {
     (void)state;
@@ -269,6 +293,7 @@ int main(void)
         cmocka_unit_test(an_arena_gives_zeroed_aligned_memory_that_stays),
         cmocka_unit_test(text_grows_and_is_always_ended),
         cmocka_unit_test(text_that_lost_something_says_so),
+        cmocka_unit_test(words_move_no_cursor_and_are_cut_between_characters),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(json_keeps_utf_8_and_replaces_what_is_none),
         cmocka_unit_test(the_nearest_name_is_found),

@@ -425,7 +425,7 @@ static int trip_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
         if (rc != PST_OK)
             return rc;
         if (++*count >= *after) {
-            pst_fail(ctx, "tripped over a row");
+            pst_fail(ctx, "tripped\033[2J over a row");
             return PST_ERANGE;
         }
     }
