@@ -57,6 +57,7 @@ struct pst_enclave_box {
     pid_t child;     /* 0: none, or it has been waited for */
     clockid_t clock; /* its processor time, where that is known */
     bool has_clock;
+    bool named; /* its program was, and is not the one that comes with penstock */
     int status;
 };
 
@@ -173,6 +174,7 @@ static int process_create(const struct pst_enclave_settings *settings, struct ps
         return PST_ENOMEM;
     box->code_fd = box->border_fd = box->outside_fd = -1;
     box->epc_bytes = settings->epc_bytes;
+    box->named = settings->program != NULL;
     int rc = program_take(box, settings->program, ret_why);
     if (rc == PST_OK)
         rc = shared_make("penstock-border", PST_BORDER_BYTES, &box->border_fd, ret_why);
@@ -364,6 +366,23 @@ static void end_await(const struct pst_enclave_box *box)
     (void)close(end.fd);
 }
 
+/* It has ended, or stands still, without a word of a worker's. A program that was named for it may be any. */
+static int silent(struct pst_enclave_box *box, char *ret_why)
+{
+    end_await(box);
+    int ended = process_look(box, ret_why);
+    if (ended == PST_OK)
+        (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker does not answer");
+    bool files = box->child == 0 && WIFEXITED(box->status) && WEXITSTATUS(box->status) == PST_INSIDE_FILES;
+    size_t bytes = strlen(ret_why);
+    if (box->named && !files)
+        (void)snprintf(
+            ret_why + bytes, PST_ENCLAVE_WHY_BYTES - bytes,
+            ". The program that --enclave-program names has not spoken as a worker: it is none, or not linked "
+            "as one, statically, with libpenstock-enclave.a");
+    return ended == PST_ESTOPPED ? ended : PST_EIO;
+}
+
 /* A refusal may come before all of the boot was sent, so whatever it said is read first. */
 static int boot(struct pst_enclave_box *box, int fd, const void *bytes, size_t byte_count, uint32_t *ret_facts,
                 char *ret_why)
@@ -373,13 +392,8 @@ static int boot(struct pst_enclave_box *box, int fd, const void *bytes, size_t b
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     bool sent = send_all(fd, bytes, byte_count);
-    if (!receive_all(fd, &answer, sizeof answer) || answer.magic != PST_BOOT_MAGIC) {
-        end_await(box);
-        int ended = process_look(box, ret_why);
-        if (ended == PST_OK)
-            (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "its worker does not answer");
-        return ended == PST_ESTOPPED ? ended : PST_EIO;
-    }
+    if (!receive_all(fd, &answer, sizeof answer) || answer.magic != PST_BOOT_MAGIC)
+        return silent(box, ret_why);
     answer.sentence[sizeof answer.sentence - 1] = '\0';
     if (answer.error != PST_OK || !sent) {
         (void)snprintf(ret_why, PST_ENCLAVE_WHY_BYTES, "%s", answer.sentence);

@@ -116,6 +116,9 @@ spec "a run with it" 78 run guest.yaml --enclave guests --enclave-program spike-
 err 'cannot start its enclave: its type is not among the operators'
 not_there none/out.csv
 spec "no worker at all" 74 check guest.yaml --enclave guests --enclave-program /bin/true
+err 'The program that --enclave-program names has not spoken as a worker: it is none, or not linked as one, statically, with libpenstock-enclave.a'
+spec "no program at all" 74 check guest.yaml --enclave guests --enclave-program guest.yaml
+err 'it could not start. The program that --enclave-program names has not spoken as a worker'
 spec "no file" 74 check guest.yaml --enclave guests --enclave-program nothing
 err 'cannot open the worker.s program: No such file'
 sed 's/{"rows", PST_U64, 0}/{"counted", PST_U64, 0}/' "$ROOT/tests/cli/guest.c" >other.c
