@@ -131,8 +131,9 @@ struct pst_progress {
 };
 /* For pst_run_options. Thread: one of the workers, never two at once. `argument` is a struct pst_progress. */
 void pst_progress_report(void *argument, const struct pst_run_report *report);
-void pst_progress_clear(struct pst_progress *progress); /* after the run */
-size_t pst_terminal_columns(void);                      /* of standard error; at least 2 */
+void pst_progress_clear(struct pst_progress *progress);                /* after the run */
+size_t pst_terminal_columns(void);                                     /* of standard error; at least 2 */
+void pst_terminal_size(int fd, size_t *ret_rows, size_t *ret_columns); /* each at least 1; SIZE_MAX: nobody knows */
 
 /* ---- what `run` tells (report.c) ---- */
 struct pst_outcome {

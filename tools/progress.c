@@ -20,6 +20,14 @@ size_t pst_terminal_columns(void)
     return size.ws_col;
 }
 
+void pst_terminal_size(int fd, size_t *ret_rows, size_t *ret_columns)
+{
+    struct winsize size = {0};
+    bool known = ioctl(fd, TIOCGWINSZ, &size) == 0;
+    *ret_rows = known && size.ws_row != 0 ? size.ws_row : SIZE_MAX;
+    *ret_columns = known && size.ws_col != 0 ? size.ws_col : SIZE_MAX;
+}
+
 static void event_time_print(struct pst_text *line, int64_t watermark)
 {
     char shown[32];

@@ -6,16 +6,49 @@
 
 enum { EVERY_SECONDS = 2, EVERY_SECONDS_MAX = 3600 };
 
-/* From the upper left corner, line by line, each to its end, and nothing below: nothing flickers. */
+/* How many bytes of a line have so many characters at most. */
+static size_t cut(const char *line, size_t bytes, size_t columns)
+{
+    size_t at = 0, taken = 0;
+    while (at < bytes) {
+        bool begins = ((unsigned char)line[at] & 0xc0) != 0x80; /* else it goes on with the character before */
+        if (begins && taken++ == columns)
+            break;
+        at++;
+    }
+    return at;
+}
+
+static size_t lines_count(const struct pst_text *text)
+{
+    size_t lines = 0;
+    for (size_t i = 0; i < text->count; i++)
+        lines += text->bytes[i] == '\n' || i + 1 == text->count;
+    return lines;
+}
+
+/* From the upper left corner, line by line, each to its end, and nothing below: nothing flickers. No line is left in the last column, nor
+ * ended in the last row, so nothing scrolls; what there is no row for is counted there. */
 static void screen_show(const struct pst_text *text)
 {
+    size_t rows, columns, lines = lines_count(text), row = 0;
+    pst_terminal_size(STDOUT_FILENO, &rows, &columns);
+    size_t shown = lines <= rows ? lines : rows - 1;
     pst_print("\033[H", 3);
-    for (size_t at = 0; at < text->count;) {
+    for (size_t at = 0; row < shown; row++) {
         const char *line = text->bytes + at, *end = memchr(line, '\n', text->count - at);
         size_t bytes = end != NULL ? (size_t)(end - line) : text->count - at;
-        pst_print(line, bytes);
-        pst_print("\033[K\n", 4);
+        pst_print("\n", row != 0);
+        pst_print(line, cut(line, bytes, columns - 1));
+        pst_print("\033[K", 3);
         at += bytes + 1;
+    }
+    if (shown < lines) {
+        char more[80];
+        int bytes = snprintf(more, sizeof more, "... and %zu more lines: --once prints all", lines - shown);
+        pst_print("\n", row != 0);
+        pst_print(more, cut(more, (size_t)bytes, columns - 1));
+        pst_print("\033[K", 3);
     }
     pst_print("\033[J", 3);
     (void)fflush(stdout);
@@ -44,6 +77,7 @@ static int live(const struct pst_call *call, struct pst_asker *asker, struct pst
         pst_answer_fini(&answer);
         question->after_ns = every_ns;
     }
+    pst_print("\n", 1);
     return exit_code;
 }
 
@@ -85,7 +119,7 @@ const struct pst_verb pst_verb_top = {
         "and "
         "when it would be given up.\n\n"
         "Nodes tell their figures once a second; rates are of the last two of them. The table is made anew until "
-        "Ctrl-C; "
+        "Ctrl-C, as much of it as the terminal has rows and columns for; "
         "with --json it is one object, once.",
     .examples = "penstock top --node unix:n1/admin.sock\n"
                 "penstock top --node 127.0.0.1:7001 --tls authority/me --json",

@@ -47,6 +47,7 @@ live
 await live "^ *meters +1 +[1-9]$rows +[1-9]$rows +"
 await live '^ *plug_load +2 +[1-9].* +[0-9]+% +[0-9]+% +[0-9]+% +'
 await live '^ *loads -> plug_load +[1-9]'
+expect "few rows are enough for it" python3 "$HERE/small_top.py" "$P" top --every 1 --node "${PENSTOCK_NODE}"
 expect "it is made anew in place" grep -q "$(printf '\033\\[H')" live
 kill $watcher
 wait $watcher 2>/dev/null
