@@ -165,9 +165,21 @@ static uint32_t buckets_of(const Pst__Start *start, const Pst__Place *place)
     return count;
 }
 
+/* Of a graph that has ended nothing is anywhere any more but what its sinks have written on their nodes. */
+static bool is_shown(const struct graph_record *record, const Pst__Place *place)
+{
+    bool left = record->start->start->checkpoint_every_ns == 0 && record->graph != NULL &&
+                (record->state == GRAPH_DONE || record->state == GRAPH_FAILED);
+    if (pst_coordinator_goes_on(record) || !left)
+        return pst_coordinator_goes_on(record);
+    uint32_t n = pst_graph_find(record->graph, place->operator_id);
+    return n < record->graph->node_count && record->graph->nodes[n].op->role == PST_ROLE_SINK;
+}
+
 static void status_graph(const struct graph_record *record, bool json, struct pst_text *out)
 {
     const Pst__Start *start = record->start->start;
+    uint32_t shown = 0;
     if (json)
         (void)pst_text_printf(out, "{");
     graph_state_print(record, json, out);
@@ -177,6 +189,8 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
     for (size_t i = 0; i < start->n_places; i++) {
         const Pst__Place *place = start->places[i];
         uint32_t buckets = buckets_of(start, place);
+        if (!is_shown(record, place))
+            continue;
         if (!json) {
             (void)pst_text_printf(out, "  %s/%u on %s", place->operator_id, place->partition,
                                   start->nodes[place->node]);
@@ -185,7 +199,7 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
             (void)pst_text_printf(out, buckets > 1 ? ", %u buckets\n" : "\n", buckets);
             continue;
         }
-        (void)pst_text_printf(out, "%s{\"operator\":", i == 0 ? "" : ",");
+        (void)pst_text_printf(out, "%s{\"operator\":", shown++ == 0 ? "" : ",");
         (void)pst_text_json(out, place->operator_id);
         (void)pst_text_printf(out, ",\"partition\":%u,\"node\":", place->partition);
         (void)pst_text_json(out, start->nodes[place->node]);
