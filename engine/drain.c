@@ -110,6 +110,20 @@ static bool has_another(const struct coordinator *duty, const struct member *but
     return false;
 }
 
+/* To whoever has taken it back; already: nobody had to. */
+static void undo_print(const struct member *member, bool json, bool already, struct pst_text *text)
+{
+    if (json) {
+        (void)pst_text_printf(text, "{\"schema_version\":1,\"node\":");
+        (void)pst_text_json(text, member->name);
+        (void)pst_text_printf(text, ",\"draining\":false,\"error\":null}\n");
+    } else {
+        (void)pst_text_printf(
+            text, already ? "node `%s` is not being drained: nothing to do\n" : "node `%s` gets partitions again\n",
+            member->name);
+    }
+}
+
 static void answer(struct pst_node *node, struct node_record *record, int error, const char *out, const char *why)
 {
     struct peer *peer = record->asked.asked_by != 0 ? pst_peer_by_id(node, record->asked.asked_by) : NULL;
@@ -121,18 +135,32 @@ static void answer(struct pst_node *node, struct node_record *record, int error,
 int pst_drain(struct pst_node *node, const struct submission *asked, const char *name, bool undo, struct pst_text *why)
 {
     struct member *member = pst_coordinator_member(node->duty, name);
-    if (member == NULL || (!undo && !member->alive))
+    bool so = member != NULL && member->draining;
+    if (member == NULL || (!undo && !member->alive && !so)) {
         (void)pst_text_printf(why, "there is no node `%s`%s", name, undo ? "" : " that is alive");
-    else if (undo && !member->draining)
-        (void)pst_text_printf(why, "node `%s` is not being drained", name);
-    else if (!undo && !has_another(node->duty, member))
-        (void)pst_text_printf(why, "there is no other node that could take what `%s` has", name);
-    if (member == NULL || why->count != 0)
         return PST_EREFUSED;
+    }
     if (member->record != NULL && member->record->committing) {
         (void)pst_text_printf(why, "whether node `%s` is drained is being written down: try again", name);
         return PST_ETIMEOUT;
     }
+    if (undo && !so) {
+        struct peer *peer = pst_peer_by_id(node, asked->asked_by);
+        struct pst_text text = {0};
+        undo_print(member, asked->json, true, &text);
+        if (peer != NULL)
+            pst_admin_reply(node, peer, asked->request, PST_OK, text.bytes, NULL);
+        pst_text_fini(&text);
+        return PST_OK;
+    }
+    if (!undo && so && pst_order_drained(node, asked, name))
+        return PST_OK;
+    if (!undo && !member->alive)
+        (void)pst_text_printf(why, "node `%s` is drained, and not alive: what it has goes elsewhere by itself", name);
+    else if (!undo && !has_another(node->duty, member))
+        (void)pst_text_printf(why, "there is no other node that could take what `%s` has", name);
+    if (why->count != 0)
+        return PST_EREFUSED;
     if (!undo && !pst_order_may_drain(node, why))
         return PST_EREFUSED;
     if (!undo && member->draining) /* what it still has */
@@ -144,7 +172,7 @@ static void record_committed(struct pst_node *node, struct member *member)
 {
     struct node_record *record = member->record;
     bool undo = record->change.bytes == NULL;
-    char text[200 + PST_CONTROL_NAME_BYTES_MAX];
+    char text[200];
     int rc = record->commit.rc;
     record->committing = false;
     node->any = true;
@@ -157,11 +185,10 @@ static void record_committed(struct pst_node *node, struct member *member)
     member->draining = !undo;
     pst_node_log(node, "node %s: %s", member->name, undo ? "is not drained any more" : "is drained: it gets nothing");
     if (undo) {
-        (void)snprintf(text, sizeof text,
-                       record->asked.json ? "{\"schema_version\":1,\"node\":\"%s\",\"draining\":false,\"error\":null}\n"
-                                          : "node `%s` gets partitions again\n",
-                       member->name);
-        answer(node, record, PST_OK, text, NULL);
+        struct pst_text out = {0};
+        undo_print(member, record->asked.json, false, &out);
+        answer(node, record, PST_OK, out.bytes, NULL);
+        pst_text_fini(&out);
         return;
     }
     rc = pst_order_drain(node, &record->asked, member->name);

@@ -315,6 +315,8 @@ int pst_order_autoscale(struct pst_node *node, struct graph_record *record, uint
 /* Everything that can move goes from this node, which gets nothing any more: so it is written down. PST_ENOMEM. */
 int pst_order_drain(struct pst_node *node, const struct submission *asked, const char *name);
 bool pst_order_may_drain(struct pst_node *node, struct pst_text *why);
+/* Of a node that is drained already: nothing is left there, and whoever asks has been told so. */
+bool pst_order_drained(struct pst_node *node, const struct submission *asked, const char *name);
 /* What this graph has on a node that leaves goes elsewhere. False: not now; how it ends, `undrained` says. */
 bool pst_order_leave(struct pst_node *node, struct graph_record *record, const char *name);
 bool pst_order_under_way(const struct graph_record *record); /* something moves, or is about to */

@@ -390,17 +390,28 @@ static const char *lost_text(char text[24], bool counted, uint64_t rows, bool js
     return counted ? text : json ? "null" : "not counted";
 }
 
+static const char *s(uint64_t count) { return count == 1 ? "" : "s"; }
+
+static void figures_line(const struct order *order, double seconds, struct pst_text *text)
+{
+    (void)pst_text_printf(text, "%u move%s, %" PRIu64 " bucket%s, %" PRIu64 " byte%s, %.3f s", order->moves,
+                          s(order->moves), order->buckets, s(order->buckets), order->bytes, s(order->bytes), seconds);
+}
+
 static void figures_print(const struct order *order, double seconds, struct pst_text *text)
 {
     double pause = (double)order->longest_pause_ns / 1e9;
     char lost[24];
-    (void)pst_text_printf(text,
-                          order->json ? "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
-                                        ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s"
-                                      : "%u moves, %" PRIu64 " buckets, %" PRIu64
-                                        " bytes, %.3f s, longest pause %.6f s, rows lost %s\n",
-                          order->moves, order->buckets, order->bytes, seconds, pause,
-                          lost_text(lost, !order->uncounted, order->rows_lost, order->json));
+    (void)lost_text(lost, !order->uncounted, order->rows_lost, order->json);
+    if (order->json) {
+        (void)pst_text_printf(text,
+                              "{\"schema_version\":1,\"moves\":%u,\"buckets\":%" PRIu64 ",\"bytes\":%" PRIu64
+                              ",\"seconds\":%.3f,\"longest_pause_seconds\":%.6f,\"rows_lost\":%s",
+                              order->moves, order->buckets, order->bytes, seconds, pause, lost);
+    } else {
+        figures_line(order, seconds, text);
+        (void)pst_text_printf(text, ", longest pause %.6f s, rows lost %s\n", pause, lost);
+    }
     if (order->json)
         (void)pst_text_printf(text, ",\"relocations\":[");
     if (order->relocations.count != 0)
@@ -411,6 +422,23 @@ static void figures_print(const struct order *order, double seconds, struct pst_
         (void)pst_text_printf(text, ",\"node\":\"%s\",\"draining\":true", order->node);
     if (order->json)
         (void)pst_text_printf(text, ",\"error\":null}\n");
+}
+
+/* What is asked for is so already: a command that is given twice ends as the first one did. */
+static void nothing_to_do(struct pst_node *node, const struct submission *asked, enum order_kind kind, const char *name,
+                          const char *what)
+{
+    struct peer *peer = pst_peer_by_id(node, asked->asked_by);
+    struct order order = {.kind = kind, .json = asked->json};
+    struct pst_text text = {0};
+    (void)snprintf(order.node, sizeof order.node, "%s", name);
+    if (asked->json)
+        figures_print(&order, 0, &text);
+    else
+        (void)pst_text_printf(&text, "%s: nothing to do\n", what);
+    if (peer != NULL)
+        pst_admin_reply(node, peer, asked->request, PST_OK, text.bytes, NULL);
+    pst_text_fini(&text);
 }
 
 static void order_free(struct order *order)
@@ -431,11 +459,15 @@ static void answer(struct pst_node *node, struct order *order)
         error = drained(node, order, &why);
     else if (error != PST_OK)
         (void)pst_text_printf(&why, "%s", order->why);
-    if (order->asked_by == 0)
-        pst_node_log(node, "%s, %s: %u moves, %" PRIu64 " buckets, %" PRIu64 " bytes, %.3f s, rows lost %s%s%s",
-                     order->node, order->pieces != NULL ? "autoscale" : kind_names[order->kind], order->moves,
-                     order->buckets, order->bytes, seconds, lost_text(lost, !order->uncounted, order->rows_lost, false),
+    if (order->asked_by == 0) {
+        struct pst_text line = {0};
+        figures_line(order, seconds, &line);
+        pst_node_log(node, "%s, %s: %s, rows lost %s%s%s", order->node,
+                     order->pieces != NULL ? "autoscale" : kind_names[order->kind],
+                     line.bytes != NULL ? line.bytes : "", lost_text(lost, !order->uncounted, order->rows_lost, false),
                      error != PST_OK ? ": " : "", error != PST_OK ? order->why : "");
+        pst_text_fini(&line);
+    }
     if (error == PST_OK || (order->kind == ORDER_DRAIN && !order->json)) /* with --json there is one object */
         figures_print(order, seconds, &text);
     if (peer != NULL && !order->told)
@@ -860,10 +892,16 @@ int pst_order_move(struct pst_node *node, const struct submission *asked, const 
     const struct layout *layout = record->moving->layouts[n];
     if (partition >= layout->partition_count || owned(record, n, (uint32_t)partition) == 0)
         (void)pst_text_printf(why, "operator `%s` has no partition %" PRIu64, id, partition);
-    else if (target(node, to, why) != NULL && strcmp(node_of(record, n, (uint32_t)partition), to) == 0)
-        (void)pst_text_printf(why, "%s is on node %s already", what, to);
+    else
+        (void)target(node, to, why);
     if (why->count != 0)
         return PST_EREFUSED;
+    if (strcmp(node_of(record, n, (uint32_t)partition), to) == 0) {
+        char is_there[2 * PST_CONTROL_NAME_BYTES_MAX + 60];
+        (void)snprintf(is_there, sizeof is_there, "%s is on node %s already", what, to);
+        nothing_to_do(node, asked, ORDER_MOVE, to, is_there);
+        return PST_OK;
+    }
     struct order *order = order_new(node, asked, ORDER_MOVE);
     if (order == NULL)
         return PST_ENOMEM;
@@ -889,10 +927,14 @@ int pst_order_scale(struct pst_node *node, const struct submission *asked, const
     if (count == 0 || count > op->bucket_count)
         (void)pst_text_printf(why, "operator `%s` can have 1 to %u partitions, as it has so many buckets", op->id,
                               op->bucket_count);
-    else if (count == now)
-        (void)pst_text_printf(why, "operator `%s` has %u partitions already", op->id, now);
     if (why->count != 0)
         return PST_EREFUSED;
+    if (count == now) {
+        char is_so[PST_CONTROL_NAME_BYTES_MAX + 60];
+        (void)snprintf(is_so, sizeof is_so, "operator `%.200s` has %u partition%s already", op->id, now, s(now));
+        nothing_to_do(node, asked, ORDER_SCALE, "", is_so);
+        return PST_OK;
+    }
     struct order *order = order_new(node, asked, ORDER_SCALE);
     if (order == NULL)
         return PST_ENOMEM;
@@ -1038,6 +1080,21 @@ int pst_order_drain(struct pst_node *node, const struct submission *asked, const
     }
     begin_working(node, order, working, count);
     return PST_OK;
+}
+
+bool pst_order_drained(struct pst_node *node, const struct submission *asked, const char *name)
+{
+    char is_so[PST_CONTROL_NAME_BYTES_MAX + 60];
+    for (uint32_t i = 0; i < node->duty->graph_count; i++) {
+        const struct graph_record *record = node->duty->graphs[i];
+        const Pst__Start *start = record->start->start;
+        for (size_t p = 0; pst_coordinator_goes_on(record) && p < start->n_places; p++)
+            if (strcmp(start->nodes[start->places[p]->node], name) == 0)
+                return false;
+    }
+    (void)snprintf(is_so, sizeof is_so, "node `%s` is drained already, and has nothing", name);
+    nothing_to_do(node, asked, ORDER_DRAIN, name, is_so);
+    return true;
 }
 
 bool pst_order_leave(struct pst_node *node, struct graph_record *record, const char *name)

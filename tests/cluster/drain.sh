@@ -70,10 +70,12 @@ incarnation 1
 
 # ---- drained, and killed ----
 spec "the node is drained" 0 drain n4
-out '^[1-9][0-9]* moves, '
+out '^[1-9][0-9]* moves?, '
 expect "nothing on n4" test "$(on n4)" -eq 0
 spec "given again" 0 drain n4 --json
 json 'd["moves"] == 0 and d["node"] == "n4" and d["draining"] is True and d["error"] is None'
+spec "and again" 0 drain n4
+out '^node `n4` is drained already, and has nothing: nothing to do$'
 spec "it is shown" 0 ls
 out '^n4 at .*, alive, draining$'
 spec "and so it is as an object" 0 ls --json
@@ -109,8 +111,10 @@ spec "the coordinator was killed, and knows it" 0 ls
 out '^n4 at .*, alive, draining$'
 spec "it is taken back" 0 drain n4 --undo
 out '^node `n4` gets partitions again$'
-spec "which cannot be twice" 77 drain n4 --undo
-err 'node `n4` is not being drained'
+spec "twice, it is so already" 0 drain n4 --undo
+out '^node `n4` is not being drained: nothing to do$'
+spec "and as an object" 0 drain n4 --undo --json
+json 'd["node"] == "n4" and d["draining"] is False and d["error"] is None'
 spec "nor of a node that there is not" 77 drain n9 --undo
 err 'there is no node `n9`'
 kill_node n1 KILL

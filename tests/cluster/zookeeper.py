@@ -257,7 +257,7 @@ def the_coordinator_dies_amid_a_move(ensemble, penstock, folder):
 
         if wanted == "ABORTED":
             cluster.coordinator.speaker.hears("graph load, move 1: nothing of it is left")
-            cluster.coordinator.speaker.hears("graph load, plug_load, move: 1 moves, ")
+            cluster.coordinator.speaker.hears("graph load, plug_load, move: 1 move, ")
             moves = json.loads(cluster.ask(second, "migration", "ls", "--json"))
             verdict([move["step"] for move in moves["moves"] if move["to_node"] == taker.name][-1] == "DONE" and moves["orders"] == [],
                     "and then it goes on by itself", str(moves))

@@ -695,6 +695,7 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         if (body->error != PST_OK)
             fail_msg("%s: %s", client->script[client->said_count], client->says);
         const char *figures = strstr(client->says, " moves, ");
+        figures = figures != NULL ? figures : strstr(client->says, " move, ");
         while (figures != NULL && figures != client->says && figures[-1] >= '0' && figures[-1] <= '9')
             figures--;
         if (figures != NULL) {
@@ -705,10 +706,11 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
         return;
     }
     if (moving != 0) {
-        client->scaled += body->error == PST_OK && moving == SCALES;
-        client->moved += body->error == PST_OK && moving == MOVES;
-        client->spread += body->error == PST_OK && (moving == DRAINS || moving == REBALANCES) &&
-                          strstr(client->says, "0 moves") != client->says;
+        bool did = body->error == PST_OK && strstr(client->says, "nothing to do") == NULL;
+        client->scaled += did && moving == SCALES;
+        client->moved += did && moving == MOVES;
+        client->spread +=
+            did && (moving == DRAINS || moving == REBALANCES) && strstr(client->says, "0 moves") != client->says;
         client->cancelled += body->error == PST_OK && moving == CANCELS;
         client->refused += body->error != PST_OK;
         loss_hear(client);
