@@ -1459,11 +1459,14 @@ static bool fails_alone(struct pst_node *node, struct graph_record *record, uint
     return true;
 }
 
+/* place: as Running.place. The graph has gone on without this run, and its node was added to it anew since: it may have heard neither. */
+static bool is_former(uint32_t place, uint32_t index) { return place != 0 && place != index + 1; }
+
 static void on_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Control *message)
 {
     const Pst__Ended *ended = message->ended;
     const Pst__Start *start = record->start->start;
-    if (!goes_on(record) || record->ended[index])
+    if (!goes_on(record) || record->ended[index] || is_former(ended->place, index))
         return;
     if (ended->error != PST_OK && ended->lost && may_go_back(record)) {
         pst_node_log(node, "graph %s: node %s: %s: it goes back to its last checkpoint", record->start->graph,
@@ -1611,12 +1614,6 @@ static const Pst__Running *among(Pst__Running *const *runs, size_t count, const 
     return NULL;
 }
 
-/* The graph has gone on without this run, and its node was added to it anew since: it may have heard neither. */
-static bool is_former(const Pst__Running *running, uint32_t index)
-{
-    return running->place != 0 && running->place != index + 1;
-}
-
 /* What it has and should not is stopped, or forgotten. */
 static void stop_strays(struct pst_node *node, const char *name, Pst__Running *const *runs, size_t count)
 {
@@ -1625,8 +1622,9 @@ static void stop_strays(struct pst_node *node, const char *name, Pst__Running *c
         uint32_t index = record != NULL ? pst_start_index(record->start->start, name) : 0;
         bool known = record != NULL && index < record->start->start->n_nodes;
         bool left = known && (record->left[index] ||
-                              (record->start->incarnation == runs[i]->incarnation && is_former(runs[i], index)));
-        if (record == NULL || !goes_on(record) || record->start->incarnation > runs[i]->incarnation || left)
+                              (record->start->incarnation == runs[i]->incarnation && is_former(runs[i]->place, index)));
+        if (record == NULL || !goes_on(record) || record->saving || record->start->incarnation > runs[i]->incarnation ||
+            left)
             tell_stop(node, runs[i]->graph, runs[i]->incarnation, name);
     }
 }
@@ -1670,17 +1668,19 @@ static void reconcile_record(struct pst_node *node, struct graph_record *record,
     if (is_put_back(node, record, name, hello))
         return;
     const Pst__Running *running = among(hello->running, hello->n_running, record->start);
-    if (running != NULL && index < start->n_nodes && is_former(running, index))
+    if (running != NULL && index < start->n_nodes && is_former(running->place, index))
         running = NULL; /* it is told to stop */
     bool known = index < start->n_nodes && !record->left[index], runs = running != NULL;
-    bool over = among(hello->ended, hello->n_ended, record->start) != NULL; /* how, it says next */
+    const Pst__Running *ended = among(hello->ended, hello->n_ended, record->start);
+    bool over = ended != NULL && (!known || !is_former(ended->place, index)); /* how, it says next */
     bool same = known && strcmp(start->addresses[index], hello->address) == 0;
     if (known)
-        record->heard[index] = (struct heard){.move = runs ? running->move : 0,
-                                              .open = among(hello->moves, hello->n_moves, record->start) != NULL,
-                                              .runs = runs,
-                                              .over = over && !runs,
-                                              .resumes = hello->resumes};
+        record->heard[index] =
+            (struct heard){.move = runs ? running->move : 0,
+                           .open = runs && among(hello->moves, hello->n_moves, record->start) != NULL,
+                           .runs = runs,
+                           .over = over && !runs,
+                           .resumes = hello->resumes};
     if (record->restored && known) /* as restored_step() asks */
         record->started[index] = same && (runs || over);
     if (!goes_on(record) || record->begins || record->restored || record->saving)

@@ -78,23 +78,15 @@ static void hosted_free(struct hosted *hosted)
     pst_free(hosted);
 }
 
-/* A sentence as messages may carry it: one line. The names of files in it may be anything, a list of errors has lines. */
-static void sentence_copy(char *to, size_t capacity, const char *from)
-{
-    size_t count = 0;
-    for (; from[count] != '\0' && count + 1 < capacity; count++) {
-        unsigned char c = (unsigned char)from[count];
-        to[count] = c == '\n' ? ' ' : c < ' ' || c > '~' ? '?' : from[count];
-    }
-    to[count] = '\0';
-}
+static uint32_t place_of(const Pst__Control *message) { return message->start->this_node + 1; }
 
-/* It is told by pst_tidings_step(), on this connection or another. */
-static int ended_tell(struct pst_node *node, const char *graph_name, uint64_t incarnation, int rc, const char *sentence,
-                      const struct pst_run_report *report)
+/* It is told by pst_tidings_step(), on this connection or another. place: as Running.place. */
+static int ended_tell(struct pst_node *node, const char *graph_name, uint64_t incarnation, uint32_t place, int rc,
+                      const char *sentence, const struct pst_run_report *report)
 {
     struct ending *ending = pst_tidings_ending(node, graph_name, incarnation);
-    sentence_copy(ending->sentence, sizeof ending->sentence, sentence != NULL ? sentence : "");
+    ending->place = place;
+    pst_text_plain(ending->sentence, sizeof ending->sentence - 1, sentence != NULL ? sentence : "");
     pst_node_log(node, "graph %s, incarnation %llu: the run has ended here%s%s", graph_name,
                  (unsigned long long)incarnation, rc != PST_OK ? ": " : "", rc != PST_OK ? ending->sentence : "");
     ending->error = rc;
@@ -406,7 +398,8 @@ static void start_now(struct pst_node *node, const Pst__Control *message, struct
     node->any = true;
     if (mover == NULL) {
         pst_free(hosted);
-        (void)ended_tell(node, message->graph, message->incarnation, PST_ENOMEM, "no room for one more graph", NULL);
+        (void)ended_tell(node, message->graph, message->incarnation, place_of(message), PST_ENOMEM,
+                         "no room for one more graph", NULL);
         pst_arena_fini(arena);
         return;
     }
@@ -414,6 +407,7 @@ static void start_now(struct pst_node *node, const Pst__Control *message, struct
     hosted->mover = mover;
     hosted->incarnation = message->incarnation;
     (void)snprintf(hosted->graph_name, sizeof hosted->graph_name, "%s", message->graph);
+    hosted->place = place_of(message);
     hosted->start = message->start;
     hosted->start_arena = *arena;
     pst_arena_init(&hosted->arena);
@@ -477,7 +471,8 @@ static void begin_ended(struct pst_node *node, uint32_t index)
         const char *why =
             hosted->begin_why.bytes != NULL ? hosted->begin_why.bytes : pst_error_sentence(hosted->begin_rc);
         if (!hosted->superseded)
-            (void)ended_tell(node, hosted->graph_name, hosted->incarnation, hosted->begin_rc, why, &hosted->report);
+            (void)ended_tell(node, hosted->graph_name, hosted->incarnation, hosted->place, hosted->begin_rc, why,
+                             &hosted->report);
         hosted_free(hosted);
         return;
     }
@@ -520,7 +515,8 @@ static void start_later(struct pst_node *node, const Pst__Control *message)
     int rc = i < NODE_GRAPHS_MAX ? pst_control_copy(message, &arena, &copy) : PST_EFULL;
     if (rc != PST_OK) {
         pst_arena_fini(&arena);
-        (void)ended_tell(node, message->graph, message->incarnation, rc, pst_error_sentence(rc), NULL);
+        (void)ended_tell(node, message->graph, message->incarnation, place_of(message), rc, pst_error_sentence(rc),
+                         NULL);
         return;
     }
     if (i < node->start_count)
@@ -553,6 +549,7 @@ void pst_node_on_start(struct pst_node *node, const Pst__Control *message)
     if (hosted != NULL)
         supersede(hosted);
     pst_tidings_forget(node, message->graph, message->incarnation - 1);
+    pst_tidings_forget_former(node, message->graph, message->incarnation, place_of(message));
     start_later(node, message);
     node->any = true;
 }
@@ -604,7 +601,7 @@ void pst_node_on_checkpointed(struct pst_node *node, const Pst__Control *message
     pst_checkpoint_settled(&hosted->run, body->checkpoint, body->error == PST_OK);
     if (body->error != PST_OK && body->checkpoint == hosted->part && hosted->part_error == PST_OK) {
         hosted->part_error = PST_EAGAIN; /* told again, to one whom an earlier version has not left it in the store */
-        sentence_copy(hosted->part_why, sizeof hosted->part_why, "it was given up before");
+        (void)snprintf(hosted->part_why, sizeof hosted->part_why, "it was given up before");
     }
     if (body->error == PST_OK)
         pst_results_complete(hosted, body->checkpoint);
@@ -663,7 +660,7 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error, &why)) {
         hosted->part_told = 0;
         hosted->part_takeover = hosted->run.checkpoint->takeover;
-        sentence_copy(hosted->part_why, sizeof hosted->part_why, hosted->part_error != PST_OK ? why : "");
+        pst_text_plain(hosted->part_why, sizeof hosted->part_why - 1, hosted->part_error != PST_OK ? why : "");
         if (hosted->part_error != PST_OK)
             pst_node_log(node, "graph %s, incarnation %llu: this node has no part of checkpoint %016llx: %s",
                          hosted->graph_name, (unsigned long long)hosted->incarnation, (unsigned long long)hosted->part,
@@ -789,7 +786,8 @@ static void run_ended(struct pst_node *node, uint32_t index)
     int rc = pst_run_end(&hosted->run);
     node->hosted[index] = node->hosted[--node->hosted_count];
     if (!superseded)
-        (void)ended_tell(node, hosted->graph_name, hosted->incarnation, rc, hosted->report.error, &hosted->report);
+        (void)ended_tell(node, hosted->graph_name, hosted->incarnation, hosted->place, rc, hosted->report.error,
+                         &hosted->report);
     else
         pst_node_log(node, "graph %s, incarnation %llu: its run was stopped here", hosted->graph_name,
                      (unsigned long long)hosted->incarnation);

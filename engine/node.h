@@ -88,6 +88,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     struct pst_node *node;
     char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
     uint64_t incarnation;
+    uint32_t place; /* Running.place */
     struct pst_graph *graph;
     struct pst_arena arena; /* the site, and what the options point to */
     struct site site;
@@ -126,6 +127,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
 struct ending { /* how a run has ended here */
     char graph_name[PST_CONTROL_NAME_BYTES_MAX + 1];
     uint64_t incarnation;
+    uint32_t place; /* Running.place */
     int error;
     bool lost; /* Ended.lost */
     char sentence[400];
@@ -296,6 +298,8 @@ struct tidings_hello { /* what a Hello points to; graphs' names are the node's *
 void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello);
 struct ending *pst_tidings_ending(struct pst_node *node, const char *graph, uint64_t incarnation); /* to be filled */
 void pst_tidings_forget(struct pst_node *node, const char *graph, uint64_t incarnation); /* and those before it */
+/* Of this incarnation, what was at another place: the graph has gone on without it. */
+void pst_tidings_forget_former(struct pst_node *node, const char *graph, uint64_t incarnation, uint32_t place);
 uint64_t pst_tidings_to(const struct pst_node *node);
 void pst_tidings_begin(struct pst_node *node); /* another one is to hear all of it, this node itself */
 void pst_tidings_step(struct pst_node *node);

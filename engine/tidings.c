@@ -40,7 +40,7 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
         Pst__Running *running = running_add(&hello->items[used++], hello->running, &hello->body.n_running,
                                             hosted->graph_name, hosted->incarnation);
         running->move = pst_mover_last(hosted->mover);
-        running->place = hosted->site.this_node + 1;
+        running->place = hosted->place;
         if (pst_mover_busy(hosted->mover))
             running_add(&hello->items[used++], hello->moves, &hello->body.n_moves, hosted->graph_name,
                         hosted->incarnation)
@@ -48,14 +48,17 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
     }
     for (uint32_t i = 0; i < node->beginning_count; i++)
         if (!node->beginning[i]->superseded)
-            (void)running_add(&hello->items[used++], hello->running, &hello->body.n_running,
-                              node->beginning[i]->graph_name, node->beginning[i]->incarnation);
+            running_add(&hello->items[used++], hello->running, &hello->body.n_running, node->beginning[i]->graph_name,
+                        node->beginning[i]->incarnation)
+                ->place = node->beginning[i]->place;
     for (uint32_t i = 0; i < node->start_count; i++)
-        (void)running_add(&hello->items[used++], hello->running, &hello->body.n_running, node->start[i]->graph,
-                          node->start[i]->incarnation);
+        running_add(&hello->items[used++], hello->running, &hello->body.n_running, node->start[i]->graph,
+                    node->start[i]->incarnation)
+            ->place = node->start[i]->start->this_node + 1;
     for (uint32_t i = 0; i < node->ending_count; i++)
-        (void)running_add(&hello->items[used++], hello->ended, &hello->body.n_ended, node->endings[i].graph_name,
-                          node->endings[i].incarnation);
+        running_add(&hello->items[used++], hello->ended, &hello->body.n_ended, node->endings[i].graph_name,
+                    node->endings[i].incarnation)
+            ->place = node->endings[i].place;
 }
 
 /* ---- what has ended ---- */
@@ -64,6 +67,14 @@ void pst_tidings_forget(struct pst_node *node, const char *graph, uint64_t incar
 {
     for (uint32_t i = 0; i < node->ending_count; i++)
         if (strcmp(node->endings[i].graph_name, graph) == 0 && node->endings[i].incarnation <= incarnation)
+            node->endings[i--] = node->endings[--node->ending_count];
+}
+
+void pst_tidings_forget_former(struct pst_node *node, const char *graph, uint64_t incarnation, uint32_t place)
+{
+    for (uint32_t i = 0; i < node->ending_count; i++)
+        if (strcmp(node->endings[i].graph_name, graph) == 0 && node->endings[i].incarnation == incarnation &&
+            node->endings[i].place != place)
             node->endings[i--] = node->endings[--node->ending_count];
 }
 
@@ -98,6 +109,7 @@ static void ending_tell(struct pst_node *node, const struct ending *ending)
     Pst__Ended body = PST__ENDED__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     body.error = ending->error;
+    body.place = ending->place;
     body.lost = ending->lost;
     body.sentence = (char *)(uintptr_t)ending->sentence;
     body.node = (char *)(uintptr_t)node->options.name;

@@ -549,9 +549,19 @@ static void some_are_replaced(const struct scene *wanted, const struct query *qu
     end_same(wanted, query, cluster, what);
 }
 
+/* Its run ends by itself, as where a disk is full. */
+static void run_fails(struct cluster *cluster, uint32_t i, const char *what)
+{
+    struct pst_node *node = cluster->nodes[i].node;
+    assert_int_equal(node->hosted_count, 1);
+    pst_run_fail(&node->hosted[0]->run, PST_EIO, "a test wants it so");
+    while (node->hosted_count != 0 && !cluster->client.done)
+        cluster_turn(cluster, what);
+}
+
 /* A node is emptied, its replicas going on, and is cut off in the moment in which it would be told so; then it is added again by a move, of which
- * it hears nothing either; at last it is back, with the run that the graph has gone on without. True: so it came. */
-static bool one_is_added_again(struct cluster *cluster, const char *what)
+ * it hears nothing either; at last it is back, with the run that the graph has gone on without, or with how that has ended. True: so it came. */
+static bool one_is_added_again(struct cluster *cluster, bool fails, const char *what)
 {
     uint32_t i = runs(cluster) ? movable_node(cluster) : cluster->node_count;
     if (i == cluster->node_count || i == cluster_coordinator(cluster))
@@ -565,6 +575,8 @@ static bool one_is_added_again(struct cluster *cluster, const char *what)
     if (!runs(cluster) || record->start->incarnation != 1)
         return false;
     cluster_cut_off(cluster, i, true);
+    if (fails)
+        run_fails(cluster, i, what);
     while (cluster->client.wish[0] != NULL && runs(cluster))
         cluster_turn(cluster, what);
     bool added = runs(cluster) && wish(cluster, "drain", name, "--undo", PST_OK, what);
@@ -575,12 +587,17 @@ static bool one_is_added_again(struct cluster *cluster, const char *what)
     added = added && runs(cluster) && cluster_record(cluster)->start->incarnation == 1 &&
             pst_start_index(cluster_record(cluster)->start->start, name) != index;
     cluster_cut_off(cluster, i, false);
+    for (uint32_t left = 3000; fails && added && left != 0 && runs(cluster); left--) {
+        record = cluster_record(cluster);
+        if (record->unfit[member - cluster->nodes[cluster_coordinator(cluster)].node->duty->members])
+            fail_msg("%s: the new run of %s is said to have failed, which has not begun", what, name);
+        cluster_turn(cluster, what);
+    }
     return added;
 }
 
-static void a_run_that_was_left_is_not_taken_for_a_new_one(void **state)
+static void one_is_added_again_for_all_seeds(bool fails)
 {
-    (void)state;
     struct scene wanted;
     struct pst_text text = {0};
     uint64_t seeds = scene_seeds(30), added = 0;
@@ -599,13 +616,25 @@ static void a_run_that_was_left_is_not_taken_for_a_new_one(void **state)
         cluster_begin(cluster);
         while (!runs(cluster) && !cluster->client.done)
             cluster_turn(cluster, what);
-        added += one_is_added_again(cluster, what);
+        added += one_is_added_again(cluster, fails, what);
         end_same(&wanted, &load, cluster, what);
     }
     print_message("%llu nodes added again of %llu\n", (unsigned long long)added, (unsigned long long)seeds);
     assert_true(seeds < 30 || added > 0);
     scene_fini(&wanted);
     pst_text_fini(&text);
+}
+
+static void a_run_that_was_left_is_not_taken_for_a_new_one(void **state)
+{
+    (void)state;
+    one_is_added_again_for_all_seeds(false);
+}
+
+static void how_a_run_has_ended_that_was_left_is_not_the_end_of_a_new_one(void **state)
+{
+    (void)state;
+    one_is_added_again_for_all_seeds(true);
 }
 
 static void replicas_for_all_seeds(const struct query *query, uint64_t seeds)
@@ -918,6 +947,7 @@ int main(void)
         cmocka_unit_test(rows_that_are_lost_are_told_by_the_command_and_the_record),
         cmocka_unit_test(replicas_take_over_and_nothing_is_started_again),
         cmocka_unit_test(a_run_that_was_left_is_not_taken_for_a_new_one),
+        cmocka_unit_test(how_a_run_has_ended_that_was_left_is_not_the_end_of_a_new_one),
         cmocka_unit_test(nodes_are_killed_while_partitions_move),
         cmocka_unit_test(state_beyond_a_budget_is_moved_and_recovered),
         cmocka_unit_test(a_node_that_cannot_spill_ends_its_move_alone),
