@@ -437,19 +437,40 @@ static bool any_behind(const struct graph_record *record)
 
 /* ---- telling ---- */
 
+/* What is told to this node itself it may answer at once, and where all others have ended that is the last answer: then the stage is over
+ * while it is still being told. */
+struct telling {
+    uint64_t move;
+    uint32_t stage;
+    bool readers;
+};
+
+static struct telling telling_of(const struct moving *moving)
+{
+    return (struct telling){moving->now->message->move, moving->stage, moving->readers};
+}
+
+static bool is_told(const struct moving *moving, const struct telling *telling)
+{
+    return moving->now != NULL && moving->now->message->move == telling->move && moving->stage == telling->stage &&
+           moving->readers == telling->readers;
+}
+
 /* A Start that begins nothing, for it runs: without what does not change in it. */
 static void know_tell(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
+    struct telling telling = telling_of(moving);
     Pst__Control message = *record->start;
     Pst__Start start = *record->start->start;
     message.start = &start;
     message.move = moving->now->message->move;
     start.text = (ProtobufCBinaryData){0};
     start.n_settings = 0;
-    for (uint32_t i = 0; i < start.n_nodes; i++) {
-        start.this_node = i;
+    for (uint32_t i = 0; i < start.n_nodes; i++)
         moving->acked[i] = !is_behind(record, i);
+    for (uint32_t i = 0; i < start.n_nodes && is_told(moving, &telling); i++) {
+        start.this_node = i;
         if (!moving->acked[i])
             pst_coordinator_tell(node, start.nodes[i], &message);
     }
@@ -539,9 +560,11 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
         bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
         moving->acked[i] = unborn || record->gone[i] || !moving->part[i] ||
                            (readers_last(stage) && reads(record, i) != moving->readers);
+    }
+    struct telling telling = telling_of(moving);
+    for (uint32_t i = 0; i < start->n_nodes && is_told(moving, &telling); i++)
         if (!moving->acked[i])
             stage_say(node, record, i);
-    }
 }
 
 static bool all_acked(const struct graph_record *record)
