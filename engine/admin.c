@@ -59,6 +59,9 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
                               record->why[0] != '\0' ? ": " : "", record->why);
         if (record->given_up[0] != '\0' && pst_coordinator_goes_on(record))
             (void)pst_text_printf(out, "  its last checkpoint was given up: %s\n", record->given_up);
+        if (record->stop_stored && !record->saving)
+            (void)pst_text_printf(out, "  it is to be stopped at its next checkpoint, with the savepoint %s\n",
+                                  record->stop_to);
         return;
     }
     (void)pst_text_printf(out, "\"graph\":");
@@ -72,6 +75,8 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
     (void)pst_text_json(out, record->why[0] != '\0' ? record->why : NULL);
     (void)pst_text_printf(out, ",\"savepoint\":");
     (void)pst_text_json(out, record->start->start->saved[0] != '\0' ? record->start->start->saved : NULL);
+    (void)pst_text_printf(out, ",\"stopping\":");
+    (void)pst_text_json(out, record->stop_stored ? record->stop_to : NULL);
     (void)pst_text_printf(out, ",\"from\":");
     (void)pst_text_json(out, record->start->start->savepoint[0] != '\0' ? record->start->start->savepoint : NULL);
     (void)pst_text_printf(out, ",\"listens\":%s,\"stream\":", record->start->start->fed ? "true" : "false");

@@ -183,10 +183,12 @@ static bool layout_holds(const Pst__Layout *layout)
 static int start_holds(const Pst__Start *start)
 {
     bool good = is_sentence(start->file) && is_sentence(start->input) && is_name(start->stream) &&
-                is_short(start->savepoint) && is_short(start->saved) && start->n_settings <= PST_CONTROL_SETTINGS_MAX &&
-                start->n_places <= PST_CONTROL_PLACES_MAX && start->n_nodes <= PST_CONTROL_NODES_MAX &&
-                start->n_addresses == start->n_nodes && start->n_node_workers == start->n_nodes &&
-                start->this_node < start->n_nodes && start->workers <= PST_WORKERS_MAX;
+                is_short(start->savepoint) && is_short(start->saved) && is_short(start->stopping) &&
+                (start->stopping_at == 0 || start->stopping[0] != '\0') &&
+                start->n_settings <= PST_CONTROL_SETTINGS_MAX && start->n_places <= PST_CONTROL_PLACES_MAX &&
+                start->n_nodes <= PST_CONTROL_NODES_MAX && start->n_addresses == start->n_nodes &&
+                start->n_node_workers == start->n_nodes && start->this_node < start->n_nodes &&
+                start->workers <= PST_WORKERS_MAX;
     for (size_t i = 0; good && i < start->n_settings; i++)
         good = is_name(start->settings[i]->name) && is_value(start->settings[i]->value);
     for (size_t i = 0; good && i < start->n_places; i++) {

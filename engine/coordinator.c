@@ -15,6 +15,7 @@ enum {
     LOST_MAX = 3,      /* workers of enclaves, from one checkpoint */
 };
 #define COMMAND_NS (UINT64_C(5) * 1000 * 1000 * 1000)
+#define SAVING_WHY "it is being stopped, its savepoint is written"
 
 const char *const pst_graph_state_names[] = {"",     "waiting", "starting",  "running",
                                              "done", "failed",  "cancelled", "stopped"};
@@ -376,11 +377,10 @@ static int ended_pack(struct graph_record *record)
 }
 
 /* As whoever reads it goes on: from the last complete checkpoint. */
-static int start_pack(struct graph_record *record)
+static Pst__Start start_stored(const struct graph_record *record)
 {
     Pst__Start stored = *record->start->start;
-    Pst__Control message = *record->start;
-    stored.checkpoint = record->complete_packed = record->complete;
+    stored.checkpoint = record->complete;
     stored.checkpoint_nodes = record->complete_nodes;
     stored.n_checkpoint_nodes = record->complete_node_count;
     stored.given_up = record->settling != 0 && record->settling_error != PST_OK ? record->settling
@@ -388,6 +388,28 @@ static int start_pack(struct graph_record *record)
                                                                                 : 0;
     if (record->complete != record->start->start->checkpoint) /* it is the graph's own */
         stored.savepoint = (char *)(uintptr_t) "";
+    return stored;
+}
+
+int pst_coordinator_record(const struct graph_record *record, struct pst_text *bytes)
+{
+    Pst__Start stored = start_stored(record);
+    Pst__Control message = *record->start;
+    message.start = &stored;
+    return pst_control_pack(&message, bytes);
+}
+
+static int start_pack(struct graph_record *record)
+{
+    Pst__Start stored = start_stored(record);
+    Pst__Control message = *record->start;
+    if (record->stop_to != NULL) {
+        stored.stopping = record->stop_to;
+        stored.stopping_since = record->start->incarnation;
+        stored.stopping_at = record->stop_at;
+    }
+    record->stop_packed = record->stop_to != NULL;
+    record->complete_packed = record->complete;
     record->left_packed = stored.n_left_nodes;
     message.start = &stored;
     pst_text_fini(&record->bytes);
@@ -455,13 +477,39 @@ static void record_commit(struct pst_node *node, struct graph_record *record)
     node->duty->store->begin(node->duty->store->self, &record->commit);
 }
 
+/* error: PST_OK: as it has come to nothing; else the store has not said so in time, or another node coordinates by now. */
+static void unstopped_tell(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    struct peer *peer = record->unstopped.asked_by != 0 ? pst_peer_by_id(node, record->unstopped.asked_by) : NULL;
+    record->unstopped.asked_by = 0;
+    if (peer != NULL)
+        pst_admin_reply(node, peer, record->unstopped.request, error != PST_OK ? error : record->unstopped.error, NULL,
+                        error != PST_OK ? why : record->unstopped.why);
+}
+
+/* Whoever waits is told with the next commit. */
+static void stop_drop(struct pst_node *node, struct graph_record *record, int error, const char *why)
+{
+    if (record->stop_to == NULL)
+        return;
+    unstopped_tell(node, record, PST_OK, ""); /* of one before: the same commit has it */
+    pst_free(record->stop_to);
+    record->stop_to = NULL;
+    record->stop_at = 0;
+    record->stop_stored = false;
+    record->unstopped.asked_by = record->asked_by;
+    record->unstopped.request = record->request;
+    record->unstopped.error = error;
+    (void)snprintf(record->unstopped.why, sizeof record->unstopped.why, "%s", why);
+    record->asked_by = 0;
+}
+
 void pst_coordinator_stop_forget(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
     if (record->stop_to == NULL)
         return;
-    pst_free(record->stop_to);
-    record->stop_to = NULL;
-    answer(node, record, error, why);
+    stop_drop(node, record, error, why);
+    record_commit(node, record);
 }
 
 /* It ends here: so it is in the store, and whoever waits is told when it is there. */
@@ -472,7 +520,7 @@ static void record_end(struct pst_node *node, struct graph_record *record, enum 
     (void)snprintf(sentence, sizeof sentence, "there is no savepoint, the graph is %s%s%s",
                    pst_graph_state_names[state], why[0] != '\0' ? ": " : "", why);
     if (state != GRAPH_STOPPED)
-        pst_coordinator_stop_forget(node, record, PST_EREFUSED, sentence);
+        stop_drop(node, record, PST_EREFUSED, sentence);
     record->saving = false;
     record->error = error;
     record->begins = record->restored = false;
@@ -507,6 +555,7 @@ static void settle(struct pst_node *node, struct graph_record *record, uint64_t 
 {
     record->settling = id;
     record->settling_error = error;
+    record->stop_at = error == PST_OK && record->stop_to != NULL ? id : 0;
     (void)snprintf(record->settling_why, sizeof record->settling_why, "%s", why);
     record_commit(node, record);
 }
@@ -527,22 +576,16 @@ static void settled(struct pst_node *node, struct graph_record *record)
     tell_settled(node, record, why, NULL);
 }
 
-/* Its last checkpoint is complete: the nodes choose no other before they are told, and are stopped. Until its savepoint is written, or
- * cannot be, nothing is decided about the graph. */
+/* Its last checkpoint is complete, and the store says that it is the last: the nodes choose no other before they are told, and are stopped.
+ * Until its savepoint is written, or cannot be, nothing is decided about the graph, whoever coordinates. */
 static void stop_begin(struct pst_node *node, struct graph_record *record)
 {
-    int rc = pst_savepoint_begin(node, record);
-    if (rc != PST_OK) {
-        pst_coordinator_stop_forget(node, record, rc, pst_error_sentence(rc));
-        settled(node, record);
-        return;
-    }
     record->settled = record->settling;
     record->settled_error = PST_OK;
     record->settling = 0;
-    record->saving = true;
+    record->saving = node->any = true; /* pst_savepoint_step() begins */
     pst_moves_over(node, record, "the graph is being stopped");
-    record_move(node, record, GRAPH_WAITING, "it is being stopped, its savepoint is written");
+    record_move(node, record, GRAPH_WAITING, SAVING_WHY);
     tell_stop(node, record->start->graph, record->start->incarnation, NULL);
 }
 
@@ -784,12 +827,13 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         record->version++;
         record->ended_version += record->ended_written;
         record->complete_stored = record->complete_packed;
+        record->stop_stored = record->stop_packed && record->stop_to != NULL;
         released(node, record);
     } else {
         char why[100];
         (void)snprintf(why, sizeof why, "the coordination store did not take it: %s", pst_error_sentence(rc));
         record->error = rc;
-        record->begins = record->again = false;
+        record->begins = record->again = record->restored = false;
         if (goes_on(record))
             record_move(node, record, GRAPH_FAILED, why);
         else if (record->why[0] == '\0') /* whoever asks is told that it may begin again */
@@ -802,8 +846,10 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         pst_moves_over(node, record, record->why);
         record->again = false;
     }
-    if (!record->again)
+    if (!record->again) {
         record->claimed = false;
+        unstopped_tell(node, record, PST_OK, "");
+    }
     if (record->again) {
         record->again = false;
         if (!record->committing)
@@ -819,7 +865,7 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         stop_say(node, record->start->graph, record->start->incarnation, NULL, rc == PST_OK);
         answer(node, record, rc != PST_OK ? rc : record->error, record->why);
     } else if (settles != 0 && settles == record->settling) {
-        if (record->settling_error == PST_OK && record->stop_to != NULL)
+        if (record->stop_at == settles)
             stop_begin(node, record);
         else if (record->settling_error != PST_OK || !pst_relocation_waits(node, record) || !relocate(node, record))
             settled(node, record);
@@ -889,7 +935,7 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     control->start->n_left_nodes = control->start->n_replaced_nodes = record->left_packed = 0;
     record->rows = record->rows_out = 0;
     pst_moves_restart(node, record);
-    record->part = record->settling = 0;
+    record->part = record->settling = record->stop_at = 0;
     record->begins = false;
     struct pst_arena wished;
     pst_arena_init(&wished);
@@ -1264,7 +1310,7 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
                               record->saving ? "being stopped" : pst_graph_state_names[record->state]);
         return PST_EREFUSED;
     }
-    pst_coordinator_stop_forget(node, record, PST_ESTOPPED, "it was cancelled");
+    stop_drop(node, record, PST_ESTOPPED, "it was cancelled");
     answer(node, record, PST_ESTOPPED, "it was cancelled");
     record->asked_by = asked->asked_by;
     record->request = asked->request;
@@ -1279,14 +1325,20 @@ void pst_coordinator_saved(struct pst_node *node, struct graph_record *record)
     record->start->start->saved = record->stopped_to = record->stop_to;
     (void)snprintf(why, sizeof why, "its savepoint is %s", record->stop_to);
     record->stop_to = NULL;
+    record->stop_at = 0;
     record_end(node, record, GRAPH_STOPPED, PST_OK, why);
 }
 
+/* Its nodes are waited for first: this coordinator may have met none of them yet. */
 void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *record, int error, const char *why)
 {
-    pst_coordinator_stop_forget(node, record, error, why);
+    stop_drop(node, record, error, why);
     record->saving = false;
-    record_restart(node, record);
+    record->restored = node->any = true;
+    memset(record->started, 0, sizeof record->started);
+    memset(record->ended, 0, sizeof record->ended);
+    record_move(node, record, GRAPH_WAITING, why);
+    record_commit(node, record);
 }
 
 /* ---- streams that come by a connection ---- */
@@ -1832,6 +1884,12 @@ static void restored_step(struct pst_node *node, struct graph_record *record)
     pst_moves_resume(node, record);
 }
 
+static void record_answer(struct pst_node *node, struct graph_record *record, const char *why)
+{
+    answer(node, record, PST_ETIMEOUT, why);
+    unstopped_tell(node, record, PST_ETIMEOUT, why);
+}
+
 /* A commit that waits for a store that does not answer is not waited for by a command. */
 static void commands_answer(struct pst_node *node)
 {
@@ -1846,7 +1904,7 @@ static void commands_answer(struct pst_node *node)
         (double)silent_ns / 1e9);
     for (uint32_t i = 0; i < node->duty->graph_count; i++)
         if (node->duty->graphs[i]->committing)
-            answer(node, node->duty->graphs[i], PST_ETIMEOUT, why);
+            record_answer(node, node->duty->graphs[i], why);
     pst_drain_resign(node, why);
     pst_orders_tell(node, (double)silent_ns / 1e9);
 }
@@ -1855,10 +1913,16 @@ void pst_coordinator_resign(struct pst_node *node)
 {
     struct coordinator *duty = node->duty;
     for (uint32_t i = 0; i < duty->graph_count; i++) {
-        pst_moves_resign(node, duty->graphs[i], "another node coordinates now");
-        answer(node, duty->graphs[i], PST_ETIMEOUT,
-               "another node coordinates now: `penstock status` shows whether it was done");
+        struct graph_record *record = duty->graphs[i];
+        pst_moves_resign(node, record, "another node coordinates now");
+        record_answer(node, record,
+                      record->stop_to == NULL
+                          ? "another node coordinates now: `penstock status` shows whether it was done"
+                      : record->stop_stored
+                          ? "another node coordinates now, and goes on with it: give the command again to wait for that"
+                          : "another node coordinates now: give the command again");
     }
+    pst_savepoint_halt(node);
     pst_drain_resign(node, "another node coordinates now: `penstock status` shows whether it was done");
     for (uint32_t i = 0; i < node->peer_count; i++)
         if (node->peers[i]->role == PST__ROLE__NODE)
@@ -1955,6 +2019,25 @@ static int record_unpack(struct coordinator *duty, uint32_t body, struct pst_are
     return rc;
 }
 
+/* It was to be stopped, or nothing of it is to run on by now, and its savepoint is to be written. Of a coordinator of an earlier version,
+ * which has started the graph again since, nobody knows whether that is still wanted. */
+static int stop_restore(struct graph_record *record)
+{
+    Pst__Start *start = record->start->start;
+    bool is = start->stopping[0] != '\0' && start->stopping_since == record->start->incarnation;
+    record->stop_to = is ? pst_strdup(start->stopping) : NULL;
+    record->stop_stored = is;
+    record->stop_at = is && start->stopping_at == start->checkpoint ? start->stopping_at : 0;
+    record->saving = record->stop_at != 0;
+    start->stopping = (char *)(uintptr_t) "";
+    start->stopping_since = start->stopping_at = 0;
+    if (!record->saving)
+        return is && record->stop_to == NULL ? PST_ENOMEM : PST_OK;
+    record->restored = false;
+    (void)snprintf(record->why, sizeof record->why, SAVING_WHY);
+    return record->stop_to != NULL ? PST_OK : PST_ENOMEM;
+}
+
 static int record_restore(struct pst_node *node)
 {
     struct coordinator *duty = node->duty;
@@ -2006,13 +2089,13 @@ static int record_restore(struct pst_node *node)
     record->begun = true;
     record->state = rc == PST_OK ? GRAPH_WAITING : GRAPH_FAILED;
     record->error = rc;
+    duty->graphs[duty->graph_count++] = record;
     (void)snprintf(record->why, sizeof record->why, "%s",
                    rc == PST_OK ? node->options.store_open != NULL
                                       ? "waits for its nodes: another node coordinates now"
                                       : "waits for its nodes: the coordinator was started again"
                                 : "it is not valid any more: this node has other operators than the one before");
-    duty->graphs[duty->graph_count++] = record;
-    return PST_OK;
+    return rc == PST_OK ? stop_restore(record) : PST_OK;
 }
 
 /* How a graph has ended; of an earlier incarnation than the graph's record it says nothing. */
@@ -2037,7 +2120,10 @@ static int ended_restore(struct pst_node *node)
             record->error = ended->error == PST_ESTOPPED ? PST_OK : ended->error;
             record->rows = ended->rows;
             record->rows_out = ended->rows_out;
-            record->restored = false;
+            record->restored = record->saving = record->stop_stored = false;
+            record->stop_at = 0;
+            pst_free(record->stop_to);
+            record->stop_to = NULL;
             (void)snprintf(record->why, sizeof record->why, "%s", ended->sentence);
         }
     }
@@ -2152,7 +2238,11 @@ void pst_coordinator_opens(struct pst_node *node)
         pst_node_log(node, "graph %s, incarnation %llu: %s%s%s, as the store has it", record->start->graph,
                      (unsigned long long)record->start->incarnation, pst_graph_state_names[record->state],
                      record->why[0] != '\0' ? ": " : "", record->why);
-        for (size_t n = 0; record->restored && n < start->n_nodes;
+        if (record->stop_to != NULL)
+            pst_node_log(node,
+                         "graph %s, incarnation %llu: is to be stopped with the savepoint %s, as the store has it",
+                         record->start->graph, (unsigned long long)record->start->incarnation, record->stop_to);
+        for (size_t n = 0; (record->restored || record->saving) && n < start->n_nodes;
              n++) { /* they live until they are silent for too long */
             if (record->left[n])
                 continue;

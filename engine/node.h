@@ -417,9 +417,17 @@ struct graph_record {
     char part_why[400];
     char given_up[400]; /* why the last checkpoint was; "": it was not */
     char *stop_to;      /* its next complete checkpoint is to be its last, and a savepoint there; NULL: not */
-    char *stopped_to;   /* what start->saved is, where it was stopped by this coordinator */
-    uint64_t ask_ns;    /* of such a one, where one node reads: when that is told again to choose a cut */
-    bool saving;        /* its nodes were stopped for that, and a job writes it: nothing else is decided about it */
+    uint64_t stop_at;   /* that one, in the commit that says so and from then on; 0: it has not come yet */
+    bool stop_packed, stop_stored; /* stop_to: in the commit that was begun last; the store has it */
+    char *stopped_to;              /* what start->saved is, where it was stopped by this coordinator */
+    uint64_t ask_ns;               /* of such a one, where one node reads: when that is told again to choose a cut */
+    bool
+        saving; /* the store has stop_at: nodes are told to stop, and a job writes it. Nothing else is decided about it */
+    struct {    /* a stop that came to nothing: who waited for it is told when the store has that */
+        uint64_t asked_by, request; /* 0: nobody */
+        int error;
+        char why[500];
+    } unstopped;
     /* settling: what has become of it is on its way to the store; settled: the store has it, and the nodes were told. Errors: PST_OK: it is
      * complete. */
     uint64_t settling, settled;
@@ -576,10 +584,13 @@ void pst_coordinator_restart(struct pst_node *node, struct graph_record *record)
 void pst_coordinator_start(struct pst_node *node, struct graph_record *record, const char *name);
 struct member *pst_coordinator_member(struct coordinator *duty, const char *name); /* NULL: it was never seen */
 
+/* The record as a savepoint has it: whoever reads it goes on from the last complete checkpoint. Added to `bytes`. */
+int pst_coordinator_record(const struct graph_record *record, struct pst_text *bytes);
 /* What savepoint.c has found out: it is complete, and the graph is stopped; or it cannot be, and the graph is started again. */
 void pst_coordinator_saved(struct pst_node *node, struct graph_record *record);
 void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *record, int error, const char *why);
-/* A stop that was asked for will not come to its savepoint: the graph goes on, and whoever waits is told. None was: nothing. */
+/* A stop that was asked for will not come to its savepoint: the graph goes on, and whoever waits is told when the store has that. None
+ * was: nothing. */
 void pst_coordinator_stop_forget(struct pst_node *node, struct graph_record *record, int error, const char *why);
 bool pst_coordinator_goes_on(const struct graph_record *record);
 /* Whoever waits is told, once. */
@@ -609,13 +620,12 @@ int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, co
                        struct pst_text *why);
 /* Whoever reads the graph's input is to choose a cut; pst_savepoint_step() asks again. */
 void pst_savepoint_ask(struct pst_node *node, struct graph_record *record);
-/* Its nodes have been stopped, the checkpoint is complete: a job begins. Errors: it has not. */
-int pst_savepoint_begin(struct pst_node *node, struct graph_record *record);
 /* The Start of a savepoint, as its graph had it when it was stopped. Errors: *why says it; PST_EREFUSED, PST_EIO, PST_ENOMEM. */
 int pst_savepoint_open(struct pst_node *node, const char *name, struct pst_arena *arena, Pst__Control **ret_message,
                        struct pst_text *why);
 void pst_savepoint_step(struct pst_node *node);
-void pst_savepoint_halt(struct pst_node *node); /* the node ends: what is being written is left as it is, unfinished */
+/* The node ends, or coordinates no longer: what is being written is left as it is, unfinished. */
+void pst_savepoint_halt(struct pst_node *node);
 void pst_savepoint_fini(struct pst_node *node);
 
 /* probe.c */

@@ -1,10 +1,15 @@
 /* savepoint.c - see node.h: a graph that is stopped for good, with all that it, or one like it, can be gone on from.
  *
- * NAME below the folder of the checkpoints, or a path of its own. Nobody writes there but the job that makes it, and nobody removes it:
+ * NAME below the folder of the checkpoints, or a path of its own. Nobody writes there but jobs that make it, and nobody removes it:
  *   NAME/parts/NODE/    the node's part of the last checkpoint: its manifest, and the files of pages that this one names
  *   NAME/outputs/FILE   of each sink what was committed, and no byte more
  *   NAME/savepoint      the graph's record as the store has it, sealed: with this name it is one, and not before
- * All of it is on the disk, and was opened from there, before that name is.
+ *   NAME/NODE.part      what a job of this node writes at the moment: on its way to one of the names above
+ * All of it is on the disk, and was opened from there, before the name `savepoint` is.
+ *
+ * The store says of which checkpoint it is before a job begins, and whoever coordinates begins one. So there may be two at a time, one of them
+ * of a node that coordinates no longer. Both write the same bytes under the same names, each file whole by its rename, and so they do each other
+ * no harm; a folder that a savepoint of anything else was begun in is not taken.
  *
  * A record is a header, and the packed message as a sealed piece of the operator "savepoint", number 1. Little endian:
  *    0 u32 magic "PSTV"   4 u16 version 1   6 u16 zero   8 the graph's digest, 32 bytes   40 the incarnation that it is sealed under
@@ -34,11 +39,12 @@ struct pst_save { /* one that a job writes */
     uint32_t key_count;
     struct pst_arena arena;
     const char *graph_name, *from, *to; /* from: the graph's folder below the checkpoints'; to: the savepoint's */
+    const char *part;                   /* of `to`: the file that is written at the moment */
     const char **nodes;                 /* that have a part */
     size_t node_count;
     uint64_t id, incarnation;
     struct pst_text bytes; /* of the record, in clear */
-    atomic_bool halted;    /* the node ends */
+    atomic_bool halted;    /* the node ends, or coordinates no longer */
     /* the job's */
     char why[400];
     int rc;
@@ -130,6 +136,15 @@ static int failed(struct pst_save *save, int rc, const char *what, const char *p
     return rc;
 }
 
+/* What is in `part` gets its name. */
+static int part_name(struct pst_save *save, const char *path)
+{
+    if (atomic_load_explicit(&save->halted, memory_order_relaxed))
+        return failed(save, PST_ESTOPPED, "cannot write", path);
+    int rc = save->world->rename(save->world->self, save->part, path);
+    return rc == PST_OK ? PST_OK : failed(save, rc, "cannot write", path);
+}
+
 /* The first so many bytes; UINT64_MAX: all. They are on the disk then, the name is not yet. */
 static int file_copy(struct pst_save *save, const char *path, const char *to_path, uint64_t byte_count)
 {
@@ -140,7 +155,7 @@ static int file_copy(struct pst_save *save, const char *path, const char *to_pat
     int rc = pst_file_open_regular(world, path, &from);
     if (rc != PST_OK)
         return failed(save, rc, "cannot read", path);
-    rc = world->file_open(world->self, to_path, PST_OPEN_CREATE, &to);
+    rc = world->file_open(world->self, save->part, PST_OPEN_CREATE, &to);
     if (rc == PST_OK)
         rc = pst_file_copy(world, from, to, byte_count, &save->halted);
     if (rc == PST_OK)
@@ -149,7 +164,9 @@ static int file_copy(struct pst_save *save, const char *path, const char *to_pat
         rc = failed(save, rc, "cannot write", to_path);
     (void)world->file_close(world->self, from);
     int closed = to != NULL ? world->file_close(world->self, to) : PST_OK;
-    return rc == PST_OK && closed != PST_OK ? failed(save, closed, "cannot write", to_path) : rc;
+    if (rc == PST_OK && closed != PST_OK)
+        rc = failed(save, closed, "cannot write", to_path);
+    return rc == PST_OK ? part_name(save, to_path) : rc;
 }
 
 /* Under the name that it has while it is written; or its run has ended in this moment, and it has its own. */
@@ -216,11 +233,10 @@ static int record_write(struct pst_save *save)
     struct pst_text bytes = {0};
     const char *parts = pst_arena_printf(&save->arena, "%s/parts", save->to);
     const char *outputs = pst_arena_printf(&save->arena, "%s/outputs", save->to);
-    const char *part = pst_arena_printf(&save->arena, "%s/savepoint.part", save->to);
     const char *path = pst_arena_printf(&save->arena, "%s/savepoint", save->to);
-    int rc = parts != NULL && outputs != NULL && part != NULL && path != NULL ? record_seal(save, &bytes) : PST_ENOMEM;
+    int rc = parts != NULL && outputs != NULL && path != NULL ? record_seal(save, &bytes) : PST_ENOMEM;
     if (rc == PST_OK)
-        rc = pst_file_write_all(world, part, bytes.bytes, bytes.count);
+        rc = pst_file_write_all(world, save->part, bytes.bytes, bytes.count);
     if (rc == PST_OK)
         rc = world->folder_sync(world->self, parts);
     if (rc == PST_OK)
@@ -228,11 +244,30 @@ static int record_write(struct pst_save *save)
     if (rc == PST_OK)
         rc = world->folder_sync(world->self, save->to);
     if (rc == PST_OK)
-        rc = world->rename(world->self, part, path);
+        rc = part_name(save, path);
     if (rc == PST_OK)
         rc = world->folder_sync(world->self, save->to);
     pst_text_fini(&bytes);
     return rc == PST_OK ? PST_OK : failed(save, rc, "cannot write", save->to);
+}
+
+/* What a job was at when it ended, this one or that of a node that coordinated before: whoever still writes there has nothing to do any more. */
+static void parts_clear(struct pst_save *save, bool others)
+{
+    const struct pst_world *world = save->world;
+    struct pst_text names = {0};
+    (void)world->unlink(world->self, save->part);
+    if (others && world->folder_list(world->self, save->to, &names) == PST_OK)
+        for (char *at = names.bytes, *end; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+            *end = '\0';
+            size_t bytes = (size_t)(end - at);
+            const char *path = bytes > 5 && strcmp(end - 5, ".part") == 0
+                                   ? pst_arena_printf(&save->arena, "%s/%s", save->to, at)
+                                   : NULL;
+            if (path != NULL)
+                (void)world->unlink(world->self, path);
+        }
+    pst_text_fini(&names);
 }
 
 static int save_write(struct pst_save *save)
@@ -258,6 +293,7 @@ static void save_job(void *argument)
 {
     struct pst_save *save = argument;
     save->rc = save_write(save);
+    parts_clear(save, !atomic_load_explicit(&save->halted, memory_order_relaxed));
     atomic_store_explicit(&save->done, true, memory_order_release);
 }
 
@@ -301,16 +337,20 @@ static int name_good(const char *name, struct pst_text *why)
     return why->count == 0 ? PST_OK : PST_EINVAL;
 }
 
-/* Whether a savepoint may come there. */
+/* Whether a savepoint may come there. Where another one was begun, somebody may still be at it. */
 static int place_free(struct pst_node *node, const char *name, struct pst_text *why)
 {
+    static const char *const made[] = {"savepoint", "outputs", "parts"};
     const struct pst_world *world = node->world;
     struct pst_arena arena;
     uint64_t id[2];
     pst_arena_init(&arena);
     const char *folder = folder_of(&arena, node->options.checkpoints, name);
-    const char *path = folder != NULL ? pst_arena_printf(&arena, "%s/savepoint", folder) : NULL;
-    int rc = path == NULL ? PST_ENOMEM : world->look(world->self, path, id) == 0 ? PST_OK : PST_EREFUSED;
+    int rc = folder == NULL ? PST_ENOMEM : PST_OK;
+    for (uint32_t i = 0; i < sizeof made / sizeof made[0] && rc == PST_OK; i++) {
+        const char *path = pst_arena_printf(&arena, "%s/%s", folder, made[i]);
+        rc = path == NULL ? PST_ENOMEM : world->look(world->self, path, id) == 0 ? PST_OK : PST_EREFUSED;
+    }
     for (uint32_t i = 0; i < node->duty->graph_count && rc == PST_OK; i++) {
         const char *other = node->duty->graphs[i]->stop_to;
         if (other != NULL && strcmp(other, name) == 0)
@@ -320,10 +360,31 @@ static int place_free(struct pst_node *node, const char *name, struct pst_text *
         if (node->saves[i] != NULL && strcmp(node->saves[i]->to, folder) == 0)
             rc = PST_EREFUSED;
     if (rc == PST_EREFUSED)
-        (void)pst_text_printf(why, "%s holds a savepoint already, or one is written there: name another folder",
-                              folder);
+        (void)pst_text_printf(why, "%s holds a savepoint already, or one was begun there: name another folder", folder);
     pst_arena_fini(&arena);
     return rc;
+}
+
+static void asks(struct graph_record *record, const struct submission *asked)
+{
+    record->asked_by = asked->asked_by;
+    record->request = asked->request;
+    record->asked_json = asked->json;
+    record->asked_wait = true; /* told when it has ended */
+}
+
+/* The same once more, as of whoever has lost the coordinator that he gave it to: he waits for it, or is told that it is so. */
+static bool is_again(struct pst_node *node, struct graph_record *record, const struct submission *asked,
+                     const char *name)
+{
+    bool stopped = record->state == GRAPH_STOPPED && strcmp(record->start->start->saved, name) == 0;
+    if (!stopped && (record->stop_to == NULL || strcmp(record->stop_to, name) != 0))
+        return false;
+    pst_coordinator_answer(node, record, PST_ETIMEOUT, "another command waits for that now");
+    asks(record, asked);
+    if (stopped && !record->committing)
+        pst_coordinator_answer(node, record, PST_OK, "");
+    return true;
 }
 
 int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, const char *graph, const char *name,
@@ -337,6 +398,8 @@ int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, co
         (void)pst_text_printf(why, "there is no graph `%s`", graph);
         return PST_EREFUSED;
     }
+    if (is_again(node, record, asked, name))
+        return PST_OK;
     if (!pst_coordinator_goes_on(record) || record->stop_to != NULL || record->restored) {
         (void)pst_text_printf(why, "graph `%s` is %s", graph,
                               record->stop_to != NULL ? "being stopped already"
@@ -364,14 +427,12 @@ int pst_savepoint_stop(struct pst_node *node, const struct submission *asked, co
         return rc != PST_OK ? rc : PST_ENOMEM;
     pst_coordinator_answer(node, record, PST_ESTOPPED, "it is being stopped");
     record->stop_to = copy;
-    record->asked_by = asked->asked_by;
-    record->request = asked->request;
-    record->asked_json = asked->json;
-    record->asked_wait = true; /* told when it has ended */
+    record->stop_stored = false;
+    record->ask_ns = 0;
+    asks(record, asked);
     pst_node_log(node, "graph %s, incarnation %llu: is to be stopped at its next checkpoint, with the savepoint %s",
                  graph, (unsigned long long)record->start->incarnation, copy);
-    if (record->state == GRAPH_RUNNING)
-        pst_savepoint_ask(node, record);
+    pst_coordinator_commit(node, record); /* K3: then it is asked for */
     return PST_OK;
 }
 
@@ -400,7 +461,8 @@ void pst_savepoint_ask(struct pst_node *node, struct graph_record *record)
  * forgotten it when the checkpoint was given up. Told twice, it is the same. */
 static void ask_again(struct pst_node *node, struct graph_record *record)
 {
-    if (record->stop_to == NULL || record->state != GRAPH_RUNNING || record->settling != 0 || pst_cuts_wanted(record))
+    if (!record->stop_stored || record->state != GRAPH_RUNNING || record->restored || record->settling != 0 ||
+        pst_cuts_wanted(record))
         return;
     if (node->world->now_ns(node->world->self) >= record->ask_ns)
         pst_savepoint_ask(node, record);
@@ -422,29 +484,25 @@ static int save_fill(struct pst_node *node, const struct graph_record *record, s
     save->world = node->world;
     save->keys = options->keys;
     save->key_count = options->key_count;
-    save->id = record->complete;
+    save->id = record->stop_at;
     save->incarnation = record->start->incarnation;
     save->graph_name = pst_arena_strdup(arena, record->start->graph);
     save->from = pst_arena_printf(arena, "%s/%s", options->checkpoints, record->start->graph);
     save->to = folder_of(arena, options->checkpoints, record->stop_to);
+    save->part = pst_arena_printf(arena, "%s/%s.part", save->to != NULL ? save->to : "", options->name);
     save->nodes = pst_arena_alloc(arena, (record->complete_node_count + 1) * sizeof *save->nodes);
-    if (save->graph_name == NULL || save->from == NULL || save->to == NULL || save->nodes == NULL)
+    if (save->graph_name == NULL || save->from == NULL || save->to == NULL || save->part == NULL || save->nodes == NULL)
         return PST_ENOMEM;
     for (size_t i = 0; i < record->complete_node_count; i++) {
         save->nodes[save->node_count++] = pst_arena_strdup(arena, record->complete_nodes[i]);
         if (save->nodes[i] == NULL)
             return PST_ENOMEM;
     }
-    return pst_text_add(&save->bytes, record->bytes.bytes, record->bytes.count);
+    return pst_coordinator_record(record, &save->bytes);
 }
 
-int pst_savepoint_begin(struct pst_node *node, struct graph_record *record)
+static int begin(struct pst_node *node, const struct graph_record *record, uint32_t slot)
 {
-    uint32_t slot = 0;
-    while (slot < NODE_SAVES_MAX && node->saves[slot] != NULL)
-        slot++;
-    if (slot == NODE_SAVES_MAX)
-        return PST_EFULL;
     struct pst_save *save = pst_calloc(1, sizeof *save);
     if (save == NULL)
         return PST_ENOMEM;
@@ -462,14 +520,44 @@ int pst_savepoint_begin(struct pst_node *node, struct graph_record *record)
     return PST_OK;
 }
 
+/* It is written by nobody here, nor can be at this moment: other than what it fails by. */
+static void begin_step(struct pst_node *node, struct graph_record *record)
+{
+    struct pst_text text = {0};
+    char why[sizeof record->why];
+    uint32_t slot = NODE_SAVES_MAX;
+    if (!record->saving || record->committing)
+        return;
+    for (uint32_t i = 0; i < NODE_SAVES_MAX; i++) {
+        if (node->saves[i] != NULL && strcmp(node->saves[i]->graph_name, record->start->graph) == 0)
+            return;
+        slot = node->saves[i] == NULL ? i : slot;
+    }
+    if (slot == NODE_SAVES_MAX)
+        return;
+    int rc = has_folder(node, &text);
+    if (rc == PST_OK)
+        rc = begin(node, record, slot);
+    if (rc != PST_OK) {
+        (void)snprintf(why, sizeof why, "there is no savepoint, and the graph goes on: %s",
+                       text.bytes != NULL ? text.bytes : pst_error_sentence(rc));
+        pst_coordinator_not_saved(node, record, rc, why);
+    }
+    pst_text_fini(&text);
+}
+
 static void save_ended(struct pst_node *node, const struct pst_save *save)
 {
     struct graph_record *record = node->duty != NULL ? pst_coordinator_graph(node->duty, save->graph_name) : NULL;
-    bool wanted = record != NULL && record->saving && record->start->incarnation == save->incarnation;
+    bool halted = save->rc == PST_ESTOPPED; /* this node had coordinated no longer */
+    bool wanted = !halted && record != NULL && record->saving && record->stop_at == save->id;
     pst_node_log(node, "graph %s, incarnation %llu: the savepoint in %s %s%s", save->graph_name,
                  (unsigned long long)save->incarnation, save->to,
-                 save->rc == PST_OK ? "is complete" : "cannot be written: ", save->rc == PST_OK ? "" : save->why);
-    if (!wanted) /* another node coordinates: it has started the graph again */
+                 save->rc == PST_OK ? "is complete"
+                 : halted           ? "is written by the node that coordinates now"
+                                    : "cannot be written: ",
+                 save->rc == PST_OK || halted ? "" : save->why);
+    if (!wanted) /* another node coordinates, and writes it, too */
         return;
     char why[sizeof save->why + 60];
     (void)snprintf(why, sizeof why, "there is no savepoint, and the graph goes on: %s",
@@ -482,8 +570,6 @@ static void save_ended(struct pst_node *node, const struct pst_save *save)
 
 void pst_savepoint_step(struct pst_node *node)
 {
-    for (uint32_t i = 0; node->duty != NULL && i < node->duty->graph_count; i++)
-        ask_again(node, node->duty->graphs[i]);
     for (uint32_t i = 0; i < NODE_SAVES_MAX; i++) {
         struct pst_save *save = node->saves[i];
         if (save == NULL || !atomic_load_explicit(&save->done, memory_order_acquire))
@@ -492,6 +578,11 @@ void pst_savepoint_step(struct pst_node *node)
         save_ended(node, save);
         save_free(save);
         node->any = true;
+    }
+    for (uint32_t i = 0; node->duty != NULL && node->duty->restore == RESTORE_DONE && i < node->duty->graph_count;
+         i++) {
+        ask_again(node, node->duty->graphs[i]);
+        begin_step(node, node->duty->graphs[i]);
     }
 }
 

@@ -258,9 +258,12 @@ const struct pst_verb pst_verb_status = {
     .operands = "[GRAPH]",
     .operand_count_max = 1,
     .summary = "Show the graphs of a cluster, and where their partitions are.",
-    .text = "A graph is waiting (for a node that it cannot do without), starting, running, done, failed, cancelled or "
-            "stopped. Its "
-            "incarnation grows by one each time it is started again, as after the death of a node.",
+    .text =
+        "A graph is waiting (for a node that it cannot do without), starting, running, done, failed, cancelled or "
+        "stopped. Its "
+        "incarnation grows by one each time it is started again, as after the death of a node. Of one that has ended "
+        "no partition is anywhere any more: it is said which nodes have what its sinks have written, where that is "
+        "not in the folder that all reach.",
     .examples = "penstock status --node unix:n1/admin.sock\n"
                 "penstock status load --node 127.0.0.1:7001 --tls authority/me --json",
     .flags = ask_flags,
@@ -393,7 +396,7 @@ const struct pst_verb pst_verb_scale = {
         "The command ends when all is done, with what was moved, how long it took, and how many rows were "
         "lost on the way, which is counted and is 0; on a terminal, or with `--progress`, it shows meanwhile how far "
         "it "
-        "is. `penstock migration ls` does, too.\n\n"
+        "is. `penstock migration ls` does, too. Where there are N already there is nothing to do, which is no error.\n\n"
         "Graphs that were submitted with `--sealed` go stop and go, from a checkpoint, as with `move`, once for the "
         "whole order: shares are even then. Where a worker cannot go on in the other partitions the graph goes on in "
         "those that it had, and the exit code is 77.",
@@ -453,7 +456,8 @@ const struct pst_verb pst_verb_drain = {
         "be switched off, and no graph notices. Inputs and sinks of graphs that run do not move: where there are some "
         "the rest goes, the answer says what has stayed, and the exit code is 77. Given again, the command moves what "
         "is "
-        "still there.\n\n"
+        "still there; where nothing is, there is nothing to do, which is no error, as with `--undo` of a node that is "
+        "not drained.\n\n"
         "Graphs that were submitted with `--sealed` go stop and go, from a checkpoint, as with `move`, and with their "
         "sinks and the source of a stream: of each the command says how long it stood still.\n\n"
         "`--undo` takes it back; nothing moves to the node by that: `penstock rebalance` does.",
@@ -596,7 +600,11 @@ const struct pst_verb pst_verb_stop = {
         "It is sealed with the nodes' key.\n\n"
         "Either the savepoint is complete when the command ends, or the graph goes on and the command says why; where "
         "the input ends before, the graph is done, and there is no savepoint. Nodes that were started without "
-        "`--checkpoints` have none.",
+        "`--checkpoints` have none.\n\n"
+        "The stop is written down before anything follows from it, so it outlives the coordinator: the next one goes "
+        "on "
+        "with it, and the command ends with 75. Given again with the same folder it waits for the stop that is under "
+        "way, or says that the graph is stopped so.",
     .examples = "penstock stop load --savepoint before-upgrade --node unix:n1/admin.sock\n"
                 "penstock submit load.yaml --from before-upgrade --node unix:n1/admin.sock",
     .flags = stop_flags,

@@ -40,6 +40,8 @@ spec "status shows it" 0 status load --json
 json 'd["graphs"][0]["state"] == "stopped" and d["graphs"][0]["savepoint"] == "first" and d["graphs"][0]["from"] is None'
 spec "once is enough" 77 stop load --savepoint second
 err 'graph `load` is stopped'
+spec "the same once more" 0 stop load --savepoint first
+out '^load: stopped, incarnation 1, checkpoint 0000000100000001: its savepoint is first$'
 
 spec "what it has committed, and that is all" 0 results load/load_plug --follow --node unix:n2/admin.sock
 expect "it is what the savepoint has" cmp .out shared/first/outputs/load_plug.csv
@@ -92,6 +94,38 @@ spec "the rest" 0 replay meters.csv --to load
 shared_same load
 for ((i = 0; i < 2; i++)); do "$P" submit "$LOAD" --listen "${sets[@]}" --from second >/dev/null && "$P" cancel load >/dev/null; done
 expect "cancelled, it leaves its savepoint" test -f shared/second/savepoint
+
+# ---- the coordinator is killed amid a stop, which has nothing to cut yet: it goes on with it when it is back ----
+"$P" submit "$LOAD" --listen "${sets[@]}" --from second >/dev/null
+"$P" stop load --savepoint third >stopped 2>stopped.err &
+stopper=$!
+until "$P" status load --json 2>/dev/null | grep -q '"stopping":"third"'; do kill -0 $stopper || break; done
+kill_node n1 KILL
+wait $stopper && stopped=0 || stopped=$?
+expect "the command is told that it has lost the coordinator" test $stopped -eq 69 -o $stopped -eq 75
+up n1 --workers 1
+await n1.err 'graph load, incarnation [0-9]+: is to be stopped with the savepoint third, as the store has it'
+await n1.err 'graph load, incarnation [0-9]+: running'
+spec "status shows it" 0 status load
+out '^  it is to be stopped at its next checkpoint, with the savepoint third$'
+spec "to another folder" 77 stop load --savepoint fourth
+err 'graph `load` is being stopped already'
+"$P" replay meters.csv --to load --speed "${span}x" >replayed 2>&1 &
+player=$!
+spec "given again, it is waited for" 0 stop load --savepoint third
+out '^load: stopped, incarnation [0-9]+, checkpoint [0-9a-f]{16}: its savepoint is third$'
+wait $player && played=0 || played=$?
+expect "the player is told that it was stopped" test $played -eq 77
+expect "nothing is left of what was on its way" test -z "$(ls shared/third | grep 'part$')"
+rm -r shared/load/results
+"$P" submit "$LOAD" --listen "${sets[@]}" --from third >/dev/null
+spec "the rest of it" 0 replay meters.csv --to load
+shared_same load
+mkdir -p shared/begun/outputs
+"$P" submit "$LOAD" --listen "${sets[@]}" --from third >/dev/null
+spec "where one was begun and came to nothing" 77 stop load --savepoint begun
+err 'shared/begun holds a savepoint already, or one was begun there: name another folder'
+"$P" cancel load >/dev/null
 
 # ---- the other query ----
 feed

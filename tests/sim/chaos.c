@@ -377,6 +377,8 @@ static void sums_add(struct chaos_sums *sums, const struct chaos *chaos, const s
     sums->faults += chaos->faults;
     sums->lost += cluster->coordination.unknown;
     sums->restarts += cluster->client.incarnation - 1;
+    sums->stopped += cluster->client.stopped;
+    sums->submitted_from += cluster->client.submitted_from;
     sums->completed += cluster->completed;
     sums->several += several;
     sums->several_completed += several ? cluster->completed : 0;
@@ -413,6 +415,7 @@ static void begin(struct chaos *chaos)
     cluster->client.movable = query->movable;
     cluster->client.graph_name = query->name;
     cluster->client.pause_ns = 1 + draw(chaos, 40 * MS);
+    cluster->client.stops = cluster->every_ns != 0 && seed / 4 % 2 == 0 ? 1 + (uint32_t)draw(chaos, 2) : 0;
     chaos->singly = draw(chaos, 4) == 0;
     chaos->impatient = several && seed / 12 % 3 == 0;
     if (chaos->impatient) /* and it takes its time until they hear */

@@ -19,6 +19,7 @@ struct chaos_sums {                /* over all clusters; all of one type: they a
     uint64_t faults, kills, cuts, breaks, stores, players;
     uint64_t lost; /* commits whose outcome was not learned */
     uint64_t restarts, completed, terms;
+    uint64_t stopped, submitted_from; /* graphs that were stopped with a savepoint; that went on from one */
     uint64_t several, several_completed,
         several_resumed;          /* clusters in which several nodes read; their checkpoints; runs from these */
     uint64_t passed;              /* lines of theirs that a cut was passed when it was heard of */

@@ -500,7 +500,7 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
     pst_text_fini(&bytes);
 }
 
-enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, UNDOES, SAYS, WISHES };
+enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, UNDOES, SAYS, WISHES, SUBMITS };
 
 /* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
 static size_t client_moves(struct cluster *cluster, char **arguments, char what[100], char number[20],
@@ -608,9 +608,10 @@ static void client_ask(struct cluster *cluster)
         arguments[0] = (char *)(uintptr_t) "status";
         admin.n_arguments = 1;
     } else {
+        moving = SUBMITS;
         admin.body = (ProtobufCBinaryData){cluster->graph->count, (uint8_t *)cluster->graph->bytes};
     }
-    admin.progress = moving != 0 && client->requests % 2 == 0;
+    admin.progress = moving != 0 && moving != SUBMITS && client->requests % 2 == 0;
     client->progress |= admin.progress;
     message.body_case = PST__CONTROL__BODY_ADMIN;
     message.admin = &admin;
@@ -667,12 +668,15 @@ static void client_hears(struct cluster *cluster, const Pst__Control *message)
     }
     uint32_t moving = client_asked(client, message->request);
     client->answered = true;
+    if (moving == SUBMITS && client->taken) /* it has asked twice, and the other one was taken */
+        return;
+    moving = moving == SUBMITS ? 0 : moving;
     client->error = body->error;
     (void)snprintf(client->says, sizeof client->says, "%.*s%.*s", (int)body->out.len, (const char *)body->out.data,
                    (int)body->err.len, (const char *)body->err.data);
-    const char *savepoint = strstr(client->says, "its savepoint is ");
+    const char *savepoint = strstr(client->says, ": its savepoint is ");
     if (client->taken && body->error == PST_OK && savepoint != NULL) { /* an answer, or what status says of it */
-        (void)snprintf(client->from, sizeof client->from, "%.*s", (int)strcspn(savepoint + 17, "\n"), savepoint + 17);
+        (void)snprintf(client->from, sizeof client->from, "%.*s", (int)strcspn(savepoint + 19, "\n"), savepoint + 19);
         client->taken = false;
         client->stopped++;
         return;

@@ -42,6 +42,8 @@ static void sums_print(const struct chaos_sums *sums)
     print("commits whose outcome was not learned", sums->lost);
     print("times a graph was started again", sums->restarts);
     print("checkpoints complete", sums->completed);
+    print("times a graph was stopped with a savepoint", sums->stopped);
+    print("times it went on from there", sums->submitted_from);
     print("clusters in which several nodes read", sums->several);
     print("checkpoints complete there", sums->several_completed);
     print("runs that went on from one of those", sums->several_resumed);
@@ -62,6 +64,7 @@ static bool is_chaos(const struct chaos_sums *sums)
            sums->stores >= sums->clusters / 16 && sums->lost >= sums->clusters / 4 &&
            sums->restarts >= sums->clusters / 2 && sums->completed >= sums->clusters &&
            sums->several_completed >= sums->several / 3 && sums->several_resumed >= sums->several / 4 &&
+           sums->stopped >= sums->clusters / 20 && sums->submitted_from >= sums->clusters / 20 &&
            sums->passed >= sums->several / 50 && sums->replaced >= sums->clusters / 50 &&
            sums->copies >= sums->clusters / 100;
 }
