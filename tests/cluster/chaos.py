@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Chaos on a real cluster: processes on loopback over TLS, both queries at once, and from a seed kill -9 with a restart (of any node but
 the first), SIGSTOP for up to five seconds, cuts of connections, and what an operator may order: scale, move, drain (the node is killed
-afterwards, and comes back), rebalance, migration cancel. Until the time is over; then the nodes are left alone. Both queries have to end
-with the bytes of `penstock run`, every order with an answer, every move with DONE or ABORTED.
+afterwards, and comes back), rebalance, migration cancel, and with checkpoints stop with a savepoint, from which the graph is submitted
+anew. Until the time is over; then the nodes are left alone. Both queries have to end with the bytes of `penstock run`, every order with an
+answer, every move with DONE or ABORTED.
 
 usage: chaos.py PENSTOCK SECONDS [SEED...]
 
@@ -105,6 +106,7 @@ class Chaos:
         self.done = collections.Counter()
         self.replays, self.points = seed & 1 != 0, seed & 2 != 0
         self.nodes, self.pending, self.orders, self.streams = [], [], [], {}
+        self.savepoints = 0  # that were asked for
         self.refused = set()  # queries whose results were compared and removed, and that were not taken when they were submitted anew
         calm = min(CALM_SECONDS, seconds * CALM_SHARE)
         self.calm_seconds, self.turn_seconds = calm, calm + min(STORM_SECONDS, seconds - calm)
@@ -132,11 +134,11 @@ class Chaos:
         for query in QUERIES:
             self.submit(query)
 
-    def submit(self, query):
+    def submit(self, query, *savepoint):
         source = self.random.choice([node for node in self.nodes if node.is_there()]).name  # n1 is
         stream = ["--listen"] if self.replays else ["--input", "meters.csv"]
         self.run_penstock("submit", ROOT / "debs14" / f"{query}.yaml", *stream, "--source", source, "--node", "unix:n1/admin.sock",
-                          "--set", f"partitions={self.random.choice([2, 3, 5])}", *QUERIES[query], timeout=60)
+                          "--set", f"partitions={self.random.choice([2, 3, 5])}", *QUERIES[query], *savepoint, timeout=60)
         self.done["graphs submitted"] += 1
         if self.replays:
             self.replay(query)
@@ -153,6 +155,8 @@ class Chaos:
         for query, process in list(self.streams.items()):
             if process.poll() == 69 and "error: cannot reach" in pathlib.Path(self.folder, f"replay.{query}.err").read_text().splitlines()[-1]:
                 self.replay(query)  # its first node was down, or cut off, when it began: another one may be up
+            elif process.poll() == 77 and " is stopped: " in pathlib.Path(self.folder, f"replay.{query}.err").read_text().splitlines()[-1]:
+                del self.streams[query]
             elif process.returncode not in (None, 0):
                 raise RuntimeError(f"the replay into {query} has ended with {process.returncode}")
 
@@ -212,6 +216,29 @@ class Chaos:
     def rebalance(self):
         self.order("rebalance")
 
+    def stop_graph(self):
+        if self.points:
+            self.savepoints += 1
+            self.order("stop", self.random.choice(list(QUERIES)), "--savepoint", f"saved-{self.savepoints}")
+
+    def go_on(self, query):
+        """It was stopped: from its savepoint, as soon as a node is there that can read."""
+        status = json.loads(self.run_penstock("status", query, "--node", "unix:n1/admin.sock", "--json", timeout=60).stdout)
+        graph = status["graphs"][0]
+        if graph["state"] != "stopped":
+            return
+        stream = self.streams.pop(query, None)
+        if stream is not None:
+            stream.kill()
+            stream.wait()
+        try:
+            self.submit(query, "--from", graph["savepoint"])
+        except subprocess.CalledProcessError as error:
+            if "there is no node" not in error.stderr:
+                raise
+            return
+        self.done["graphs submitted from a savepoint"] += 1
+
     def drain(self):
         """Of a node that has nothing but what can move, or of any. What is empty then is switched off, and comes back; it is drained no more."""
         keyed = {operator for operators in KEYED.values() for operator in operators}
@@ -261,7 +288,7 @@ class Chaos:
         """n1 answers at this moment, or else later; here nobody waits for it but for what is asked by status."""
         if len(self.orders) >= ORDERS_MAX or self.nodes[0].stops != 0:
             return
-        self.random.choices([self.scale, self.move, self.rebalance, self.drain, self.cancel], [6, 6, 2, 2, 1])[0]()
+        self.random.choices([self.scale, self.move, self.rebalance, self.drain, self.cancel, self.stop_graph], [6, 6, 2, 2, 1, 1])[0]()
 
     # ---- what breaks ----
 
@@ -314,6 +341,9 @@ class Chaos:
 
     def look(self):
         for query, state in self.states().items():
+            if state == "stopped":
+                self.go_on(query)
+                continue
             if state == "done" and query in self.streams and self.streams[query].poll() is None:
                 continue  # it ends when it has learned that all was taken
             if state == "done":  # the next one, while there is time
@@ -394,7 +424,7 @@ class Chaos:
         for node in self.nodes:
             node.way.hurry()
         end = time.monotonic() + END_SECONDS_MAX
-        while self.orders or any(state in LIVING for state in self.states().values()) or any(
+        while self.orders or any(state in (*LIVING, "stopped") for state in self.states().values()) or any(
                 stream.poll() is None for stream in self.streams.values()):
             if time.monotonic() > end:
                 raise RuntimeError(f"it does not end: {self.states()}, {len(self.orders)} orders, replays "
@@ -402,6 +432,9 @@ class Chaos:
             self.answers()
             self.due()
             self.replays_look()
+            for query, state in self.states().items():
+                if state == "stopped":
+                    self.go_on(query)
             threading.Event().wait(0.2)
         for query, state in self.states().items():
             if state != "done":
