@@ -396,7 +396,8 @@ const struct pst_verb pst_verb_scale = {
         "The command ends when all is done, with what was moved, how long it took, and how many rows were "
         "lost on the way, which is counted and is 0; on a terminal, or with `--progress`, it shows meanwhile how far "
         "it "
-        "is. `penstock migration ls` does, too. Where there are N already there is nothing to do, which is no error.\n\n"
+        "is. `penstock migration ls` does, too. Where there are N already there is nothing to do, which is no "
+        "error.\n\n"
         "Graphs that were submitted with `--sealed` go stop and go, from a checkpoint, as with `move`, once for the "
         "whole order: shares are even then. Where a worker cannot go on in the other partitions the graph goes on in "
         "those that it had, and the exit code is 77.",
