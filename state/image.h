@@ -69,6 +69,17 @@ int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, uint32_t si
 /* All buckets were seen: *ret_generation is the image's own (I1). PST_ERANGE: there have been too many. */
 int pst_state_image_end(struct pst_state *state, uint32_t *ret_generation);
 
+/* One bucket as it is now, for a state that goes on meanwhile: a page that is about to change, or to go, before it was seen is copied
+ * first. So the copies take no more than the bucket does, and nothing where it stands still. One of a state at a time; its bucket is not
+ * dropped before it is freed. PST_ENOMEM: there is none, and nothing has changed. */
+struct pst_snapshot;
+int pst_state_snapshot(struct pst_state *state, uint32_t bucket, struct pst_snapshot **ret_snapshot);
+uint32_t pst_snapshot_left(const struct pst_snapshot *snapshot); /* pages that were not seen yet */
+/* The next of these, in order of structure and number, as it was. Borrowed until the next call, or the next change of the state. Errors: PST_ENOMEM a copy could not be made, of this page or a later one; the pager's. Then and from then on
+ * the snapshot is of no use; the state is as good as before. */
+int pst_snapshot_next(struct pst_snapshot *snapshot, const struct pst_page_header **ret_page);
+void pst_snapshot_free(struct pst_snapshot *snapshot); /* NULL is nothing. A state that is freed frees its own */
+
 /* Header and used bytes of a page that changed; in `buffer` (PST_PAGE_BYTES, 8-byte aligned) where it had to be opened. By whoever
  * has the image; before the state is freed. Errors: PST_EREFUSED it was changed outside, and those of outside. */
 int pst_image_page_bytes(const struct pst_image *image, uint32_t index, void *buffer,

@@ -56,6 +56,8 @@ struct pst_structure {
     uint16_t kind;   /* pst_page_kind of its pages */
 };
 
+#define PST_SHOWN_NONE UINT32_MAX
+
 struct pst_slabs { /* memory for pages */
     struct pst_slab *all;
     uint8_t *next; /* pages of the newest one that were never used */
@@ -73,6 +75,7 @@ struct pst_slabs { /* memory for pages */
 struct pst_state {
     uint32_t bucket_count, structure_count;
     uint32_t generation; /* grows by one with every image */
+    uint32_t shown;      /* the bucket that there is a snapshot of; PST_SHOWN_NONE */
     uint64_t bytes_max;
     uint64_t page_count;  /* in use */
     uint64_t bytes_live;  /* of pages in use */
@@ -82,7 +85,8 @@ struct pst_state {
     uint64_t stamp;   /* of the callback; 1 for good where there is no pager */
     uint64_t touched; /* pages of tables touched since it began */
     uint64_t lookups;
-    struct pst_pager *pager; /* NULL: all pages stay in memory */
+    struct pst_pager *pager;       /* NULL: all pages stay in memory */
+    struct pst_snapshot *snapshot; /* of `shown` */
     struct pst_structure *structures[PST_STRUCTURES_MAX];
 };
 
@@ -149,6 +153,14 @@ static inline bool pst_slabs_has_used(const struct pst_slabs *slabs)
 }
 void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page);
 void pst_slabs_free(struct pst_slabs *slabs);
+
+/* snapshot.c: the page of a structure is about to change, or to go; its bucket is the one that is shown. index: of a table's page its
+ * place among the bucket's, of a log's its sequence. */
+void pst_snapshot_keep(struct pst_structure *structure, uint32_t bucket, uint64_t index);
+static inline bool pst_is_shown(const struct pst_state *state, uint32_t bucket)
+{
+    return __builtin_expect(state->shown == bucket, 0);
+}
 
 /* pager.c; state->pager is there for all of these */
 void pst_pager_free(struct pst_state *state);

@@ -160,6 +160,8 @@ int pst_state_log_append(struct pst_log *log, uint32_t bucket, uint32_t bytes, v
         if (rc != PST_OK)
             return rc;
     }
+    if (pst_is_shown(log->structure.state, bucket))
+        pst_snapshot_keep(&log->structure, bucket, entries->page_end - 1);
     uint8_t *page = page_of(log, bucket, entries, entries->page_end - 1);
     if (page == NULL)
         return pst_state_error(log->structure.state, NULL);
@@ -233,6 +235,10 @@ int pst_state_log_trim(struct pst_log *log, uint32_t bucket, uint64_t position)
             entries->page_first * PST_PAGE_BYTES + end_offset(pst_used_bytes(log->structure.state, page));
         if (position < page_end)
             break;
+        if (pst_is_shown(log->structure.state, bucket)) {
+            pst_snapshot_keep(&log->structure, bucket, entries->page_first);
+            page = word_of(entries, entries->page_first); /* it may have come in */
+        }
         if (log->held == page)
             log->held = NULL;
         pst_page_give(log->structure.state, page);

@@ -1,4 +1,5 @@
 /* state.c - the pages of one partition's state, and what concerns tables and logs alike. */
+#include "state/image.h"
 #include "state/internal.h"
 
 #include <string.h>
@@ -34,6 +35,7 @@ struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
     state->bytes_max = bytes_max;
     state->generation = 1;
     state->stamp = 1;
+    state->shown = PST_SHOWN_NONE;
     state->slabs.mapped = true;
     return state;
 }
@@ -42,6 +44,7 @@ void pst_state_free(struct pst_state *state)
 {
     if (state == NULL)
         return;
+    pst_snapshot_free(state->snapshot);
     if (state->pager != NULL)
         pst_pager_free(state);
     for (uint32_t i = 0; i < state->structure_count; i++) {
@@ -390,6 +393,7 @@ uint64_t pst_state_bucket_bytes(struct pst_state *state, uint32_t bucket)
 
 void pst_state_drop(struct pst_state *state, uint32_t bucket)
 {
+    PST_ASSERT(state->shown != bucket);
     state->slabs.wipes = state->slabs.mapped;
     for (uint32_t i = 0; i < state->structure_count; i++) {
         if (state->structures[i]->kind == PST_PAGE_LOG)

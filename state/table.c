@@ -75,11 +75,22 @@ static inline uint8_t *slot_at(const struct pst_table *table, struct pst_table_b
            (size_t)(number % per_page) * table->slot_bytes;
 }
 
+/* There is a snapshot of the bucket. */
+static __attribute__((noinline)) void page_keep(const struct pst_table *table, const struct pst_table_bucket *bucket,
+                                                uint32_t number)
+{
+    PST_ASSERT(table->records_per_page != 0);
+    pst_snapshot_keep(table->structure.state->structures[table->structure.number], bucket->number,
+                      number / table->records_per_page);
+}
+
 /* A record is about to be written, or may be: S5. Its page has been touched in this callback, or the mark may be taken for one of
  * what was there before. */
 static inline void page_changes(const struct pst_table *table, struct pst_table_bucket *bucket, uint32_t number)
 {
     uint32_t per_page = table->records_per_page, generation = table->structure.state->generation;
+    if (pst_is_shown(table->structure.state, bucket->number))
+        page_keep(table, bucket, number);
     if (__builtin_expect(number < per_page, 1)) {
         bucket->changed_first = generation;
         return;
@@ -346,6 +357,8 @@ static __attribute__((noinline)) int slot_make(struct pst_table *table, uint32_t
         rc = page_add(table, bucket, number);
     if (rc != PST_OK)
         return rc;
+    if (pst_is_shown(table->structure.state, number))
+        page_keep(table, bucket, bucket->count);
     uint8_t *slot = slot_at(table, bucket, bucket->count);
     memcpy(slot, key, table->key_bytes);
     memcpy(slot + table->record_offset - sizeof tag, &tag, sizeof tag);
