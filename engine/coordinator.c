@@ -1822,6 +1822,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
         member_add(node->duty, peer->name, hello->address, hello->workers); /* there is room: it was admitted */
     member->waits = hello->waits;
     member->probes = hello->probes;
+    member->parts = hello->parts;
     for (uint32_t i = 0; i < node->duty->graph_count && !back; i++)
         node->duty->graphs[i]->unfit[member - node->duty->members] = false;
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
@@ -2258,6 +2259,7 @@ void pst_coordinator_opens(struct pst_node *node)
         return;
     own->waits = hello.body.waits;
     own->probes = hello.body.probes;
+    own->parts = hello.body.parts;
     reconcile(node, own->name, &hello.body); /* K4 */
     tell_endings(node, own->name);
 }

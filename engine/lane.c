@@ -396,6 +396,7 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     }
     giving->move = move;
     giving->after = after;
+    giving->whole = move->whole;
     giving->cut = INT64_MAX;
     atomic_init(&giving->ended, ctx->ended); /* then it comes to no end of an epoch any more */
     ctx->giving = giving;
@@ -674,6 +675,7 @@ static void giving_end(struct pst_ctx *giver)
     if (giver == NULL || giver->giving == NULL)
         return;
     pst_way_empty(giver->run, &giver->giving->own_way);
+    pst_snapshot_free(giver->giving->packing.snapshot); /* given up amid a bucket */
     giver->giving = NULL;
     giver->sums = NULL;
     pst_moving_over(giver);

@@ -8,8 +8,9 @@
  * Thread:   pst_lane_...(): the keeper, while all workers of the run stand still. pst_partition_...(): the instance's worker.
  * Holds true:
  *   M1  a row goes to the lane from when its producer has said so; to the giver as before, until it is released
- *   M2  a bucket's image is taken when the open epoch has had no row, so it is the state at `now`; the lane gives the bucket no row, timer
- *       or end of an epoch below that, and every one from there on
+ *   M2  a bucket's image is taken when the open epoch has had no row, so it is the state at `now`, though it may go in parts, while rows
+ *       are served between; the lane gives the bucket no row, timer or end of an epoch below that, and every one from there on, and none
+ *       before all parts are in
  *   M3  what a lane puts out stays with it until it is an owner, then only what is at or above the cut goes out
  *   M4  downstream a row of (bucket, number) is taken once while two may send it
  *   M5  a lane holds nobody up before its bounds are reached: of what waits for it, and of what it keeps. Then it stands still, who sends
@@ -19,12 +20,14 @@
 #define PST_LANE_H
 
 #include "engine/runtime.h"
+#include "state/image.h"
 
 #define LANE_BYTES_MAX (UINT64_C(256) << 20)
-/* What the giver does in one step: some milliseconds' work. */
-#define TURN_BYTES_MAX (UINT64_C(2) << 20)
-/* A parcel ends where it has passed this; so it is longer by one bucket at most. */
-#define PARCEL_BYTES_MAX (UINT64_C(1) << 20)
+/* What the giver does in one step: about a millisecond's work. */
+#define TURN_BYTES_MAX (UINT64_C(1) << 20)
+/* A parcel ends where it has passed this; so it is longer by one page at most, or by one bucket where buckets are not to go in parts. It is
+ * what the lane does in one step. */
+#define PARCEL_BYTES_MAX (UINT64_C(512) << 10)
 /* Images that are taken and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
 #define WAY_BYTES_MAX (UINT64_C(16) << 20)
 enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
@@ -60,6 +63,7 @@ struct move {
     uint32_t into;
     bool copies; /* the lane becomes a replica of `from`, which goes on as it is: no bucket has another owner */
     bool more;   /* another portion follows: memory of parcels is kept for it */
+    bool whole;  /* the lane's node takes no bucket in parts: it is of an earlier version */
 };
 #define NO_PARTITION UINT32_MAX
 
@@ -68,6 +72,15 @@ struct parcel { /* what one is made of */
     const uint32_t *digests, *buckets;
     uint32_t digest_count, bucket_count;
     bool last;
+};
+
+/* Of whoever makes them: a bucket of which some pages are in parcels, and the others, as they were then, will be in the next ones. */
+struct packing {
+    struct pst_snapshot *snapshot; /* NULL: there is none */
+    int64_t timer;
+    uint64_t number;
+    uint32_t log_count;
+    struct pst_image_log logs[PST_STRUCTURES_MAX];
 };
 
 struct blob { /* and as bytes, at one moment. lane_copy.c has the layout */
@@ -127,6 +140,9 @@ struct
     int64_t t;
     uint32_t *joining; /* at `t` */
     uint32_t joining_count;
+    bool
+        goes_on; /* the next parcel begins with more of bucket `open`, of which some is in; what is joining waits for that */
+    uint32_t open;
     struct lane_digest *digests; /* of the giver, at `t` */
     uint32_t digest_count, compared_count;
     uint64_t joined_bytes; /* since the last on_time() */
@@ -150,6 +166,8 @@ struct giving { /* the giver's */
     uint64_t at_bytes;     /* at that time */
     struct pace pace;
     uint64_t rest_ns; /* not before that again: others of the lane's worker have their turn */
+    struct packing packing;
+    bool whole; /* the move's */
     uint32_t parcel_count;
     uint64_t bytes_put, late_ns;              /* late: when digests are not waited for any more */
     _Atomic uint64_t bytes_done, bytes_total; /* of images. For whoever wants to know */
@@ -265,8 +283,10 @@ void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const c
 void pst_giver_fail(struct pst_ctx *ctx, int error, const char *why);
 void pst_lane_arrived(struct pst_ctx *ctx, int error, const char *why);
 void pst_lane_fail(struct pst_ctx *ctx, int error, const char *why);
-/* What a parcel is made of, as bytes. PST_ENOMEM. */
-int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, struct pst_text *bytes);
+/* What a parcel is made of, as bytes. When it has passed so many the last of its buckets goes on in the next one, which is made of that
+ * bucket alone: so it is with `packing`. *ret_bytes: of pages. PST_ENOMEM, and the pager's errors. */
+int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t bytes_max, struct packing *packing,
+                     struct pst_text *bytes, uint64_t *ret_bytes);
 /* Fuzzed: the bytes come from another node. PST_EDATA, PST_EABI, PST_ENOMEM: the lane is of no use. */
 int pst_parcel_read(struct pst_ctx *ctx, const struct blob *blob);
 /* Sums of an instance, while it gives or takes buckets: NULL without memory; in `arena`. begin: the bucket's image is taken; join: it is

@@ -4,12 +4,17 @@
  * takes one parcel in, works up to its time, lets its buckets join or compares the digests, and takes the next one. So all that it
  * does at a time it does with the buckets whose state it has at that time; rows of the others are in what is still to come: M2.
  *
+ * A bucket that is larger than a parcel goes in parts, each in a parcel, while rows are served between. All parts are of one time: a page
+ * that a row changes before it was packed is copied first (pst_state_snapshot()). The lane begins with none of it before the last part is in.
+ *
  * Parcel, little endian, all at multiples of 8:
- *    0 u32 magic "PSTB"    4 u32 version 2    8 u32 digest_count    12 u32 bucket_count    16 u32 1 the last one, else 0    20 u32 zero
+ *    0 u32 magic "PSTB"    4 u32 version 2, or 3 where its first or last bucket is there in part    8 u32 digest_count    12 u32 bucket_count
+ *   16 u32 1 the last one, else 0    20 u32 zero
  *   24 digests: 0 u32 bucket    4 u32 zero    8 u64 digest
- *      buckets: 0 u32 bucket    4 u32 page_count    8 u32 log_count    12 u32 zero    16 i64 timer    24 u64 number; then
+ *      buckets: 0 u32 bucket    4 u32 page_count    8 u32 log_count    12 u32 1: the next parcel begins with more of it, else 0
+ *              16 i64 timer    24 u64 number; then
  *        pages: 0 u32 byte_count    4 u32 zero    8 header and used bytes, zeros to a multiple of 8
- *        logs:  0 u32 structure    4 u32 zero    8 u64 tail    16 u64 head */
+ *        logs, in its last part: 0 u32 structure    4 u32 zero    8 u64 tail    16 u64 head */
 #include "engine/enclave.h"
 #include "engine/lane.h"
 #include "engine/planted.h"
@@ -17,7 +22,7 @@
 
 #include <string.h>
 
-enum { PARCEL_MAGIC = 0x42545350, PARCEL_VERSION = 2, PARCEL_HEAD_BYTES = 24, BUCKET_HEAD_BYTES = 32 };
+enum { PARCEL_MAGIC = 0x42545350, VERSION_WHOLE = 2, VERSION_PARTS = 3 };
 
 /* ---- the way ---- */
 
@@ -32,6 +37,7 @@ static struct blob *blob_kept(struct blobs *blobs, size_t byte_count)
             continue;
         blob = blobs->kept[i];
         blobs->kept[i] = blobs->kept[--blobs->count];
+        blobs->bytes -= capacity;
     }
     pst_lock_give(&blobs->lock);
     return blob;
@@ -65,11 +71,13 @@ void pst_blob_free(struct run *run, struct blob *blob)
     if (blob == NULL)
         return;
     blob->bytes.count = 0;
-    bool keeps = blob->bytes.capacity <= WAY_BYTES_MAX * 2 && !blob->bytes.failed;
     pst_lock_take(&blobs->lock);
-    keeps = keeps && blobs->count < BLOBS_KEPT;
-    if (keeps)
+    bool keeps = !blob->bytes.failed && blobs->count < BLOBS_KEPT && blobs->bytes <= WAY_BYTES_MAX &&
+                 blob->bytes.capacity <= WAY_BYTES_MAX * 2 - blobs->bytes;
+    if (keeps) {
         blobs->kept[blobs->count++] = blob;
+        blobs->bytes += blob->bytes.capacity;
+    }
     pst_lock_give(&blobs->lock);
     if (!keeps)
         blob_end(blob);
@@ -83,6 +91,7 @@ void pst_blobs_forget(struct run *run)
     uint32_t count = blobs->count;
     memcpy(kept, blobs->kept, count * sizeof(struct blob *));
     blobs->count = 0;
+    blobs->bytes = 0;
     pst_lock_give(&blobs->lock);
     for (uint32_t i = 0; i < count; i++) /* the system takes its time to have them back */
         blob_end(kept[i]);
@@ -139,53 +148,82 @@ static void put_u64(struct pst_text *bytes, uint64_t value)
     (void)pst_text_add(bytes, (const char *)&value, sizeof value);
 }
 
-struct page_put {
-    struct pst_text *bytes;
-    uint32_t page_count;
-};
-
-static int page_put(void *argument, const struct pst_page_header *page)
+static int packing_begin(struct pst_ctx *ctx, uint32_t bucket, struct packing *packing)
 {
-    static const char zeros[8];
-    struct page_put *put = argument;
-    uint32_t byte_count = PST_PAGE_HEADER_BYTES + page->used_bytes;
-    put_u32(put->bytes, byte_count);
-    put_u32(put->bytes, 0);
-    (void)pst_text_add(put->bytes, (const char *)page, byte_count);
-    (void)pst_text_add(put->bytes, zeros, -byte_count & 7);
-    put->page_count++;
-    return PST_OK;
+    packing->timer = ctx->timers[bucket];
+    packing->number = ctx->numbers[bucket];
+    packing->log_count = ctx->state != NULL ? pst_state_logs(ctx->state, bucket, packing->logs) : 0;
+    return ctx->state != NULL ? pst_state_snapshot(ctx->state, bucket, &packing->snapshot) : PST_OK;
 }
 
-static int bucket_put(struct pst_ctx *ctx, uint32_t bucket, struct pst_text *bytes)
+static void packing_end(struct packing *packing)
 {
-    struct pst_image_log logs[PST_STRUCTURES_MAX];
-    uint32_t log_count = ctx->state != NULL ? pst_state_logs(ctx->state, bucket, logs) : 0;
-    struct page_put put = {.bytes = bytes};
+    pst_snapshot_free(packing->snapshot);
+    packing->snapshot = NULL;
+}
+
+/* All that a bucket still has, or pages until there are so many bytes, but one at least; *ret_bytes more of them. */
+static int pages_put(struct packing *packing, uint64_t bytes_max, struct pst_text *bytes, uint32_t *ret_page_count,
+                     uint64_t *ret_bytes)
+{
+    static const char zeros[8];
+    uint32_t left = packing->snapshot != NULL ? pst_snapshot_left(packing->snapshot) : 0;
+    *ret_page_count = 0;
+    while (left != 0 && (*ret_page_count == 0 || bytes->count < bytes_max) && !bytes->failed) {
+        const struct pst_page_header *page;
+        int rc = pst_snapshot_next(packing->snapshot, &page);
+        if (rc != PST_OK)
+            return rc;
+        uint32_t byte_count = PST_PAGE_HEADER_BYTES + page->used_bytes;
+        put_u32(bytes, byte_count);
+        put_u32(bytes, 0);
+        (void)pst_text_add(bytes, (const char *)page, byte_count);
+        (void)pst_text_add(bytes, zeros, -byte_count & 7);
+        *ret_bytes += byte_count;
+        ++*ret_page_count;
+        left--;
+    }
+    if (left == 0)
+        packing_end(packing);
+    return bytes->failed ? PST_ENOMEM : PST_OK;
+}
+
+/* What was begun of it goes on. */
+static int bucket_put(struct packing *packing, uint32_t bucket, uint64_t bytes_max, struct pst_text *bytes,
+                      uint64_t *ret_bytes)
+{
     size_t head = bytes->count;
+    uint32_t page_count;
     put_u32(bytes, bucket);
     put_u32(bytes, 0);
-    put_u32(bytes, log_count);
     put_u32(bytes, 0);
-    put_u64(bytes, (uint64_t)ctx->timers[bucket]);
-    put_u64(bytes, ctx->numbers[bucket]);
-    int rc = ctx->state != NULL ? pst_state_pages(ctx->state, bucket, page_put, &put) : PST_OK;
+    put_u32(bytes, 0);
+    put_u64(bytes, (uint64_t)packing->timer);
+    put_u64(bytes, packing->number);
+    int rc = pages_put(packing, bytes_max, bytes, &page_count, ret_bytes);
+    const bool goes_on = packing->snapshot != NULL;
+    const uint32_t log_count = goes_on ? 0 : packing->log_count;
     for (uint32_t i = 0; i < log_count; i++) {
-        put_u32(bytes, logs[i].structure);
+        put_u32(bytes, packing->logs[i].structure);
         put_u32(bytes, 0);
-        put_u64(bytes, logs[i].tail);
-        put_u64(bytes, logs[i].head);
+        put_u64(bytes, packing->logs[i].tail);
+        put_u64(bytes, packing->logs[i].head);
     }
+    const uint32_t counts[3] = {page_count, log_count, goes_on};
     if (rc == PST_OK && !bytes->failed)
-        memcpy(bytes->bytes + head + 4, &put.page_count, sizeof put.page_count);
+        memcpy(bytes->bytes + head + 4, counts, sizeof counts);
     return rc != PST_OK ? rc : bytes->failed ? PST_ENOMEM : PST_OK;
 }
 
-int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, struct pst_text *bytes)
+int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t bytes_max, struct packing *packing,
+                     struct pst_text *bytes, uint64_t *ret_bytes)
 {
     int rc = PST_OK;
+    bool parts = packing->snapshot != NULL;
+    size_t head = bytes->count;
+    *ret_bytes = 0;
     put_u32(bytes, PARCEL_MAGIC);
-    put_u32(bytes, PARCEL_VERSION);
+    put_u32(bytes, VERSION_WHOLE);
     put_u32(bytes, parcel->digest_count);
     put_u32(bytes, parcel->bucket_count);
     put_u32(bytes, parcel->last);
@@ -195,8 +233,16 @@ int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, struct ps
         put_u32(bytes, 0);
         put_u64(bytes, pst_bucket_digest(ctx, parcel->digests[i]));
     }
-    for (uint32_t i = 0; i < parcel->bucket_count && rc == PST_OK; i++)
-        rc = bucket_put(ctx, parcel->buckets[i], bytes);
+    for (uint32_t i = 0; i < parcel->bucket_count && rc == PST_OK; i++) {
+        uint64_t most = i + 1 == parcel->bucket_count ? bytes_max : UINT64_MAX;
+        if (packing->snapshot == NULL)
+            rc = packing_begin(ctx, parcel->buckets[i], packing);
+        if (rc == PST_OK)
+            rc = bucket_put(packing, parcel->buckets[i], most, bytes, ret_bytes);
+    }
+    parts |= packing->snapshot != NULL;
+    if (rc == PST_OK && parts && !bytes->failed)
+        memcpy(bytes->bytes + head + 4, &(uint32_t){VERSION_PARTS}, sizeof(uint32_t));
     return bytes->failed ? PST_ENOMEM : rc;
 }
 
@@ -258,14 +304,17 @@ static int get_log(struct pst_ctx *ctx, struct reader *reader, uint32_t bucket)
     return good ? pst_state_restore_log(ctx->state, &log) : PST_EDATA;
 }
 
-static int get_bucket(struct pst_ctx *ctx, struct reader *reader)
+/* ends: it is the parcel's last; parts: it may go on then. */
+static int get_bucket(struct pst_ctx *ctx, struct reader *reader, bool ends, bool parts)
 {
     struct lane *lane = ctx->lane;
     uint32_t bucket = get_u32(reader), page_count = get_u32(reader), log_count = get_u32(reader);
-    uint32_t zero = get_u32(reader);
+    uint32_t goes_on = get_u32(reader);
     int64_t timer = (int64_t)get_u64(reader);
     uint64_t number = get_u64(reader);
-    if (reader->failed || zero != 0 || bucket >= ctx->node->bucket_count || lane->of[bucket] != LANE_WANTS)
+    if (reader->failed || bucket >= ctx->node->bucket_count || lane->of[bucket] != LANE_WANTS ||
+        (lane->goes_on && bucket != lane->open) ||
+        (goes_on != 0 && (goes_on != 1 || !ends || !parts || log_count != 0 || page_count == 0)))
         return PST_EDATA;
     int rc = PST_OK;
     for (uint32_t i = 0; i < page_count && rc == PST_OK; i++)
@@ -274,6 +323,10 @@ static int get_bucket(struct pst_ctx *ctx, struct reader *reader)
         rc = get_log(ctx, reader, bucket);
     ctx->timers[bucket] = timer;
     ctx->numbers[bucket] = number;
+    lane->goes_on = goes_on == 1;
+    lane->open = bucket;
+    if (lane->goes_on)
+        return rc;
     lane->of[bucket] = LANE_HAS;
     lane->joining[lane->joining_count++] = bucket;
     return rc;
@@ -299,14 +352,18 @@ int pst_parcel_read(struct pst_ctx *ctx, const struct blob *blob)
     uint32_t digest_count = get_u32(&reader), bucket_count = get_u32(&reader);
     uint32_t last = get_u32(&reader), zero = get_u32(&reader);
     int rc = !reader.failed && magic == PARCEL_MAGIC && zero == 0 && last <= 1 ? PST_OK : PST_EDATA;
-    if (rc == PST_OK && version != PARCEL_VERSION)
+    if (rc == PST_OK && version != VERSION_WHOLE && version != VERSION_PARTS)
         rc = PST_EABI;
-    lane->joining_count = lane->digest_count = 0;
+    bool parts = version == VERSION_PARTS && last == 0, went_on = lane->goes_on;
+    if (rc == PST_OK && went_on && (!parts || digest_count != 0 || bucket_count == 0))
+        rc = PST_EDATA;
+    lane->joining_count = went_on ? lane->joining_count : 0;
+    lane->digest_count = 0;
     lane->last = last == 1;
     for (uint32_t i = 0; i < digest_count && rc == PST_OK; i++)
         rc = get_digest(ctx, &reader);
     for (uint32_t i = 0; i < bucket_count && rc == PST_OK; i++)
-        rc = get_bucket(ctx, &reader);
+        rc = get_bucket(ctx, &reader, i + 1 == bucket_count, parts);
     if (rc == PST_OK && (reader.failed || reader.at != reader.end))
         rc = PST_EDATA;
     return rc;
@@ -419,8 +476,10 @@ bool pst_lane_take(struct pst_ctx *ctx)
         return false;
     uint64_t begun_ns = now_ns(ctx->run);
     int64_t t = blob->t;
+    bool went_on = lane->goes_on;
     int rc = ctx->enclave == NULL ? pst_parcel_read(ctx, blob) : pst_moving_take(ctx, blob);
-    if (rc == PST_OK && (t != pst_floor_to(t, ctx->node->epoch) || (ctx->now_known && t < ctx->now)))
+    if (rc == PST_OK &&
+        (t != pst_floor_to(t, ctx->node->epoch) || (ctx->now_known && t < ctx->now) || (went_on && t != lane->t)))
         rc = PST_EDATA;
     lane->joined_bytes += blob->bytes.count;
     pst_way_arrived(ctx->run, &lane->way, blob);
@@ -432,9 +491,9 @@ bool pst_lane_take(struct pst_ctx *ctx)
     }
     if (!ctx->now_known)
         pst_lane_begin(ctx, t);
-    lane->stops = true;
     lane->t = t;
-    if (ctx->now == t)
+    lane->stops = !lane->goes_on;
+    if (lane->stops && ctx->now == t)
         arrive(ctx);
     return true;
 }
@@ -507,12 +566,22 @@ static uint64_t bucket_bytes(struct pst_ctx *ctx, uint32_t bucket)
     return 1 + (ctx->state != NULL ? pst_state_bucket_bytes(ctx->state, bucket) : 0);
 }
 
+static uint64_t parcel_bytes_max(const struct run *run)
+{
+    return run->turn_bytes_max < PARCEL_BYTES_MAX ? run->turn_bytes_max : PARCEL_BYTES_MAX;
+}
+
 /* What the next parcel holds at this time. *ret_bytes: of images. When all buckets are in, it is the digests of all, at a later time. */
 static struct parcel parcel_choose(struct pst_ctx *ctx, const struct giving *giving, uint64_t *ret_bytes)
 {
     const struct move *move = giving->move;
-    uint64_t most = ctx->run->turn_bytes_max < PARCEL_BYTES_MAX ? ctx->run->turn_bytes_max : PARCEL_BYTES_MAX;
+    uint64_t most = parcel_bytes_max(ctx->run);
     struct parcel parcel = {.digests = move->buckets, .buckets = move->buckets + giving->imaged_count};
+    *ret_bytes = most;
+    if (giving->packing.snapshot != NULL) { /* that one goes on */
+        parcel.bucket_count = 1;
+        return parcel;
+    }
     *ret_bytes = 0;
     for (uint32_t i = giving->imaged_count; i < move->bucket_count && *ret_bytes < most; i++, parcel.bucket_count++)
         *ret_bytes += bucket_bytes(ctx, move->buckets[i]);
@@ -527,6 +596,7 @@ static struct parcel parcel_choose(struct pst_ctx *ctx, const struct giving *giv
 static void given(struct pst_ctx *ctx, int error)
 {
     ctx->sums = NULL;
+    packing_end(&ctx->giving->packing);
     ctx->giving->error = error;
     atomic_store_explicit(&ctx->giving->given, true, memory_order_release);
     ctx->run->world->wake(ctx->run->world->self, 0);
@@ -538,15 +608,17 @@ void pst_giver_fail(struct pst_ctx *ctx, int error, const char *why)
     given(ctx, error);
 }
 
-static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, uint64_t bytes)
+/* begins: with a bucket that no parcel has had a part of. */
+static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, bool begins,
+                        uint64_t bytes)
 {
     struct run *run = ctx->run;
-    for (uint32_t i = 0; i < parcel->bucket_count; i++) {
+    for (uint32_t i = 0; i < parcel->bucket_count && begins; i++) {
         giving->taken_at[giving->imaged_count + i] = ctx->now;
         if (ctx->sums != NULL)
             pst_sums_begin(ctx->sums, parcel->buckets[i]);
     }
-    giving->imaged_count += parcel->bucket_count;
+    giving->imaged_count += parcel->bucket_count - (giving->packing.snapshot != NULL);
     atomic_fetch_add_explicit(&giving->bytes_done, bytes, memory_order_relaxed);
     if (parcel->bucket_count != 0 && giving->imaged_count == giving->move->bucket_count) {
         giving->late_ns = now_ns(run) + run->digest_wait_ns;
@@ -559,13 +631,13 @@ static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct
         run->world->wake(run->world->self, 0); /* it tells how far it is */
 }
 
-static void parcel_put(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, struct blob *blob,
-                       uint64_t bytes)
+static void parcel_put(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, bool begins,
+                       struct blob *blob, uint64_t bytes)
 {
     giving->parcel_count++;
     giving->bytes_put += blob->bytes.count;
     giving->at_bytes += blob->bytes.count;
-    parcel_done(ctx, giving, parcel, bytes);
+    parcel_done(ctx, giving, parcel, begins, bytes);
     bool put = pst_way_put(ctx->run, giving->way, blob);
     PST_ASSERT(put); /* way_has_room() */
 }
@@ -591,7 +663,7 @@ void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const c
         pst_giver_fail(ctx, error, why);
         return;
     }
-    parcel_put(ctx, giving, &giving->parcel, blob, giving->parcel_bytes);
+    parcel_put(ctx, giving, &giving->parcel, true, blob, giving->parcel_bytes);
     rest(ctx, giving, giving->parcel_ns);
     paused(giving, now_ns(ctx->run) - giving->parcel_ns);
 }
@@ -599,28 +671,34 @@ void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const c
 /* PST_EAGAIN: there is nothing to be put in at this time, or it is being sealed. */
 static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *work_bytes)
 {
-    uint64_t bytes;
+    uint64_t bytes, most = giving->whole ? UINT64_MAX : parcel_bytes_max(ctx->run);
+    bool begins = giving->packing.snapshot == NULL;
     struct parcel parcel = parcel_choose(ctx, giving, &bytes);
     if (parcel.bucket_count == 0 && !parcel.last)
         return PST_EAGAIN;
+    if (ctx->enclave == NULL && bytes > most)
+        bytes = most;
     uint64_t enough = bytes + (uint64_t)parcel.bucket_count * 1024 + 128 * 1024; /* mostly */
     struct blob *blob = pst_blob_new(ctx->run, enough);
     if (blob == NULL)
         return PST_ENOMEM;
-    blob->t = ctx->now;
+    blob->t = begins ? ctx->now : giving->taken_at[giving->imaged_count];
     blob->number = giving->parcel_count + 1;
     giving->parcel = parcel;
     giving->parcel_bytes = bytes;
     giving->parcel_ns = now_ns(ctx->run);
-    int rc = ctx->enclave == NULL ? pst_parcel_write(ctx, &parcel, &blob->bytes) : pst_moving_hand(ctx, &parcel, blob);
+    int rc = ctx->enclave == NULL ? pst_parcel_write(ctx, &parcel, most, &giving->packing, &blob->bytes, &bytes)
+                                  : pst_moving_hand(ctx, &parcel, blob);
     if (rc == PST_EAGAIN) /* its enclave's worker seals it */
         return rc;
     if (rc != PST_OK) {
         pst_blob_free(ctx->run, blob);
         return rc;
     }
+    if (ctx->enclave == NULL && begins)
+        bytes += parcel.bucket_count; /* as bucket_bytes() counts them: an empty one is work, too */
     *work_bytes += bytes;
-    parcel_put(ctx, giving, &parcel, blob, bytes);
+    parcel_put(ctx, giving, &parcel, begins, blob, bytes);
     return PST_OK;
 }
 
@@ -632,30 +710,37 @@ static void count_total(struct pst_ctx *ctx, struct giving *giving)
     atomic_store_explicit(&giving->bytes_total, bytes, memory_order_relaxed);
 }
 
+/* A bucket's image may be taken here, or the digests. */
+static bool may_begin(const struct pst_ctx *ctx, const struct giving *giving, uint64_t time_ns)
+{
+    bool late = giving->imaged_count == giving->move->bucket_count && time_ns >= giving->late_ns;
+    if (ctx->had_rows && !late)
+        return false;
+    if (giving->parcel_count == 0 || ctx->now > giving->at)
+        return time_ns >= giving->rest_ns;
+    return ctx->run->stand_rows_max != 0; /* the former: once, then */
+}
+
 bool pst_giver_copy(struct pst_ctx *ctx)
 {
     struct giving *giving = ctx->giving;
     struct run *run = ctx->run;
     uint64_t work_bytes = 0, begun_ns = now_ns(run);
     uint32_t before = giving->parcel_count;
-    bool late = giving->imaged_count == giving->move->bucket_count && begun_ns >= giving->late_ns;
-    if (giving->given || ctx->now < giving->after || (ctx->had_rows && !late))
+    bool begins = giving->packing.snapshot == NULL;
+    if (giving->given || ctx->now < giving->after || (begins && !may_begin(ctx, giving, begun_ns)))
         return false;
-    if (ctx->enclave != NULL && !pst_moving_meets(ctx))
+    if ((ctx->enclave != NULL && !pst_moving_meets(ctx)) || !may_work(ctx, &giving->pace))
         return false;
-    if (giving->parcel_count == 0 || ctx->now > giving->at) {
-        if (begun_ns < giving->rest_ns || !may_work(ctx, &giving->pace))
-            return false;
+    if (begins && (giving->parcel_count == 0 || ctx->now > giving->at)) {
         giving->at = ctx->now;
         giving->at_bytes = 0;
-    } else if (run->stand_rows_max == 0 || !may_work(ctx, &giving->pace)) {
-        return false; /* the former: once, then */
     }
     if (giving->parcel_count == 0)
         count_total(ctx, giving);
     int rc = PST_OK;
     while (rc == PST_OK && !giving->given && work_bytes < run->turn_bytes_max && way_has_room(run, giving) &&
-           may_join(run, giving))
+           (giving->packing.snapshot != NULL || (begins && may_join(run, giving))))
         rc = parcel_give(ctx, giving, &work_bytes);
     if (rc != PST_OK && rc != PST_EAGAIN)
         given(ctx, rc);

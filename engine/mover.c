@@ -343,6 +343,8 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message)
     mover->told = body->step;
     mover->time = body->time;
     mover->move.more = body->more;
+    if (body->step == PST__STEP__COPY)
+        mover->move.whole = !body->parts;
     node->any = true;
 }
 

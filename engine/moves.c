@@ -505,6 +505,9 @@ static void step_fill(const struct pst_node *node, const struct graph_record *re
         body->numbers = moving->numbers;
         body->n_numbers = moving->number_count;
     }
+    const struct member *taker =
+        body->step == PST__STEP__COPY ? pst_coordinator_member(node->duty, wanted->to_node) : NULL;
+    body->parts = taker != NULL && taker->parts;
     body->more = body->step == PST__STEP__SETTLE && moving->portions.rest.count != 0;
     body->time = moving->time;
 }

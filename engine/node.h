@@ -321,6 +321,7 @@ struct member { /* a node that was seen */
     bool draining; /* it gets nothing any more, as nodes/NAME says */
     bool waits;    /* it knows cuts of inputs that several nodes read: Hello.waits */
     bool probes;   /* Hello.probes */
+    bool parts;    /* Hello.parts */
     bool leaving; /* the same, but until it joins again: it was told to end, and stays until what it has is elsewhere */
     bool let_go;  /* it was told that it may */
     uint64_t lost_ns;           /* since when it has no connection; 0: it has one */

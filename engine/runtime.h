@@ -385,10 +385,11 @@ struct worker {
 };
 
 struct blob;
-enum { BLOBS_KEPT = 4 };
+enum { BLOBS_KEPT = 16 };
 struct blobs { /* of moves: lane.h */
     atomic_flag lock;
     uint32_t count;
+    size_t bytes; /* of all that are kept */
     struct blob *kept[BLOBS_KEPT];
 };
 

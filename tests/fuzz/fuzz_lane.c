@@ -1,5 +1,4 @@
-/* fuzz_lane.c - buckets as another node sends them: whatever the bytes, an answer, and a state that holds what state.h says. Odd first
- * byte: a good parcel is made, and the rest says where it is changed. */
+/* fuzz_lane.c - buckets as another node sends them: whatever the bytes, an answer, and a state that holds what state.h says. */
 #include "engine/lane.h"
 #include "state/image.h"
 
@@ -21,6 +20,7 @@ struct side { /* a partition with a table and a log */
     uint64_t numbers[BUCKETS];
     struct pst_table *table;
     struct pst_log *log;
+    struct packing packing;
 };
 
 static void side_init(struct side *side)
@@ -63,41 +63,66 @@ static void fill(struct side *side)
     }
 }
 
-static void install(const void *bytes, size_t byte_count, bool good)
+/* True: it was taken. */
+static bool install(struct side *taker, const void *bytes, size_t byte_count)
 {
-    struct side taker;
     struct blob blob = {0};
-    side_init(&taker);
     if (byte_count != 0 && pst_text_add(&blob.bytes, bytes, byte_count) != PST_OK)
         abort();
-    int rc = byte_count != 0 ? pst_parcel_read(&taker.ctx, &blob) : PST_EDATA;
-    if (rc == PST_OK)
-        (void)pst_state_check(taker.ctx.state);
-    if (good && rc != PST_OK)
-        abort();
-    pst_state_free(taker.ctx.state);
+    int rc = byte_count != 0 ? pst_parcel_read(&taker->ctx, &blob) : PST_EDATA;
+    if (rc == PST_OK && !taker->lane.goes_on)
+        (void)pst_state_check(taker->ctx.state);
     pst_text_fini(&blob.bytes);
+    return rc == PST_OK;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* A parcel, changed where `data` says, is taken; *ret_count more are in. */
+static bool hand(struct side *giver, struct side *taker, uint32_t bucket_count, uint64_t bytes_max, const uint8_t *data,
+                 size_t size, uint32_t *ret_count)
 {
-    if (size == 0 || data[0] % 2 == 0) {
-        install(data, size, false);
-        return 0;
-    }
-    struct side giver;
     struct blob blob = {0};
-    struct parcel parcel = {.buckets = giver.buckets, .bucket_count = OWNED, .last = true};
-    side_init(&giver);
-    fill(&giver);
-    if (pst_parcel_write(&giver.ctx, &parcel, &blob.bytes) != PST_OK)
+    struct parcel parcel = {
+        .buckets = giver->buckets + *ret_count, .bucket_count = bucket_count, .last = bytes_max == UINT64_MAX};
+    uint64_t bytes;
+    if (pst_parcel_write(&giver->ctx, &parcel, bytes_max, &giver->packing, &blob.bytes, &bytes) != PST_OK)
         abort();
-    for (size_t i = 1; i + 3 <= size; i += 3) { /* u16 place, u8 to be added */
+    for (size_t i = 0; i + 3 <= size; i += 3) { /* u16 place, u8 to be added */
         size_t place = (size_t)(data[i] | data[i + 1] << 8) % blob.bytes.count;
         blob.bytes.bytes[place] = (char)(blob.bytes.bytes[place] + data[i + 2]);
     }
-    install(blob.bytes.bytes, blob.bytes.count, size < 4);
-    pst_state_free(giver.ctx.state);
+    *ret_count += bucket_count - (giver->packing.snapshot != NULL);
+    bool taken = install(taker, blob.bytes.bytes, blob.bytes.count);
     pst_text_fini(&blob.bytes);
+    return taken;
+}
+
+/* Bits of the first byte: 1: parcels are made, and changed; else the bytes are one. 2: buckets go in parts, so that there are several, a
+ * fifth of the changes for each; of bytes as they are: behind it, after a good part. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct side giver, taker;
+    const bool made = size != 0 && (data[0] & 1) != 0, parts = size != 0 && (data[0] & 2) != 0;
+    uint32_t count = 0;
+    side_init(&giver);
+    side_init(&taker);
+    fill(&giver);
+    if (!made) {
+        if (parts && (!hand(&giver, &taker, 1, 1, NULL, 0, &count) || !taker.lane.goes_on))
+            abort();
+        (void)install(&taker, parts ? data + 1 : data, parts ? size - 1 : size);
+    } else if (!parts) {
+        bool taken = hand(&giver, &taker, OWNED, UINT64_MAX, data + 1, size - 1, &count);
+        if (!taken && size < 4)
+            abort();
+    } else {
+        const size_t each = (size - 1) / 5;
+        bool taken = true;
+        for (size_t i = 0; taken && count < OWNED; i++)
+            taken = hand(&giver, &taker, 1, 1, data + 1 + (i < 5 ? i * each : 0), i < 5 ? each : 0, &count);
+        if (each < 3 && (!taken || taker.lane.goes_on || taker.of[1] != LANE_HAS || taker.of[3] != LANE_HAS))
+            abort();
+    }
+    pst_state_free(taker.ctx.state);
+    pst_state_free(giver.ctx.state);
     return 0;
 }
