@@ -28,6 +28,7 @@
 /* A parcel ends where it has passed this; so it is longer by one page at most, or by one bucket where buckets are not to go in parts. It is
  * what the lane does in one step. */
 #define PARCEL_BYTES_MAX (UINT64_C(512) << 10)
+#define PARCEL_BYTES_INSIDE (UINT64_C(1) << 20) /* of operators in enclaves, whose workers seal it meanwhile */
 /* Images that are taken and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
 #define WAY_BYTES_MAX (UINT64_C(16) << 20)
 enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */

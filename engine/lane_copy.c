@@ -566,16 +566,18 @@ static uint64_t bucket_bytes(struct pst_ctx *ctx, uint32_t bucket)
     return 1 + (ctx->state != NULL ? pst_state_bucket_bytes(ctx->state, bucket) : 0);
 }
 
-static uint64_t parcel_bytes_max(const struct run *run)
+static uint64_t parcel_bytes_max(const struct pst_ctx *ctx)
 {
-    return run->turn_bytes_max < PARCEL_BYTES_MAX ? run->turn_bytes_max : PARCEL_BYTES_MAX;
+    const uint64_t turn = ctx->run->turn_bytes_max,
+                   most = ctx->enclave == NULL ? PARCEL_BYTES_MAX : PARCEL_BYTES_INSIDE;
+    return turn < most ? turn : most;
 }
 
 /* What the next parcel holds at this time. *ret_bytes: of images. When all buckets are in, it is the digests of all, at a later time. */
 static struct parcel parcel_choose(struct pst_ctx *ctx, const struct giving *giving, uint64_t *ret_bytes)
 {
     const struct move *move = giving->move;
-    uint64_t most = parcel_bytes_max(ctx->run);
+    uint64_t most = parcel_bytes_max(ctx);
     struct parcel parcel = {.digests = move->buckets, .buckets = move->buckets + giving->imaged_count};
     *ret_bytes = most;
     if (giving->packing.snapshot != NULL) { /* that one goes on */
@@ -671,7 +673,7 @@ void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const c
 /* PST_EAGAIN: there is nothing to be put in at this time, or it is being sealed. */
 static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *work_bytes)
 {
-    uint64_t bytes, most = giving->whole ? UINT64_MAX : parcel_bytes_max(ctx->run);
+    uint64_t bytes, most = giving->whole ? UINT64_MAX : parcel_bytes_max(ctx);
     bool begins = giving->packing.snapshot == NULL;
     struct parcel parcel = parcel_choose(ctx, giving, &bytes);
     if (parcel.bucket_count == 0 && !parcel.last)

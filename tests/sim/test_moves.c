@@ -190,6 +190,7 @@ static bool choose(struct mesh *mesh, struct conductor *c)
                             .to = to,
                             .to_node = (uint32_t)sim_random(&c->random, mesh->node_count),
                             .into = NO_PARTITION,
+                            .whole = c->state_bytes_min == 0 && c->number % 5 == 0, /* to an earlier version */
                             .buckets = c->buckets};
     uint32_t into = (uint32_t)sim_random(&c->random, run->partition_count[n]);
     for (uint32_t i = 0; i < run->partition_count[n] && c->number % 2 == 0;
