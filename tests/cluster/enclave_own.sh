@@ -35,7 +35,7 @@ spec "spike in enclaves" 0 submit spikes.yaml --listen "${sets[@]}"
 await n1.err 'graph spikes, incarnation 1: running'
 "$P" replay meters.csv --to spikes/meters --speed 240x --id one >/dev/null 2>player.err &
 player=$!
-none_lost() { out "^$1 moves?, [0-9]+ buckets?, [0-9]+ bytes, [0-9.]+ s, longest pause [0-9.]+ s, rows lost 0\$"; }
+none_lost() { out "^$1 moves?, [0-9]+ buckets?, [0-9]+ bytes?, [0-9.]+ s, longest pause [0-9.]+ s, rows lost 0\$"; }
 await n2.err 'graph spikes, incarnation 1: its run has begun here'
 "$P" status spikes >.out
 spec "a partition goes to the other node's worker" 0 move "$(grep -o 'spikes/[0-9]* on n1' .out | head -n 1 | cut -d' ' -f1)" n2

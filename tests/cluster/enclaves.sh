@@ -25,7 +25,7 @@ spec "Query 1 in enclaves" 0 submit load.yaml --listen "${sets[@]}"
 incarnation 1
 "$P" replay meters.csv --to load/meters --speed 240x --id one >/dev/null 2>player.err &
 player=$!
-none_lost() { out "^$1 moves?, [0-9]+ buckets?, [0-9]+ bytes, [0-9.]+ s, longest pause [0-9.]+ s, rows lost 0\$"; }
+none_lost() { out "^$1 moves?, [0-9]+ buckets?, [0-9]+ bytes?, [0-9.]+ s, longest pause [0-9.]+ s, rows lost 0\$"; }
 spec "a partition goes to another node's worker" 0 move plug_load/0 n3
 none_lost 1
 await n1.err 'move 1: attest'

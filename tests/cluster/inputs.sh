@@ -17,8 +17,8 @@ cluster n1 n2 n3
 
 spec "Query 1" 0 submit "$LOAD" --source n1=even.csv --source n2=odd.csv "${sets[@]}" --wait
 same load
-spec "status says who reads" 0 status load --json
-json '[(p["partition"], p["node"]) for p in d["graphs"][0]["places"] if p["operator"] == "meters"] == [(0, "n1"), (1, "n2")]'
+spec "status of a graph that has ended says where its results are" 0 status load --json
+json '{p["operator"] for p in d["graphs"][0]["places"]} == {"load_plug", "load_house"}'
 json 'd["graphs"][0]["rows"] == 300000'
 spec "Query 2, by other nodes" 0 submit "$OUTLIERS" --source n3=odd.csv --source n2=even.csv "${windows[@]}" --wait
 same outliers
@@ -52,6 +52,8 @@ feeders=$!
 python3 "$HERE/feed.py" longer_odd.csv odd.fifo enough &
 feeders="$feeders $!"
 spec "by two nodes" 0 submit "$LOAD" --source n1=even.fifo --source n2=odd.fifo "${sets[@]}" --set bucket_by=house_id --set buckets=256
+spec "status says who reads" 0 status load --json
+json '[(p["partition"], p["node"]) for p in d["graphs"][0]["places"] if p["operator"] == "meters"] == [(0, "n1"), (1, "n2")]'
 spec "both ways at once" 2 rebalance --by-load --by-source
 err 'do not go together'
 until "$P" rebalance --by-source --json --node unix:n1/admin.sock >.out 2>.err || ! grep -q 'is not known yet' .err; do :; done
