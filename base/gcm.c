@@ -1,0 +1,147 @@
+/* gcm.c - see gcm.h. Which of the two fillings a key has is settled when it is made. */
+#include "base/gcm_vaes.h"
+
+#include "base/base.h"
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <string.h>
+
+struct pst_gcm {
+    EVP_CIPHER_CTX *context; /* of both directions, for GCM runs AES forward in either; NULL: vaes counts */
+    struct pst_gcm_vaes vaes;
+};
+
+static int context_new(struct pst_gcm *gcm, const uint8_t *key)
+{
+    gcm->context = EVP_CIPHER_CTX_new();
+    if (gcm->context == NULL)
+        return PST_ENOMEM;
+    return EVP_EncryptInit_ex(gcm->context, EVP_aes_256_gcm(), NULL, key, NULL) == 1 ? PST_OK : PST_EINTERNAL;
+}
+
+static int make(const uint8_t *key, bool vectors, struct pst_gcm **ret_gcm)
+{
+    struct pst_gcm *gcm = pst_aligned(_Alignof(struct pst_gcm), sizeof *gcm);
+    int rc = PST_OK;
+    if (gcm == NULL)
+        return PST_ENOMEM;
+    gcm->context = NULL;
+    if (vectors)
+        pst_gcm_vaes_init(&gcm->vaes, key);
+    else
+        rc = context_new(gcm, key);
+    if (rc == PST_OK)
+        *ret_gcm = gcm;
+    else
+        pst_gcm_free(gcm);
+    return rc;
+}
+
+int pst_gcm_new(const uint8_t key[PST_GCM_KEY_BYTES], struct pst_gcm **ret_gcm)
+{
+    return make(key, pst_gcm_vaes_works(), ret_gcm);
+}
+
+int pst_gcm_new_plain(const uint8_t key[PST_GCM_KEY_BYTES], struct pst_gcm **ret_gcm)
+{
+    return make(key, false, ret_gcm);
+}
+
+void pst_gcm_free(struct pst_gcm *gcm)
+{
+    if (gcm == NULL)
+        return;
+    EVP_CIPHER_CTX_free(gcm->context); /* wipes the key's schedule */
+    OPENSSL_cleanse(gcm, sizeof *gcm);
+    pst_free(gcm);
+}
+
+/* ---- by OpenSSL, which reads again what it has sealed, and twice what it opens: in memory of this side's own ---- */
+
+static int plain_seal(EVP_CIPHER_CTX *context, const struct pst_gcm_head *head, const uint8_t *in, uint32_t byte_count,
+                      uint8_t *out, uint8_t *ret_tag)
+{
+    int count;
+    bool good = EVP_EncryptInit_ex(context, NULL, NULL, NULL, head->nonce) == 1;
+    if (good && head->data_bytes != 0)
+        good = EVP_EncryptUpdate(context, NULL, &count, head->data, (int)head->data_bytes) == 1;
+    if (good && byte_count != 0)
+        good = EVP_EncryptUpdate(context, out, &count, in, (int)byte_count) == 1;
+    good = good && EVP_EncryptFinal_ex(context, ret_tag, &count) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, PST_GCM_TAG_BYTES, ret_tag) == 1;
+    return good ? PST_OK : PST_EINTERNAL;
+}
+
+/* Of memory that somebody else may write to meanwhile: what is copied is what is looked at from then on. */
+static __attribute__((noinline)) void copy_in(void *to, const void *from, size_t byte_count)
+{
+    memcpy(to, from, byte_count);
+    __asm__ volatile("" ::: "memory");
+}
+
+static int plain_open(EVP_CIPHER_CTX *context, const struct pst_gcm_head *head, const uint8_t *in, uint32_t byte_count,
+                      uint8_t *tag, uint8_t *out)
+{
+    int count;
+    if (out != in && byte_count != 0)
+        copy_in(out, in, byte_count);
+    bool good = EVP_DecryptInit_ex(context, NULL, NULL, NULL, head->nonce) == 1;
+    if (good && head->data_bytes != 0)
+        good = EVP_DecryptUpdate(context, NULL, &count, head->data, (int)head->data_bytes) == 1;
+    if (good && byte_count != 0)
+        good = EVP_DecryptUpdate(context, out, &count, out, (int)byte_count) == 1;
+    if (!good || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, PST_GCM_TAG_BYTES, tag) != 1)
+        return PST_EINTERNAL;
+    uint8_t none[PST_GCM_TAG_BYTES];
+    if (EVP_DecryptFinal_ex(context, none, &count) == 1)
+        return PST_OK;
+    ERR_clear_error();
+    return PST_EREFUSED;
+}
+
+/* ---- either ---- */
+
+int pst_gcm_seal(struct pst_gcm *gcm, const struct pst_gcm_head *head, const uint8_t *in, uint32_t byte_count,
+                 uint8_t *out, uint8_t *ret_tag)
+{
+    PST_ASSERT(byte_count <= PST_GCM_BYTES_MAX && head->data_bytes <= PST_GCM_BYTES_MAX);
+    if (gcm->context != NULL)
+        return plain_seal(gcm->context, head, in, byte_count, out, ret_tag);
+    pst_gcm_vaes_seal(&gcm->vaes, head, in, byte_count, out, ret_tag);
+    return PST_OK;
+}
+
+int pst_gcm_seal_out(struct pst_gcm *gcm, const struct pst_gcm_head *head, uint8_t *in, uint32_t byte_count,
+                     uint8_t *out, uint8_t *ret_tag)
+{
+    uint8_t tag[PST_GCM_TAG_BYTES];
+    int rc = pst_gcm_seal(gcm, head, in, byte_count, gcm->context != NULL ? in : out, tag);
+    if (rc != PST_OK)
+        return rc;
+    if (gcm->context != NULL && byte_count != 0)
+        memcpy(out, in, byte_count);
+    memcpy(ret_tag, tag, sizeof tag);
+    return PST_OK;
+}
+
+int pst_gcm_open(struct pst_gcm *gcm, const struct pst_gcm_head *head, const uint8_t *in, uint32_t byte_count,
+                 const uint8_t *tag, uint8_t *out)
+{
+    uint8_t theirs[PST_GCM_TAG_BYTES], wanted[PST_GCM_TAG_BYTES];
+    int rc = PST_OK;
+    PST_ASSERT(byte_count <= PST_GCM_BYTES_MAX && head->data_bytes <= PST_GCM_BYTES_MAX);
+    copy_in(theirs, tag, sizeof theirs);
+    if (gcm->context != NULL) {
+        rc = plain_open(gcm->context, head, in, byte_count, theirs, out);
+    } else {
+        pst_gcm_vaes_open(&gcm->vaes, head, in, byte_count, out, wanted);
+        if (CRYPTO_memcmp(theirs, wanted, sizeof wanted) != 0)
+            rc = PST_EREFUSED;
+        OPENSSL_cleanse(wanted, sizeof wanted); /* with it anything could be made to open */
+    }
+    if (rc != PST_OK && byte_count != 0)
+        OPENSSL_cleanse(out, byte_count);
+    return rc;
+}
