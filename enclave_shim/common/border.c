@@ -1,28 +1,17 @@
 /* border.c - see border.h. */
 #include "enclave_shim/common/border.h"
 
+#include "base/gcm.h"
+
 #include <linux/futex.h>
-#include <openssl/evp.h>
+#include <openssl/crypto.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { NONCE_BYTES = 12, SEQUENCE_OFFSET = 4 };
+enum { SEQUENCE_OFFSET = 4 };                     /* in the nonce */
 enum { AWAKE, SLEEPS_FOR_NEWS, SLEEPS_FOR_ROOM }; /* what a side's word says */
-
-static int cipher_new(const uint8_t *key, bool seals, EVP_CIPHER_CTX **ret_context)
-{
-    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
-    if (context == NULL)
-        return PST_ENOMEM;
-    if (EVP_CipherInit_ex(context, EVP_aes_256_gcm(), NULL, key, NULL, seals) != 1) {
-        EVP_CIPHER_CTX_free(context);
-        return PST_EINTERNAL;
-    }
-    *ret_context = context;
-    return PST_OK;
-}
 
 int pst_border_init(struct pst_border *border, void *memory, bool inside, const uint8_t key_in[PST_BORDER_KEY_BYTES],
                     const uint8_t key_out[PST_BORDER_KEY_BYTES])
@@ -43,9 +32,9 @@ int pst_border_init(struct pst_border *border, void *memory, bool inside, const 
     border->room = pst_aligned(64, 2 * PST_SLOT_BYTES);
     int rc = border->room != NULL ? PST_OK : PST_ENOMEM;
     if (rc == PST_OK)
-        rc = cipher_new(inside ? key_in : key_out, false, &border->opens);
+        rc = pst_gcm_new(inside ? key_in : key_out, &border->opens);
     if (rc == PST_OK)
-        rc = cipher_new(inside ? key_out : key_in, true, &border->seals);
+        rc = pst_gcm_new(inside ? key_out : key_in, &border->seals);
     if (rc != PST_OK)
         pst_border_fini(border);
     return rc;
@@ -53,17 +42,17 @@ int pst_border_init(struct pst_border *border, void *memory, bool inside, const 
 
 void pst_border_fini(struct pst_border *border)
 {
-    EVP_CIPHER_CTX_free(border->opens);
-    EVP_CIPHER_CTX_free(border->seals);
+    pst_gcm_free(border->opens);
+    pst_gcm_free(border->seals);
     if (border->room != NULL)
         OPENSSL_cleanse(border->room, 2 * PST_SLOT_BYTES);
     pst_free(border->room);
     *border = (struct pst_border){0};
 }
 
-static void nonce_fill(uint8_t nonce[NONCE_BYTES], uint64_t sequence)
+static void nonce_fill(uint8_t nonce[PST_GCM_NONCE_BYTES], uint64_t sequence)
 {
-    memset(nonce, 0, NONCE_BYTES);
+    memset(nonce, 0, PST_GCM_NONCE_BYTES);
     memcpy(nonce + SEQUENCE_OFFSET, &sequence, sizeof sequence);
 }
 
@@ -144,19 +133,15 @@ bool pst_border_wait(struct pst_border *border, bool for_room, uint32_t timeout_
 
 /* ---- sending ---- */
 
-/* to: the sealed body and its tag; it may be `body`. Of capsules the header alone is sealed, and `to` is `body`: they are sealed by whoever
- * sent them, and whoever opens them misses what is not there. */
-static bool body_seal(EVP_CIPHER_CTX *context, const struct pst_message *message, const uint8_t *body, uint8_t *to)
+/* to: the sealed body and its tag, in shared memory. Of capsules the header alone is sealed, and they are there already: they are sealed by
+ * whoever sent them, and whoever opens them misses what is not there. */
+static int body_seal(struct pst_gcm *gcm, const struct pst_message *message, uint8_t *body, uint8_t *to)
 {
-    uint8_t nonce[NONCE_BYTES];
-    int count = 0, bytes = (int)message->body_bytes;
+    uint8_t nonce[PST_GCM_NONCE_BYTES];
+    const struct pst_gcm_head head = {nonce, message, sizeof *message};
     nonce_fill(nonce, message->sequence);
-    bool good = EVP_EncryptInit_ex(context, NULL, NULL, NULL, nonce) == 1 &&
-                EVP_EncryptUpdate(context, NULL, &count, (const uint8_t *)message, sizeof *message) == 1;
-    if (good && bytes != 0 && !pst_message_has_capsules(message))
-        good = EVP_EncryptUpdate(context, to, &count, body, bytes) == 1;
-    return good && EVP_EncryptFinal_ex(context, to + bytes, &count) == 1 &&
-           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, PST_MESSAGE_TAG_BYTES, to + bytes) == 1;
+    return pst_gcm_seal_out(gcm, &head, body, pst_message_has_capsules(message) ? 0 : message->body_bytes, to,
+                            to + message->body_bytes);
 }
 
 uint8_t *pst_border_room(struct pst_border *border)
@@ -168,24 +153,22 @@ uint8_t *pst_border_room(struct pst_border *border)
 int pst_border_send(struct pst_border *border, struct pst_message *message, const struct pst_piece *pieces,
                     uint32_t piece_count)
 {
-    uint8_t *slot = pst_ring_slot(&border->out), *room = border->room + PST_SLOT_BYTES;
+    uint8_t *slot = pst_ring_slot(&border->out);
     if (slot == NULL)
         return border->out.poisoned ? PST_EREFUSED : PST_EAGAIN;
     if (border->sent == PST_BORDER_MESSAGES_MAX)
         return PST_ERANGE;
     bool capsules =
         pst_message_has_capsules(message); /* they are where they go at once: nothing of them is read again */
-    uint8_t *body = capsules ? slot + sizeof *message : room;
-    uint8_t *sealed = capsules || !border->inside ? slot + sizeof *message : room;
+    uint8_t *to = slot + sizeof *message, *body = capsules ? to : border->room + PST_SLOT_BYTES;
     if (!capsules || pieces != NULL) /* else they are there already */
         message->body_bytes = pst_pieces_write(pieces, piece_count, body);
     PST_ASSERT(message->body_bytes <= PST_BODY_BYTES_MAX);
     message->sequence = border->sent++;
-    if (!body_seal(border->seals, message, body, sealed))
-        return PST_EINTERNAL;
+    int rc = body_seal(border->seals, message, body, to);
+    if (rc != PST_OK)
+        return rc;
     memcpy(slot, message, sizeof *message);
-    if (sealed == room)
-        memcpy(slot + sizeof *message, sealed, message->body_bytes + PST_MESSAGE_TAG_BYTES);
     pst_ring_advance(&border->out);
     border->owes_wake = true;
     if (pst_ring_is_half_full(&border->out))
@@ -195,25 +178,23 @@ int pst_border_send(struct pst_border *border, struct pst_message *message, cons
 
 /* ---- receiving ---- */
 
-static bool body_open(EVP_CIPHER_CTX *context, const struct pst_message *message, uint8_t *body)
-{
-    uint8_t nonce[NONCE_BYTES];
-    int count = 0;
-    nonce_fill(nonce, message->sequence);
-    bool good =
-        EVP_DecryptInit_ex(context, NULL, NULL, NULL, nonce) == 1 &&
-        EVP_DecryptUpdate(context, NULL, &count, (const uint8_t *)message, sizeof *message) == 1 &&
-        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, PST_MESSAGE_TAG_BYTES, body + message->body_bytes) == 1;
-    if (good && message->body_bytes != 0 && !pst_message_has_capsules(message))
-        good = EVP_DecryptUpdate(context, body, &count, body, (int)message->body_bytes) == 1;
-    return good && EVP_DecryptFinal_ex(context, body + message->body_bytes, &count) == 1;
-}
-
 /* Of memory that somebody else may write to meanwhile: what is copied is what is looked at from then on. */
 static __attribute__((noinline)) void copy_in(void *to, const void *from, size_t byte_count)
 {
     memcpy(to, from, byte_count);
     __asm__ volatile("" ::: "memory");
+}
+
+/* from: as it lies in shared memory, with its tag behind it. What is opened is read once (G1). */
+static int body_open(struct pst_gcm *gcm, const struct pst_message *message, const uint8_t *from, uint8_t *body)
+{
+    uint8_t nonce[PST_GCM_NONCE_BYTES];
+    const struct pst_gcm_head head = {nonce, message, sizeof *message};
+    bool capsules = pst_message_has_capsules(message);
+    nonce_fill(nonce, message->sequence);
+    if (capsules)
+        copy_in(body, from, message->body_bytes);
+    return pst_gcm_open(gcm, &head, from, capsules ? 0 : message->body_bytes, from + message->body_bytes, body);
 }
 
 int pst_border_receive(struct pst_border *border, struct pst_message *ret_message, uint8_t **ret_body)
@@ -227,9 +208,7 @@ int pst_border_receive(struct pst_border *border, struct pst_message *ret_messag
         border->in.poisoned = true;
         return PST_EREFUSED;
     }
-    copy_in(body, slot + sizeof *ret_message, ret_message->body_bytes + PST_MESSAGE_TAG_BYTES);
-    if (!body_open(border->opens, ret_message, body)) {
-        OPENSSL_cleanse(body, ret_message->body_bytes);
+    if (body_open(border->opens, ret_message, slot + sizeof *ret_message, body) != PST_OK) {
         border->in.poisoned = true;
         return PST_EREFUSED;
     }

@@ -3,8 +3,8 @@
  * Sealing is AES-256-GCM under a key of the direction; the nonce is the message's sequence number, the associated data its header.
  * So a message that is changed, left out, sent twice or put elsewhere does not open. Of capsules (sealed.h) the header alone is
  * authenticated: they are sealed already, and their reader sees what is wrong with them. What comes is copied before it is checked and
- * checked before it is used: nothing in shared memory is read twice. What goes out of a worker is sealed in memory of its own and copied
- * then, for sealing reads again what it has written. A host seals into the shared memory: who could change it there can read its key.
+ * checked before it is used: nothing in shared memory is read twice, and nothing that was written there is read at all. Opening is the copy,
+ * and sealing is the copy (base/gcm.h, G1 and G2): one pass over each message on either side.
  * Waking:   by futex; a side that sleeps says in its word what for. Who has sent something wakes the other side when half of the ring
  *           is full, when it has nothing to do itself, or by kick(): a wake-up costs as much as the sealing of a frame, so it is for several
  *           messages; a host does so with each time that it asks for. Who makes room wakes a side that waits for room when half of the ring is free.
@@ -30,7 +30,7 @@ struct pst_border { /* embedded; all of it private */
     struct pst_control *control;
     struct pst_ring in, out; /* as this side sees it: what comes, what goes */
     _Atomic uint32_t *own_word, *others_word;
-    struct evp_cipher_ctx_st *opens, *seals;
+    struct pst_gcm *opens, *seals;
     uint8_t *room; /* of one slot, for what comes, and one for what goes */
     uint64_t taken, sent;
     uint64_t calls;         /* of the system */
