@@ -1,6 +1,8 @@
 /* capsule.c - see sealed.h: headers, keys, the cipher of a session, the key's release. */
 #include "enclave_shim/common/capsule.h"
 
+#include "base/gcm.h"
+
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -19,7 +21,6 @@
 enum {
     CAPSULE_VERSION = 1,
     RELEASE_VERSION = 2,
-    NONCE_BYTES = 12,
     SEQUENCE_OFFSET = 4, /* in the nonce */
     INFO_BYTES_MAX = 256,
     RELEASE_HEADER_BYTES = 72,
@@ -131,21 +132,8 @@ int pst_sealed_keys_init(struct pst_sealed_keys *keys, const uint8_t root[PST_SE
 
 void pst_sealed_keys_fini(struct pst_sealed_keys *keys) { OPENSSL_cleanse(keys, sizeof *keys); }
 
-static int cipher_new(const uint8_t key[PST_SEALED_KEY_BYTES], bool seals, EVP_CIPHER_CTX **ret_cipher)
-{
-    EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
-    if (cipher == NULL)
-        return PST_ENOMEM;
-    if (EVP_CipherInit_ex(cipher, EVP_aes_256_gcm(), NULL, key, NULL, seals) != 1) {
-        EVP_CIPHER_CTX_free(cipher);
-        return PST_EINTERNAL;
-    }
-    *ret_cipher = cipher;
-    return PST_OK;
-}
-
 int pst_capsule_cipher(const struct pst_sealed_keys *keys, const struct pst_sealed_edge *edge,
-                       const uint8_t salt[PST_CAPSULE_SALT_BYTES], bool seals, EVP_CIPHER_CTX **ret_cipher)
+                       const uint8_t salt[PST_CAPSULE_SALT_BYTES], struct pst_gcm **ret_cipher)
 {
     uint8_t info[INFO_BYTES_MAX], key[PST_SEALED_KEY_BYTES];
     size_t label_bytes = sizeof SESSION_LABEL - 1, name_bytes = strlen(edge->name);
@@ -155,54 +143,40 @@ int pst_capsule_cipher(const struct pst_sealed_keys *keys, const struct pst_seal
     memcpy(info + label_bytes, edge->name, name_bytes);
     int rc = pst_hkdf(keys->root, salt, PST_CAPSULE_SALT_BYTES, info, label_bytes + name_bytes, key, sizeof key);
     if (rc == PST_OK)
-        rc = cipher_new(key, seals, ret_cipher);
+        rc = pst_gcm_new(key, ret_cipher);
     OPENSSL_cleanse(key, sizeof key);
     return rc;
 }
 
-static void nonce_fill(uint8_t nonce[NONCE_BYTES], uint64_t sequence)
+static void nonce_fill(uint8_t nonce[PST_GCM_NONCE_BYTES], uint64_t sequence)
 {
-    memset(nonce, 0, NONCE_BYTES);
+    memset(nonce, 0, PST_GCM_NONCE_BYTES);
     memcpy(nonce + SEQUENCE_OFFSET, &sequence, sizeof sequence);
 }
 
-int pst_capsule_seal(EVP_CIPHER_CTX *cipher, uint8_t *capsule)
+int pst_capsule_seal(struct pst_gcm *cipher, uint8_t *capsule)
 {
     struct pst_capsule header;
-    uint8_t nonce[NONCE_BYTES], *body = capsule + sizeof header;
-    int count;
+    uint8_t nonce[PST_GCM_NONCE_BYTES], *body = capsule + sizeof header;
+    const struct pst_gcm_head head = {nonce, capsule, sizeof header};
     memcpy(&header, capsule, sizeof header);
     header.magic = CAPSULE_MAGIC;
     header.version = CAPSULE_VERSION;
     memcpy(capsule, &header, sizeof header);
     nonce_fill(nonce, header.sequence);
-    bool good =
-        EVP_CipherInit_ex(cipher, NULL, NULL, NULL, nonce, 1) == 1 &&
-        EVP_CipherUpdate(cipher, NULL, &count, capsule, sizeof header) == 1 &&
-        EVP_CipherUpdate(cipher, body, &count, body, (int)header.body_bytes) == 1 &&
-        EVP_CipherFinal_ex(cipher, body + header.body_bytes, &count) == 1 &&
-        EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, PST_CAPSULE_TAG_BYTES, body + header.body_bytes) == 1;
-    return good ? PST_OK : PST_EINTERNAL;
+    return pst_gcm_seal(cipher, &head, body, header.body_bytes, body, body + header.body_bytes);
 }
 
-int pst_capsule_open(EVP_CIPHER_CTX *cipher, const uint8_t *capsule, uint8_t *clear)
+int pst_capsule_open(struct pst_gcm *cipher, const uint8_t *capsule, uint8_t *clear)
 {
     struct pst_capsule header;
-    uint8_t nonce[NONCE_BYTES], tag[PST_CAPSULE_TAG_BYTES];
-    int count;
+    uint8_t nonce[PST_GCM_NONCE_BYTES];
+    const uint8_t *body = capsule + sizeof header;
+    const struct pst_gcm_head head = {nonce, capsule, sizeof header};
     memcpy(&header, capsule, sizeof header);
     nonce_fill(nonce, header.sequence);
-    memcpy(tag, capsule + sizeof header + header.body_bytes, sizeof tag);
-    bool good = EVP_CipherInit_ex(cipher, NULL, NULL, NULL, nonce, 0) == 1 &&
-                EVP_CipherUpdate(cipher, NULL, &count, capsule, sizeof header) == 1 &&
-                EVP_CipherUpdate(cipher, clear, &count, capsule + sizeof header, (int)header.body_bytes) == 1 &&
-                EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, PST_CAPSULE_TAG_BYTES, tag) == 1 &&
-                EVP_CipherFinal_ex(cipher, clear + header.body_bytes, &count) == 1;
-    if (!good) {
-        memset(clear, 0, header.body_bytes);
-        ERR_clear_error();
-    }
-    return good ? PST_OK : PST_EREFUSED;
+    int rc = pst_gcm_open(cipher, &head, body, header.body_bytes, body + header.body_bytes, clear);
+    return rc == PST_OK ? PST_OK : PST_EREFUSED;
 }
 
 /* ---- the key's release ---- */
@@ -239,8 +213,8 @@ int pst_channel_secret(const uint8_t own[PST_CHANNEL_KEY_BYTES], const uint8_t o
  * asked for it, is not believed. */
 static int release_cipher(const uint8_t *release, const uint8_t own[PST_CHANNEL_KEY_BYTES],
                           const uint8_t others[PST_CHANNEL_KEY_BYTES],
-                          const uint8_t worker_public[PST_CHANNEL_KEY_BYTES], const uint8_t graph[32], bool seals,
-                          EVP_CIPHER_CTX **ret_cipher)
+                          const uint8_t worker_public[PST_CHANNEL_KEY_BYTES], const uint8_t graph[32],
+                          struct pst_gcm **ret_cipher)
 {
     uint8_t shared[PST_SEALED_KEY_BYTES], key[PST_SEALED_KEY_BYTES];
     uint8_t info[sizeof RELEASE_LABEL - 1 + 2 * PST_CHANNEL_KEY_BYTES + 32], *at = info;
@@ -252,7 +226,7 @@ static int release_cipher(const uint8_t *release, const uint8_t own[PST_CHANNEL_
     if (rc == PST_OK)
         rc = pst_hkdf(shared, release + 40, 32, info, sizeof info, key, sizeof key);
     if (rc == PST_OK)
-        rc = cipher_new(key, seals, ret_cipher);
+        rc = pst_gcm_new(key, ret_cipher);
     OPENSSL_cleanse(shared, sizeof shared);
     OPENSSL_cleanse(key, sizeof key);
     return rc;
@@ -263,52 +237,40 @@ int pst_release_seal(const uint8_t root[PST_SEALED_KEY_BYTES], const uint8_t gra
                      const uint8_t evidence_digest[32], uint8_t ret_release[PST_RELEASE_BYTES])
 {
     const uint32_t magic = RELEASE_MAGIC, version = RELEASE_VERSION;
-    uint8_t nonce[NONCE_BYTES] = {0}, *release = ret_release;
-    EVP_CIPHER_CTX *cipher = NULL;
-    int count, rc;
+    const uint8_t nonce[PST_GCM_NONCE_BYTES] = {0};
+    uint8_t *release = ret_release, *sealed = release + RELEASE_HEADER_BYTES;
+    const struct pst_gcm_head head = {nonce, release, RELEASE_HEADER_BYTES};
+    struct pst_gcm *cipher = NULL;
     memcpy(release, &magic, sizeof magic);
     memcpy(release + 4, &version, sizeof version);
     memcpy(release + 40, evidence_digest, 32);
-    rc = pst_channel_key_public(own, release + 8);
+    int rc = pst_channel_key_public(own, release + 8);
     if (rc == PST_OK)
-        rc = release_cipher(release, own, worker_public, worker_public, graph, true, &cipher);
+        rc = release_cipher(release, own, worker_public, worker_public, graph, &cipher);
     if (rc != PST_OK)
         return rc;
-    uint8_t *sealed = release + RELEASE_HEADER_BYTES;
-    bool good =
-        EVP_CipherInit_ex(cipher, NULL, NULL, NULL, nonce, 1) == 1 &&
-        EVP_CipherUpdate(cipher, NULL, &count, release, RELEASE_HEADER_BYTES) == 1 &&
-        EVP_CipherUpdate(cipher, sealed, &count, root, PST_SEALED_KEY_BYTES) == 1 &&
-        EVP_CipherFinal_ex(cipher, sealed + PST_SEALED_KEY_BYTES, &count) == 1 &&
-        EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, PST_CAPSULE_TAG_BYTES, sealed + PST_SEALED_KEY_BYTES) == 1;
-    EVP_CIPHER_CTX_free(cipher);
-    return good ? PST_OK : PST_EINTERNAL;
+    rc = pst_gcm_seal(cipher, &head, root, PST_SEALED_KEY_BYTES, sealed, sealed + PST_SEALED_KEY_BYTES);
+    pst_gcm_free(cipher);
+    return rc;
 }
 
 int pst_release_open(const uint8_t *bytes, size_t byte_count, const uint8_t graph[32],
                      const uint8_t secret[PST_CHANNEL_KEY_BYTES], uint8_t ret_root[PST_SEALED_KEY_BYTES])
 {
     uint32_t magic, version;
-    uint8_t nonce[NONCE_BYTES] = {0}, public[PST_CHANNEL_KEY_BYTES], tag[PST_CAPSULE_TAG_BYTES];
-    EVP_CIPHER_CTX *cipher = NULL;
-    int count;
+    uint8_t public[PST_CHANNEL_KEY_BYTES];
+    const uint8_t nonce[PST_GCM_NONCE_BYTES] = {0}, *sealed = bytes + RELEASE_HEADER_BYTES;
+    const struct pst_gcm_head head = {nonce, bytes, RELEASE_HEADER_BYTES};
+    struct pst_gcm *cipher = NULL;
     if (byte_count != PST_RELEASE_BYTES)
         return PST_EREFUSED;
     memcpy(&magic, bytes, sizeof magic);
     memcpy(&version, bytes + 4, sizeof version);
     if (magic != RELEASE_MAGIC || version != RELEASE_VERSION || pst_channel_key_public(secret, public) != PST_OK ||
-        release_cipher(bytes, secret, bytes + 8, public, graph, false, &cipher) != PST_OK)
+        release_cipher(bytes, secret, bytes + 8, public, graph, &cipher) != PST_OK)
         return PST_EREFUSED;
-    const uint8_t *sealed = bytes + RELEASE_HEADER_BYTES;
-    memcpy(tag, sealed + PST_SEALED_KEY_BYTES, sizeof tag);
-    bool good = EVP_CipherInit_ex(cipher, NULL, NULL, NULL, nonce, 0) == 1 &&
-                EVP_CipherUpdate(cipher, NULL, &count, bytes, RELEASE_HEADER_BYTES) == 1 &&
-                EVP_CipherUpdate(cipher, ret_root, &count, sealed, PST_SEALED_KEY_BYTES) == 1 &&
-                EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, PST_CAPSULE_TAG_BYTES, tag) == 1 &&
-                EVP_CipherFinal_ex(cipher, ret_root + PST_SEALED_KEY_BYTES, &count) == 1;
-    EVP_CIPHER_CTX_free(cipher);
+    int rc = pst_gcm_open(cipher, &head, sealed, PST_SEALED_KEY_BYTES, sealed + PST_SEALED_KEY_BYTES, ret_root);
+    pst_gcm_free(cipher);
     ERR_clear_error();
-    if (!good)
-        OPENSSL_cleanse(ret_root, PST_SEALED_KEY_BYTES);
-    return good ? PST_OK : PST_EREFUSED;
+    return rc == PST_OK ? PST_OK : PST_EREFUSED;
 }

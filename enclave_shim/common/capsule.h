@@ -5,7 +5,7 @@
 #include "enclave_shim/common/message.h"
 #include "enclave_shim/sealed.h"
 
-struct evp_cipher_ctx_st;
+struct pst_gcm; /* base/gcm.h */
 
 /* HKDF-SHA256, extract and expand. PST_ENOMEM, PST_EINTERNAL. */
 int pst_hkdf(const uint8_t key[PST_SEALED_KEY_BYTES], const uint8_t *salt, size_t salt_bytes, const void *info,
@@ -13,13 +13,13 @@ int pst_hkdf(const uint8_t key[PST_SEALED_KEY_BYTES], const uint8_t *salt, size_
 /* X25519 of a secret and another one's public key. PST_EDATA: that is none. */
 int pst_channel_secret(const uint8_t own[PST_CHANNEL_KEY_BYTES], const uint8_t others[PST_CHANNEL_KEY_BYTES],
                        uint8_t ret_secret[PST_SEALED_KEY_BYTES]);
-/* Of one session of one edge, to seal or to open with. */
+/* Of one session of one edge, to seal or to open with; to be freed by pst_gcm_free(). */
 int pst_capsule_cipher(const struct pst_sealed_keys *keys, const struct pst_sealed_edge *edge,
-                       const uint8_t salt[PST_CAPSULE_SALT_BYTES], bool seals, struct evp_cipher_ctx_st **ret_cipher);
+                       const uint8_t salt[PST_CAPSULE_SALT_BYTES], struct pst_gcm **ret_cipher);
 /* In place: header, body, room for the tag behind it. */
-int pst_capsule_seal(struct evp_cipher_ctx_st *cipher, uint8_t *capsule);
+int pst_capsule_seal(struct pst_gcm *cipher, uint8_t *capsule);
 /* clear: the body's bytes. PST_EREFUSED, and nothing of it is left there. */
-int pst_capsule_open(struct evp_cipher_ctx_st *cipher, const uint8_t *capsule, uint8_t *clear);
+int pst_capsule_open(struct pst_gcm *cipher, const uint8_t *capsule, uint8_t *clear);
 
 /* Of a mark's body. */
 struct pst_mark {

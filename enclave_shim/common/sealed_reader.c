@@ -16,9 +16,10 @@
  *    it ends the stream                                     it cannot: the end is a mark */
 #include "enclave_shim/common/capsule.h"
 
+#include "base/gcm.h"
+
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ enum { SESSIONS_BESIDES = 14, WAITING_FIRST = 64, ROWS_MANY = 512 };
 
 struct session {
     uint8_t salt[PST_CAPSULE_SALT_BYTES];
-    EVP_CIPHER_CTX *cipher; /* NULL, as `taken`: it is closed */
+    struct pst_gcm *cipher; /* NULL, as `taken`: it is closed */
     uint64_t sequence;      /* of the last capsule */
     uint64_t marks, marked_sequence;
     uint64_t cover[PST_SEALED_COVER_WORDS];
@@ -148,7 +149,7 @@ void pst_sealed_reader_free(struct pst_sealed_reader *r)
         held_free(r, r->waiting[i].held);
     pst_free(r->waiting);
     for (uint32_t s = 0; r->sessions != NULL && s < r->session_count; s++) {
-        EVP_CIPHER_CTX_free(r->sessions[s].cipher);
+        pst_gcm_free(r->sessions[s].cipher);
         pst_free(r->sessions[s].taken);
     }
     for (uint32_t p = 0; p < r->shape.part_count; p++) {
@@ -325,7 +326,7 @@ static const char *origins_fault(struct pst_sealed_reader *r, const struct pst_c
 /* Another one has gone on from it, with these of its buckets: none of its capsules is opened any more. */
 static void session_close(struct pst_sealed_reader *r, struct session *s, const uint64_t *cover)
 {
-    EVP_CIPHER_CTX_free(s->cipher);
+    pst_gcm_free(s->cipher);
     pst_free(s->taken);
     s->cipher = NULL;
     s->taken = NULL;
@@ -393,7 +394,7 @@ static int session_begin(struct pst_sealed_reader *r, const uint8_t *bytes, cons
     *s = (struct session){.watermark = INT64_MIN, .sequence = p->sequence};
     memcpy(s->salt, p->salt, sizeof s->salt);
     s->taken = pst_calloc(r->edge->bucket_count, sizeof *s->taken);
-    int rc = s->taken != NULL ? pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher) : PST_ENOMEM;
+    int rc = s->taken != NULL ? pst_capsule_cipher(&r->keys, r->edge, s->salt, &s->cipher) : PST_ENOMEM;
     if (rc == PST_OK)
         rc = mark_open(r, s, bytes, p, &marked, ret_why);
     if (rc == PST_OK && r->stream_known && memcmp(r->stream, marked.mark.stream, sizeof r->stream) != 0)
@@ -406,7 +407,7 @@ static int session_begin(struct pst_sealed_reader *r, const uint8_t *bytes, cons
         r->session_count++;
         return PST_OK;
     }
-    EVP_CIPHER_CTX_free(s->cipher);
+    pst_gcm_free(s->cipher);
     pst_free(s->taken);
     *s = (struct session){0};
     return rc;
@@ -683,7 +684,7 @@ static int session_add(struct pst_sealed_reader *r, const struct session *one, s
         return PST_ENOMEM;
     r->session_count++; /* freed with the reader */
     *ret_session = s;
-    return s->closed ? PST_OK : pst_capsule_cipher(&r->keys, r->edge, s->salt, false, &s->cipher);
+    return s->closed ? PST_OK : pst_capsule_cipher(&r->keys, r->edge, s->salt, &s->cipher);
 }
 
 /* All that read an edge are at the same mark of each session when a time is cut, and behind it nothing has come. Of one that is over nothing

@@ -2,14 +2,15 @@
  * counting, and sealed, a capsule or some for each bucket that has any. */
 #include "enclave_shim/common/capsule.h"
 
+#include "base/gcm.h"
+
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 struct pst_sealed_writer {
     const struct pst_sealed_edge *edge;
     struct pst_shape shape;
-    EVP_CIPHER_CTX *cipher;
+    struct pst_gcm *cipher;
     int (*emit)(void *emitter, const void *bytes, size_t byte_count);
     void *emitter;
     uint64_t cover[PST_SEALED_COVER_WORDS];
@@ -68,7 +69,7 @@ int pst_sealed_writer_new(const struct pst_sealed_writer_settings *settings, str
     cover_fill(w, settings->cover);
     int rc = memory_take(w);
     if (rc == PST_OK)
-        rc = pst_capsule_cipher(settings->keys, w->edge, w->salt, true, &w->cipher);
+        rc = pst_capsule_cipher(settings->keys, w->edge, w->salt, &w->cipher);
     if (rc != PST_OK) {
         pst_sealed_writer_free(w);
         return rc;
@@ -88,7 +89,7 @@ void pst_sealed_writer_free(struct pst_sealed_writer *w)
     }
     if (w->capsule != NULL)
         OPENSSL_cleanse(w->capsule, PST_CAPSULE_BYTES_MAX);
-    EVP_CIPHER_CTX_free(w->cipher);
+    pst_gcm_free(w->cipher);
     pst_free(w->sent);
     pst_free(w->order);
     pst_free(w->first);

@@ -3,6 +3,7 @@
  * a reader has saved; 3: rows of a carrier, as another node may send them; 4: the places of two workers in their stream, as they were but for
  * changes of 4 bytes each, sealed with the right key, and buckets of both for a third; else: commands of 8 bytes, each of which becomes a
  * capsule that is sealed with the right key, so that what is behind the seal is reached, too. */
+#include "base/gcm.h"
 #include "enclave_shim/common/capsule.h"
 #include "enclave_shim/inside/image.h"
 #include "enclave_shim/inside/inside.h"
@@ -10,7 +11,6 @@
 #include "engine/release.h"
 #include "tests/enclave/tally.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +44,7 @@ struct scene {
     struct pst_inside_sealed *sealed;
     struct pst_sealed_keys keys;
     struct pst_sealed_edge edge;
-    EVP_CIPHER_CTX *ciphers[SESSIONS];
+    struct pst_gcm *ciphers[SESSIONS];
     uint64_t sequence[SESSIONS], marks[SESSIONS], sent[SESSIONS][TALLY_BUCKETS];
     int64_t time[SESSIONS];
     uint64_t sum;
@@ -137,7 +137,7 @@ static void scene_with(struct scene *scene, uint8_t drawn, uint8_t owned)
                                            .part_bytes = {8, 8, 4, 8}};
     for (uint8_t s = 0; s < SESSIONS; s++) {
         const uint8_t salt[PST_CAPSULE_SALT_BYTES] = {s};
-        must(pst_capsule_cipher(&scene->keys, &scene->edge, salt, true, &scene->ciphers[s]) == PST_OK);
+        must(pst_capsule_cipher(&scene->keys, &scene->edge, salt, &scene->ciphers[s]) == PST_OK);
     }
 }
 
@@ -149,7 +149,7 @@ static void scene_fini(struct scene *scene)
     pst_inside_free(scene->inside);
     pst_secret_free(scene->room);
     for (uint32_t s = 0; s < SESSIONS; s++)
-        EVP_CIPHER_CTX_free(scene->ciphers[s]);
+        pst_gcm_free(scene->ciphers[s]);
 }
 
 /* Of command c: 0 session, and whether it is a mark; 1 bucket; 2 and 3 what is wrong about sequence and number; 4 time; 5 rows; 6 flags of a
