@@ -29,6 +29,8 @@
  */
 #include "state/seal_inside.h"
 
+#include "base/gcm.h"
+
 #include <assert.h>
 #include <lz4.h>
 #include <openssl/core_names.h>
@@ -46,12 +48,10 @@
 
 enum {
     SEAL_VERSION = 1,
-    NONCE_BYTES = 12,
     COUNTER_OFFSET = 4, /* in the nonce */
     KEYS_MAX = 1 << 30,
     INFO_BYTES_MAX = 512,
     DERIVE_LABEL_BYTES_MAX = 64,
-    PAD_BYTES = 1024, /* a pad is written and read in pieces of so many */
 };
 
 static_assert(sizeof(struct pst_seal_header) == PST_SEAL_HEADER_BYTES, "sealed layout");
@@ -136,8 +136,8 @@ struct seal_operator {
 /* A key ready to use. Key k has slot k modulo the slots, so that one that is needed again and again is derived but once
  * unless there are more keys than slots. */
 struct seal_slot {
-    EVP_CIPHER_CTX *context;
-    uint32_t key; /* whose key it holds, plus 1; 0: nobody's */
+    struct pst_gcm *gcm; /* of both directions */
+    uint32_t key;        /* whose key it holds, plus 1; 0: nobody's */
 };
 
 struct pst_sealer {
@@ -152,8 +152,7 @@ struct pst_sealer {
     struct pst_secret *root;    /* HKDF's extract of master and incarnation */
     struct pst_secret *derived; /* a key on its way into a context, else zero */
     EVP_KDF *kdf;
-    EVP_CIPHER *cipher;
-    uint8_t *packed; /* a packed text that has just been opened, else zero */
+    uint8_t *packed; /* a text that has just been opened, packed or with a pad behind it, else zero */
     uint32_t packed_capacity;
 };
 
@@ -209,28 +208,22 @@ static void key_wipe(struct pst_sealer *sealer)
     OPENSSL_cleanse(pst_secret_bytes(sealer->derived), PST_SECRET_BYTES);
 }
 
-/* The context of a bucket's key. It serves both directions, for GCM runs AES forward in either. */
-static int context_get(struct pst_sealer *sealer, const struct seal_operator *of, uint32_t bucket,
-                       EVP_CIPHER_CTX **ret_context)
+static int gcm_get(struct pst_sealer *sealer, const struct seal_operator *of, uint32_t bucket, struct pst_gcm **ret_gcm)
 {
     uint32_t key = of->key_first + bucket;
     struct seal_slot *slot = &sealer->slots[key % sealer->slot_count];
     if (slot->key != key + 1) {
-        if (slot->context == NULL)
-            slot->context = EVP_CIPHER_CTX_new();
-        if (slot->context == NULL)
-            return PST_ENOMEM;
-        slot->key = 0;
+        pst_gcm_free(slot->gcm);
+        *slot = (struct seal_slot){0};
         int rc = key_derive(sealer, of, bucket);
-        if (rc == PST_OK &&
-            EVP_EncryptInit_ex2(slot->context, sealer->cipher, pst_secret_bytes(sealer->derived), NULL, NULL) != 1)
-            rc = PST_EINTERNAL;
+        if (rc == PST_OK)
+            rc = pst_gcm_new(pst_secret_bytes(sealer->derived), &slot->gcm);
         key_wipe(sealer);
         if (rc != PST_OK)
             return rc;
         slot->key = key + 1;
     }
-    *ret_context = slot->context;
+    *ret_gcm = slot->gcm;
     return PST_OK;
 }
 
@@ -288,8 +281,7 @@ static int root_fill(struct pst_sealer *sealer, const struct pst_secret *master,
     if (rc != PST_OK)
         return rc;
     sealer->kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_HKDF, NULL);
-    sealer->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    if (sealer->kdf == NULL || sealer->cipher == NULL)
+    if (sealer->kdf == NULL)
         return PST_EINTERNAL;
     return hkdf(sealer, EVP_KDF_HKDF_MODE_EXTRACT_ONLY, master, OSSL_KDF_PARAM_SALT, incarnation, PST_INCARNATION_BYTES,
                 sealer->root);
@@ -338,7 +330,7 @@ int pst_sealer_new_to_open(const struct pst_secret *master, const uint8_t graph[
 void pst_sealer_forget(struct pst_sealer *sealer)
 {
     for (uint32_t i = 0; sealer->slots != NULL && i < sealer->slot_count; i++) {
-        EVP_CIPHER_CTX_free(sealer->slots[i].context); /* wipes the key's schedule */
+        pst_gcm_free(sealer->slots[i].gcm);
         sealer->slots[i] = (struct seal_slot){0};
     }
 }
@@ -348,7 +340,6 @@ void pst_sealer_free(struct pst_sealer *sealer)
     if (sealer == NULL)
         return;
     pst_sealer_forget(sealer);
-    EVP_CIPHER_free(sealer->cipher);
     EVP_KDF_free(sealer->kdf);
     pst_secret_free(sealer->derived);
     pst_secret_free(sealer->root);
@@ -421,50 +412,21 @@ static bool header_is_of(const struct pst_seal_header *header, const struct pst_
 }
 
 /* ---- sealing ---- */
-/* Begins one message: nonce and associated data. `encrypt`: 1 or 0. */
-static bool message_begin(EVP_CIPHER_CTX *context, const struct seal_operator *of, const struct pst_seal_header *header,
-                          int encrypt)
-{
-    uint8_t nonce[NONCE_BYTES] = {0};
-    int count;
-    memcpy(nonce + COUNTER_OFFSET, &header->counter, sizeof header->counter);
-    return EVP_CipherInit_ex2(context, NULL, NULL, nonce, encrypt, NULL) == 1 &&
-           EVP_CipherUpdate(context, NULL, &count, of->identity, (int)of->identity_bytes) == 1 &&
-           EVP_CipherUpdate(context, NULL, &count, (const uint8_t *)header, sizeof *header) == 1;
-}
+/* A message's nonce, and what is authenticated with it: the operator's identity, and the header. */
+struct seal_head {
+    uint8_t nonce[PST_GCM_NONCE_BYTES];
+    uint8_t data[PST_GRAPH_DIGEST_BYTES + 4 + PST_SEAL_ID_BYTES_MAX + PST_SEAL_HEADER_BYTES];
+    struct pst_gcm_head gcm;
+};
 
-static bool message_bytes(EVP_CIPHER_CTX *context, const uint8_t *from, uint32_t byte_count, uint8_t *to)
+static const struct pst_gcm_head *head_fill(struct seal_head *head, const struct seal_operator *of,
+                                            const struct pst_seal_header *header)
 {
-    int count = 0;
-    return byte_count == 0 ||
-           (EVP_CipherUpdate(context, to, &count, from, (int)byte_count) == 1 && (uint32_t)count == byte_count);
-}
-
-static bool pad_seal(EVP_CIPHER_CTX *context, uint8_t *to, uint32_t byte_count)
-{
-    static const uint8_t zeros[PAD_BYTES];
-    bool good = true;
-    while (good && byte_count != 0) {
-        uint32_t count = byte_count < PAD_BYTES ? byte_count : PAD_BYTES;
-        good = message_bytes(context, zeros, count, to);
-        to += count;
-        byte_count -= count;
-    }
-    return good;
-}
-
-/* The pad has to pass through, for the tag is over it too. */
-static bool pad_open(EVP_CIPHER_CTX *context, const uint8_t *from, uint32_t byte_count)
-{
-    uint8_t nothing[PAD_BYTES];
-    bool good = true;
-    while (good && byte_count != 0) {
-        uint32_t count = byte_count < PAD_BYTES ? byte_count : PAD_BYTES;
-        good = message_bytes(context, from, count, nothing);
-        from += count;
-        byte_count -= count;
-    }
-    return good;
+    memset(head->nonce, 0, sizeof head->nonce);
+    memcpy(head->nonce + COUNTER_OFFSET, &header->counter, sizeof header->counter);
+    (void)put(put(head->data, of->identity, of->identity_bytes), header, sizeof *header);
+    head->gcm = (struct pst_gcm_head){head->nonce, head->data, of->identity_bytes + (uint32_t)sizeof *header};
+    return &head->gcm;
 }
 
 /* Packs `clear` into `to` where that saves a class, and says so in the header. */
@@ -479,16 +441,22 @@ static void pack(struct pst_seal_header *header, bool compress, const void *clea
     header->sealed_bytes = pst_seal_class(header->packed_bytes);
 }
 
-/* `header` is complete. What is packed lies in `text` and is encrypted where it lies, else it comes from `clear`. */
-static bool message_seal(EVP_CIPHER_CTX *context, const struct seal_operator *of, const struct pst_seal_header *header,
-                         const void *clear, uint8_t *text)
+/* `header` is complete. What is packed lies in `text` and is encrypted where it lies, else it comes from `clear`; a pad of zeros goes with
+ * it. */
+static int message_seal(struct pst_gcm *gcm, const struct seal_operator *of, const struct pst_seal_header *header,
+                        const void *clear, uint8_t *text)
 {
-    int count;
+    struct seal_head head;
     const uint8_t *from = header->flags == PST_SEAL_FLAG_LZ4 ? text : clear;
-    return message_begin(context, of, header, 1) && message_bytes(context, from, header->packed_bytes, text) &&
-           pad_seal(context, text + header->packed_bytes, header->sealed_bytes - header->packed_bytes) &&
-           EVP_CipherFinal_ex(context, text + header->sealed_bytes, &count) == 1 &&
-           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, PST_SEAL_TAG_BYTES, text + header->sealed_bytes) == 1;
+    uint32_t pad_bytes = header->sealed_bytes - header->packed_bytes;
+    if (pad_bytes != 0) {
+        if (from != text && header->packed_bytes != 0)
+            memcpy(text, from, header->packed_bytes);
+        memset(text + header->packed_bytes, 0, pad_bytes);
+        from = text;
+    }
+    return pst_gcm_seal(gcm, head_fill(&head, of, header), from, header->sealed_bytes, text,
+                        text + header->sealed_bytes);
 }
 
 /* Whether this process may still use the keys: see j. */
@@ -519,17 +487,17 @@ int pst_seal(struct pst_sealer *sealer, uint32_t operator_index, const struct ps
                                      .number = place->number,
                                      .page_version = place->version,
                                      .clear_bytes = clear_bytes};
-    EVP_CIPHER_CTX *context;
+    struct pst_gcm *gcm;
     uint8_t *text = (uint8_t *)out + PST_SEAL_HEADER_BYTES;
     if (out_capacity < pst_seal_bound(clear_bytes))
         return PST_EFULL;
     int rc = counter_take(sealer, of, place->bucket, &header.counter);
     if (rc == PST_OK)
-        rc = context_get(sealer, of, place->bucket, &context);
+        rc = gcm_get(sealer, of, place->bucket, &gcm);
     if (rc != PST_OK)
         return rc;
     pack(&header, compress, clear, text);
-    if (!message_seal(context, of, &header, clear, text)) {
+    if (message_seal(gcm, of, &header, clear, text) != PST_OK) {
         OPENSSL_cleanse(out, pst_seal_bound(clear_bytes)); /* what was packed may still lie there */
         ERR_clear_error();
         return PST_EINTERNAL;
@@ -540,19 +508,6 @@ int pst_seal(struct pst_sealer *sealer, uint32_t operator_index, const struct ps
 }
 
 /* ---- opening ---- */
-/* Opens cipher text into `to`; it may be believed only if this returns true. */
-static bool message_open(EVP_CIPHER_CTX *context, const struct seal_operator *of, const struct pst_seal_header *header,
-                         const uint8_t *text, uint8_t *to)
-{
-    int count;
-    uint8_t nothing[1], tag[PST_SEAL_TAG_BYTES];
-    memcpy(tag, text + header->sealed_bytes, sizeof tag);
-    return message_begin(context, of, header, 0) && message_bytes(context, text, header->packed_bytes, to) &&
-           pad_open(context, text + header->packed_bytes, header->sealed_bytes - header->packed_bytes) &&
-           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1 &&
-           EVP_CipherFinal_ex(context, nothing, &count) == 1; /* compares in constant time */
-}
-
 static int packed_reserve(struct pst_sealer *sealer, uint32_t byte_count)
 {
     if (byte_count <= sealer->packed_capacity)
@@ -566,18 +521,23 @@ static int packed_reserve(struct pst_sealer *sealer, uint32_t byte_count)
     return PST_OK;
 }
 
-static int packed_open(struct pst_sealer *sealer, EVP_CIPHER_CTX *context, const struct seal_operator *of,
+/* What is packed, or has a pad, for which `clear` may have no room. Not a byte goes to LZ4 before the tag is right. */
+static int packed_open(struct pst_sealer *sealer, struct pst_gcm *gcm, const struct pst_gcm_head *head,
                        const struct pst_seal_header *header, const uint8_t *text, void *clear)
 {
     int rc = packed_reserve(sealer, header->sealed_bytes);
+    if (rc == PST_OK)
+        rc = pst_gcm_open(gcm, head, text, header->sealed_bytes, text + header->sealed_bytes, sealer->packed);
     if (rc != PST_OK)
         return rc;
-    /* Not a byte goes to LZ4 before the tag is right. */
-    bool good = message_open(context, of, header, text, sealer->packed) &&
-                LZ4_decompress_safe((const char *)sealer->packed, clear, (int)header->packed_bytes,
-                                    (int)header->clear_bytes) == (int)header->clear_bytes;
+    if (header->flags != PST_SEAL_FLAG_LZ4 && header->clear_bytes != 0)
+        memcpy(clear, sealer->packed, header->clear_bytes);
+    else if (header->flags == PST_SEAL_FLAG_LZ4 &&
+             LZ4_decompress_safe((const char *)sealer->packed, clear, (int)header->packed_bytes,
+                                 (int)header->clear_bytes) != (int)header->clear_bytes)
+        rc = PST_EREFUSED;
     OPENSSL_cleanse(sealer->packed, header->packed_bytes);
-    return good ? PST_OK : PST_EREFUSED;
+    return rc;
 }
 
 int pst_unseal(struct pst_sealer *sealer, uint32_t operator_index, const struct pst_seal_place *expected,
@@ -587,7 +547,8 @@ int pst_unseal(struct pst_sealer *sealer, uint32_t operator_index, const struct 
     const struct seal_operator *of = &sealer->operators[operator_index];
     const uint8_t *text = (const uint8_t *)sealed + PST_SEAL_HEADER_BYTES;
     struct pst_seal_header header;
-    EVP_CIPHER_CTX *context;
+    struct seal_head head;
+    struct pst_gcm *gcm;
     int rc = pst_seal_header_read(sealed, sealed_bytes, &header);
     if (rc != PST_OK)
         return rc;
@@ -595,13 +556,14 @@ int pst_unseal(struct pst_sealer *sealer, uint32_t operator_index, const struct 
     if (!header_is_of(&header, expected) || header.clear_bytes > clear_capacity ||
         expected->bucket >= of->bucket_count || !sealer_is_ours(sealer))
         return PST_EREFUSED;
-    rc = context_get(sealer, of, expected->bucket, &context);
+    rc = gcm_get(sealer, of, expected->bucket, &gcm);
     if (rc != PST_OK)
         return rc;
-    if (header.flags == PST_SEAL_FLAG_LZ4)
-        rc = packed_open(sealer, context, of, &header, text, clear);
-    else if (!message_open(context, of, &header, text, clear))
-        rc = PST_EREFUSED;
+    (void)head_fill(&head, of, &header);
+    if (header.sealed_bytes != header.clear_bytes)
+        rc = packed_open(sealer, gcm, &head.gcm, &header, text, clear);
+    else
+        rc = pst_gcm_open(gcm, &head.gcm, text, header.sealed_bytes, text + header.sealed_bytes, clear);
     if (rc != PST_OK) {
         if (header.clear_bytes != 0)
             OPENSSL_cleanse(clear, header.clear_bytes);
