@@ -19,9 +19,10 @@
 enum {
     PST_BORDER_KEY_BYTES = 32,
     /* How often a side looks before it sleeps, with a pause of some 40 ns between: where processors are short, for another process could
-     * use this one meanwhile; and where there is one for everybody: longer than a wake-up takes, else two sides that have once slept
-     * wake each other for ever. A round trip takes 3 us then, and 17 us so (tools/bench/border.c, two processors). */
-    PST_BORDER_SPINS_FEW = 200,
+     * use this one meanwhile (200 took 2 to 3 hundredths of the rows/s of two workers with enclaves on two processors); and where there is
+     * one for everybody: longer than a wake-up takes, else two sides that have once slept wake each other for ever. A round trip takes 3 us
+     * then, and 17 us so (tools/bench/border.c, two processors). */
+    PST_BORDER_SPINS_FEW = 10,
     PST_BORDER_SPINS_MAX = 2000,
 };
 #define PST_BORDER_MESSAGES_MAX (UINT64_C(1) << 40) /* under one key */

@@ -352,14 +352,17 @@ static int ends(struct pst_ctx *ctx, int rc, const char *callback)
     return error != PST_OK ? failed(ctx, error, callback) : rc != PST_OK ? failed(ctx, rc, callback) : PST_OK;
 }
 
-static void mark(struct pst_ctx *ctx, const struct pst_enclave_input *input, const struct pst_rows *rows)
+/* In which bucket each row is, into ctx->row_bucket, and which of them on_time() is due for. A broadcast has no key, and is nobody's. */
+static void mark(struct pst_ctx *ctx, const struct pst_enclave_input *input, const uint64_t *hash, uint32_t row_count)
 {
-    if (input->broadcast)
-        return;
-    if (!input->keyed)
-        ctx->marked[0] = 1;
-    for (uint32_t i = 0; input->keyed && i < rows->row_count; i++)
-        ctx->marked[rows->bucket[i]] = 1;
+    uint32_t mask = ctx->settings.config->bucket_count - 1, *row_bucket = ctx->row_bucket;
+    uint8_t *marked = ctx->marked;
+    if (!input->keyed && !input->broadcast)
+        marked[0] = 1;
+    for (uint32_t i = 0; input->keyed && i < row_count; i++) {
+        row_bucket[i] = (uint32_t)hash[i] & mask;
+        marked[row_bucket[i]] = 1;
+    }
 }
 
 /* In total order rows come one event time after the other, and what they put out is of their time: what is left of the one before goes
@@ -389,10 +392,8 @@ int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count
     if (input->keyed) {
         rows.hash = parts[1];
         rows.bucket = ctx->row_bucket;
-        for (uint32_t i = 0; i < rows.row_count; i++)
-            ctx->row_bucket[i] = (uint32_t)rows.hash[i] & (ctx->settings.config->bucket_count - 1);
     }
-    mark(ctx, input, &rows);
+    mark(ctx, input, rows.hash, row_count);
     if (pst_transfer_count(ctx->transfer))
         pst_transfer_row_in(ctx->transfer, port, &rows);
     begins(ctx, rows.time[0]);
