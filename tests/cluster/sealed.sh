@@ -120,6 +120,12 @@ newer() { # newer: waits until there is a checkpoint that was not there before
     local before=$1
     until [[ $(manifests) != "$before" && -n $(manifests) ]]; do kill -0 $player || break; done
 }
+told() { # told NODE: waits until NODE has told the coordinator of its state: what goes from there is told by that
+    until "$P" top --json 2>/dev/null | python3 -c 'import json, sys; print(sum(p["state_bytes"] for g in json.load(sys.stdin)["graphs"]
+        for o in g["operators"] if o["state_bytes"] > 0 for p in o["partitions"] if p["node"] == sys.argv[1]))' "$1" 2>/dev/null | grep -q '^[1-9]'; do
+        kill -0 $player || break
+    done
+}
 play third
 newer ""
 partitions() { "$P" status load >.status && grep -cE "^  $1/[0-9]+ on n" .status; }
@@ -147,6 +153,7 @@ mv keys.sock aside.sock
 spec "nobody who has the key answers: the graph is not stopped" 77 move plug_load/0 "$here"
 err 'node n[1-3]: the keeper of the key, unix:.*: No such file or directory'
 mv aside.sock keys.sock
+told n3
 spec "n3 is emptied" 0 drain n3 --json
 json 'd["moves"] == 1 and d["rows_lost"] == 0 and d["draining"] and [r["incarnation"] for r in d["relocations"]] == [5] and d["relocations"][0]["pause_seconds"] > 0 and d["bytes"] > 0'
 expect "nothing is there" test -z "$("$P" status load | grep ' on n3')"
