@@ -113,7 +113,7 @@ resume 77 "an enclave takes nothing that it has not sealed itself" "${points[@]}
 err '`plug_load` \(it did not run in an enclave'
 
 # ---- a worker that dies, or hangs ----
-"$P" gen --houses 4 --plugs 60 --rows 400000 --seed 3 --late 100 --quiet --output meters.csv # long enough to be killed in
+"$P" gen --houses 4 --plugs 60 --rows 1500000 --seed 3 --late 100 --quiet --output meters.csv # long enough to be killed in
 rm -rf wanted
 "$P" run "$load" -i meters.csv -o wanted --set every=60 --quiet
 running() { # running words...: in the background, up to its first checkpoint
