@@ -1,7 +1,8 @@
 /* base/gcm.h - AES-256-GCM of one key, for messages that may lie where somebody else writes.
  * A header of its own beside base.h: who seals what others carry opens it.
  *
- * Two fillings, which come to the same bytes: vectors of 64 bytes where the processor has them (gcm_vaes.c), else OpenSSL.
+ * Two fillings, which come to the same bytes: Intel's library for IPsec where the processor has AVX-512 and VAES, else OpenSSL. The first takes
+ * 50 ns for 88 bytes and 1.3 us for 16 KiB, where OpenSSL 3.0 takes 300 ns and 3.7 us (Sapphire Rapids).
  * Holds true:
  *   G1  a byte of `in` is read once when it is opened: what comes out is what the tag was made for, or nothing, whoever writes there meanwhile
  *   G2  nothing of what pst_gcm_seal_out() has written is read by it
@@ -20,7 +21,7 @@ enum { PST_GCM_KEY_BYTES = 32, PST_GCM_NONCE_BYTES = 12, PST_GCM_TAG_BYTES = 16 
 struct pst_gcm;
 /* The key is copied; freeing wipes it. PST_ENOMEM; PST_EINTERNAL. Thread: one at a time. */
 int pst_gcm_new(const uint8_t key[PST_GCM_KEY_BYTES], struct pst_gcm **ret_gcm);
-/* The same without vectors, for tests. */
+/* The same by OpenSSL, for tests. */
 int pst_gcm_new_plain(const uint8_t key[PST_GCM_KEY_BYTES], struct pst_gcm **ret_gcm);
 void pst_gcm_free(struct pst_gcm *gcm);
 

@@ -4,7 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' scripts/packages.txt; }
+packages() {
+    local none='^$'
+    [ "$(dpkg --print-architecture)" = amd64 ] || none='^$\|^libipsec-mb-dev$' # Debian has it for no other; penstock does without
+    sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e "/$none/d" scripts/packages.txt
+}
 
 missing() {
     local package

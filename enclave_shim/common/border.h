@@ -3,8 +3,8 @@
  * Sealing is AES-256-GCM under a key of the direction; the nonce is the message's sequence number, the associated data its header.
  * So a message that is changed, left out, sent twice or put elsewhere does not open. Of capsules (sealed.h) the header alone is
  * authenticated: they are sealed already, and their reader sees what is wrong with them. What comes is copied before it is checked and
- * checked before it is used: nothing in shared memory is read twice, and nothing that was written there is read at all. Opening is the copy,
- * and sealing is the copy (base/gcm.h, G1 and G2): one pass over each message on either side.
+ * checked before it is used: nothing in shared memory is read twice, and nothing that was written there is read at all. base/gcm.h
+ * does so (G1 and G2).
  * Waking:   by futex; a side that sleeps says in its word what for. Who has sent something wakes the other side when half of the ring
  *           is full, when it has nothing to do itself, or by kick(): a wake-up costs as much as the sealing of a frame, so it is for several
  *           messages; a host does so with each time that it asks for. Who makes room wakes a side that waits for room when half of the ring is free.

@@ -4,7 +4,7 @@
 A million rows that the user has sealed go through an operator in an enclave; then the input stands still, and all that the worker can
 read and that is no secret memory is read by root. What is looked for: the graph's root, which the test knows, for it has the user's key;
 all that is derived from it; of the key of each session the 15 round keys and the key of GHASH, which are the copies that OpenSSL and
-base/gcm_vaes.c make and keep; and the rows.
+Intel's library for IPsec make and keep; and the rows.
 
 The control is the program BARE, a worker whose heap lies beside the pool (bare.c): there the same search finds each of them. Ends with "N
 passed, N failed, N not run".
@@ -102,7 +102,7 @@ def turned(block, width):
 
 
 def times_x(block):
-    """As base/gcm_vaes.c keeps the key of GHASH: times x, the lowest byte first."""
+    """As Intel's library keeps the key of GHASH: times x, the lowest byte first."""
     number = int.from_bytes(block, "big")
     shifted = number << 1 & (1 << 128) - 1
     return (shifted ^ (0xC2000000000000000000000000000001 if number >> 127 else 0)).to_bytes(16, "little")

@@ -56,7 +56,7 @@ same wanted spikes.csv
 # ---- an operator with epochs, timers and an end, in both orders ----
 compile() { # compile PROGRAM flags...
     cc -O2 -fPIE -static-pie -I"$T/installed/include/penstock" -o "$1" "${@:2}" "$ROOT/tests/cli/guest.c" \
-        "$T/installed/lib/penstock/libpenstock-enclave.a" -lcrypto -llz4 -lxxhash 2>compiling || cat compiling
+        "$T/installed/lib/penstock/libpenstock-enclave.a" -lcrypto -llz4 -lxxhash -lIPSec_MB 2>compiling || cat compiling
 }
 cc -O2 -fPIC -shared -I"$T/installed/include/penstock" -o guest.so "$ROOT/tests/cli/guest.c"
 compile guest-enclave
@@ -123,7 +123,7 @@ spec "no file" 74 check guest.yaml --enclave guests --enclave-program nothing
 err 'cannot open the worker.s program: No such file'
 sed 's/{"rows", PST_U64, 0}/{"counted", PST_U64, 0}/' "$ROOT/tests/cli/guest.c" >other.c
 cc -O2 -fPIE -static-pie -I"$T/installed/include/penstock" -o other-enclave other.c "$T/installed/lib/penstock/libpenstock-enclave.a" \
-    -lcrypto -llz4 -lxxhash 2>compiling
+    -lcrypto -llz4 -lxxhash -lIPSec_MB 2>compiling
 spec "another operator of that name" 78 check guest.yaml --enclave guests --enclave-program other-enclave
 err 'the plan that the worker makes of the configuration is not the one that the host has made'
 spec "this one" 0 check "${guest[@]:0:5}"

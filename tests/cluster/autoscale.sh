@@ -15,7 +15,7 @@ if [ -x "$build/penstock-enclave" ]; then
     inside=true
     cc -O2 -fPIC -shared -I"$ROOT" -o guest.so "$ROOT/tests/cli/guest.c"
     cc -O2 -fPIE -static-pie -I"$ROOT" -o guest-enclave "$ROOT/tests/cli/guest.c" "$build/libpenstock-enclave.a" \
-        -lcrypto -llz4 -lxxhash 2>compiling || cat compiling
+        -lcrypto -llz4 -lxxhash -lIPSec_MB 2>compiling || cat compiling
     cat >guests.yaml <<G
 penstock: 1
 name: guests

@@ -11,7 +11,7 @@ if [ ! -x "$build/penstock-enclave" ]; then
 fi
 cc -O2 -fPIC -shared -I"$ROOT" -o spike.so "$ROOT/examples/spike/spike.c"
 cc -O2 -fPIE -static-pie -I"$ROOT" -o spike-enclave "$ROOT/examples/spike/spike.c" "$build/libpenstock-enclave.a" \
-    -lcrypto -llz4 -lxxhash 2>compiling || cat compiling
+    -lcrypto -llz4 -lxxhash -lIPSec_MB 2>compiling || cat compiling
 "$P" gen --houses 4 --plugs 60 --rows 120000 --late 50 --malformed 20 --seed 5 --output meters.csv --quiet
 sets=(--set "library=$T/spike.so" --set threshold=20 --set partitions=2)
 sed 's/^    type: spike$/&\n    enclave: true\n    epc: 8MiB/' "$ROOT/examples/spike/spike.yaml" >spikes.yaml
