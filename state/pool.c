@@ -74,6 +74,8 @@ uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how 
     if (!*ret_none) {
         pool->fresh_left -= pool->fresh_left != 0 && !pst_slabs_has_used(&pool->slabs);
         page = pst_slabs_take(&pool->slabs);
+        *ret_none =
+            page == NULL && how == POOL_FAIR; /* no memory for more pages: with those that there are it goes on */
     }
     if (page != NULL) {
         pool->kept -= own;

@@ -22,7 +22,8 @@ struct pst_pool {
 /* A state, which has `resident`, has another number of pages of its own: none before it comes and when it has gone. */
 void pst_pool_own(struct pst_pool *pool, uint64_t resident, uint64_t own_before, uint64_t own);
 /* A page, all zero. Not the state's own, it leaves `left` beside what is kept for others, or with POOL_LAST whatever is there, or is
- * one more than there is; with POOL_FAIR it is none of dear memory. NULL: *ret_none, or out of memory. */
+ * one more than there is; with POOL_FAIR it is none of dear memory. NULL: *ret_none, with POOL_FAIR also where there is no memory for more
+ * pages; else out of memory. */
 typedef enum pool_how { POOL_FAIR, POOL_LAST, POOL_OVER } pool_how;
 uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none);
 void pst_pool_came(struct pst_pool *pool);                          /* a page, from outside */
