@@ -116,7 +116,7 @@ spec "given again, it is waited for" 0 stop load --savepoint third
 out '^load: stopped, incarnation [0-9]+, checkpoint [0-9a-f]{16}: its savepoint is third$'
 wait $player && played=0 || played=$?
 expect "the player is told that it was stopped" test $played -eq 77
-expect "nothing is left of what was on its way" test -z "$(ls shared/third | grep 'part$')"
+expect "nothing is left of what was on its way" test -z "$(find shared/third -name '*part')"
 rm -r shared/load/results
 "$P" submit "$LOAD" --listen "${sets[@]}" --from third >/dev/null
 spec "the rest of it" 0 replay meters.csv --to load
