@@ -1088,6 +1088,8 @@ bool pst_order_drained(struct pst_node *node, const struct submission *asked, co
     for (uint32_t i = 0; i < node->duty->graph_count; i++) {
         const struct graph_record *record = node->duty->graphs[i];
         const Pst__Start *start = record->start->start;
+        if (pst_coordinator_goes_on(record) && pst_order_under_way(record))
+            return false; /* what has been decided stands in the places before the node has stopped */
         for (size_t p = 0; pst_coordinator_goes_on(record) && p < start->n_places; p++)
             if (strcmp(start->nodes[start->places[p]->node], name) == 0)
                 return false;

@@ -267,6 +267,7 @@ static void parts_clear(struct pst_save *save, bool others)
             if (path != NULL)
                 (void)world->unlink(world->self, path);
         }
+    (void)world->folder_sync(world->self, save->to); /* else the power's failure brings them back */
     pst_text_fini(&names);
 }
 
@@ -293,6 +294,10 @@ static void save_job(void *argument)
 {
     struct pst_save *save = argument;
     save->rc = save_write(save);
+    if (save->rc == PST_ENOENT) { /* the other one, which was done first, has cleared the folder: it does so once */
+        save->why[0] = '\0';
+        save->rc = save_write(save);
+    }
     parts_clear(save, !atomic_load_explicit(&save->halted, memory_order_relaxed));
     atomic_store_explicit(&save->done, true, memory_order_release);
 }
@@ -334,6 +339,14 @@ static int name_good(const char *name, struct pst_text *why)
     for (size_t i = 0; i < count && why->count == 0; i++)
         if ((unsigned char)name[i] < ' ' || (unsigned char)name[i] > '~')
             (void)pst_text_printf(why, "the name of a savepoint has visible ASCII alone");
+    for (const char *at = name, *end; why->count == 0 && at != NULL; at = *end == '/' ? end + 1 : NULL) {
+        size_t bytes = (size_t)((end = at + strcspn(at, "/")) - at);
+        bool root = bytes == 0 && at == name && *end == '/';
+        if ((bytes == 0 && !root) || (bytes == 1 && at[0] == '.') || (bytes == 2 && at[0] == '.' && at[1] == '.'))
+            (void)pst_text_printf(
+                why, "the name of a savepoint has neither `.` nor `..`, nor two slashes or one at its end: "
+                     "one folder has one name");
+    }
     return why->count == 0 ? PST_OK : PST_EINVAL;
 }
 
@@ -353,7 +366,9 @@ static int place_free(struct pst_node *node, const char *name, struct pst_text *
     }
     for (uint32_t i = 0; i < node->duty->graph_count && rc == PST_OK; i++) {
         const char *other = node->duty->graphs[i]->stop_to;
-        if (other != NULL && strcmp(other, name) == 0)
+        if (other != NULL && (other = folder_of(&arena, node->options.checkpoints, other)) == NULL)
+            rc = PST_ENOMEM;
+        else if (other != NULL && strcmp(other, folder) == 0)
             rc = PST_EREFUSED;
     }
     for (uint32_t i = 0; i < NODE_SAVES_MAX && rc == PST_OK; i++)
@@ -526,7 +541,7 @@ static void begin_step(struct pst_node *node, struct graph_record *record)
     struct pst_text text = {0};
     char why[sizeof record->why];
     uint32_t slot = NODE_SAVES_MAX;
-    if (!record->saving || record->committing)
+    if (!record->saving || record->committing || !pst_coordinator_goes_on(record))
         return;
     for (uint32_t i = 0; i < NODE_SAVES_MAX; i++) {
         if (node->saves[i] != NULL && strcmp(node->saves[i]->graph_name, record->start->graph) == 0)
@@ -550,7 +565,8 @@ static void save_ended(struct pst_node *node, const struct pst_save *save)
 {
     struct graph_record *record = node->duty != NULL ? pst_coordinator_graph(node->duty, save->graph_name) : NULL;
     bool halted = save->rc == PST_ESTOPPED; /* this node had coordinated no longer */
-    bool wanted = !halted && record != NULL && record->saving && record->stop_at == save->id;
+    bool wanted =
+        !halted && record != NULL && record->saving && record->stop_at == save->id && pst_coordinator_goes_on(record);
     pst_node_log(node, "graph %s, incarnation %llu: the savepoint in %s %s%s", save->graph_name,
                  (unsigned long long)save->incarnation, save->to,
                  save->rc == PST_OK ? "is complete"

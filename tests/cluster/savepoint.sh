@@ -34,7 +34,7 @@ spec "Query 1" 0 submit "$LOAD" --input stream "${sets[@]}"
 spec "it is stopped" 0 stop load --savepoint first
 out '^load: stopped, incarnation 1, checkpoint 0000000100000001: its savepoint is first$'
 no_err
-wait $feeder
+wait "$feeder"
 amid first load_plug.csv load
 spec "status shows it" 0 status load --json
 json 'd["graphs"][0]["state"] == "stopped" and d["graphs"][0]["savepoint"] == "first" and d["graphs"][0]["from"] is None'
@@ -79,6 +79,10 @@ spec "into the same folder" 77 stop load --savepoint first
 err 'shared/first holds a savepoint already'
 spec "a name that is none" 78 stop load --savepoint "$(printf 'a\tb')"
 err 'the name of a savepoint has visible ASCII alone'
+for name in ./second second/../second second//third second/ ..; do
+    spec "a second name of one folder: $name" 78 stop load --savepoint "$name"
+    err 'the name of a savepoint has neither `.` nor `..`, nor two slashes or one at its end: one folder has one name'
+done
 : >file
 spec "below a file" 74 stop load --savepoint "$PWD/file/point"
 err 'there is no savepoint, and the graph goes on: cannot make the folder'
@@ -132,7 +136,7 @@ feed
 spec "Query 2" 0 submit "$OUTLIERS" --input stream "${windows[@]}"
 spec "it is stopped" 0 stop outliers --savepoint before/upgrade --json
 json 'd["graph"] == "outliers" and d["state"] == "stopped" and d["savepoint"] == "before/upgrade" and d["error"] is None'
-wait $feeder
+wait "$feeder"
 down
 
 # ---- another cluster, one node ----
