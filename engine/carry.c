@@ -408,9 +408,20 @@ struct carried {
     void *columns[CARRY_FIELDS]; /* CARRY_ROWS_MAX rows each */
 };
 
+/* Those partitions that own buckets, whose numbers have no gap: rows and marks come from no others. */
+static uint32_t producer_count(const struct run *run, uint32_t producer)
+{
+    uint32_t count = 1;
+    if (producer == run->graph->source)
+        return 1;
+    for (uint32_t b = 0; b < run->graph->nodes[producer].bucket_count; b++)
+        if (run->partition_of_bucket[producer][b] >= count)
+            count = run->partition_of_bucket[producer][b] + 1u;
+    return count;
+}
+
 int pst_carried_init(struct pst_ctx *ctx)
 {
-    const struct pst_graph *graph = ctx->run->graph;
     struct carried *c = pst_calloc(1, sizeof *c);
     if (c == NULL)
         return PST_ENOMEM;
@@ -420,7 +431,7 @@ int pst_carried_init(struct pst_ctx *ctx)
     c->places_last = &c->places;
     for (uint32_t i = 0; i < ctx->node->input_count; i++) {
         uint32_t producer = ctx->node->inputs[i].producer;
-        c->gather_count[i] = producer == graph->source ? 1 : ctx->run->partition_count[producer];
+        c->gather_count[i] = producer_count(ctx->run, producer);
         c->gathers[i] = pst_arena_alloc(&ctx->arena, c->gather_count[i] * sizeof *c->gathers[i]);
         if (c->gathers[i] == NULL)
             return PST_ENOMEM;

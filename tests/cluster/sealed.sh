@@ -228,6 +228,31 @@ spec "that is stopped, too" 0 stop load --savepoint clear
 wait $feeder
 spec "is none of sealed rows" 77 submit load.yaml "${sets[@]}" "${keys[@]}" --input meters.sealed --from clear
 err 'the graph of the savepoint read rows in the clear: without --sealed it goes on'
+
+# ---- fewer than the graph says ----
+down
+rm -rf shared spool.sealed*
+three slow
+spec "without a checkpoint that nobody asks for" 0 submit load.yaml "${sets[@]}" "${keys[@]}" --listen
+play fifth
+rows_of() { # rows_of OPERATOR: as many as it has had, as it was told last
+    "$P" top --json 2>/dev/null | python3 -c 'import json, sys; print(*(o["rows"] for g in json.load(sys.stdin)["graphs"]
+        for o in g["operators"] if o["operator"] == sys.argv[1] and o["rows"] > 0))' "$1"
+}
+comes() { # comes BEFORE OPERATOR: waits for more rows than BEFORE, but not for the end of the stream
+    until now=$(rows_of "$2") && [[ -n $now && $now != "$1" ]]; do kill -0 $player 2>/dev/null || return 1; done
+}
+comes "" plug_load
+spec "two have all of it" 0 scale plug_load 2
+checkpoint=$(manifests)
+expect "event time reaches what follows, and its results come" comes "" load_house
+expect "again and again" comes "$now" load_house
+expect "without another checkpoint" test "$checkpoint" = "$(manifests)"
+kill -USR2 "${relay_pid[n1]}"
+wait $player
+expect "to the end" test $? = 0
+await n1.err 'graph load, incarnation 2: done'
+opened shared/load/results
 down
 every_node=()
 three
