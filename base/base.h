@@ -86,6 +86,7 @@ struct pst_text {
     char *bytes; /* always ended by a NUL once anything was added; NULL before */
     size_t count, capacity;
     bool failed; /* an addition was lost for want of memory */
+    bool secret; /* said before anything is added: what is left behind, by growing or by the end, is wiped */
 };
 void pst_text_fini(struct pst_text *text);
 int pst_text_add(struct pst_text *text, const char *bytes, size_t count);

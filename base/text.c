@@ -4,9 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+static void left_behind(struct pst_text *text)
+{
+    if (text->secret && text->bytes != NULL)
+        explicit_bzero(text->bytes, text->capacity);
+    pst_free(text->bytes);
+}
+
 void pst_text_fini(struct pst_text *text)
 {
-    pst_free(text->bytes);
+    left_behind(text);
     *text = (struct pst_text){0};
 }
 
@@ -18,10 +25,15 @@ static int text_room(struct pst_text *text, size_t more)
     if (want <= text->capacity)
         return PST_OK;
     size_t capacity = text->capacity * 2 > want ? text->capacity * 2 : want + 64;
-    char *bytes = pst_realloc(text->bytes, capacity);
+    char *bytes = text->secret ? pst_malloc(capacity) : pst_realloc(text->bytes, capacity);
     if (bytes == NULL) {
         text->failed = true;
         return PST_ENOMEM;
+    }
+    if (text->secret) {
+        if (text->bytes != NULL)
+            memcpy(bytes, text->bytes, text->count + 1);
+        left_behind(text);
     }
     text->bytes = bytes;
     text->capacity = capacity;

@@ -4,7 +4,6 @@
 #include "enclave_shim/sealed.h"
 
 #include <inttypes.h>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -167,11 +166,8 @@ int pst_images_new(const struct pst_inside_settings *settings, struct pst_images
 
 void pst_images_places_forget(struct pst_images *im)
 {
-    for (uint32_t i = 0; i < im->place_count; i++) {
-        if (im->places[i].bytes.bytes != NULL)
-            OPENSSL_cleanse(im->places[i].bytes.bytes, im->places[i].bytes.count);
+    for (uint32_t i = 0; i < im->place_count; i++)
         pst_text_fini(&im->places[i].bytes);
-    }
     pst_free(im->places);
     pst_free(im->place_of);
     im->places = NULL;
@@ -457,7 +453,7 @@ static int place_new(struct pst_images *im, struct place **ret_place)
     if (im->place_of == NULL)
         return PST_ENOMEM;
     *ret_place = &places[im->place_count++];
-    memset(*ret_place, 0, sizeof **ret_place);
+    **ret_place = (struct place){.bytes.secret = true};
     return PST_OK;
 }
 static_assert((int)PST_SEALED_ORIGINS_MAX <= 1 << 8, "whose a bucket was is a byte");

@@ -634,7 +634,7 @@ static int place_save(struct pst_inside_sealed *s, uint64_t checkpoint, struct p
     }
     for (uint32_t i = 0; i < config->input_count && rc == PST_OK; i++)
         rc = pst_sealed_reader_save(s->readers[i], text);
-    return rc;
+    return rc == PST_OK && text->failed ? PST_ENOMEM : rc;
 }
 
 static int place_read(const struct pst_inside_sealed *s, const struct pst_text *text, struct place *ret)
@@ -735,18 +735,19 @@ static int places_load(struct pst_inside_sealed *s, const struct pst_message *m,
  * any time: then there is no image of this cut. */
 static int image_take(struct pst_inside_sealed *s, const struct pst_message *m, uint8_t *body)
 {
-    struct pst_text place = {0};
+    struct pst_text place = {.secret = true};
     if (!s->released || !s->begun || s->goes_on || s->ended || m->time != s->told || s->now < s->told)
         return PST_EDATA;
     if (s->now > s->told || s->had_rows)
         return pst_inside_image_late(s->inside, m);
     int rc = place_save(s, (uint64_t)m->limit, &place);
-    pst_inside_extra(s->inside, &place);
-    if (rc == PST_OK)
+    if (rc == PST_OK) {
+        pst_inside_extra(s->inside, &place);
         rc = pst_inside_take(s->inside, m, body);
-    pst_inside_extra(s->inside, NULL);
-    if (place.bytes != NULL)
-        OPENSSL_cleanse(place.bytes, place.count);
+        pst_inside_extra(s->inside, NULL);
+    } else if (rc == PST_ENOMEM) { /* the checkpoint does without, and the next one may have it */
+        rc = pst_inside_image_late(s->inside, m);
+    }
     pst_text_fini(&place);
     return rc;
 }

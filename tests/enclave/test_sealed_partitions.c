@@ -809,6 +809,41 @@ static void a_place_without_its_end_is_refused(void **state)
     scene_free(scene);
 }
 
+/* The checkpoint does without it; the next one has it, and the worker goes on. */
+static void an_image_for_which_there_is_no_memory_is_none(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(8);
+    struct worker *worker = worker_new(scene, LOW);
+    struct image made;
+    uint64_t id = 0, nth = 0;
+    for (int i = 0; i < 4; i++)
+        rows(scene, 20);
+    assert_int_equal(feed(worker, scene->in.count), PST_OK);
+    assert_int_equal(tell(worker, 20), PST_OK);
+    do {
+        pst_malloc_fail_at(++nth);
+        worker->image_error = PST_OK;
+        struct pst_message message = {.kind = PST_MESSAGE_IMAGE, .time = 20, .limit = (int64_t)++id};
+        made = (struct image){.pieces = calloc(PIECES_MAX, sizeof *made.pieces)};
+        assert_non_null(made.pieces);
+        worker->into = &made;
+        assert_int_equal(give(worker, message, NULL, 0), PST_OK);
+        pst_malloc_fail_at(0);
+        images_free(&made, 1);
+        assert_true(worker->image_error == PST_OK || worker->image_error == PST_EAGAIN ||
+                    worker->image_error == PST_ENOMEM);
+    } while (worker->image_error != PST_OK);
+    assert_true(nth > 1);
+    image(worker, id + 1, 20, &made);
+    worker_free(worker);
+    worker = worker_new(scene, LOW);
+    assert_int_equal(restore(worker, &made, 1), PST_OK);
+    worker_free(worker);
+    images_free(&made, 1);
+    scene_free(scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -824,6 +859,7 @@ int main(void)
         cmocka_unit_test(an_old_worker_beside_new_ones_is_refused),
         cmocka_unit_test(a_place_alone_is_refused),
         cmocka_unit_test(a_place_without_its_end_is_refused),
+        cmocka_unit_test(an_image_for_which_there_is_no_memory_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
