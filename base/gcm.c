@@ -34,7 +34,7 @@ struct pst_gcm {
 #ifdef PST_IPSEC
 /* What the library asks of a processor for these three. Compilers have no word for the last two; whether the system keeps vectors of 64 bytes
  * is asked with avx512f. */
-static bool vectors_work(void)
+static bool vectors_found(void)
 {
     uint32_t a, b, c = 0, d;
     return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("avx2") &&
@@ -42,6 +42,16 @@ static bool vectors_work(void)
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0 &&
            (c & bit_VPCLMULQDQ) != 0;
+}
+
+/* Looked up once: a virtual machine's host answers CPUID, which takes longer than all that a key needs. */
+static bool vectors_work(void)
+{
+    static atomic_int known; /* 0: not looked up yet */
+    int seen = atomic_load_explicit(&known, memory_order_relaxed);
+    if (seen == 0)
+        atomic_store_explicit(&known, seen = vectors_found() ? 1 : -1, memory_order_relaxed);
+    return seen > 0;
 }
 
 static void vectors_init(struct pst_gcm *gcm, const uint8_t *key) { aes_gcm_pre_256_vaes_avx512(key, &gcm->key); }
