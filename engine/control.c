@@ -203,6 +203,9 @@ static int start_holds(const Pst__Start *start)
     good = good && start->n_saved_sources <= PST_CONTROL_NODES_MAX;
     for (size_t i = 0; good && i < start->n_saved_sources; i++)
         good = is_name(start->saved_sources[i]);
+    good = good && (start->n_streams == 0 || start->n_streams == start->n_source_nodes);
+    for (size_t i = 0; good && i < start->n_streams; i++)
+        good = is_name(start->streams[i]->name) && is_name(start->streams[i]->id);
     good = good && start->n_layouts <= PST_CONTROL_PLACES_MAX;
     for (size_t i = 0; good && i < start->n_layouts; i++)
         good = layout_holds(start->layouts[i]);
@@ -290,7 +293,7 @@ static int admin_holds(const Pst__Admin *admin)
 static int replay_holds(const Pst__Replay *replay)
 {
     return good_if(is_name(replay->source) && is_name(replay->stream) && replay->stream[0] != '\0' &&
-                   replay->client != 0);
+                   is_name(replay->reader) && replay->client != 0);
 }
 
 static int replay_go_holds(const Pst__ReplayGo *go)
