@@ -80,7 +80,8 @@ static void graph_state_print(const struct graph_record *record, bool json, stru
     (void)pst_text_printf(out, ",\"from\":");
     (void)pst_text_json(out, record->start->start->savepoint[0] != '\0' ? record->start->start->savepoint : NULL);
     (void)pst_text_printf(out, ",\"listens\":%s,\"stream\":", record->start->start->fed ? "true" : "false");
-    (void)pst_text_json(out, record->start->start->stream[0] != '\0' ? record->start->start->stream : NULL);
+    bool one = record->start->start->stream[0] != '\0' && !pst_streams_any(record->start->start);
+    (void)pst_text_json(out, one ? record->start->start->stream : NULL);
 }
 
 void pst_admin_answer(struct pst_node *node, const struct graph_record *record, int error, const char *why)
@@ -102,7 +103,29 @@ void pst_admin_answer(struct pst_node *node, const struct graph_record *record, 
     pst_text_fini(&out);
 }
 
-/* submit FILE [NAME=VALUE...] [--source NODE] [--input FILE] [--source NODE=FILE...] [--from SAVEPOINT] [--keys ADDRESS] [--listen] [--strict] [--wait];
+/* bare: the last one without a file, of so many. One such is who reads; several do where the graph listens. */
+static bool sources_sort(struct submission *submission, const char *bare, uint32_t bare_count, struct pst_text *why)
+{
+    if (bare_count > 1 && !(submission->fed && bare_count == submission->source_count)) {
+        (void)pst_text_printf(why,
+                              "--source is given twice: say what each node reads, as in `%.64s=FILE`, or with --listen "
+                              "that each reads a stream of its own",
+                              bare);
+        return false;
+    }
+    if (bare_count != 1)
+        return true;
+    submission->source = bare;
+    struct pst_setting *sources = (struct pst_setting *)(uintptr_t)submission->sources;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < submission->source_count; i++)
+        if (sources[i].value != NULL)
+            sources[count++] = sources[i];
+    submission->source_count = count;
+    return true;
+}
+
+/* submit FILE [NAME=VALUE...] [--source NODE...] [--input FILE] [--source NODE=FILE...] [--from SAVEPOINT] [--keys ADDRESS] [--listen] [--strict] [--wait];
  * the body is the graph's text */
 static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *message, struct pst_text *why)
 {
@@ -116,25 +139,21 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
                                     .asked_by = peer->id,
                                     .request = message->request,
                                     .json = admin->json};
+    const char *bare = NULL;
+    uint32_t bare_count = 0;
     for (size_t i = 2; i < admin->n_arguments; i++) {
         char *value = strchr(admin->arguments[i], '=');
         if (strcmp(admin->arguments[i], "--source") == 0 && i + 1 < admin->n_arguments) {
             char *node_name = admin->arguments[++i], *file = strchr(node_name, '=');
-            if (file == NULL && submission.source == NULL) {
-                submission.source = node_name;
-                continue;
-            }
-            if (file == NULL) {
-                (void)pst_text_printf(why, "--source is given twice: say what each node reads, as in `%.64s=FILE`",
-                                      node_name);
-                return PST_EINVAL;
-            }
+            bare_count += file == NULL;
+            bare = file == NULL ? node_name : bare;
             if (submission.source_count == NODE_MEMBERS_MAX) {
                 (void)pst_text_printf(why, "more inputs than a cluster can have nodes, %d", NODE_MEMBERS_MAX);
                 return PST_EFULL;
             }
-            *file = '\0';
-            sources[submission.source_count++] = (struct pst_setting){node_name, file + 1};
+            if (file != NULL)
+                *file = '\0';
+            sources[submission.source_count++] = (struct pst_setting){node_name, file != NULL ? file + 1 : NULL};
         } else if (strcmp(admin->arguments[i], "--input") == 0 && i + 1 < admin->n_arguments) {
             submission.input = admin->arguments[++i];
         } else if (strcmp(admin->arguments[i], "--from") == 0 && i + 1 < admin->n_arguments) {
@@ -155,7 +174,8 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
             settings[submission.setting_count++] = (struct pst_setting){admin->arguments[i], value + 1};
         }
     }
-    return pst_coordinator_submit(node, &submission, why);
+    return sources_sort(&submission, bare, bare_count, why) ? pst_coordinator_submit(node, &submission, why)
+                                                            : PST_EINVAL;
 }
 
 /* 0: it has none, as inputs and sinks. */
@@ -188,6 +208,7 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
     if (json)
         (void)pst_text_printf(out, "{");
     graph_state_print(record, json, out);
+    pst_streams_print(record, json, out);
     if (json)
         (void)pst_text_printf(out, ",\"rows\":%llu,\"rows_out\":%llu,\"places\":[", (unsigned long long)record->rows,
                               (unsigned long long)record->rows_out);

@@ -302,11 +302,11 @@ static int nodes_choose(struct coordinator *duty, struct pst_arena *arena, const
     return PST_OK;
 }
 
-/* It lives, and can do what a graph wants of a node that reads. */
-static bool may_read(struct coordinator *duty, const struct graph_record *record, const char *name)
+bool pst_coordinator_may_read(struct coordinator *duty, const struct graph_record *record, const char *name)
 {
     const struct member *member = pst_coordinator_member(duty, name);
-    return member != NULL && member->alive && (member->waits || !pst_cuts_wanted(record));
+    return member != NULL && member->alive && (member->waits || !pst_cuts_wanted(record)) &&
+           (member->streams || !pst_streams_any(record->start->start));
 }
 
 /* Of several inputs: the node of one that cannot be read, or else of any. */
@@ -315,12 +315,17 @@ static const char *source_of(struct coordinator *duty, const struct graph_record
     const Pst__Start *start = record->start->start;
     const char *id = record->graph->nodes[record->graph->source].id;
     for (size_t i = 0; i < start->n_source_nodes; i++)
-        if (i + 1 == start->n_source_nodes || !may_read(duty, record, start->source_nodes[i]))
+        if (i + 1 == start->n_source_nodes || !pst_coordinator_may_read(duty, record, start->source_nodes[i]))
             return start->source_nodes[i];
     for (size_t i = 0; i < start->n_places; i++)
         if (strcmp(start->places[i]->operator_id, id) == 0)
             return start->nodes[start->places[i]->node];
     return "";
+}
+
+const char *pst_coordinator_source(struct coordinator *duty, const struct graph_record *record)
+{
+    return source_of(duty, record);
 }
 
 /* ---- states of a graph ---- */
@@ -383,6 +388,8 @@ static Pst__Start start_stored(const struct graph_record *record)
     stored.checkpoint = record->complete;
     stored.checkpoint_nodes = record->complete_nodes;
     stored.n_checkpoint_nodes = record->complete_node_count;
+    stored.saved_sources = record->complete_readers;
+    stored.n_saved_sources = record->complete_reader_count;
     stored.given_up = record->settling != 0 && record->settling_error != PST_OK ? record->settling
                       : record->settled_error != PST_OK                         ? record->settled
                                                                                 : 0;
@@ -745,7 +752,8 @@ static int complete_take(struct graph_record *record, uint64_t id)
             names[count++] = start->nodes[i];
     pst_arena_init(&arena);
     char **copy = names_copy(&arena, names, count);
-    if (copy == NULL) {
+    char **readers = names_copy(&arena, start->source_nodes, start->n_source_nodes);
+    if (copy == NULL || readers == NULL) {
         pst_arena_fini(&arena);
         return PST_ENOMEM;
     }
@@ -754,6 +762,8 @@ static int complete_take(struct graph_record *record, uint64_t id)
     record->complete = id;
     record->complete_nodes = copy;
     record->complete_node_count = count;
+    record->complete_readers = readers;
+    record->complete_reader_count = start->n_source_nodes;
     return PST_OK;
 }
 
@@ -942,12 +952,15 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     bool back = pst_relocation_goes_back(record);
     int rc = pst_relocation_wish(record, &wished, control->start);
     const Pst__Start before = *control->start; /* where all was, or is to be */
-    const char *source = reader_of(duty, record, back);
-    if (!may_read(duty, record, source)) {
+    char *readers[NODE_MEMBERS_MAX];
+    size_t reader_count = pst_streams_any(control->start) ? control->start->n_source_nodes : 0;
+    const char *missing = reader_count != 0 ? pst_streams_place(duty, record, back, readers) : NULL;
+    const char *source = reader_count == 0 ? reader_of(duty, record, back) : missing != NULL ? missing : readers[0];
+    if (!pst_coordinator_may_read(duty, record, source)) {
         char why[sizeof record->why];
-        (void)snprintf(
-            why, sizeof why, "waits for node %s, which reads the input%s", source,
-            is_alive(duty, source) ? ", and is of an earlier version that has no checkpoints of several inputs" : "");
+        (void)snprintf(why, sizeof why, "waits for node %s, which reads the input%s", source,
+                       is_alive(duty, source) ? ", and is of an earlier version that does not know several inputs"
+                                              : "");
         *control->start = original;
         control->start->n_left_nodes = control->start->n_replaced_nodes = 0;
         pst_arena_fini(&wished);
@@ -964,8 +977,12 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     if (rc == PST_OK)
         rc = nodes_choose(duty, &nodes, without, control->start);
     char **checkpoint_nodes = names_copy(&nodes, record->complete_nodes, record->complete_node_count);
+    char **saved_sources = names_copy(&nodes, record->complete_readers, record->complete_reader_count);
+    char **source_nodes = names_copy(&nodes, readers, reader_count);
     if (rc == PST_OK)
-        rc = checkpoint_nodes != NULL ? PST_OK : PST_ENOMEM;
+        rc = checkpoint_nodes != NULL && saved_sources != NULL && source_nodes != NULL ? PST_OK : PST_ENOMEM;
+    if (rc == PST_OK && reader_count != 0)
+        control->start->source_nodes = source_nodes;
     if (rc == PST_OK)
         rc = places_choose(duty, record->graph, &before, source, back, &arena, control->start);
     if (rc == PST_OK)
@@ -990,6 +1007,8 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     control->start->checkpoint = record->complete;
     control->start->checkpoint_nodes = checkpoint_nodes;
     control->start->n_checkpoint_nodes = record->complete_node_count;
+    control->start->saved_sources = saved_sources;
+    control->start->n_saved_sources = record->complete_reader_count;
     record_move(node, record, GRAPH_WAITING, "");
     record->begins = true;
     record_commit(node, record);
@@ -1026,7 +1045,7 @@ static int sources_fill(const struct submission *submission, struct pst_arena *a
         return PST_ENOMEM;
     for (size_t i = 0; i < count; i++) {
         start->source_nodes[i] = pst_arena_strdup(arena, submission->sources[i].name);
-        start->source_inputs[i] = pst_arena_strdup(arena, submission->sources[i].value);
+        start->source_inputs[i] = pst_arena_strdup(arena, submission->fed ? "" : submission->sources[i].value);
         if (start->source_nodes[i] == NULL || start->source_inputs[i] == NULL)
             return PST_ENOMEM;
     }
@@ -1072,6 +1091,8 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     if (start->file == NULL || start->input == NULL || start->keys == NULL || control->graph == NULL)
         return PST_ENOMEM;
     int rc = sources_fill(submission, arena, start);
+    if (rc == PST_OK)
+        rc = pst_streams_fill(arena, start);
     if (rc == PST_OK)
         rc = nodes_choose(node->duty, &record->nodes_arena, NULL, start);
     const char *source = submission->source != NULL ? submission->source : node->options.name;
@@ -1182,12 +1203,16 @@ static void source_good(const struct pst_node *node, const char *name, struct ps
 /* Of several inputs. */
 static int sources_good(const struct pst_node *node, const struct submission *submission, struct pst_text *why)
 {
+    bool files = false;
+    for (uint32_t i = 0; i < submission->source_count; i++)
+        files |= submission->sources[i].value != NULL;
     if (submission->source_count != 0 && (submission->source != NULL || submission->input != NULL))
         (void)pst_text_printf(why, "--source NODE=FILE says what is read: no --input, and no --source without a file");
-    else if (submission->fed && (submission->source_count != 0 || submission->input != NULL))
-        (void)pst_text_printf(
-            why,
-            "a graph that listens reads no file: --listen goes with one --source at most, and that without a file");
+    else if (submission->fed && (submission->input != NULL || files))
+        (void)pst_text_printf(why,
+                              "a graph that listens reads no file: with --listen each --source names a node alone");
+    else if (submission->fed && submission->source_count != 0)
+        pst_streams_good(node->duty, why);
     for (uint32_t i = 0; i < submission->source_count && why->count == 0; i++) {
         const struct pst_setting *source = &submission->sources[i];
         source_good(node, source->name, why);
@@ -1243,14 +1268,13 @@ static int savepoint_take(struct pst_node *node, const char *name, struct graph_
     rc = sealed_fits(record, saved->start, why);
     if (rc != PST_OK)
         return rc;
-    start->saved_sources = saved->start->source_nodes;
-    start->n_saved_sources = saved->start->n_source_nodes;
+    start->saved_sources = record->complete_readers = saved->start->source_nodes;
+    start->n_saved_sources = record->complete_reader_count = saved->start->n_source_nodes;
     start->savepoint = pst_arena_strdup(&record->arena, name);
     start->checkpoint = record->complete = record->settled = saved->start->checkpoint;
     start->checkpoint_nodes = record->complete_nodes = saved->start->checkpoint_nodes;
     start->n_checkpoint_nodes = record->complete_node_count = saved->start->n_checkpoint_nodes;
-    if (start->fed)
-        start->stream = saved->start->stream; /* it lives as long as the record */
+    pst_streams_take(start, saved->start); /* that lives as long as the record */
     return start->savepoint != NULL ? PST_OK : PST_ENOMEM;
 }
 
@@ -1339,109 +1363,6 @@ void pst_coordinator_not_saved(struct pst_node *node, struct graph_record *recor
     memset(record->ended, 0, sizeof record->ended);
     record_move(node, record, GRAPH_WAITING, why);
     record_commit(node, record);
-}
-
-/* ---- streams that come by a connection ---- */
-
-/* The one of this name; "": the only one that takes a stream, of those that go on where there is one. */
-static struct graph_record *replay_record(struct coordinator *duty, const char *name, char sentence[400])
-{
-    struct graph_record *record = NULL;
-    uint32_t count = 0, ended_count = 0;
-    if (name[0] != '\0') {
-        record = pst_coordinator_graph(duty, name);
-        if (record == NULL)
-            (void)snprintf(sentence, 400, "there is no graph `%.200s`", name);
-        return record;
-    }
-    for (uint32_t i = 0; i < duty->graph_count; i++) {
-        struct graph_record *other = duty->graphs[i];
-        if (!other->start->start->fed)
-            continue;
-        count += goes_on(other);
-        ended_count += !goes_on(other);
-        if (goes_on(other) || count == 0)
-            record = other;
-    }
-    if (record == NULL)
-        (void)snprintf(sentence, 400, "no graph of this cluster takes a stream: submit one with --listen");
-    else if (count > 1 || (count == 0 && ended_count > 1))
-        (void)snprintf(sentence, 400,
-                       "more than one graph of this cluster takes a stream: say which one, as GRAPH/SOURCE");
-    return sentence[0] == '\0' ? record : NULL;
-}
-
-/* Why a graph takes this stream neither now nor later; `sentence` stays empty: it does. */
-static void replay_refuse(const struct graph_record *record, const Pst__Replay *replay, char sentence[400])
-{
-    const Pst__Start *start = record->start->start;
-    const char *graph = record->start->graph,
-               *id = record->graph != NULL ? record->graph->nodes[record->graph->source].id : "";
-    if (!start->fed)
-        (void)snprintf(sentence, 400, "graph `%.100s` reads a file: it was submitted without --listen", graph);
-    else if (replay->source[0] != '\0' && strcmp(replay->source, id) != 0)
-        (void)snprintf(sentence, 400, "graph `%.100s` has no source `%.100s`: its source is `%.100s`", graph,
-                       replay->source, id);
-    else if (start->stream[0] != '\0' && strcmp(start->stream, replay->stream) != 0)
-        (void)snprintf(sentence, 400, "graph `%.80s` takes the stream %.130s, and %.130s is another one", graph,
-                       start->stream, replay->stream);
-    else if (record->state == GRAPH_FAILED || record->state == GRAPH_CANCELLED || record->state == GRAPH_STOPPED ||
-             (record->state == GRAPH_DONE && start->stream[0] == '\0'))
-        (void)snprintf(sentence, 400, "graph `%.100s` is %s%s%.200s", graph, pst_graph_state_names[record->state],
-                       record->why[0] != '\0' ? ": " : "", record->why);
-}
-
-/* K3: the first stream that is said is the graph's; it is in the store before anybody is told to send it. */
-static void replay_claim(struct pst_node *node, struct graph_record *record, const char *stream)
-{
-    char *copy = pst_arena_strdup(&record->arena, stream);
-    if (copy == NULL)
-        return; /* asked again */
-    record->start->start->stream = copy;
-    record->claimed = true;
-    pst_node_log(node, "graph %s takes the stream %s", record->start->graph, stream);
-    record_commit(node, record);
-}
-
-const struct graph_record *pst_coordinator_replay(struct pst_node *node, const Pst__Control *message, Pst__ReplayGo *go,
-                                                  char sentence[400])
-{
-    const Pst__Replay *replay = message->replay;
-    sentence[0] = '\0';
-    go->sentence = sentence;
-    go->client = replay->client;
-    go->beats = replay->beats;
-    struct graph_record *record = replay_record(node->duty, message->graph, sentence);
-    if (record != NULL)
-        replay_refuse(record, replay, sentence);
-    if (record == NULL || sentence[0] != '\0') {
-        go->error = PST_EREFUSED;
-        return record;
-    }
-    Pst__Start *start = record->start->start;
-    bool known = start->stream[0] != '\0';
-    /* K3: what the store has not taken is not so. The next coordinator starts the graph again, which wants its stream then. */
-    go->ended = record->state == GRAPH_DONE && !record->committing && record->commit.rc == PST_OK;
-    if (go->ended)
-        return record;
-    if (!known && goes_on(record))
-        replay_claim(node, record, replay->stream);
-    go->error = record->state == GRAPH_RUNNING && !record->claimed && known ? PST_OK : PST_EAGAIN;
-    if (go->error != PST_OK && record->state == GRAPH_RUNNING) {
-        (void)snprintf(sentence, 400, "that graph `%.100s` takes this stream is being written down",
-                       record->start->graph);
-        return record;
-    }
-    if (go->error != PST_OK) {
-        (void)snprintf(sentence, 400, "graph `%.100s` is %s%s%.200s", record->start->graph,
-                       pst_graph_state_names[record->state], record->why[0] != '\0' ? ": " : "", record->why);
-        return record;
-    }
-    go->node = (char *)(uintptr_t)source_of(node->duty, record);
-    for (size_t i = 0; i < start->n_nodes; i++)
-        if (strcmp(start->nodes[i], go->node) == 0)
-            go->address = start->addresses[i];
-    return record;
 }
 
 /* ---- what members say ---- */
@@ -1823,6 +1744,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
     member->waits = hello->waits;
     member->probes = hello->probes;
     member->parts = hello->parts;
+    member->streams = hello->streams;
     for (uint32_t i = 0; i < node->duty->graph_count && !back; i++)
         node->duty->graphs[i]->unfit[member - node->duty->members] = false;
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
@@ -2078,6 +2000,8 @@ static int record_restore(struct pst_node *node)
     record->complete = record->complete_stored = record->settled = start->checkpoint;
     record->complete_nodes = start->checkpoint_nodes;
     record->complete_node_count = start->n_checkpoint_nodes;
+    record->complete_readers = start->saved_sources;
+    record->complete_reader_count = start->n_saved_sources;
     if (start->given_up > record->settled) {
         record->settled = start->given_up;
         record->settled_error = PST_EAGAIN;
@@ -2260,6 +2184,7 @@ void pst_coordinator_opens(struct pst_node *node)
     own->waits = hello.body.waits;
     own->probes = hello.body.probes;
     own->parts = hello.body.parts;
+    own->streams = hello.body.streams;
     reconcile(node, own->name, &hello.body); /* K4 */
     tell_endings(node, own->name);
 }

@@ -86,6 +86,8 @@ uint64_t pst_feed_received(const struct feed *feed)
     return atomic_load_explicit(&feed->received, memory_order_acquire);
 }
 
+bool pst_feed_is_here(const struct feed *feed) { return atomic_load(&feed->client) != 0; }
+
 /* ---- the reader's side ---- */
 
 int64_t pst_feed_take(struct feed *feed, void *bytes, size_t byte_count)

@@ -41,6 +41,7 @@ void pst_feed_close(struct feed *feed);
  * seconds; PST_ESTOPPED: for so long that its connection is being closed, said once. PST_EAGAIN: not now. In all these cases the
  * connection is the caller's. */
 int pst_feed_give(struct feed *feed, struct pst_conn *conn, uint64_t client, bool beats, uint64_t request);
+bool pst_feed_is_here(const struct feed *feed);      /* a client has it */
 uint64_t pst_feed_received(const struct feed *feed); /* bytes of the stream, so far */
 
 #endif

@@ -1,6 +1,8 @@
 /* loads.c - see loads.h. */
 #include "engine/loads.h"
 
+#include "engine/feed.h"
+
 #include <string.h>
 
 enum { AVERAGE_SECONDS = 30, LOOKS_MAX = 1000 };
@@ -105,6 +107,20 @@ bool pst_loads_look(const struct hosted *hosted, uint64_t now, struct pst_arena 
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+/* False: it reads no stream that a connection brings. */
+static bool fed_look(const struct run *run, Pst__Fed *fed)
+{
+    const struct input *input = &run->input;
+    pst__fed__init(fed);
+    if (input->feed == NULL)
+        return false;
+    fed->here = pst_feed_is_here(input->feed);
+    fed->ended = atomic_load(&input->end) != END_NOT;
+    fed->time = atomic_load(&input->max);
+    fed->offset = pst_feed_received(input->feed);
+    return true;
+}
+
 static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
 {
     struct load_lists lists;
@@ -115,12 +131,15 @@ static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
     for (uint32_t at = 0; looked && at < lists.partition_count + lists.edge_count;) {
         Pst__Beat beat = PST__BEAT__INIT;
         Pst__Control message = PST__CONTROL__INIT;
+        Pst__Fed fed;
         uint32_t partition = least(at, lists.partition_count), edge = at - partition;
         beat.time_ns = now;
         beat.partitions = lists.partitions + partition;
         beat.n_partitions = least(lists.partition_count - partition, LOADS_A_MESSAGE);
         beat.edges = lists.edges + edge;
         beat.n_edges = beat.n_partitions == 0 ? least(lists.edge_count - edge, LOADS_A_MESSAGE) : 0;
+        if (at == 0 && fed_look(&hosted->run, &fed))
+            beat.fed = &fed;
         at += (uint32_t)(beat.n_partitions + beat.n_edges);
         message.graph = hosted->graph_name;
         message.incarnation = hosted->incarnation;
@@ -171,6 +190,8 @@ void pst_loads_forget(struct loads *loads, uint32_t index)
             loads->items[i].looks = 0;
         }
     pst_dealt_forget(loads, index);
+    if (index < NODE_MEMBERS_MAX)
+        loads->fed[index] = (struct fed_told){0};
 }
 
 /* Its place, or that where it would be. */
@@ -325,6 +346,12 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
                                               .queue_bytes_max = from->queue_bytes_max,
                                               .watermark = INT64_MIN});
     }
+    if (beat->fed != NULL && index < NODE_MEMBERS_MAX)
+        loads->fed[index] = (struct fed_told){.told = true,
+                                              .here = beat->fed->here,
+                                              .ended = beat->fed->ended,
+                                              .time = beat->fed->time,
+                                              .offset = beat->fed->offset};
     for (size_t i = 0; i < beat->n_dealt; i++)
         pst_dealt_take(record, index, beat->dealt[i]);
 }

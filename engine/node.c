@@ -254,13 +254,20 @@ static char *parts_folder(const struct pst_node *node, struct pst_arena *arena, 
     return pst_arena_printf(arena, "%s/%s/nodes/%s", node->options.checkpoints, graph_name, node->options.name);
 }
 
+/* Where several nodes read, up to the checkpoint others may have: before a savepoint, or of streams. */
+static bool others_read(const Pst__Start *start)
+{
+    return start->n_source_nodes > 1 && start->checkpoint != 0 &&
+           (start->savepoint[0] != '\0' || start->n_streams != 0);
+}
+
 /* Where several nodes read, the one whose part has the position of this node's input: it has read it, or read it before the savepoint.
  * NULL: one node reads, or this one does not. */
 static const char *position_node(const struct hosted *hosted, const Pst__Start *start)
 {
-    if (start->n_source_nodes < 2 || !hosted->site.reads[start->this_node])
+    if (start->n_source_nodes < 2 || start->checkpoint == 0 || !hosted->site.reads[start->this_node])
         return NULL;
-    return (start->savepoint[0] != '\0' ? start->saved_sources : start->source_nodes)[hosted->site.input_index];
+    return (others_read(start) ? start->saved_sources : start->source_nodes)[hosted->site.input_index];
 }
 
 /* What this node writes, and what all have written of the checkpoint that is gone on from, in the folder that all of them reach. */
@@ -287,9 +294,9 @@ static int checkpoint_options(struct pst_node *node, struct hosted *hosted, cons
     const char *from = pst_arena_printf(arena, "%s/%s/nodes", options->checkpoints, hosted->graph_name);
     if (start->savepoint[0] != '\0')
         from = pst_savepoint_folder(arena, options->checkpoints, start->savepoint, &hosted->site.saved);
-    if (start->n_source_nodes > 1 && start->savepoint[0] != '\0' && start->n_saved_sources != start->n_source_nodes) {
+    if (others_read(start) && start->n_saved_sources != start->n_source_nodes) {
         (void)pst_text_printf(why,
-                              "which input of the savepoint is whose was not said: the coordinator is of an earlier "
+                              "which input of the checkpoint is whose was not said: the coordinator is of an earlier "
                               "version");
         return PST_EINVAL;
     }

@@ -17,7 +17,8 @@
  *   tidings.c      what is said to a coordinator that has not heard it
  *   admin.c        what commands ask, and what they are told
  *   disk.c         what checkpoints and spilled pages take, and the bound of that (disk.h)
- *   replays.c      streams that come by a connection: who may send one, and where
+ *   replays.c      streams that come by a connection: what the keeper does with whoever has one
+ *   streams.c      the same, as far as the coordinator decides it: which ones a graph takes, and who reads each
  *
  * Thread:   the keeper's, unless said otherwise.
  * Holds true:
@@ -322,6 +323,7 @@ struct member { /* a node that was seen */
     bool waits;    /* it knows cuts of inputs that several nodes read: Hello.waits */
     bool probes;   /* Hello.probes */
     bool parts;    /* Hello.parts */
+    bool streams;  /* Hello.streams */
     bool leaving; /* the same, but until it joins again: it was told to end, and stays until what it has is elsewhere */
     bool let_go;  /* it was told that it may */
     uint64_t lost_ns;           /* since when it has no connection; 0: it has one */
@@ -354,6 +356,11 @@ struct dealt_told { /* what a node has said that it deals to an operator's bucke
     uint64_t all, along;
     uint32_t over_ms, looks; /* over: the time that they are of; looks: how often it was told, 2 at most */
 };
+struct fed_told { /* where the stream is that a node reads */
+    bool told, here, ended;
+    int64_t time; /* INT64_MIN: no row was read */
+    uint64_t offset;
+};
 struct loads { /* of one incarnation; open addressing, at most half full */
     uint64_t incarnation;
     uint32_t count, capacity;
@@ -361,6 +368,7 @@ struct loads { /* of one incarnation; open addressing, at most half full */
     struct dealt_told *dealt;
     uint32_t dealt_count, dealt_capacity;
     uint64_t dealt_bytes;
+    struct fed_told fed[NODE_MEMBERS_MAX]; /* by index of start->nodes */
 };
 
 enum graph_state {
@@ -412,6 +420,8 @@ struct graph_record {
     char **
         complete_nodes; /* in complete_arena; of the one that the graph was submitted with, or read back with, in `arena` */
     size_t complete_node_count;
+    char **complete_readers; /* likewise: of each of several inputs, whose part has its position */
+    size_t complete_reader_count;
     uint64_t part;                /* the one whose parts are counted; 0: none */
     bool parts[NODE_MEMBERS_MAX]; /* by index of start->nodes */
     int part_error;
@@ -450,7 +460,7 @@ struct graph_record {
     char path[PST_STORE_PATH_BYTES], ended_path[PST_STORE_PATH_BYTES];
     uint64_t version, ended_version;
     bool committing, again, ended_written;
-    bool claimed;                      /* the store does not have start->stream yet: nobody is told to send it */
+    bool claimed;                      /* the store does not have the id of a stream yet: nobody is told to send it */
     struct moving *moving;             /* moves.c; NULL: nothing has moved in this incarnation */
     struct kept {                      /* kept.c: its order, as the store has it */
         uint64_t version;              /* 0: it has none */
@@ -544,9 +554,10 @@ struct submission {
     size_t text_bytes;
     const struct pst_setting *settings;
     uint32_t setting_count;
-    const char *source;                /* the node that reads the input; NULL: this one */
-    const char *input;                 /* its file; NULL: the graph's own */
-    const struct pst_setting *sources; /* where several nodes read: node and file of each, instead of the two above */
+    const char *source; /* the node that reads the input; NULL: this one */
+    const char *input;  /* its file; NULL: the graph's own */
+    /* Where several nodes read: node and file of each, instead of the two above; NULL for a file: none was said. */
+    const struct pst_setting *sources;
     uint32_t source_count;
     bool fed;         /* it reads what a connection brings */
     const char *keys; /* its rows are sealed: where its workers get their keys; NULL: they are not */
@@ -563,10 +574,10 @@ int pst_coordinator_cancel(struct pst_node *node, const struct submission *asked
                            struct pst_text *why);
 extern const char *const pst_graph_state_names[];                                       /* by enum graph_state */
 struct graph_record *pst_coordinator_graph(struct coordinator *duty, const char *name); /* NULL: there is none */
-/* Whether a stream may come now, and to whom: fills in `go`, whose texts live until the graphs change, and `sentence`. The
- * graph that is meant is returned; NULL: there is none. */
-const struct graph_record *pst_coordinator_replay(struct pst_node *node, const Pst__Control *message, Pst__ReplayGo *go,
-                                                  char sentence[400]);
+/* It lives, and can do what a graph wants of a node that reads. */
+bool pst_coordinator_may_read(struct coordinator *duty, const struct graph_record *record, const char *name);
+/* Who reads the input; of several inputs: the node of one that cannot be read, or else of any. "": nobody. */
+const char *pst_coordinator_source(struct coordinator *duty, const struct graph_record *record);
 
 /* To a member, the node itself too; who has no connection is told nothing. */
 void pst_coordinator_tell(struct pst_node *node, const char *name, Pst__Control *message);
@@ -644,6 +655,23 @@ void pst_results_step(struct pst_node *node);
 void pst_results_fini(struct pst_node *node);
 void pst_results_part(struct hosted *hosted); /* its part was written, and nothing follows before that was told */
 void pst_results_complete(struct hosted *hosted, uint64_t id);
+/* streams.c */
+/* The graph takes several streams, each of them read by a node. */
+bool pst_streams_any(const Pst__Start *start);
+/* Of a graph that is submitted: start->streams, of its readers and with no ids yet; those of a savepoint; what nodes cannot. */
+int pst_streams_fill(struct pst_arena *arena, Pst__Start *start);
+void pst_streams_take(Pst__Start *start, const Pst__Start *saved);
+void pst_streams_good(const struct coordinator *duty, struct pst_text *why);
+/* Who reads each of its several streams next, borrowed from the record and the members; back: who is to have nothing keeps what it has. The
+ * first of them that cannot; NULL: all can. */
+const char *pst_streams_place(struct coordinator *duty, const struct graph_record *record, bool back,
+                              char **ret_readers);
+/* Whether a stream may come now, and to whom: fills in `go`, whose texts live until the graphs change, and `sentence`. The
+ * graph that is meant is returned; NULL: there is none. */
+const struct graph_record *pst_streams_replay(struct pst_node *node, const Pst__Control *message, Pst__ReplayGo *go,
+                                              char sentence[400]);
+/* Of its several streams: who reads each, how far it is, which one is waited for. In JSON a field, with a comma before it. */
+void pst_streams_print(const struct graph_record *record, bool json, struct pst_text *out);
 /* replays.c */
 /* Somebody has a stream for a graph. From whoever has it, or from a node that hands it on. */
 void pst_replays_on(struct pst_node *node, struct peer *peer, const Pst__Control *message);

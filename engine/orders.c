@@ -309,7 +309,7 @@ bool pst_order_stays(const struct pst_node *node, const struct graph_record *rec
 {
     if (pst_relocates(node, record)) /* a file is where it is; without checkpoints all is */
         return record->start->start->checkpoint_every_ns == 0 ||
-               (!record->start->start->fed &&
+               ((!record->start->start->fed || pst_streams_any(record->start->start)) &&
                 strcmp(record->graph->nodes[record->graph->source].id, place->operator_id) == 0);
     for (uint32_t n = 0; n < record->graph->node_count; n++)
         if (strcmp(record->graph->nodes[n].id, place->operator_id) == 0)

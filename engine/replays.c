@@ -79,6 +79,10 @@ static void decide(struct pst_node *node, struct peer *peer, uint64_t request, c
 
 void pst_replays_on(struct pst_node *node, struct peer *peer, const Pst__Control *message)
 {
+    Pst__Replay *replay = message->replay;
+    if (replay->here && replay->reader[0] == '\0') /* it has come here first */
+        replay->reader = (char *)(uintptr_t)node->options.name;
+    replay->here = false;
     if (node->duty == NULL) {
         struct pst_text why = {0};
         if (pst_admin_pass_on(node, peer, message, &why) != PST_OK)
@@ -88,7 +92,7 @@ void pst_replays_on(struct pst_node *node, struct peer *peer, const Pst__Control
     }
     char sentence[400];
     Pst__ReplayGo go = PST__REPLAY_GO__INIT;
-    const struct graph_record *record = pst_coordinator_replay(node, message, &go, sentence);
+    const struct graph_record *record = pst_streams_replay(node, message, &go, sentence);
     const char *graph_name = record != NULL ? record->start->graph : message->graph;
     decide(node, peer, message->request, graph_name, record != NULL ? record->start->incarnation : 0, &go);
 }

@@ -328,7 +328,10 @@ static void graph_print(struct shown *view, bool first)
     edges_print(view);
     move_print(view);
     if (view->json)
-        (void)pst_text_printf(view->out, "]}");
+        (void)pst_text_printf(view->out, "]");
+    pst_streams_print(record, view->json, view->out);
+    if (view->json)
+        (void)pst_text_printf(view->out, "}");
 }
 
 /* What was not heard of, or is dead, has no figures. */
