@@ -460,6 +460,10 @@ struct pst_replay_options {     /* borrowed until the replay is freed */
     const char *address;        /* HOST:PORT or unix:PATH of any node */
     const char *graph, *source; /* "": the only one that takes a stream; its source */
     const char *stream;         /* its id; visible ASCII */
+    /* Of a graph that takes several, whose it is: that of the node of this name; NULL or "": not said. here: then that of the one at
+     * `address`. */
+    const char *reader;
+    bool here;
     /* Of the lines' event time: the stream begins with the first line at or above `from`, and ends before the first one at or above
      * `until`. INT64_MIN and INT64_MAX: it is the whole file. */
     int64_t from, until;

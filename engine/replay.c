@@ -37,7 +37,7 @@ struct pst_replay {
     /* where it is tried: what it was told to ask, the node that reads, the coordinator */
     char address[ADDRESSES][PST_CONTROL_NAME_BYTES_MAX + 1];
     uint32_t at;
-    char node[PST_CONTROL_NAME_BYTES_MAX + 1];
+    char node[PST_CONTROL_NAME_BYTES_MAX + 1], first[PST_CONTROL_NAME_BYTES_MAX + 1]; /* first: at address[0] */
     char said[400]; /* the last reason to wait that was logged */
     uint64_t client, incarnation, request;
     uint64_t retry_ns, asked_ns, heard_ns, good_ns, progress_ns, begun_ns, busy_ns, wait_ns, beat_ns;
@@ -147,6 +147,10 @@ static int ask(struct pst_replay *replay)
     body.stream = (char *)(uintptr_t)options->stream;
     body.client = replay->client;
     body.beats = true;
+    body.named = options->reader != NULL && options->reader[0] != '\0';
+    body.here = options->here;
+    if (body.named || options->here)
+        body.reader = body.named ? (char *)(uintptr_t)options->reader : replay->first;
     message.graph = replay->report.graph[0] != '\0' ? replay->report.graph : (char *)(uintptr_t)options->graph;
     message.request = ++replay->request;
     message.body_case = PST__CONTROL__BODY_REPLAY;
@@ -190,6 +194,8 @@ static void open_up(struct pst_replay *replay)
 
 static void on_welcome(struct pst_replay *replay, const Pst__Welcome *welcome)
 {
+    if (!replay->greeted) /* elsewhere it was never tried before */
+        (void)snprintf(replay->first, sizeof replay->first, "%s", welcome->node);
     replay->greeted = true;
     (void)snprintf(replay->node, sizeof replay->node, "%s", welcome->node);
     (void)snprintf(replay->address[2], sizeof replay->address[2], "%s", welcome->coordinator_address);

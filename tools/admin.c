@@ -198,8 +198,8 @@ static const struct pst_flag submit_flags[] = {
     PST_TLS_FLAG,
     {"set", 's', "NAME=VALUE", true, "Give the graph's parameter NAME this value.", NULL},
     {"source", 0, "NODE[=FILE]", true,
-     "The node that reads the input; the coordinator where nothing is said. Given again, each with a file: all of them "
-     "read.",
+     "The node that reads the input; the coordinator where nothing is said. Given again, each with a file, or with "
+     "--listen: all of them read.",
      NULL},
     {"input", 'i', "FILE", false, "Read FILE, a path on that node, instead of the source's file.", NULL},
     {"from", 0, "FOLDER", false, "Go on from the savepoint that `penstock stop` has put there.", NULL},
@@ -231,7 +231,7 @@ const struct pst_verb pst_verb_submit = {
         "that is.\n\n"
         "With `--listen` the source reads no file: it waits for a stream that `penstock replay` sends. When the node "
         "that "
-        "reads dies, another one goes on.\n\n"
+        "reads dies, another one goes on. With several `--source` each of these nodes reads a stream of its own.\n\n"
         "With `--from` the graph goes on where the savepoint ends: with its state, at its place in the input, behind "
         "what its sinks had written; the results of both together are those of one run. The graph may be another "
         "version of the one that was stopped, as with `penstock run --resume`: what would lose state is refused. Its "
@@ -243,6 +243,7 @@ const struct pst_verb pst_verb_submit = {
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv\n"
+                "penstock submit load.yaml --node unix:n1/admin.sock --listen --source n1 --source n2\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --from before-upgrade\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --sealed --keys keeper:7400 --input meters.sealed",
     .flags = submit_flags,

@@ -33,12 +33,14 @@ static bool to_read(struct player *player)
     const char *to = pst_call_flag(call, "to"), *node = pst_call_flag(call, "node");
     node = node != NULL ? node : getenv("PENSTOCK_NODE");
     player->options.graph = player->options.source = "";
+    player->options.reader = pst_call_flag(call, "reader");
     if (to == NULL) {
         pst_complain(call, PST_EXIT_USAGE, "--to HOST:PORT or --to GRAPH/SOURCE is missing");
         return false;
     }
     if (strchr(to, ':') != NULL) {
         player->options.address = to;
+        player->options.here = true;
         return true;
     }
     const char *slash = strchr(to, '/');
@@ -359,6 +361,8 @@ static const struct pst_flag replay_flags[] = {
     {"to", 0, "WHERE", false,
      "HOST:PORT or unix:PATH of a node, where one graph takes a stream; else GRAPH/SOURCE, and --node.", NULL},
     {"node", 0, "ADDRESS", false, "HOST:PORT or unix:PATH of a node; else what PENSTOCK_NODE says.", NULL},
+    {"reader", 0, "NODE", false,
+     "Of a graph that takes several streams: this is the one of NODE; else, with --to HOST:PORT, that node's.", NULL},
     {"tls", 0, "FOLDER", false, "Certificates, as `penstock tls issue` makes them; for HOST:PORT.", "dir"},
     {"speed", 0, "SPEED", false,
      "Seconds of event time in a second, as 60x or 0.5x; max, the standard: as fast as it goes.", NULL},
@@ -399,6 +403,9 @@ const struct pst_verb pst_verb_replay = {
         "until "
         "then it may want the stream again, from its last checkpoint or, where it has none, from the beginning; a "
         "connection that breaks is made again, and a node that dies is waited for, or another one takes its place.\n\n"
+        "A graph that was submitted with `--listen` and several `--source` takes a stream for each of these nodes, and "
+        "is done when all have ended. Whose this one is `--reader` says, or `--to HOST:PORT` of that node. Once it was "
+        "taken it is known by its id, whichever node reads it by then.\n\n"
         "The stream is the lines of FILE (NAME.gz is unpacked), or with `--from` and `--until` a range of them. Its id "
         "is "
         "that of `--id` or 16 bytes of the SHA-256 of the file's size, its first 64 KiB and its last 64 KiB; the range "
@@ -415,6 +422,7 @@ const struct pst_verb pst_verb_replay = {
     .examples = "penstock submit debs14/load.yaml --listen\n"
                 "penstock replay meters.csv --to load/meters --node unix:n1/admin.sock\n"
                 "penstock replay meters.csv.gz --to 127.0.0.1:7001 --tls authority/me --speed 60x\n"
+                "penstock replay even.csv --to load/meters --reader n1 --node unix:n1/admin.sock\n"
                 "penstock replay meters.csv --to load/meters --from 1377986400 --until 1378072800 --json\n"
                 "penstock replay meters.csv --to load/meters --seal load.yaml --key user.key --spool meters.sealed",
     .flags = replay_flags,
