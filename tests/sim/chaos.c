@@ -259,7 +259,7 @@ static bool fault(struct chaos *chaos)
         sums->stores++;
         return true;
     default:
-        if (!cluster->fed || cluster->player.replay == NULL)
+        if (!cluster->fed || (!several && cluster->player->replay == NULL))
             return false;
         cluster_player_kill(cluster);
         sums->players++;
@@ -364,6 +364,16 @@ static void nothing_is_left(struct chaos *chaos)
 
 /* ---- a cluster ---- */
 
+/* Streams that another node reads than the one whose they were at first. */
+static uint64_t streams_elsewhere(const struct cluster *cluster)
+{
+    const Pst__Start *start = record_of(cluster)->start->start;
+    uint64_t count = 0;
+    for (size_t i = 0; i < start->n_streams; i++)
+        count += strcmp(start->streams[i]->name, start->source_nodes[i]) != 0;
+    return count;
+}
+
 static void sums_add(struct chaos_sums *sums, const struct chaos *chaos, const struct moves_sums *own)
 {
     const struct cluster *cluster = chaos->cluster;
@@ -381,6 +391,8 @@ static void sums_add(struct chaos_sums *sums, const struct chaos *chaos, const s
     sums->submitted_from += cluster->client.submitted_from;
     sums->completed += cluster->completed;
     sums->several += several;
+    sums->several_fed += several && cluster->fed;
+    sums->read_elsewhere += streams_elsewhere(cluster);
     sums->several_completed += several ? cluster->completed : 0;
     sums->several_resumed += several ? cluster->resumed : 0;
     sums->passed += cluster->passed;
@@ -400,12 +412,12 @@ static void begin(struct chaos *chaos)
     cluster->elects = seed % 2 == 0;
     cluster->source = (uint32_t)draw(chaos, cluster->node_count);
     cluster->every_ns = seed / 2 % 2 == 0 ? 20 * MS + draw(chaos, 200 * MS) : 0;
-    cluster->fed = draw(chaos, PLAYS_ONE_IN) == 0 && !several;
+    cluster->fed = draw(chaos, PLAYS_ONE_IN) == 0;
     cluster->reader_count =
         several ? 2 + (cluster->node_count > 2 && seed / 24 % 2 == 0) : 0; /* there are three houses */
     if (several && seed / 48 % 2 == 0)                                     /* a house stays together */
         scene_set(&cluster->like, "bucket_by", "house_id");
-    cluster->player.speed = STREAM_SECONDS * 1e9 / (double)STREAM_NS;
+    cluster->player->speed = STREAM_SECONDS * 1e9 / (double)STREAM_NS;
     cluster->grow_ns = STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
     cluster->net.break_every = draw(chaos, 3) == 0 ? 3000 : 0;
     cluster->coordination.delay_us_max = 1 + (uint32_t)draw(chaos, 5000);
@@ -434,7 +446,7 @@ static void one(const struct query *of, uint64_t seed, struct chaos_sums *sums)
     query = of;
     (void)snprintf(chaos.what, sizeof chaos.what, "%s, seed %llu", query->name, (unsigned long long)seed);
     begin(&chaos);
-    while (!cluster->client.done || (cluster->fed && !cluster->player.ended)) {
+    while (!cluster->client.done || !cluster_players_ended(cluster)) {
         turn(&chaos);
         if (strstr(cluster->client.says, ": failed") != NULL)
             fail_msg("%s%s", chaos.what, strstr(cluster->client.says, ": failed"));

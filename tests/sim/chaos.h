@@ -1,6 +1,7 @@
 /* tests/sim/chaos.h - a cluster of a seed in which nothing is spared: while both queries run, one after the other, partitions are scaled,
  * moved, drained, rebalanced and moves cancelled, and nodes are killed and cut off, ways break, the store does not answer or its answers
- * are lost. Of five seeds one has replicas of some operators, one of all; of three one has its input in a file for each of several nodes.
+ * are lost. Of five seeds one has replicas of some operators, one of all; of three one has its input in a file for each of several nodes, or
+ * in a stream.
  * Whatever happens, at the end
  *   - the outputs are those of one process, byte for byte
  *   - every move's record is DONE or ABORTED, and none was given up because its two owners had come to something different
@@ -20,6 +21,8 @@ struct chaos_sums {                /* over all clusters; all of one type: they a
     uint64_t lost; /* commits whose outcome was not learned */
     uint64_t restarts, completed, terms;
     uint64_t stopped, submitted_from; /* graphs that were stopped with a savepoint; that went on from one */
+    uint64_t several_fed,
+        read_elsewhere; /* clusters in which each of them reads a stream; streams that went to another node */
     uint64_t several, several_completed,
         several_resumed;          /* clusters in which several nodes read; their checkpoints; runs from these */
     uint64_t passed;              /* lines of theirs that a cut was passed when it was heard of */

@@ -567,7 +567,7 @@ static void client_ask(struct cluster *cluster)
         arguments[admin.n_arguments++] = settings[i];
     }
     for (uint32_t i = 0; i < cluster->reader_count; i++) {
-        (void)snprintf(readers[i], sizeof readers[i], "%s=meters.csv", names[i]);
+        (void)snprintf(readers[i], sizeof readers[i], cluster->fed ? "%s" : "%s=meters.csv", names[i]);
         arguments[admin.n_arguments++] = (char *)(uintptr_t) "--source";
         arguments[admin.n_arguments++] = readers[i];
     }
@@ -799,42 +799,95 @@ static pst_step client_step(void *argument, uint32_t worker)
     return PST_STEP_IDLE;
 }
 
-/* ---- the player ---- */
+/* ---- players ---- */
+
+static uint32_t player_count(const struct cluster *cluster)
+{
+    return !cluster->fed ? 0 : cluster->reader_count > 1 ? cluster->reader_count : 1;
+}
+
+bool cluster_players_ended(const struct cluster *cluster)
+{
+    for (uint32_t k = 0; k < player_count(cluster); k++)
+        if (!cluster->player[k].ended)
+            return false;
+    return true;
+}
 
 static void player_log(void *argument, const char *line)
 {
-    struct cluster *cluster = argument;
-    cluster->player.resumed += strstr(line, "takes it, from byte") != NULL && strstr(line, "byte 0 on") == NULL;
+    struct cluster_player *player = argument;
+    player->resumed += strstr(line, "takes it, from byte") != NULL && strstr(line, "byte 0 on") == NULL;
     if (getenv("PST_TEST_LOG") != NULL)
-        print_message("%llu player: %s\n", (unsigned long long)cluster->turns, line);
+        print_message("%llu player, %s: %s\n", (unsigned long long)player->sim.now_ns / 1000000, player->stream, line);
 }
 
 static void player_progress(void *argument, const struct pst_replay_report *report)
 {
-    struct cluster *cluster = argument;
-    cluster->player.report = *report;
+    struct cluster_player *player = argument;
+    player->report = *report;
 }
 
-/* Of any node that is up. */
-static void player_begin(struct cluster *cluster)
+static bool has_house(const struct cluster *cluster, uint32_t reader, const char *line, const char *newline, size_t at,
+                      size_t byte_count)
 {
-    struct cluster_player *player = &cluster->player;
+    const char *house = newline;
+    while (house > line && house[-1] != ',')
+        house--;
+    bool there = reader != 0 || cluster_has_row(cluster->lack, at, byte_count);
+    return at == 0 || (there && strtoul(house, NULL, 10) % cluster->reader_count == reader);
+}
+
+/* The header, and the rows whose last field, the house, is this one's. */
+static void houses_take(struct cluster *cluster, uint32_t reader, struct pst_text *own)
+{
+    const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
+    for (const char *line = rows->bytes, *end; line < rows->bytes + rows->count; line = end) {
+        const char *newline = memchr(line, '\n', (size_t)(rows->bytes + rows->count - line));
+        end = newline + 1;
+        if (has_house(cluster, reader, line, newline, (size_t)(line - rows->bytes), rows->count))
+            assert_int_equal(pst_text_add(own, line, (size_t)(end - line)), PST_OK);
+    }
+    own->count -= reader == 0 && cluster->lack == LACKS_END;
+    assert_true(own->count != 0);
+}
+
+static void player_add(struct cluster *cluster, uint32_t k)
+{
+    struct cluster_player *player = &cluster->player[k];
+    const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
+    struct pst_text own = {0};
+    if (cluster->reader_count > 1) {
+        houses_take(cluster, k, &own);
+        sim_put(&player->sim, "stream.csv", own.bytes, own.count);
+        (void)snprintf(player->stream, sizeof player->stream, "stream-%u", k);
+    } else {
+        sim_put(&player->sim, "stream.csv", rows->bytes, rows->count);
+        (void)snprintf(player->stream, sizeof player->stream, "the-stream");
+    }
+    pst_text_fini(&own);
+    player->index = cluster->net.node_count;
+    sim_net_add(&cluster->net, &player->sim);
+    player->added = true;
+}
+
+/* Of any node that is up. Whose stream it is it says by that one's name, or, where that one is asked first, not at all. */
+static void player_begin(struct cluster *cluster, uint32_t k)
+{
+    struct cluster_player *player = &cluster->player[k];
     uint32_t i = (uint32_t)sim_random(&cluster->random, cluster->node_count);
     if (cluster->nodes[i].node == NULL)
         return;
-    if (!player->added) {
-        const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
-        sim_put(&player->sim, "stream.csv", rows->bytes, rows->count);
-        player->index = cluster->net.node_count;
-        sim_net_add(&cluster->net, &player->sim);
-        player->added = true;
-    }
+    if (!player->added)
+        player_add(cluster, k);
     cluster->net.down[player->index] = false;
     player->options = (struct pst_replay_options){.file = "stream.csv",
                                                   .address = addresses[i],
                                                   .graph = "",
                                                   .source = "",
-                                                  .stream = "the-stream",
+                                                  .stream = player->stream,
+                                                  .reader = cluster->reader_count > 1 && i != k ? names[k] : NULL,
+                                                  .here = true,
                                                   .from = INT64_MIN,
                                                   .until = INT64_MAX,
                                                   .time_column = -1,
@@ -843,15 +896,14 @@ static void player_begin(struct cluster *cluster)
                                                   .patience_ns = UINT64_C(60) * 1000000000,
                                                   .log = player_log,
                                                   .progress = player_progress,
-                                                  .argument = cluster};
+                                                  .argument = player};
     assert_int_equal(pst_replay_new(&player->sim.world, &player->options, &player->replay), PST_OK);
     player->begun++;
     sim_begin(&player->sim, 1, pst_replay_step, player->replay);
 }
 
-static int player_end(struct cluster *cluster)
+static int player_end(struct cluster_player *player)
 {
-    struct cluster_player *player = &cluster->player;
     int rc = pst_replay_free(player->replay, &player->report);
     player->replay = NULL;
     player->bytes_sent += player->report.bytes;
@@ -859,36 +911,47 @@ static int player_end(struct cluster *cluster)
     return rc;
 }
 
-void cluster_player_kill(struct cluster *cluster)
+static void player_kill(struct cluster *cluster, struct cluster_player *player)
 {
-    struct cluster_player *player = &cluster->player;
     if (player->replay == NULL)
         return;
     for (uint32_t k = 0; k < cluster->net.node_count; k++)
         sim_net_break(&cluster->net, player->index, k);
     cluster->net.down[player->index] = true;
     player->sim.cut = true;
-    (void)player_end(cluster);
+    (void)player_end(player);
     sim_net_crash(&cluster->net, player->index);
     sim_revive(&player->sim);
     player->killed++;
 }
 
-void cluster_player_look(struct cluster *cluster, const char *what)
+void cluster_player_kill(struct cluster *cluster)
 {
-    struct cluster_player *player = &cluster->player;
-    if (!cluster->fed || player->held || player->ended || !cluster->client.taken)
+    uint32_t count = player_count(cluster);
+    player_kill(cluster, &cluster->player[count > 1 ? sim_random(&cluster->random, count) : 0]);
+}
+
+static void player_look(struct cluster *cluster, uint32_t k, const char *what)
+{
+    struct cluster_player *player = &cluster->player[k];
+    if (player->held || player->ended)
         return;
     if (player->replay == NULL) {
-        player_begin(cluster);
+        player_begin(cluster, k);
     } else if (player->sim.workers_left == 0) {
-        int rc = player_end(cluster);
+        int rc = player_end(player);
         player->ended = rc == PST_OK;
         if (rc != PST_OK && getenv("PST_TEST_LOG") != NULL)
             print_message("%llu player: %s\n", (unsigned long long)cluster->turns, player->report.why);
         if (rc != PST_OK && rc != PST_EIO && rc != PST_ETIMEOUT && rc != PST_EREFUSED)
             fail_msg("%s: the player ends: %s", what, player->report.why);
     }
+}
+
+void cluster_player_look(struct cluster *cluster, const char *what)
+{
+    for (uint32_t k = 0; cluster->client.taken && k < player_count(cluster); k++)
+        player_look(cluster, k, what);
 }
 
 /* ---- running ---- */
@@ -936,7 +999,8 @@ void cluster_init_many(struct cluster *cluster, uint64_t seed, uint32_t node_cou
     store_sim_init(&cluster->coordination, seed);
     cluster->coordination.changed = store_changed;
     cluster->coordination.self = cluster;
-    sim_init(&cluster->player.sim, seed + 1);
+    for (uint32_t k = 0; k < CLUSTER_FEW_NODES; k++)
+        sim_init(&cluster->player[k].sim, seed + 1 + k);
 }
 
 bool cluster_has_row(enum cluster_lack lack, size_t at, size_t byte_count)
@@ -945,22 +1009,11 @@ bool cluster_has_row(enum cluster_lack lack, size_t at, size_t byte_count)
            (lack == LACKS_BEGIN && at > byte_count / 3 * 2);
 }
 
-/* The header, and the rows whose last field, the house, is this one's. */
 static void houses_put(struct cluster *cluster, uint32_t reader)
 {
     const struct pst_text *rows = scene_file(&cluster->like, "in.csv");
     struct pst_text own = {0};
-    for (const char *line = rows->bytes, *end; line < rows->bytes + rows->count; line = end) {
-        const char *newline = memchr(line, '\n', (size_t)(rows->bytes + rows->count - line)), *house = newline;
-        end = newline + 1;
-        while (house > line && house[-1] != ',')
-            house--;
-        bool there = reader != 0 || cluster_has_row(cluster->lack, (size_t)(line - rows->bytes), rows->count);
-        if (line == rows->bytes || (there && strtoul(house, NULL, 10) % cluster->reader_count == reader))
-            assert_int_equal(pst_text_add(&own, line, (size_t)(end - line)), PST_OK);
-    }
-    own.count -= reader == 0 && cluster->lack == LACKS_END;
-    assert_true(own.count != 0);
+    houses_take(cluster, reader, &own);
     sim_put_growing(&cluster->nodes[reader].sim, "meters.csv", own.bytes, own.count,
                     cluster->grow_ns * rows->count / own.count * (cluster->abreast ? 1 : reader + 1) /
                         (cluster->abreast ? 1 : cluster->reader_count)); /* the last one as long as the whole would */
@@ -975,8 +1028,12 @@ void cluster_begin(struct cluster *cluster)
         sim_put_growing(source, "in.csv", rows->bytes, rows->count, cluster->grow_ns);
         sim_put_growing(source, "meters.csv", rows->bytes, rows->count, cluster->grow_ns);
     }
-    for (uint32_t i = 0; i < cluster->reader_count; i++)
+    for (uint32_t i = 0; i < cluster->reader_count && !cluster->fed; i++)
         houses_put(cluster, i);
+    for (uint32_t k = 1; k < player_count(cluster); k++) {
+        cluster->player[k].speed = cluster->player->speed;
+        cluster->player[k].sim.read_bytes_max = cluster->player->sim.read_bytes_max;
+    }
     sim_net_add(&cluster->net, &cluster->client.sim);
     cluster_up(cluster, 0);
     while (cluster->listening == 0 || (cluster->elects && cluster->terms == 0))
@@ -999,13 +1056,15 @@ void cluster_fini(struct cluster *cluster)
     assert_null(cluster->sessions);
     store_sim_fini(&cluster->coordination);
     sim_end(&cluster->client.sim);
-    cluster_player_kill(cluster);
+    for (uint32_t k = 0; k < CLUSTER_FEW_NODES; k++)
+        player_kill(cluster, &cluster->player[k]);
     sim_net_fini(&cluster->net);
     for (uint32_t i = 0; i < cluster->node_count; i++)
         sim_fini(&cluster->nodes[i].sim);
     free(cluster->nodes);
     sim_fini(&cluster->client.sim);
-    sim_fini(&cluster->player.sim);
+    for (uint32_t k = 0; k < CLUSTER_FEW_NODES; k++)
+        sim_fini(&cluster->player[k].sim);
     sim_fini(&cluster->shared);
     pst_secret_free(cluster->key);
     for (uint32_t i = 0; i < CLUSTER_RECORDS_MAX; i++)
@@ -1103,7 +1162,7 @@ void cluster_turn(struct cluster *cluster, const char *what)
         cluster_show(cluster);
         fail_msg("%s: nothing goes on any more after %llu turns, %llu ms; %llu bytes replayed; the client was told: %s",
                  what, (unsigned long long)cluster->turns, (unsigned long long)(cluster->net.now_ns / 1000000),
-                 (unsigned long long)cluster->player.report.offset, cluster->client.says);
+                 (unsigned long long)cluster->player->report.offset, cluster->client.says);
     }
     if (cluster->look != NULL)
         cluster->look(cluster, what);
@@ -1128,7 +1187,7 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
 {
     uint32_t spared = first_too ? 0 : 1, off = 0; /* off: the node that is cut off */
     uint64_t next = kills != 0 ? cluster->turns + sim_random(&cluster->random, 1500) : UINT64_MAX;
-    while (!cluster->client.done || (cluster->fed && !cluster->player.ended)) {
+    while (!cluster->client.done || !cluster_players_ended(cluster)) {
         cluster_turn(cluster, what);
         cluster_kill_amid(cluster);
         if (cluster->store_faults != 0 && cluster->client.taken && cluster->net.now_ns >= cluster->store_fault_ns) {
@@ -1138,7 +1197,8 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
         }
         cluster_player_look(cluster, what);
         if (cluster->client.script != NULL && cluster->client.script[cluster->client.said_count] == NULL)
-            cluster->player.options.speed = 0; /* all was said that the stream is there for */
+            for (uint32_t k = 0; k < player_count(cluster); k++)
+                cluster->player[k].options.speed = 0; /* all was said that the stream is there for */
         if (cluster->turns < next)
             continue;
         uint32_t i = spared + (uint32_t)sim_random(&cluster->random, cluster->node_count - spared);

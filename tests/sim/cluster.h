@@ -92,6 +92,7 @@ struct
     struct pst_replay *replay; /* NULL: it does not run */
     struct pst_replay_options options;
     struct pst_replay_report report; /* of the one that ended last */
+    char stream[20];                 /* its id */
     uint32_t index;                  /* in the network */
     double speed;                    /* 0: as fast as it goes */
     bool held;                       /* it does not begin yet */
@@ -107,8 +108,8 @@ struct cluster {
     struct cluster_store store;
     struct cluster_client client;
     uint32_t held_back; /* so many of the last nodes does the test bring up, when it likes to */
-    bool fed;           /* the graph waits for a stream, which `player` has, and no node */
-    struct cluster_player player;
+    bool fed;           /* the graph waits for a stream, which `player` has, and no node; or for one of each reader */
+    struct cluster_player player[CLUSTER_FEW_NODES];
     struct scene like; /* its settings, and sizes of a seed */
     struct sim random;
     const struct pst_text *graph;
@@ -189,14 +190,16 @@ void cluster_run(struct cluster *cluster, uint32_t kills, bool first_too, const 
 void cluster_kill_amid(struct cluster *cluster);
 /* What a node says and hears stays on its way: it works on, and is taken for dead. */
 void cluster_cut_off(struct cluster *cluster, uint32_t node, bool off);
-/* The player begins when there is a graph, and anew when it found nobody. */
+/* Each player begins when there is a graph, and anew when it found nobody. */
 void cluster_player_look(struct cluster *cluster, const char *what);
 /* One fault of the store that all reach: a session ends, or a node does not reach it for a while, or none does. */
 void cluster_store_fault(struct cluster *cluster);
 /* The session of this node alone. away: nor does it reach the store for a while, so that it learns of it late. */
 void cluster_depose(struct cluster *cluster, uint32_t node, bool away);
-/* The player, at any moment; it begins anew later. */
+/* A player, at any moment; it begins anew later. */
 void cluster_player_kill(struct cluster *cluster);
+/* All streams were taken, where there are any. */
+bool cluster_players_ended(const struct cluster *cluster);
 /* Every file of `wanted` is where the results are, with the same bytes. */
 void cluster_same(const struct scene *wanted, struct cluster *cluster, const char *graph_name, const char *what);
 /* How much of the input was read, by all incarnations. */

@@ -45,6 +45,8 @@ static void sums_print(const struct chaos_sums *sums)
     print("times a graph was stopped with a savepoint", sums->stopped);
     print("times it went on from there", sums->submitted_from);
     print("clusters in which several nodes read", sums->several);
+    print("of these, such as read streams", sums->several_fed);
+    print("streams that another node reads at the end", sums->read_elsewhere);
     print("checkpoints complete there", sums->several_completed);
     print("runs that went on from one of those", sums->several_resumed);
     print("times it is said that a cut was heard of too late", sums->passed);
@@ -64,6 +66,7 @@ static bool is_chaos(const struct chaos_sums *sums)
            sums->stores >= sums->clusters / 16 && sums->lost >= sums->clusters / 4 &&
            sums->restarts >= sums->clusters / 2 && sums->completed >= sums->clusters &&
            sums->several_completed >= sums->several / 3 && sums->several_resumed >= sums->several / 4 &&
+           sums->several_fed >= sums->several / 8 && sums->read_elsewhere >= sums->several_fed / 16 &&
            sums->stopped >= sums->clusters / 20 && sums->submitted_from >= sums->clusters / 20 &&
            sums->passed >= sums->several / 50 && sums->replaced >= sums->clusters / 50 &&
            sums->copies >= sums->clusters / 100;

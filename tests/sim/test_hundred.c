@@ -68,7 +68,7 @@ static struct counted spread(uint32_t nodes, const struct scene *wanted)
     cluster->dead_ns = UINT64_C(10) * 1000000000;
     cluster->source = 1;
     cluster->fed = true; /* at a pace, as long as there are moves */
-    cluster->player.speed = 60;
+    cluster->player->speed = 60;
     cluster->net.spy = count;
     cluster->net.spy_argument = &counted;
     cluster_begin(cluster);
@@ -191,7 +191,7 @@ static void nodes_become_as_busy_as_each_other(void **state)
     cluster->client.graph_name = "test";
     cluster->source = 1;
     cluster->fed = true;
-    cluster->player.speed = 60;
+    cluster->player->speed = 60;
     cluster_begin(cluster);
     while (cluster_record(cluster) == NULL || cluster_record(cluster)->state != GRAPH_RUNNING)
         turn(cluster, "until it runs");
@@ -215,7 +215,7 @@ static void nodes_become_as_busy_as_each_other(void **state)
     assert_ptr_equal(strstr(cluster->client.says, "0 moves"), cluster->client.says);
     assert_int_equal(asked(cluster, "rebalance", NULL, NULL), PST_OK); /* by buckets they are not even */
     assert_ptr_not_equal(strstr(cluster->client.says, "0 moves"), cluster->client.says);
-    cluster->player.options.speed = 0;
+    cluster->player->options.speed = 0;
     cluster_run(cluster, 0, false, "to the end");
     cluster_same(&wanted, cluster, "test", "by load");
     cluster_fini(cluster);

@@ -114,7 +114,7 @@ static void orders_one(const struct scene *wanted, const struct pst_text *text, 
     cluster->client.movable = movable;
     cluster->client.pause_ns = 60 * MS;
     cluster->fed = seed % 3 == 0;
-    cluster->player.speed = 100;
+    cluster->player->speed = 100;
     cluster->elects = seed % 4 == 1;
     cluster_begin(cluster);
     cluster_run(cluster, seed % 2 == 0 ? 2 : 0, true, what);
@@ -194,7 +194,7 @@ static void change_one(const struct scene *wanted, const struct pst_text *text, 
     cluster->dead_ns = 3000 * MS;
     cluster->cut_ns_max = cluster->dead_ns / 4;
     cluster->fed = true; /* so that nothing has to stay */
-    cluster->player.speed = 100;
+    cluster->player->speed = 100;
     (void)snprintf(name, sizeof name, "n%u", i);
     cluster_begin(cluster);
     while (!cluster->client.done) {

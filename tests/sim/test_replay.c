@@ -1,5 +1,6 @@
 /* test_replay.c - a stream that comes by a connection, into a graph on several nodes: whatever is killed or cut off, and whenever - the node
  * that reads, the coordinator, the client itself - the graph leaves the bytes of one process over the whole file (P1, P2). */
+#include "engine/node.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/graphs.h"
 
@@ -16,14 +17,18 @@
 struct sums { /* over all seeds */
     uint64_t restarts, completed, begun, killed, resumed;
     uint64_t bytes_sent, bytes_input;
+    uint64_t players, stopped;
 };
 
 static const char *graph_path;
+static bool several; /* nodes read, each a stream of its own: no row is late, as it would be so by other rows */
 
 static void query_input(struct scene *scene)
 {
+    struct scene_meters meters = scene_small;
+    meters.dirt = !several;
     scene_query(scene, graph_path);
-    scene_put_meters(scene, &scene_small);
+    scene_put_meters(scene, &meters);
 }
 
 static void one(const struct scene *wanted, const struct pst_text *text, const char *name, uint64_t seed,
@@ -36,19 +41,26 @@ static void one(const struct scene *wanted, const struct pst_text *text, const c
     cluster->fed = true;
     cluster->source = (uint32_t)sim_random(&cluster->random, cluster->node_count);
     cluster->every_ns = points ? 1000000 + sim_random(&cluster->random, 30000000) : 0;
+    cluster->reader_count = several ? 2 + (cluster->node_count > 2 && seed % 3 == 0) : 0; /* there are three houses */
+    cluster->client.graph_name = name;
+    cluster->client.stops = several && points && seed % 2 == 0 ? 1 : 0;
     if (kills != 0) /* so slow that it is amid the stream when something happens */
-        cluster->player.speed = 100 * (double)(1 + sim_random(&cluster->random, 100));
-    cluster->player.sim.read_bytes_max = cluster->like.sim.read_bytes_max;
+        cluster->player->speed = 100 * (double)(1 + sim_random(&cluster->random, 100));
+    cluster->player->sim.read_bytes_max = cluster->like.sim.read_bytes_max;
     cluster_begin(cluster);
     cluster_run(cluster, kills, true, what);
     cluster_same(wanted, cluster, name, what);
     sums->restarts += cluster->client.incarnation - 1;
     sums->completed += cluster->completed;
-    sums->begun += cluster->player.begun;
-    sums->killed += cluster->player.killed;
-    sums->resumed += cluster->player.resumed;
-    sums->bytes_sent += cluster->player.bytes_sent;
-    sums->bytes_input += scene_file(&cluster->like, "in.csv")->count;
+    for (uint32_t k = 0; k < CLUSTER_FEW_NODES; k++) {
+        sums->begun += cluster->player[k].begun;
+        sums->killed += cluster->player[k].killed;
+        sums->resumed += cluster->player[k].resumed;
+        sums->bytes_sent += cluster->player[k].bytes_sent;
+        sums->bytes_input += cluster->player[k].added ? sim_get(&cluster->player[k].sim, "stream.csv")->count : 0;
+    }
+    sums->players += several ? cluster->reader_count : 1;
+    sums->stopped += cluster->client.stopped;
     cluster_fini(cluster);
     free(cluster);
 }
@@ -70,11 +82,12 @@ static void seeds_run(const char *path, const char *name, uint64_t seeds, uint32
     if (getenv("PST_TEST_LOG") != NULL)
         print_message(
             "%s: %llu restarts, %llu checkpoints, the player begun %llu times, killed %llu times, %llu connections "
-            "went on amid the stream, %llu of %llu bytes sent\n",
+            "went on amid the stream, %llu of %llu bytes sent, %llu players, %llu stops\n",
             name, (unsigned long long)ret_sums->restarts, (unsigned long long)ret_sums->completed,
             (unsigned long long)ret_sums->begun, (unsigned long long)ret_sums->killed,
             (unsigned long long)ret_sums->resumed, (unsigned long long)ret_sums->bytes_sent,
-            (unsigned long long)ret_sums->bytes_input);
+            (unsigned long long)ret_sums->bytes_input, (unsigned long long)ret_sums->players,
+            (unsigned long long)ret_sums->stopped);
     scene_fini(&wanted);
     pst_text_fini(&text);
 }
@@ -94,7 +107,7 @@ static void a_stream_is_sent_once_where_nothing_happens(void **state)
 static void killed(const char *path, const char *name, bool points)
 {
     struct sums sums;
-    uint64_t seeds = scene_seeds(60);
+    uint64_t seeds = scene_seeds(several ? 24 : 60);
     seeds_run(path, name, seeds, 4, points, &sums);
     scene_shows(sums.restarts > seeds / 2 && sums.killed > seeds / 4 && sums.resumed > seeds / 4);
     scene_shows(sums.bytes_sent > sums.bytes_input);
@@ -318,7 +331,7 @@ static void rogue_begin(struct cluster *cluster, struct rogue *rogue, const stru
                         const char *what)
 {
     cluster_init(cluster, seed, text, query_input);
-    cluster->fed = cluster->player.held = true;
+    cluster->fed = cluster->player->held = true;
     cluster_begin(cluster);
     while (!cluster->client.taken)
         cluster_turn(cluster, what);
@@ -341,7 +354,7 @@ static void one_rogue(const struct scene *wanted, const struct pst_text *text, u
         cluster_turn(cluster, what);
     assert_true(rogue->open);
     assert_int_equal(rogue->refused, rogue->wrong == WRONG_SILENCE ? 0 : 1);
-    cluster->player.held = false;
+    cluster->player->held = false;
     if (rogue->wrong != WRONG_BEHIND_END) { /* that stream was said to be empty: it is another one */
         cluster_run(cluster, 0, false, what);
         cluster_same(wanted, cluster, "load", what);
@@ -397,7 +410,7 @@ static void one_holder(const struct scene *wanted, const struct pst_text *text, 
     rogue_begin(cluster, rogue, text, seed, what);
     while (!rogue->open)
         cluster_turn(cluster, what);
-    cluster->player.held = false;
+    cluster->player->held = false;
     cluster_run(cluster, 0, false, what);
     cluster_same(wanted, cluster, "load", what);
     assert_int_equal(rogue->sim.workers_left, 0);
@@ -405,8 +418,8 @@ static void one_holder(const struct scene *wanted, const struct pst_text *text, 
     if (holder == HOLDER_STALLS)
         assert_true(held_ns >= 9 * SECONDS && held_ns < 15 * SECONDS);
     else
-        assert_true(held_ns >= rogue->stays_ns && cluster->player.begun > 1);
-    assert_true(cluster->player.resumed > 0); /* behind what the holder has sent */
+        assert_true(held_ns >= rogue->stays_ns && cluster->player->begun > 1);
+    assert_true(cluster->player->resumed > 0); /* behind what the holder has sent */
     sim_end(&rogue->sim);
     cluster_fini(cluster);
     sim_fini(&rogue->sim);
@@ -444,7 +457,7 @@ static void one_unwritten_end(const struct scene *wanted, const struct pst_text 
     for (uint64_t until = cluster->net.now_ns + SECONDS; cluster->net.now_ns < until;) {
         cluster_turn(cluster, what);
         cluster_player_look(cluster, what);
-        assert_false(cluster->player.ended);
+        assert_false(cluster->player->ended);
     }
     cluster_kill(cluster, 0);
     cluster->store.refuses_ends = false;
@@ -462,6 +475,235 @@ static void whoever_replays_stays_until_the_end_is_written(void **state)
     rogues_run(one_unwritten_end, scene_seeds(10));
 }
 
+/* ---- several streams ---- */
+
+static void several_streams_are_sent_once_where_nothing_happens(void **state)
+{
+    (void)state;
+    struct sums sums;
+    several = true;
+    seeds_run(LOAD, "load", scene_seeds(10), 0, false, &sums);
+    assert_true(sums.restarts == 0 && sums.begun == sums.players && sums.bytes_sent == sums.bytes_input);
+    seeds_run(OUTLIERS, "outliers", scene_seeds(20), 0, true, &sums); /* some are stopped, and go on from a savepoint */
+    scene_shows(sums.completed > 0 && sums.stopped > 0);
+    several = false;
+}
+
+static void several_streams_go_on_whoever_dies(void **state)
+{
+    (void)state;
+    several = true;
+    killed(LOAD, "load", true);
+    killed(OUTLIERS, "outliers", true);
+    killed(LOAD, "load", false);
+    several = false;
+}
+
+static const char *reader_of(struct cluster *cluster, size_t i)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    return record != NULL ? record->start->start->source_nodes[i] : "";
+}
+
+/* Until it runs, from this checkpoint's incarnation or a later one. */
+static void runs_again(struct cluster *cluster, uint64_t incarnation, const char *what)
+{
+    const struct graph_record *record = NULL;
+    while (record == NULL || record->start->incarnation < incarnation || record->state != GRAPH_RUNNING) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+        record = cluster_record(cluster);
+    }
+}
+
+/* The second of two readers dies for good behind a checkpoint, and the third node takes its stream; that one dies, too, before there is another
+ * checkpoint, when the second has come back: the stream goes back there. Its position is in the part of the second all along. */
+static void one_that_goes_round(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    char what[80];
+    (void)snprintf(what, sizeof what, "a stream that goes round, seed %llu", (unsigned long long)seed);
+    cluster_init_many(cluster, seed, 3, text, query_input);
+    cluster->fed = true;
+    cluster->reader_count = 2;
+    cluster->every_ns = 20000000;
+    cluster->player->speed = 50;
+    cluster->client.graph_name = "load";
+    cluster_begin(cluster);
+    while (cluster->completed == 0) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+    }
+    assert_string_equal(reader_of(cluster, 0), "n0");
+    assert_string_equal(reader_of(cluster, 1), "n1");
+    cluster_kill(cluster, 1);
+    runs_again(cluster, 2, what);
+    assert_string_equal(reader_of(cluster, 0), "n0");
+    assert_string_equal(reader_of(cluster, 1), "n2");
+    if (seed % 2 == 0) {
+        cluster_up(cluster, 1);
+        while (!pst_coordinator_member(cluster->nodes[0].node->duty, "n1")->alive)
+            cluster_turn(cluster, what);
+        uint64_t complete = cluster_record(cluster)->complete;
+        cluster_kill(cluster, 2);
+        runs_again(cluster, 3, what);
+        assert_string_equal(reader_of(cluster, 1), "n1");
+        scene_shows(complete >> 32 == 1);
+    }
+    cluster_run(cluster, 0, false, what);
+    cluster_same(wanted, cluster, "load", what);
+    assert_true(cluster->player[0].killed == 0 && cluster->player[0].resumed > 0 && cluster->player[1].resumed > 0);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void a_stream_goes_to_a_node_that_reads_none(void **state)
+{
+    (void)state;
+    several = true;
+    rogues_run(one_that_goes_round, scene_seeds(10));
+    several = false;
+}
+
+/* Where both nodes read the stream of a dead one waits for it; the other one's player is there all along. */
+static void one_that_waits(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    char what[80];
+    (void)snprintf(what, sizeof what, "a stream that waits, seed %llu", (unsigned long long)seed);
+    cluster_init_many(cluster, seed, 2, text, query_input);
+    cluster->fed = true;
+    cluster->reader_count = 2;
+    cluster->every_ns = seed % 2 != 0 ? 20000000 : 0;
+    cluster->player->speed = 50;
+    cluster_begin(cluster);
+    runs_again(cluster, 1, what);
+    for (uint64_t until = cluster->net.now_ns + SECONDS; cluster->net.now_ns < until;) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+    }
+    cluster_kill(cluster, 1);
+    const struct graph_record *record = cluster_record(cluster);
+    while (strcmp(record->why, "waits for node n1, which reads the input") != 0) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+    }
+    cluster_up(cluster, 1);
+    cluster_run(cluster, 0, false, what);
+    cluster_same(wanted, cluster, "load", what);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void a_stream_waits_where_all_others_read(void **state)
+{
+    (void)state;
+    several = true;
+    rogues_run(one_that_waits, scene_seeds(6));
+    several = false;
+}
+
+/* One whose player has not come: it is shown as waited for, and the other one, which is ahead or at its end, is not. */
+static void one_that_is_missing(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    char what[80];
+    (void)snprintf(what, sizeof what, "a stream that is missing, seed %llu", (unsigned long long)seed);
+    cluster_init_many(cluster, seed, 2 + (uint32_t)(seed % 2), text, query_input);
+    cluster->fed = true;
+    cluster->reader_count = 2;
+    cluster->player[seed % 2].held = true;
+    cluster_begin(cluster);
+    runs_again(cluster, 1, what);
+    struct pst_text shown = {0};
+    const char *missing = seed % 2 != 0 ? "stream of n1, read by n1: none was said yet: event time waits for it\n"
+                                        : "stream of n0, read by n0: none was said yet: event time waits for it\n";
+    while (shown.count == 0 ||
+           (strstr(shown.bytes, "is at event time") == NULL && strstr(shown.bytes, "has ended") == NULL)) {
+        cluster_turn(cluster, what);
+        cluster_player_look(cluster, what);
+        pst_text_fini(&shown);
+        pst_streams_print(cluster_record(cluster), false, &shown);
+    }
+    assert_non_null(strstr(shown.bytes, missing));
+    assert_ptr_equal(strstr(strstr(shown.bytes, "event time waits") + 1, "event time waits"), NULL);
+    cluster->player[seed % 2].held = false;
+    cluster_run(cluster, 0, false, what);
+    cluster_same(wanted, cluster, "load", what);
+    pst_text_fini(&shown);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void a_stream_that_is_missing_is_named(void **state)
+{
+    (void)state;
+    several = true;
+    rogues_run(one_that_is_missing, scene_seeds(6));
+    several = false;
+}
+
+/* What the coordinator says to whoever has the second stream. "": it is taken, or waited for. */
+static const char *said_to(struct cluster *cluster, const char *reader, bool named, char sentence[400])
+{
+    Pst__Replay replay = PST__REPLAY__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    Pst__ReplayGo go = PST__REPLAY_GO__INIT;
+    replay.stream = (char *)(uintptr_t) "stream-1";
+    replay.reader = (char *)(uintptr_t)reader;
+    replay.named = named;
+    replay.client = 9;
+    message.graph = (char *)(uintptr_t) "load";
+    message.body_case = PST__CONTROL__BODY_REPLAY;
+    message.replay = &replay;
+    assert_non_null(pst_streams_replay(cluster->nodes[0].node, &message, &go, sentence));
+    return go.error == PST_EREFUSED ? sentence : "";
+}
+
+/* A node of an earlier version drops what it does not know of the record; and it cannot have part in a graph that is submitted so. */
+static void earlier_versions_take_no_part(void **state)
+{
+    (void)state;
+    struct pst_text text = {0}, why = {0};
+    char sentence[400];
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    several = true;
+    graph_path = LOAD;
+    scene_text_of(LOAD, &text);
+    cluster_init_many(cluster, 1, 3, &text, query_input);
+    cluster->fed = true;
+    cluster->reader_count = 2;
+    cluster->player[0].held = cluster->player[1].held = true;
+    cluster_begin(cluster);
+    runs_again(cluster, 1, "earlier versions");
+    struct graph_record *record = pst_coordinator_graph(cluster->nodes[0].node->duty, "load");
+    Pst__Start *start = record->start->start;
+    assert_string_equal(start->stream, "@several"); /* an id has no @ but before a range */
+    assert_non_null(strstr(said_to(cluster, "", false, sentence), "say with --reader whose this one is"));
+    assert_non_null(strstr(said_to(cluster, "n2", false, sentence), "say with --reader whose this one is"));
+    assert_non_null(
+        strstr(said_to(cluster, "n2", true, sentence), "has no stream of `n2`: it takes those of n0 and n1"));
+    start->n_streams = 0;
+    assert_non_null(strstr(said_to(cluster, "n1", true, sentence), "is not known any more, for a node of an earlier"));
+    start->n_streams = 2;
+    assert_string_equal(said_to(cluster, "n1", false, sentence), "");
+    assert_string_equal(start->streams[1]->id, "stream-1");
+    assert_string_equal(said_to(cluster, "n0", false, sentence), ""); /* it is known by its id */
+    assert_non_null(strstr(said_to(cluster, "n0", true, sentence), "as that of n1, and not of n0"));
+    assert_string_equal(start->streams[0]->id, "");
+    pst_streams_good(cluster->nodes[0].node->duty, &why);
+    assert_int_equal(why.count, 0);
+    pst_coordinator_member(cluster->nodes[0].node->duty, "n2")->streams = false;
+    pst_streams_good(cluster->nodes[0].node->duty, &why);
+    assert_non_null(strstr(why.bytes, "node `n2` is of an earlier version"));
+    assert_false(pst_coordinator_may_read(cluster->nodes[0].node->duty, record, "n2"));
+    pst_text_fini(&why);
+    cluster_fini(cluster);
+    free(cluster);
+    pst_text_fini(&text);
+    several = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +711,12 @@ int main(void)
         cmocka_unit_test(whoever_breaks_the_rules_is_refused_and_the_stream_goes_on),
         cmocka_unit_test(a_client_that_stands_still_makes_room_for_the_next),
         cmocka_unit_test(whoever_replays_stays_until_the_end_is_written),
+        cmocka_unit_test(several_streams_are_sent_once_where_nothing_happens),
+        cmocka_unit_test(a_stream_goes_to_a_node_that_reads_none),
+        cmocka_unit_test(earlier_versions_take_no_part),
+        cmocka_unit_test(a_stream_waits_where_all_others_read),
+        cmocka_unit_test(a_stream_that_is_missing_is_named),
+        cmocka_unit_test(several_streams_go_on_whoever_dies),
         cmocka_unit_test(query_1_without_checkpoints_begins_again),
         cmocka_unit_test(query_1_goes_on_from_its_checkpoints),
         cmocka_unit_test(query_2_goes_on_from_its_checkpoints),

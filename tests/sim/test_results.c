@@ -193,7 +193,7 @@ static void one_idle(const struct scene *wanted, const struct pst_text *text, ui
     struct reader *reader = calloc(1, sizeof *reader);
     char what[60];
     (void)snprintf(what, sizeof what, "followed in vain, seed %llu", (unsigned long long)seed);
-    cluster->fed = cluster->player.held = true;
+    cluster->fed = cluster->player->held = true;
     cluster_begin(cluster);
     while (!cluster->client.taken)
         cluster_turn(cluster, what);
@@ -205,7 +205,7 @@ static void one_idle(const struct scene *wanted, const struct pst_text *text, ui
     assert_int_equal(reader->asked, 1);
     cluster_kill(cluster, 0);
     cluster_up(cluster, 0);
-    cluster->player.held = false;
+    cluster->player->held = false;
     while (!reader->done) {
         cluster_turn(cluster, what);
         reader_look(reader);
