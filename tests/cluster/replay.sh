@@ -8,7 +8,7 @@
 "$P" gen --houses 4 --plugs 60 --rows 120000 --late 50 --malformed 20 --seed 6 --output other.csv --quiet
 gzip -k meters.csv
 "$P" tls init authority --quiet
-for name in n1 n2 me; do "$P" tls issue authority $name --quiet; done
+for name in n1 n2 n3 me; do "$P" tls issue authority $name --quiet; done
 "$P" key init points.key --quiet
 sets=(--set 'slices=60,300') windows=(--set 'windows=100,3600')
 LOAD=$ROOT/debs14/load.yaml OUTLIERS=$ROOT/debs14/outliers.yaml
@@ -247,5 +247,62 @@ spec "the rest" 0 replay meters.csv --to load "${tls[@]}" --node "${address[n1]}
 await n1.err 'graph load, incarnation 2: done'
 same load
 down
+
+# ---- a stream for each of two nodes; one of them is killed, and the third reads on ----
+"$P" gen --houses 4 --plugs 60 --rows 120000 --seed 7 --output pair.csv --quiet
+awk -F, 'NR == 1 || $NF % 2 == 0' pair.csv >even.csv
+awk -F, 'NR == 1 || $NF % 2 == 1' pair.csv >odd.csv
+rm -rf wanted/load shared
+"$P" run "$LOAD" --input pair.csv --output wanted/load "${sets[@]}" --quiet
+every_node=(--checkpoints shared --key points.key --every-seconds 1)
+cluster n1 n2 n3
+spec "files, and streams" 77 submit "$LOAD" --listen --source n2=even.csv --source n3=odd.csv
+err 'with --listen each --source names a node alone'
+spec "a file, and a stream" 77 submit "$LOAD" --listen --source n2 --source n3=odd.csv
+spec "a node that reads two" 77 submit "$LOAD" --listen --source n2 --source n2
+err '--source names node `n2` twice'
+listen "$LOAD" load "${sets[@]}" --source n2 --source n3
+spec "whose it is must be said" 77 replay even.csv --to load
+err 'graph `load` takes several streams, those of n2 and n3: say with --reader whose this one is'
+spec "by the address of a node that reads none" 77 replay even.csv --to "${address[n1]}" "${tls[@]}"
+err 'graph `load` takes several streams'
+spec "of a node that reads none" 77 replay even.csv --to load --reader n1
+err 'graph `load` has no stream of `n1`: it takes those of n2 and n3'
+play even even.csv --to load "${tls[@]}" --node "${address[n1]}" --reader n2 --speed $((speed / 8))x
+even=$player
+await n2.err 'its stream comes by a connection, from byte 0 on'
+spec_name="status says who is waited for"
+until "$P" status load >.out 2>.err && grep -Eq 'stream of n2, read by n2: [0-9a-f]{32}, is at event time' .out; do :; done
+out '^  stream of n3, read by n3: none was said yet: event time waits for it$'
+spec "top, too" 0 top --once --json
+json '[(s["reader"], s["waited_for"]) for s in d["graphs"][0]["streams"]] == [("n2", False), ("n3", True)]'
+spec "the same for another" 77 replay even.csv --to load --reader n3
+err 'as that of n2, and not of n3'
+spec "another one for the same" 77 replay odd.csv --to load --reader n2
+err 'as that of n2, and [0-9a-f]{32} is another one'
+play odd odd.csv --to "${address[n3]}" "${tls[@]}" --speed $((speed / 8))x
+await n1.err 'graph load, incarnation 1: checkpoint [0-9a-f]+ is complete'
+kill_node n3 KILL
+await n1.err 'graph load, incarnation 2: running'
+await even.err 'node n2 takes it, from byte [1-9][0-9]* on'
+await odd.err 'node n1 takes it, from byte [1-9][0-9]* on'
+kill -INT "$player" "$even"
+played odd 1
+player=$even
+played even 1
+play even even.csv --to load --reader n2 "${tls[@]}" --node "${address[n1]}"
+spec "by its id, whoever reads it" 0 replay odd.csv --to "${address[n2]}" "${tls[@]}" --json
+json "d['length'] == $(stat -c %s odd.csv) and 0 < d['bytes'] < d['length']"
+played even 0
+await n1.err 'graph load, incarnation 2: done'
+same_shared
+spec "the same again adds nothing" 0 replay odd.csv --to load --reader n3
+out '^load: all of this stream was taken before, nothing was added$'
+same_shared
+spec "what it took is shown" 0 status load --json
+json '[(s["reader"], s["node"], len(s["stream"]), s["waited_for"]) for s in d["graphs"][0]["streams"]] == [("n2", "n2", 32, False), ("n3", "n1", 32, False)]'
+json 'd["graphs"][0]["stream"] is None and d["graphs"][0]["rows"] == 120000'
+down
+every_node=()
 
 finish
