@@ -246,6 +246,10 @@ struct pst_world {
     /* All of the message (1 .. PST_NET_MESSAGE_BYTES_MAX bytes), or PST_EAGAIN: too much waits to be sent. The bytes may be used
      * again at once. Before net_peer() said PST_OK it is PST_EAGAIN, too. */
     int (*net_send)(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count);
+    /* The same of a message of two parts, one behind the other, both of 1 byte at least. What can be sent at once of a long second one is
+     * not copied before. */
+    int (*net_send_parts)(void *self, struct pst_conn *conn, const void *first, size_t first_bytes, const void *second,
+                          size_t second_bytes);
     /* The next message; borrowed until the next call for this connection. PST_EAGAIN; PST_ESTOPPED: the other side has closed it
      * in order; PST_EREFUSED: over the limit, or not such a connection; PST_EIO. */
     int (*net_receive)(void *self, struct pst_conn *conn, const void **ret_bytes, size_t *ret_byte_count);

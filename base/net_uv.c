@@ -583,9 +583,9 @@ static void net_limit(void *self, struct pst_conn *conn, uint32_t message_bytes_
     conn->message_bytes_max = message_bytes_max;
 }
 
-static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count)
+/* PST_EAGAIN: not now. PST_OK: there is room for a message of so many bytes behind what waits, and its head stands there. */
+static int message_begin(struct pst_conn *conn, size_t byte_count, size_t room_bytes)
 {
-    (void)self;
     uint8_t head[PST_FRAME_HEAD_BYTES];
     size_t head_bytes = conn->web ? 0 : sizeof head;
     PST_ASSERT(byte_count >= 1 && byte_count <= PST_NET_MESSAGE_BYTES_MAX);
@@ -598,11 +598,15 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
         conn->send_wanted = head_bytes + byte_count;
         return PST_EAGAIN;
     }
-    if (out_reserve(&conn->out, head_bytes + byte_count) != PST_OK)
+    if (out_reserve(&conn->out, head_bytes + room_bytes) != PST_OK)
         return PST_ENOMEM;
     pst_frame_head(head, (uint32_t)byte_count);
     out_append(&conn->out, head, head_bytes);
-    out_append(&conn->out, bytes, byte_count);
+    return PST_OK;
+}
+
+static int message_end(struct pst_conn *conn)
+{
     if (conn->send_events != 0)
         return PST_OK; /* behind what waits already */
     if (buffer_count(&conn->out) < SEND_BYTES) {
@@ -611,6 +615,60 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
     }
     int rc = conn_flush(conn);
     return rc == PST_OK || rc == PST_EAGAIN ? PST_OK : conn_break(conn, rc);
+}
+
+static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t byte_count)
+{
+    (void)self;
+    int rc = message_begin(conn, byte_count, byte_count);
+    if (rc != PST_OK)
+        return rc;
+    out_append(&conn->out, bytes, byte_count);
+    return message_end(conn);
+}
+
+/* Sends of these bytes, for which nothing waits, what goes; *ret_sent so many. PST_EAGAIN: the loop has to go on with the others. */
+static int send_past(struct pst_conn *conn, const uint8_t *bytes, size_t byte_count, size_t *ret_sent)
+{
+    *ret_sent = 0;
+    while (*ret_sent < byte_count) {
+        int64_t count = conn->tls != NULL
+                            ? pst_tls_write(conn->tls, bytes + *ret_sent, byte_count - *ret_sent, &conn->send_events)
+                            : plain_write(conn->fd, bytes + *ret_sent, byte_count - *ret_sent, &conn->send_events);
+        if (count < 0)
+            return (int)count;
+        *ret_sent += (size_t)count;
+    }
+    return PST_OK;
+}
+
+/* There is room for it all before any of it goes: half of a message cannot be taken back. */
+static int net_send_parts(void *self, struct pst_conn *conn, const void *first, size_t first_bytes, const void *second,
+                          size_t second_bytes)
+{
+    (void)self;
+    size_t sent = 0;
+    PST_ASSERT(first_bytes >= 1 && second_bytes >= 1);
+    int rc = message_begin(conn, first_bytes + second_bytes, first_bytes + second_bytes);
+    if (rc != PST_OK)
+        return rc;
+    out_append(&conn->out, first, first_bytes);
+    if (conn->send_events == 0 && second_bytes >= SEND_BYTES)
+        rc = conn_flush(conn);
+    if (rc == PST_OK && buffer_count(&conn->out) == 0) {
+        rc = out_reserve(&conn->out, second_bytes); /* a flush may have given it back */
+        if (rc == PST_OK)
+            rc = send_past(conn, second, second_bytes, &sent);
+    }
+    if (rc != PST_OK && rc != PST_EAGAIN)
+        return conn_break(conn, rc);
+    if (sent == second_bytes)
+        return PST_OK;
+    out_append(&conn->out, (const uint8_t *)second + sent, second_bytes - sent);
+    if (rc != PST_EAGAIN)
+        return message_end(conn);
+    rc = pst_watch_add(conn->watch, conn->fd, conn->send_events);
+    return rc == PST_OK ? PST_OK : conn_break(conn, rc);
 }
 
 static int64_t plain_read(int fd, void *bytes, size_t byte_count, int *ret_events)
@@ -1034,6 +1092,7 @@ void pst_net_fill(struct pst_world *world)
     world->net_peer = net_peer;
     world->net_limit = net_limit;
     world->net_send = net_send;
+    world->net_send_parts = net_send_parts;
     world->net_receive = net_receive;
     world->net_give = net_give;
     world->net_close = net_close;

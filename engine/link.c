@@ -671,19 +671,6 @@ static int ack_send(struct link *link, uint64_t move, uint32_t parcel, uint32_t 
     return rc;
 }
 
-static int chunk_room(struct link *link)
-{
-    size_t wanted = pst_wire_chunk_bound(CHUNK_BYTES);
-    if (link->message_bytes >= wanted)
-        return PST_OK;
-    uint8_t *larger = pst_realloc(link->message, wanted);
-    if (larger == NULL)
-        return PST_ENOMEM;
-    link->message = larger;
-    link->message_bytes = wanted;
-    return PST_OK;
-}
-
 /* The next chunk; *ret_any stays where there is none. */
 static int chunk_send(struct link *link, bool *ret_any)
 {
@@ -704,12 +691,13 @@ static int chunk_send(struct link *link, bool *ret_any)
                                    .byte_count = (uint32_t)(left < CHUNK_BYTES ? left : CHUNK_BYTES),
                                    .bytes = blob->bytes.bytes + from};
     head.move = out->way->move;
-    int rc = chunk_room(link);
+    const struct pst_world *world = link->run->world;
+    int rc = pst_wire_chunk_head_write(&head, &chunk, link->message, link->message_bytes, &bytes);
     if (rc == PST_OK)
-        rc = pst_wire_chunk_write(&head, &chunk, link->message, link->message_bytes, &bytes);
-    rc = message_send(link, rc, bytes);
+        rc = world->net_send_parts(world->self, link->conn, link->message, bytes, chunk.bytes, chunk.byte_count);
     if (rc != PST_OK)
         return rc;
+    pst_count(&link->sent_bytes, bytes + chunk.byte_count);
     *ret_any = true;
     if (++out->chunk_count == chunk.count) {
         out->chunk_count = 0;

@@ -259,20 +259,32 @@ static bool chunk_holds(const struct pst_wire_chunk *chunk)
 
 size_t pst_wire_chunk_bound(uint32_t byte_count) { return PST_WIRE_HEAD_BYTES + CHUNK_BYTES + (size_t)byte_count; }
 
-int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
-                         size_t out_capacity, size_t *ret_bytes)
+int pst_wire_chunk_head_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
+                              size_t out_capacity, size_t *ret_bytes)
 {
     uint8_t *at;
     if (!chunk_holds(chunk))
         return PST_EINVAL;
-    int rc = message_begin(head, PST_WIRE_CHUNK, 0, CHUNK_BYTES + (size_t)chunk->byte_count, out, out_capacity, &at);
+    if (CHUNK_BYTES + (size_t)chunk->byte_count > kinds[PST_WIRE_CHUNK].body_bytes_max)
+        return PST_EFULL;
+    int rc = message_begin(head, PST_WIRE_CHUNK, 0, CHUNK_BYTES, out, out_capacity, &at);
     if (rc != PST_OK)
         return rc;
     at = put_u32(put_i64(at, chunk->t), chunk->parcel);
     at = put_u32(put_u32(at, chunk->index), chunk->count);
-    at = put(at, chunk->bytes, chunk->byte_count);
     *ret_bytes = (size_t)(at - (uint8_t *)out);
     return PST_OK;
+}
+
+int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
+                         size_t out_capacity, size_t *ret_bytes)
+{
+    int rc = pst_wire_chunk_head_write(head, chunk, out, out_capacity, ret_bytes);
+    if (rc == PST_OK && out_capacity - *ret_bytes < chunk->byte_count)
+        rc = PST_EFULL;
+    if (rc == PST_OK)
+        *ret_bytes = (size_t)(put((uint8_t *)out + *ret_bytes, chunk->bytes, chunk->byte_count) - (uint8_t *)out);
+    return rc;
 }
 
 int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_chunk *ret_chunk)

@@ -261,6 +261,18 @@ static int net_send(void *self, struct pst_conn *conn, const void *bytes, size_t
     return PST_OK;
 }
 
+static int net_send_parts(void *self, struct pst_conn *conn, const void *first, size_t first_bytes, const void *second,
+                          size_t second_bytes)
+{
+    uint8_t *bytes = malloc(first_bytes + second_bytes);
+    PST_ASSERT(bytes != NULL && first_bytes != 0 && second_bytes != 0);
+    memcpy(bytes, first, first_bytes);
+    memcpy(bytes + first_bytes, second, second_bytes);
+    int rc = net_send(self, conn, bytes, first_bytes + second_bytes);
+    free(bytes);
+    return rc;
+}
+
 static int net_receive(void *self, struct pst_conn *conn, const void **ret_bytes, size_t *ret_byte_count)
 {
     (void)self;
@@ -332,6 +344,7 @@ void sim_net_add(struct sim_net *net, struct sim *sim)
     sim->world.net_peer = net_peer;
     sim->world.net_limit = net_limit;
     sim->world.net_send = net_send;
+    sim->world.net_send_parts = net_send_parts;
     sim->world.net_receive = net_receive;
     sim->world.net_give = net_give;
     sim->world.net_close = net_close;
