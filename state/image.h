@@ -70,8 +70,9 @@ int pst_state_image_bucket(struct pst_state *state, uint32_t bucket, uint32_t si
 int pst_state_image_end(struct pst_state *state, uint32_t *ret_generation);
 
 /* One bucket as it is now, for a state that goes on meanwhile: a page that is about to change, or to go, before it was seen is copied
- * first. So the copies take no more than the bucket does, and nothing where it stands still. One of a state at a time; its bucket is not
- * dropped before it is freed. PST_ENOMEM: there is none, and nothing has changed. */
+ * first. So the copies take no more than the bucket does, and nothing where it stands still. One of a bucket at a time; it is not
+ * dropped before that is freed. Each costs a writer of any bucket between the lowest and the highest shown a look: some tens, no more.
+ * PST_ENOMEM: there is none, and nothing has changed. */
 struct pst_snapshot;
 int pst_state_snapshot(struct pst_state *state, uint32_t bucket, struct pst_snapshot **ret_snapshot);
 uint32_t pst_snapshot_left(const struct pst_snapshot *snapshot); /* pages that were not seen yet */

@@ -56,8 +56,6 @@ struct pst_structure {
     uint16_t kind;   /* pst_page_kind of its pages */
 };
 
-#define PST_SHOWN_NONE UINT32_MAX
-
 struct pst_slabs { /* memory for pages */
     struct pst_slab *all;
     uint8_t *next; /* pages of the newest one that were never used */
@@ -75,7 +73,8 @@ struct pst_slabs { /* memory for pages */
 struct pst_state {
     uint32_t bucket_count, structure_count;
     uint32_t generation; /* grows by one with every image */
-    uint32_t shown;      /* the bucket that there is a snapshot of; PST_SHOWN_NONE */
+    uint32_t shown_first,
+        shown_span; /* from the lowest bucket that there is a snapshot of to the highest; span 0: none */
     uint64_t bytes_max;
     uint64_t page_count;  /* in use */
     uint64_t bytes_live;  /* of pages in use */
@@ -85,8 +84,8 @@ struct pst_state {
     uint64_t stamp;   /* of the callback; 1 for good where there is no pager */
     uint64_t touched; /* pages of tables touched since it began */
     uint64_t lookups;
-    struct pst_pager *pager;       /* NULL: all pages stay in memory */
-    struct pst_snapshot *snapshot; /* of `shown` */
+    struct pst_pager *pager;        /* NULL: all pages stay in memory */
+    struct pst_snapshot *snapshots; /* of different buckets */
     struct pst_structure *structures[PST_STRUCTURES_MAX];
 };
 
@@ -154,12 +153,13 @@ static inline bool pst_slabs_has_used(const struct pst_slabs *slabs)
 void pst_slabs_give(struct pst_slabs *slabs, uint8_t *page);
 void pst_slabs_free(struct pst_slabs *slabs);
 
-/* snapshot.c: the page of a structure is about to change, or to go; its bucket is the one that is shown. index: of a table's page its
+/* snapshot.c: the page of a structure is about to change, or to go, and there may be a snapshot of its bucket. index: of a table's page its
  * place among the bucket's, of a log's its sequence. */
 void pst_snapshot_keep(struct pst_structure *structure, uint32_t bucket, uint64_t index);
+bool pst_snapshot_is_of(const struct pst_state *state, uint32_t bucket); /* there is one */
 static inline bool pst_is_shown(const struct pst_state *state, uint32_t bucket)
 {
-    return __builtin_expect(state->shown == bucket, 0);
+    return __builtin_expect(bucket - state->shown_first < state->shown_span, 0);
 }
 
 /* pager.c; state->pager is there for all of these */

@@ -1,7 +1,8 @@
-/* snapshot.c - one bucket as it was at one moment, seen page by page while the state goes on (image.h).
+/* snapshot.c - buckets, each as it was at one moment, seen page by page while the state goes on (image.h).
  *
  * Pages are seen in their order, so those before `next` may change as they like. Whoever is about to change another one, or to give it
- * back, says so (pst_snapshot_keep()), and it is copied then. The bucket's word on the way of a row is one comparison. */
+ * back, says so (pst_snapshot_keep()), and it is copied then. On the way of a row stands one comparison: the span from the lowest bucket
+ * that there is a snapshot of to the highest. Within it the snapshots are gone through; they are few. */
 #include "state/image.h"
 
 #include "state/internal.h"
@@ -16,6 +17,7 @@ struct shown {      /* a structure's pages in the bucket, as they were */
 
 struct pst_snapshot {
     struct pst_state *state;
+    struct pst_snapshot *next_one; /* of the state's */
     uint32_t bucket, page_count, next;
     uint32_t structure, structure_count; /* structure: of the page seen last, or before it */
     int error;
@@ -41,9 +43,31 @@ static struct shown shown_now(const struct pst_structure *structure, uint32_t bu
     return shown;
 }
 
+/* NULL: there is none. */
+static struct pst_snapshot *snapshot_of(const struct pst_state *state, uint32_t bucket)
+{
+    struct pst_snapshot *snapshot = state->snapshots;
+    while (snapshot != NULL && snapshot->bucket != bucket)
+        snapshot = snapshot->next_one;
+    return snapshot;
+}
+
+bool pst_snapshot_is_of(const struct pst_state *state, uint32_t bucket) { return snapshot_of(state, bucket) != NULL; }
+
+static void span(struct pst_state *state)
+{
+    uint32_t first = UINT32_MAX, last = 0;
+    for (const struct pst_snapshot *one = state->snapshots; one != NULL; one = one->next_one) {
+        first = one->bucket < first ? one->bucket : first;
+        last = one->bucket > last ? one->bucket : last;
+    }
+    state->shown_first = first;
+    state->shown_span = state->snapshots != NULL ? last - first + 1 : 0;
+}
+
 int pst_state_snapshot(struct pst_state *state, uint32_t bucket, struct pst_snapshot **ret_snapshot)
 {
-    PST_ASSERT(state->snapshot == NULL && bucket < state->bucket_count);
+    PST_ASSERT(bucket < state->bucket_count && snapshot_of(state, bucket) == NULL);
     struct pst_snapshot *snapshot = pst_calloc(1, sizeof *snapshot);
     if (snapshot == NULL)
         return PST_ENOMEM;
@@ -59,8 +83,9 @@ int pst_state_snapshot(struct pst_state *state, uint32_t bucket, struct pst_snap
         pst_free(snapshot);
         return PST_ENOMEM;
     }
-    state->snapshot = *ret_snapshot = snapshot;
-    state->shown = bucket;
+    snapshot->next_one = state->snapshots;
+    state->snapshots = *ret_snapshot = snapshot;
+    span(state);
     return PST_OK;
 }
 
@@ -68,8 +93,11 @@ void pst_snapshot_free(struct pst_snapshot *snapshot)
 {
     if (snapshot == NULL)
         return;
-    snapshot->state->snapshot = NULL;
-    snapshot->state->shown = PST_SHOWN_NONE;
+    struct pst_snapshot **at = &snapshot->state->snapshots;
+    while (*at != snapshot)
+        at = &(*at)->next_one;
+    *at = snapshot->next_one;
+    span(snapshot->state);
     for (uint32_t i = snapshot->next; i < snapshot->page_count; i++)
         pst_free(snapshot->copies[i]);
     pst_free(snapshot->given);
@@ -96,7 +124,9 @@ static uint8_t *page_here(struct pst_structure *structure, uint32_t bucket, uint
 
 void pst_snapshot_keep(struct pst_structure *structure, uint32_t bucket, uint64_t index)
 {
-    struct pst_snapshot *snapshot = structure->state->snapshot;
+    struct pst_snapshot *snapshot = snapshot_of(structure->state, bucket);
+    if (snapshot == NULL)
+        return;
     const struct shown *shown = &snapshot->of[structure->number];
     if (structure->number >= snapshot->structure_count || index - shown->first >= shown->count) /* it has come since */
         return;

@@ -35,7 +35,6 @@ struct pst_state *pst_state_new(uint32_t bucket_count, uint64_t bytes_max)
     state->bytes_max = bytes_max;
     state->generation = 1;
     state->stamp = 1;
-    state->shown = PST_SHOWN_NONE;
     state->slabs.mapped = true;
     return state;
 }
@@ -44,7 +43,8 @@ void pst_state_free(struct pst_state *state)
 {
     if (state == NULL)
         return;
-    pst_snapshot_free(state->snapshot);
+    while (state->snapshots != NULL)
+        pst_snapshot_free(state->snapshots);
     if (state->pager != NULL)
         pst_pager_free(state);
     for (uint32_t i = 0; i < state->structure_count; i++) {
@@ -393,7 +393,7 @@ uint64_t pst_state_bucket_bytes(struct pst_state *state, uint32_t bucket)
 
 void pst_state_drop(struct pst_state *state, uint32_t bucket)
 {
-    PST_ASSERT(state->shown != bucket);
+    PST_ASSERT(!pst_snapshot_is_of(state, bucket));
     state->slabs.wipes = state->slabs.mapped;
     for (uint32_t i = 0; i < state->structure_count; i++) {
         if (state->structures[i]->kind == PST_PAGE_LOG)
@@ -404,40 +404,65 @@ void pst_state_drop(struct pst_state *state, uint32_t bucket)
     state->slabs.wipes = false;
 }
 
+struct cold_run { /* free pages that lie one behind the other in a slab */
+    struct pst_slab *slab;
+    uint32_t first, count;
+};
+
 /* What lies wholly within pages of the system goes back to it, and what it shares with cold ones beside it, frames in between
- * included: that is zero afterwards, and the rest of the page is made so. */
-static void page_cool(struct pst_slabs *slabs, uint8_t *page, uintptr_t unit)
+ * included: that is zero afterwards, and the rest is made so. In one call for all of them. */
+static void run_cool(struct pst_slabs *slabs, struct cold_run *run, uintptr_t unit)
 {
-    struct pst_slab *slab = slabs->sorted[slabs_below(slabs, (uintptr_t)page) - 1];
-    uint32_t number = (uint32_t)((size_t)(page - slab_page(slab, 0)) / PAGE_STRIDE_BYTES);
-    bool before = number != 0 && (slab->cold >> (number - 1) & 1) != 0;
-    bool behind = number != SLAB_PAGES - 1 && (slab->cold >> (number + 1) & 1) != 0;
-    slab->cold |= UINT64_C(1) << number;
-    slabs->cold_count++;
-    uintptr_t first = (uintptr_t)page, last = first + PST_PAGE_BYTES;
+    struct pst_slab *slab = run->slab;
+    const uint32_t last_number = run->first + run->count - 1;
+    if (run->count == 0)
+        return;
+    bool before = run->first != 0 && (slab->cold >> (run->first - 1) & 1) != 0;
+    bool behind = last_number < SLAB_PAGES - 1 && (slab->cold >> (last_number + 1) & 1) != 0;
+    uint8_t *page = slab_page(slab, run->first);
+    for (uint32_t i = run->first; i <= last_number; i++)
+        slab->cold |= UINT64_C(1) << i;
+    slabs->cold_count += run->count;
+    uintptr_t first = (uintptr_t)page, last = (uintptr_t)slab_page(slab, last_number) + PST_PAGE_BYTES;
     uintptr_t begin = before ? (first - PST_FRAME_BYTES) & -unit : (first + unit - 1) & -unit;
     uintptr_t end = behind ? (last + PST_FRAME_BYTES + unit - 1) & -unit : last & -unit;
-    if (begin >= end || madvise(page + (ptrdiff_t)(begin - first), end - begin, MADV_DONTNEED) != 0) {
-        memset(page, 0, PST_PAGE_BYTES);
-        return;
-    }
+    if (begin >= end || madvise(page + (ptrdiff_t)(begin - first), end - begin, MADV_DONTNEED) != 0)
+        begin = end = last;
     if (begin > first)
         memset(page, 0, begin - first);
     if (end < last)
         memset(page + (end - first), 0, last - end);
+    run->count = 0;
+}
+
+static void page_cool(struct pst_slabs *slabs, struct cold_run *run, uint8_t *page, uintptr_t unit)
+{
+    struct pst_slab *slab = slabs->sorted[slabs_below(slabs, (uintptr_t)page) - 1];
+    uint32_t number = (uint32_t)((size_t)(page - slab_page(slab, 0)) / PAGE_STRIDE_BYTES);
+    if (run->count != 0 && slab == run->slab && number + 1 == run->first) {
+        run->first--;
+        run->count++;
+    } else if (run->count != 0 && slab == run->slab && number == run->first + run->count) {
+        run->count++;
+    } else {
+        run_cool(slabs, run, unit);
+        *run = (struct cold_run){slab, number, 1};
+    }
 }
 
 static bool pages_cool(struct pst_slabs *slabs, uint64_t bytes_max)
 {
     struct pst_page_free **link = &slabs->free;
     uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    struct cold_run run = {0};
     for (uint32_t i = 0; i < WARM_PAGES && *link != NULL; i++)
         link = &(*link)->next;
     uint64_t bytes = 0;
     for (; slabs->wiped != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES)
-        page_cool(slabs, unlink_first(&slabs->wiped), unit);
+        page_cool(slabs, &run, unlink_first(&slabs->wiped), unit);
     for (; *link != NULL && bytes < bytes_max; bytes += PST_PAGE_BYTES)
-        page_cool(slabs, unlink_first(link), unit);
+        page_cool(slabs, &run, unlink_first(link), unit);
+    run_cool(slabs, &run, unit);
     return *link != NULL || slabs->wiped != NULL;
 }
 

@@ -1,4 +1,4 @@
-/* test_snapshot.c - one bucket as it was at one moment, while the state goes on: with all pages in memory, and with most of them outside. */
+/* test_snapshot.c - buckets as they were, each at its moment, while the state goes on: with all pages in memory, and with most of them outside. */
 #include "base/base.h"
 #include "state/image.h"
 
@@ -260,6 +260,47 @@ static void and_so_they_are_where_most_lie_outside(void **unused)
     shows_what_was(true);
 }
 
+/* One after the other is taken, and seen, and freed, in another order: each is as its own bucket was at its own moment. */
+static void several_show_each_its_own_moment(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct side *side = side_new(seed % 2 == 0, 100 + seed);
+        struct kept *kept[BUCKETS] = {0};
+        struct pst_snapshot *snapshots[BUCKETS] = {0};
+        uint32_t seen[BUCKETS] = {0}, whole = 0;
+        for (uint32_t i = 0; i < 2 * STEPS; i++)
+            change(side);
+        while (whole < 24) {
+            uint32_t bucket = random_below(&side->random, BUCKETS);
+            for (uint32_t k = random_below(&side->random, 60); k != 0; k--)
+                change(side);
+            if (kept[bucket] == NULL) {
+                kept[bucket] = calloc(1, sizeof *kept[bucket]);
+                assert_int_equal(pst_state_pages(side->state, bucket, keep, kept[bucket]), PST_OK);
+                assert_int_equal(pst_state_snapshot(side->state, bucket, &snapshots[bucket]), PST_OK);
+            }
+            const struct pst_page_header *page = NULL;
+            for (uint32_t k = random_below(&side->random, 6); k != 0 && seen[bucket] < kept[bucket]->count; k--) {
+                assert_int_equal(pst_snapshot_next(snapshots[bucket], &page), PST_OK);
+                same(page, kept[bucket]->pages[seen[bucket]++]);
+            }
+            assert_int_equal(pst_snapshot_left(snapshots[bucket]), kept[bucket]->count - seen[bucket]);
+            if (seen[bucket] < kept[bucket]->count && random_below(&side->random, 40) != 0) /* else it is given up */
+                continue;
+            whole += seen[bucket] == kept[bucket]->count;
+            pst_snapshot_free(snapshots[bucket]);
+            kept_free(kept[bucket]);
+            kept[bucket] = NULL;
+            seen[bucket] = 0;
+        }
+        for (uint32_t i = 0; i < BUCKETS; i++)
+            if (kept[i] != NULL)
+                kept_free(kept[i]);
+        side_free(side); /* with those that are left */
+    }
+}
+
 static void one_that_is_given_up_leaves_nothing(void **unused)
 {
     (void)unused;
@@ -346,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_those_of_its_moment_whatever_changes),
         cmocka_unit_test(and_so_they_are_where_most_lie_outside),
+        cmocka_unit_test(several_show_each_its_own_moment),
         cmocka_unit_test(one_that_is_given_up_leaves_nothing),
         cmocka_unit_test(an_empty_bucket_has_no_page),
         cmocka_unit_test(without_memory_for_a_copy_the_state_goes_on),

@@ -676,6 +676,69 @@ static void memory_of_dropped_pages_goes_back_to_the_system(void **unused)
     pst_state_free(state);
 }
 
+struct images { /* copies of pages, in their order */
+    uint8_t *bytes;
+    uint32_t count;
+};
+
+static int image_add(void *argument, const struct pst_page_header *page)
+{
+    struct images *images = argument;
+    memcpy(images->bytes + (size_t)images->count++ * PST_PAGE_BYTES, page, PST_PAGE_HEADER_BYTES + page->used_bytes);
+    return PST_OK;
+}
+
+/* Of a state that is put back, bucket by bucket, and goes again so: pages that lie one behind the other go in one call. */
+static void memory_of_what_was_put_back_goes_as_it_came(void **unused)
+{
+    (void)unused;
+    enum { PAGES = 4000, OF_EACH = PAGES / 2 };
+    struct pst_state *from = pst_state_new(BUCKETS, UINT64_MAX), *to = pst_state_new(BUCKETS, UINT64_MAX);
+    struct pst_log *log = pst_state_log_open(from, "l"), *other = pst_state_log_open(to, "l");
+    struct images images = {.bytes = malloc((size_t)PAGES * PST_PAGE_BYTES)};
+    assert_non_null(images.bytes);
+    for (uint32_t i = 0; i < PAGES; i++)
+        (void)append_bytes(log, 1 + i % 2, MOST_OF_A_PAGE, (uint8_t)i);
+    for (uint32_t bucket = 1; bucket <= 2; bucket++)
+        assert_int_equal(pst_state_pages(from, bucket, image_add, &images), PST_OK);
+    assert_int_equal(images.count, PAGES);
+    uint64_t before = resident_bytes();
+    for (uint32_t i = 0; i < PAGES; i++) {
+        const struct pst_page_header *page = (const void *)(images.bytes + (size_t)i * PST_PAGE_BYTES);
+        assert_int_equal(pst_state_restore_page(to, page, PST_PAGE_HEADER_BYTES + page->used_bytes), PST_OK);
+    }
+    for (uint32_t bucket = 1; bucket <= 2; bucket++) {
+        struct pst_image_log logs[PST_STRUCTURES_MAX];
+        assert_int_equal(pst_state_logs(from, bucket, logs), 1);
+        assert_int_equal(pst_state_restore_log(to, &logs[0]), PST_OK);
+        assert_true(pst_state_digest(to, bucket) == pst_state_digest(from, bucket));
+    }
+    pst_state_check(to);
+    uint64_t whole = resident_bytes() - before;
+    assert_true(whole < (uint64_t)(PAGES + PAGES / 10) * PST_PAGE_BYTES);
+    (void)append_bytes(other, 0, MOST_OF_A_PAGE, 1); /* what is left of the state at last */
+    pst_state_drop(to, 1);
+    while (pst_state_shrink(to, 50 * PST_PAGE_BYTES))
+        continue;
+    assert_true(resident_bytes() - before < whole - (uint64_t)OF_EACH * PST_PAGE_BYTES * 9 / 10);
+    pst_state_check(to);
+    assert_true(pst_state_digest(to, 2) == pst_state_digest(from, 2));
+    for (uint32_t i = 0; i < OF_EACH / 2; i++) /* cold ones are taken again */
+        (void)append_bytes(other, 3, MOST_OF_A_PAGE, (uint8_t)i);
+    assert_true(pages_are_zero_behind(to, 3));
+    pst_state_check(to);
+    for (uint32_t bucket = 0; bucket < BUCKETS; bucket++)
+        pst_state_drop(to, bucket);
+    while (pst_state_shrink(to, 50 * PST_PAGE_BYTES))
+        continue;
+    assert_true(resident_bytes() < before + (uint64_t)PAGES * PST_PAGE_BYTES / 10);
+    (void)append_bytes(other, 3, MOST_OF_A_PAGE, 1);
+    pst_state_check(to);
+    pst_state_free(to);
+    pst_state_free(from);
+    free(images.bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -700,6 +763,7 @@ int main(void)
         cmocka_unit_test(the_bytes_of_pages_are_pinned),
         cmocka_unit_test(the_digest_knows_contents_and_not_their_places),
         cmocka_unit_test(a_dropped_bucket_leaves_nothing),
+        cmocka_unit_test(memory_of_what_was_put_back_goes_as_it_came),
         cmocka_unit_test(memory_of_dropped_pages_goes_back_to_the_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
