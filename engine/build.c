@@ -683,8 +683,10 @@ void pst_instance_free(struct pst_ctx *ctx)
     pst_free(ctx->composed);
     if (ctx->lane != NULL)
         pst_way_empty(ctx->run, &ctx->lane->way);
-    if (ctx->giving != NULL)
+    if (ctx->giving != NULL) {
         pst_way_empty(ctx->run, &ctx->giving->own_way);
+        pst_packings_free(&ctx->giving->packings);
+    }
     if (!ctx->borrows) {
         pst_state_free(ctx->state);
         pst_paging_detach(ctx);

@@ -380,12 +380,12 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     if (ctx == NULL)
         return PST_OK; /* the giver is on another node */
     struct giving *giving = pst_arena_alloc(&run->move_arena, sizeof *giving);
-    int64_t *taken_at = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *taken_at);
+    uint64_t *digests = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *digests);
     uint64_t *numbers = pst_arena_alloc(&run->move_arena, move->bucket_count * sizeof *numbers);
     ctx->sums = ctx->enclave == NULL ? pst_sums_new(&run->move_arena, ctx->node) : NULL;
-    if (giving == NULL || taken_at == NULL || numbers == NULL || (ctx->sums == NULL && ctx->enclave == NULL))
+    if (giving == NULL || digests == NULL || numbers == NULL || (ctx->sums == NULL && ctx->enclave == NULL))
         return PST_ENOMEM;
-    giving->taken_at = taken_at;
+    giving->digests = digests;
     giving->numbers = numbers;
     giving->way = &giving->own_way;
     if (move->to_node == run->site->this_node) {
@@ -397,6 +397,7 @@ int pst_lane_copy(struct run *run, const struct move *move, int64_t after)
     giving->move = move;
     giving->after = after;
     giving->whole = move->whole;
+    giving->cost_before = ctx->join_cost;
     giving->cut = INT64_MAX;
     atomic_init(&giving->ended, ctx->ended); /* then it comes to no end of an epoch any more */
     ctx->giving = giving;
@@ -675,7 +676,7 @@ static void giving_end(struct pst_ctx *giver)
     if (giver == NULL || giver->giving == NULL)
         return;
     pst_way_empty(giver->run, &giver->giving->own_way);
-    pst_snapshot_free(giver->giving->packing.snapshot); /* given up amid a bucket */
+    pst_packings_free(&giver->giving->packings); /* given up amid a bucket */
     giver->giving = NULL;
     giver->sums = NULL;
     pst_moving_over(giver);

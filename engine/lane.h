@@ -29,7 +29,11 @@
  * what the lane does in one step. */
 #define PARCEL_BYTES_MAX (UINT64_C(512) << 10)
 #define PARCEL_BYTES_INSIDE (UINT64_C(1) << 20) /* of operators in enclaves, whose workers seal it meanwhile */
-/* Images that are taken and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
+/* Images that are taken and not in parcels yet, so that there is something to be packed until the next end of an epoch: no more is taken
+ * where so much is. Of pages of them that rows change there are copies. */
+#define AHEAD_BYTES_MAX (UINT64_C(16) << 20)
+enum { AHEAD_BUCKETS_MAX = 64 };
+/* Parcels that are made and not yet in the lane: enough that neither side waits for the other to begin. No more is taken beyond it. */
 #define WAY_BYTES_MAX (UINT64_C(16) << 20)
 enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
 /* Joining may cost the operator a look at all of it (scratch that is made again) in one call at the next end of an epoch. So many buckets
@@ -71,18 +75,32 @@ struct move {
 /* ---- parcels: images of some buckets, and digests of some ---- */
 struct parcel { /* what one is made of */
     const uint32_t *digests, *buckets;
+    const uint64_t *values; /* of the digests; NULL: as they are now */
     uint32_t digest_count, bucket_count;
     bool last;
 };
 
-/* Of whoever makes them: a bucket of which some pages are in parcels, and the others, as they were then, will be in the next ones. */
+/* Of whoever makes them: a bucket whose image is taken, at t. All of its pages, or the last ones, will be in the next parcels, as they were. */
 struct packing {
-    struct pst_snapshot *snapshot; /* NULL: there is none */
-    int64_t timer;
-    uint64_t number;
-    uint32_t log_count;
-    struct pst_image_log logs[PST_STRUCTURES_MAX];
+    uint32_t bucket, log_count;
+    int64_t t, timer;
+    uint64_t number, bytes;        /* bytes: that are not packed, mostly */
+    bool parts;                    /* some of it is packed */
+    struct pst_snapshot *snapshot; /* NULL: there is no state */
+    struct pst_image_log *logs;    /* NULL: none */
 };
+struct packings { /* in their order, from `first` on; all zero: none */
+    struct packing of[AHEAD_BUCKETS_MAX];
+    uint32_t first, count;
+    uint64_t bytes; /* of what is not packed */
+};
+/* At the end of an epoch, behind those that there are; there is room for it. `bytes` of images. PST_ENOMEM: it has not begun. */
+int pst_packing_begin(struct pst_ctx *ctx, uint32_t bucket, uint64_t bytes, struct packings *packings);
+void pst_packings_free(struct packings *packings); /* all of them */
+static inline const struct packing *pst_packing(const struct packings *packings, uint32_t i)
+{
+    return &packings->of[(packings->first + i) % AHEAD_BUCKETS_MAX];
+}
 
 struct blob { /* and as bytes, at one moment. lane_copy.c has the layout */
     int64_t t;
@@ -161,14 +179,18 @@ struct giving { /* the giver's */
     const struct move *move;
     int64_t after; /* images are taken at ends of epochs that are not below it */
     struct way own_way, *way;
-    int64_t *taken_at;     /* by place in the move's buckets */
-    uint32_t imaged_count; /* of the move's buckets, in their order */
-    int64_t at;            /* when it handed over last */
-    uint64_t at_bytes;     /* at that time */
+    /* Of the move's buckets, in their order: the image of so many is taken, so many are in parcels; the last one taken at taken_at. */
+    uint32_t taken_count, imaged_count;
+    int64_t taken_at;
+    uint64_t at_bytes; /* taken at that time */
     struct pace pace;
     uint64_t rest_ns; /* not before that again: others of the lane's worker have their turn */
-    struct packing packing;
-    bool whole; /* the move's */
+    struct packings packings;
+    uint64_t *digests; /* by place in the move's buckets, once `digested`: as they were at digested_at */
+    bool digested;
+    int64_t digested_at;
+    bool whole;           /* the move's */
+    uint32_t cost_before; /* as way.cost, of the move before; 0: there was none */
     uint32_t parcel_count;
     uint64_t bytes_put, late_ns;              /* late: when digests are not waited for any more */
     _Atomic uint64_t bytes_done, bytes_total; /* of images. For whoever wants to know */
@@ -284,9 +306,9 @@ void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const c
 void pst_giver_fail(struct pst_ctx *ctx, int error, const char *why);
 void pst_lane_arrived(struct pst_ctx *ctx, int error, const char *why);
 void pst_lane_fail(struct pst_ctx *ctx, int error, const char *why);
-/* What a parcel is made of, as bytes. When it has passed so many the last of its buckets goes on in the next one, which is made of that
- * bucket alone: so it is with `packing`. *ret_bytes: of pages. PST_ENOMEM, and the pager's errors. */
-int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t bytes_max, struct packing *packing,
+/* What a parcel is made of, as bytes; its buckets are the first of `packings`, and go from there. When it has passed so many the last of
+ * them stays, and goes on in the next one, which is made of that bucket alone. *ret_bytes: of pages. PST_ENOMEM, and the pager's errors. */
+int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t bytes_max, struct packings *packings,
                      struct pst_text *bytes, uint64_t *ret_bytes);
 /* Fuzzed: the bytes come from another node. PST_EDATA, PST_EABI, PST_ENOMEM: the lane is of no use. */
 int pst_parcel_read(struct pst_ctx *ctx, const struct blob *blob);

@@ -26,17 +26,17 @@ enum { PARCEL_MAGIC = 0x42545350, VERSION_WHOLE = 2, VERSION_PARTS = 3 };
 
 /* ---- the way ---- */
 
-/* Of those that are kept one that is large enough, and not much too large. */
+/* Of those that are kept one that is large enough, and not much too large: the one that was used last, if a cache has it still. */
 static struct blob *blob_kept(struct blobs *blobs, size_t byte_count)
 {
     struct blob *blob = NULL;
     pst_lock_take(&blobs->lock);
-    for (uint32_t i = 0; i < blobs->count && blob == NULL; i++) {
-        size_t capacity = blobs->kept[i]->bytes.capacity;
+    for (uint32_t i = blobs->count; i != 0 && blob == NULL; i--) {
+        size_t capacity = blobs->kept[i - 1]->bytes.capacity;
         if (capacity < byte_count || capacity / 4 > byte_count)
             continue;
-        blob = blobs->kept[i];
-        blobs->kept[i] = blobs->kept[--blobs->count];
+        blob = blobs->kept[i - 1];
+        memmove(&blobs->kept[i - 1], &blobs->kept[i], (--blobs->count - (i - 1)) * sizeof(struct blob *));
         blobs->bytes -= capacity;
     }
     pst_lock_give(&blobs->lock);
@@ -148,18 +148,45 @@ static void put_u64(struct pst_text *bytes, uint64_t value)
     (void)pst_text_add(bytes, (const char *)&value, sizeof value);
 }
 
-static int packing_begin(struct pst_ctx *ctx, uint32_t bucket, struct packing *packing)
+int pst_packing_begin(struct pst_ctx *ctx, uint32_t bucket, uint64_t bytes, struct packings *packings)
 {
-    packing->timer = ctx->timers[bucket];
-    packing->number = ctx->numbers[bucket];
-    packing->log_count = ctx->state != NULL ? pst_state_logs(ctx->state, bucket, packing->logs) : 0;
-    return ctx->state != NULL ? pst_state_snapshot(ctx->state, bucket, &packing->snapshot) : PST_OK;
+    struct pst_image_log logs[PST_STRUCTURES_MAX];
+    struct packing packing = {
+        .bucket = bucket, .t = ctx->now, .timer = ctx->timers[bucket], .number = ctx->numbers[bucket], .bytes = bytes};
+    PST_ASSERT(packings->count < AHEAD_BUCKETS_MAX);
+    packing.log_count = ctx->state != NULL ? pst_state_logs(ctx->state, bucket, logs) : 0;
+    if (packing.log_count != 0) {
+        packing.logs = pst_malloc(packing.log_count * sizeof *packing.logs);
+        if (packing.logs == NULL)
+            return PST_ENOMEM;
+        memcpy(packing.logs, logs, packing.log_count * sizeof *packing.logs);
+    }
+    int rc = ctx->state != NULL ? pst_state_snapshot(ctx->state, bucket, &packing.snapshot) : PST_OK;
+    if (rc != PST_OK) {
+        pst_free(packing.logs);
+        return rc;
+    }
+    packings->of[(packings->first + packings->count++) % AHEAD_BUCKETS_MAX] = packing;
+    packings->bytes += bytes;
+    return PST_OK;
 }
 
-static void packing_end(struct packing *packing)
+/* The first one is packed, or given up. */
+static void packing_end(struct packings *packings)
 {
+    struct packing *packing = &packings->of[packings->first];
     pst_snapshot_free(packing->snapshot);
-    packing->snapshot = NULL;
+    pst_free(packing->logs);
+    packings->bytes -= packing->bytes;
+    *packing = (struct packing){0};
+    packings->first = (packings->first + 1) % AHEAD_BUCKETS_MAX;
+    packings->count--;
+}
+
+void pst_packings_free(struct packings *packings)
+{
+    while (packings->count != 0)
+        packing_end(packings);
 }
 
 /* All that a bucket still has, or pages until there are so many bytes, but one at least; *ret_bytes more of them. */
@@ -183,25 +210,25 @@ static int pages_put(struct packing *packing, uint64_t bytes_max, struct pst_tex
         ++*ret_page_count;
         left--;
     }
-    if (left == 0)
-        packing_end(packing);
+    packing->parts = left != 0;
     return bytes->failed ? PST_ENOMEM : PST_OK;
 }
 
-/* What was begun of it goes on. */
-static int bucket_put(struct packing *packing, uint32_t bucket, uint64_t bytes_max, struct pst_text *bytes,
-                      uint64_t *ret_bytes)
+/* The first of them; what was begun of it goes on. */
+static int bucket_put(struct packings *packings, uint64_t bytes_max, struct pst_text *bytes, uint64_t *ret_bytes)
 {
+    struct packing *packing = &packings->of[packings->first];
     size_t head = bytes->count;
+    uint64_t put = 0;
     uint32_t page_count;
-    put_u32(bytes, bucket);
+    put_u32(bytes, packing->bucket);
     put_u32(bytes, 0);
     put_u32(bytes, 0);
     put_u32(bytes, 0);
     put_u64(bytes, (uint64_t)packing->timer);
     put_u64(bytes, packing->number);
-    int rc = pages_put(packing, bytes_max, bytes, &page_count, ret_bytes);
-    const bool goes_on = packing->snapshot != NULL;
+    int rc = pages_put(packing, bytes_max, bytes, &page_count, &put);
+    const bool goes_on = packing->parts;
     const uint32_t log_count = goes_on ? 0 : packing->log_count;
     for (uint32_t i = 0; i < log_count; i++) {
         put_u32(bytes, packing->logs[i].structure);
@@ -212,14 +239,20 @@ static int bucket_put(struct packing *packing, uint32_t bucket, uint64_t bytes_m
     const uint32_t counts[3] = {page_count, log_count, goes_on};
     if (rc == PST_OK && !bytes->failed)
         memcpy(bytes->bytes + head + 4, counts, sizeof counts);
+    *ret_bytes += put;
+    put = put < packing->bytes ? put : packing->bytes;
+    packing->bytes -= put;
+    packings->bytes -= put;
+    if (!goes_on)
+        packing_end(packings);
     return rc != PST_OK ? rc : bytes->failed ? PST_ENOMEM : PST_OK;
 }
 
-int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t bytes_max, struct packing *packing,
+int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t bytes_max, struct packings *packings,
                      struct pst_text *bytes, uint64_t *ret_bytes)
 {
     int rc = PST_OK;
-    bool parts = packing->snapshot != NULL;
+    bool parts = packings->count != 0 && pst_packing(packings, 0)->parts;
     size_t head = bytes->count;
     *ret_bytes = 0;
     put_u32(bytes, PARCEL_MAGIC);
@@ -231,16 +264,13 @@ int pst_parcel_write(struct pst_ctx *ctx, const struct parcel *parcel, uint64_t 
     for (uint32_t i = 0; i < parcel->digest_count; i++) {
         put_u32(bytes, parcel->digests[i]);
         put_u32(bytes, 0);
-        put_u64(bytes, pst_bucket_digest(ctx, parcel->digests[i]));
+        put_u64(bytes, parcel->values != NULL ? parcel->values[i] : pst_bucket_digest(ctx, parcel->digests[i]));
     }
     for (uint32_t i = 0; i < parcel->bucket_count && rc == PST_OK; i++) {
-        uint64_t most = i + 1 == parcel->bucket_count ? bytes_max : UINT64_MAX;
-        if (packing->snapshot == NULL)
-            rc = packing_begin(ctx, parcel->buckets[i], packing);
-        if (rc == PST_OK)
-            rc = bucket_put(packing, parcel->buckets[i], most, bytes, ret_bytes);
+        PST_ASSERT(packings->count != 0 && pst_packing(packings, 0)->bucket == parcel->buckets[i]);
+        rc = bucket_put(packings, i + 1 == parcel->bucket_count ? bytes_max : UINT64_MAX, bytes, ret_bytes);
     }
-    parts |= packing->snapshot != NULL;
+    parts |= parcel->bucket_count != 0 && packings->count != 0 && pst_packing(packings, 0)->parts;
     if (rc == PST_OK && parts && !bytes->failed)
         memcpy(bytes->bytes + head + 4, &(uint32_t){VERSION_PARTS}, sizeof(uint32_t));
     return bytes->failed ? PST_ENOMEM : rc;
@@ -544,17 +574,30 @@ static bool way_has_room(const struct run *run, const struct giving *giving)
     return parcels < WAY_PARCELS - 1 && bytes < run->way_bytes_max;
 }
 
+/* As the lane says; until it has, as the one of the move before has said. 0: not known. */
+static uint32_t cost_of(const struct giving *giving)
+{
+    uint32_t cost = atomic_load_explicit(&giving->way->cost, memory_order_relaxed);
+    return cost != 0 ? cost : giving->cost_before;
+}
+
 /* What the lane will need at the next end of an epoch for what joins at this one, as far as that is known. */
 static uint64_t join_ns_of(const struct giving *giving)
 {
-    uint64_t cost = atomic_load_explicit(&giving->way->cost, memory_order_relaxed);
+    uint64_t cost = cost_of(giving);
     return cost == 0 ? 0 : (cost - 1) * (giving->at_bytes >> 10) * 1000 >> 10;
+}
+
+/* No image was taken at this end of an epoch. */
+static bool ends_anew(const struct pst_ctx *ctx, const struct giving *giving)
+{
+    return giving->taken_count == 0 || ctx->now > giving->taken_at;
 }
 
 /* More may join at this time. */
 static bool may_join(const struct run *run, const struct giving *giving)
 {
-    bool known = atomic_load_explicit(&giving->way->cost, memory_order_relaxed) != 0;
+    bool known = cost_of(giving) != 0;
     return giving->at_bytes == 0 || run->options.stop_and_copy ||
            (known ? join_ns_of(giving) < JOIN_NS_MAX : giving->at_bytes < run->turn_bytes_max);
 }
@@ -573,23 +616,87 @@ static uint64_t parcel_bytes_max(const struct pst_ctx *ctx)
     return turn < most ? turn : most;
 }
 
+/* The image of the next bucket, at this end of an epoch. */
+static int image_take(struct pst_ctx *ctx, struct giving *giving)
+{
+    uint32_t bucket = giving->move->buckets[giving->taken_count];
+    uint64_t bytes = bucket_bytes(ctx, bucket);
+    if (ends_anew(ctx, giving)) {
+        giving->taken_at = ctx->now;
+        giving->at_bytes = 0;
+    }
+    int rc = pst_packing_begin(ctx, bucket, bytes, &giving->packings);
+    if (rc != PST_OK)
+        return rc;
+    giving->taken_count++;
+    giving->at_bytes += bytes;
+    if (ctx->sums != NULL)
+        pst_sums_begin(ctx->sums, bucket);
+    return PST_OK;
+}
+
+/* Until there are so many bytes of them. */
+static int images_take(struct pst_ctx *ctx, struct giving *giving, uint64_t bytes)
+{
+    const struct packings *packings = &giving->packings;
+    int rc = PST_OK;
+    while (rc == PST_OK && giving->taken_count < giving->move->bucket_count && packings->count < AHEAD_BUCKETS_MAX &&
+           packings->bytes < bytes && (ends_anew(ctx, giving) || may_join(ctx->run, giving)))
+        rc = image_take(ctx, giving);
+    return rc;
+}
+
+/* At the first end of an epoch behind all images, be there some to be packed: they are not waited for then. */
+static void digests_take(struct pst_ctx *ctx, struct giving *giving)
+{
+    const struct move *move = giving->move;
+    if (giving->digested || ctx->had_rows || giving->taken_count < move->bucket_count || ctx->now <= giving->taken_at)
+        return;
+    for (uint32_t i = 0; i < move->bucket_count; i++)
+        giving->digests[i] = pst_bucket_digest(ctx, move->buckets[i]);
+    giving->digested = true;
+    giving->digested_at = ctx->now;
+}
+
+/* Images that are taken, of one time. *ret_bytes: of them, as much as goes into a parcel. */
+static void parcel_of_packings(const struct pst_ctx *ctx, const struct giving *giving, struct parcel *parcel,
+                               uint64_t *ret_bytes)
+{
+    const struct packings *packings = &giving->packings;
+    const struct packing *first = pst_packing(packings, 0);
+    const uint64_t most = parcel_bytes_max(ctx);
+    while (parcel->bucket_count < (first->parts ? 1 : packings->count) && *ret_bytes < most) {
+        const struct packing *packing = pst_packing(packings, parcel->bucket_count);
+        if (packing->t != first->t)
+            return;
+        *ret_bytes += packing->bytes;
+        parcel->bucket_count++;
+    }
+}
+
+/* Of what its enclave's worker has. */
+static void parcel_inside(struct pst_ctx *ctx, const struct giving *giving, struct parcel *parcel, uint64_t *ret_bytes)
+{
+    const struct move *move = giving->move;
+    const uint64_t most = parcel_bytes_max(ctx);
+    for (uint32_t i = giving->imaged_count; i < move->bucket_count && *ret_bytes < most; i++, parcel->bucket_count++)
+        *ret_bytes += bucket_bytes(ctx, move->buckets[i]);
+}
+
 /* What the next parcel holds at this time. *ret_bytes: of images. When all buckets are in, it is the digests of all, at a later time. */
 static struct parcel parcel_choose(struct pst_ctx *ctx, const struct giving *giving, uint64_t *ret_bytes)
 {
     const struct move *move = giving->move;
-    uint64_t most = parcel_bytes_max(ctx);
-    struct parcel parcel = {.digests = move->buckets, .buckets = move->buckets + giving->imaged_count};
-    *ret_bytes = most;
-    if (giving->packing.snapshot != NULL) { /* that one goes on */
-        parcel.bucket_count = 1;
-        return parcel;
-    }
+    struct parcel parcel = {
+        .digests = move->buckets, .values = giving->digests, .buckets = move->buckets + giving->imaged_count};
     *ret_bytes = 0;
-    for (uint32_t i = giving->imaged_count; i < move->bucket_count && *ret_bytes < most; i++, parcel.bucket_count++)
-        *ret_bytes += bucket_bytes(ctx, move->buckets[i]);
+    if (ctx->enclave != NULL)
+        parcel_inside(ctx, giving, &parcel, ret_bytes);
+    else if (giving->packings.count != 0)
+        parcel_of_packings(ctx, giving, &parcel, ret_bytes);
     if (giving->imaged_count < move->bucket_count)
         return parcel;
-    bool later = !ctx->had_rows && ctx->now > giving->taken_at[move->bucket_count - 1];
+    bool later = ctx->enclave != NULL ? !ctx->had_rows && ctx->now > giving->taken_at : giving->digested;
     parcel.digest_count = later ? move->bucket_count : 0;
     parcel.last = later || now_ns(ctx->run) >= giving->late_ns;
     return parcel;
@@ -598,7 +705,8 @@ static struct parcel parcel_choose(struct pst_ctx *ctx, const struct giving *giv
 static void given(struct pst_ctx *ctx, int error)
 {
     ctx->sums = NULL;
-    packing_end(&ctx->giving->packing);
+    ctx->join_cost = cost_of(ctx->giving);
+    pst_packings_free(&ctx->giving->packings);
     ctx->giving->error = error;
     atomic_store_explicit(&ctx->giving->given, true, memory_order_release);
     ctx->run->world->wake(ctx->run->world->self, 0);
@@ -610,17 +718,12 @@ void pst_giver_fail(struct pst_ctx *ctx, int error, const char *why)
     given(ctx, error);
 }
 
-/* begins: with a bucket that no parcel has had a part of. */
-static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, bool begins,
-                        uint64_t bytes)
+static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, uint64_t bytes)
 {
     struct run *run = ctx->run;
-    for (uint32_t i = 0; i < parcel->bucket_count && begins; i++) {
-        giving->taken_at[giving->imaged_count + i] = ctx->now;
-        if (ctx->sums != NULL)
-            pst_sums_begin(ctx->sums, parcel->buckets[i]);
-    }
-    giving->imaged_count += parcel->bucket_count - (giving->packing.snapshot != NULL);
+    const struct packings *packings = &giving->packings;
+    bool goes_on = packings->count != 0 && pst_packing(packings, 0)->parts;
+    giving->imaged_count += parcel->bucket_count - (parcel->bucket_count != 0 && goes_on);
     atomic_fetch_add_explicit(&giving->bytes_done, bytes, memory_order_relaxed);
     if (parcel->bucket_count != 0 && giving->imaged_count == giving->move->bucket_count) {
         giving->late_ns = now_ns(run) + run->digest_wait_ns;
@@ -633,13 +736,12 @@ static void parcel_done(struct pst_ctx *ctx, struct giving *giving, const struct
         run->world->wake(run->world->self, 0); /* it tells how far it is */
 }
 
-static void parcel_put(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, bool begins,
-                       struct blob *blob, uint64_t bytes)
+static void parcel_put(struct pst_ctx *ctx, struct giving *giving, const struct parcel *parcel, struct blob *blob,
+                       uint64_t bytes)
 {
     giving->parcel_count++;
     giving->bytes_put += blob->bytes.count;
-    giving->at_bytes += blob->bytes.count;
-    parcel_done(ctx, giving, parcel, begins, bytes);
+    parcel_done(ctx, giving, parcel, bytes);
     bool put = pst_way_put(ctx->run, giving->way, blob);
     PST_ASSERT(put); /* way_has_room() */
 }
@@ -665,16 +767,27 @@ void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const c
         pst_giver_fail(ctx, error, why);
         return;
     }
-    parcel_put(ctx, giving, &giving->parcel, true, blob, giving->parcel_bytes);
+    if (ends_anew(ctx, giving))
+        giving->at_bytes = 0;
+    giving->taken_at = ctx->now;
+    giving->taken_count += giving->parcel.bucket_count;
+    giving->at_bytes += blob->bytes.count;
+    parcel_put(ctx, giving, &giving->parcel, blob, giving->parcel_bytes);
     rest(ctx, giving, giving->parcel_ns);
     paused(giving, now_ns(ctx->run) - giving->parcel_ns);
+}
+
+/* Buckets of which no parcel has had a part. */
+static uint32_t parcel_begins(const struct giving *giving, const struct parcel *parcel)
+{
+    const bool goes_on = giving->packings.count != 0 && pst_packing(&giving->packings, 0)->parts;
+    return parcel->bucket_count - (parcel->bucket_count != 0 && goes_on);
 }
 
 /* PST_EAGAIN: there is nothing to be put in at this time, or it is being sealed. */
 static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *work_bytes)
 {
     uint64_t bytes, most = giving->whole ? UINT64_MAX : parcel_bytes_max(ctx);
-    bool begins = giving->packing.snapshot == NULL;
     struct parcel parcel = parcel_choose(ctx, giving, &bytes);
     if (parcel.bucket_count == 0 && !parcel.last)
         return PST_EAGAIN;
@@ -684,12 +797,15 @@ static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *wor
     struct blob *blob = pst_blob_new(ctx->run, enough);
     if (blob == NULL)
         return PST_ENOMEM;
-    blob->t = begins ? ctx->now : giving->taken_at[giving->imaged_count];
+    const uint64_t begun = parcel_begins(giving, &parcel);
+    blob->t = giving->packings.count != 0                        ? pst_packing(&giving->packings, 0)->t
+              : ctx->enclave == NULL && parcel.digest_count != 0 ? giving->digested_at
+                                                                 : ctx->now;
     blob->number = giving->parcel_count + 1;
     giving->parcel = parcel;
     giving->parcel_bytes = bytes;
     giving->parcel_ns = now_ns(ctx->run);
-    int rc = ctx->enclave == NULL ? pst_parcel_write(ctx, &parcel, most, &giving->packing, &blob->bytes, &bytes)
+    int rc = ctx->enclave == NULL ? pst_parcel_write(ctx, &parcel, most, &giving->packings, &blob->bytes, &bytes)
                                   : pst_moving_hand(ctx, &parcel, blob);
     if (rc == PST_EAGAIN) /* its enclave's worker seals it */
         return rc;
@@ -697,10 +813,9 @@ static int parcel_give(struct pst_ctx *ctx, struct giving *giving, uint64_t *wor
         pst_blob_free(ctx->run, blob);
         return rc;
     }
-    if (ctx->enclave == NULL && begins)
-        bytes += parcel.bucket_count; /* as bucket_bytes() counts them: an empty one is work, too */
+    bytes += ctx->enclave == NULL ? begun : 0; /* as bucket_bytes() counts them: an empty one is work, too */
     *work_bytes += bytes;
-    parcel_put(ctx, giving, &parcel, begins, blob, bytes);
+    parcel_put(ctx, giving, &parcel, blob, bytes);
     return PST_OK;
 }
 
@@ -718,32 +833,62 @@ static bool may_begin(const struct pst_ctx *ctx, const struct giving *giving, ui
     bool late = giving->imaged_count == giving->move->bucket_count && time_ns >= giving->late_ns;
     if (ctx->had_rows && !late)
         return false;
-    if (giving->parcel_count == 0 || ctx->now > giving->at)
+    if (ends_anew(ctx, giving))
         return time_ns >= giving->rest_ns;
     return ctx->run->stand_rows_max != 0; /* the former: once, then */
+}
+
+/* Images are taken as soon as they may be, enough to be packed until the next end of an epoch: where the worker has time to spare. */
+static bool looks_ahead(const struct pst_ctx *ctx)
+{
+    const struct run *run = ctx->run;
+    return ctx->enclave == NULL && !run->workers[ctx->worker].loaded && !run->options.stop_and_copy &&
+           !ctx->giving->whole;
+}
+
+/* Of a worker in an enclave, which takes an image when it is asked for it, and seals it. */
+static bool may_ask(const struct pst_ctx *ctx, const struct giving *giving)
+{
+    return giving->imaged_count == giving->move->bucket_count || ends_anew(ctx, giving) || may_join(ctx->run, giving);
+}
+
+static int parcels_give(struct pst_ctx *ctx, struct giving *giving, bool begins)
+{
+    const struct run *run = ctx->run;
+    uint64_t work_bytes = 0;
+    int rc = PST_OK;
+    while (rc == PST_OK && !giving->given && work_bytes < run->turn_bytes_max && way_has_room(run, giving)) {
+        if (ctx->enclave == NULL && begins)
+            rc = images_take(ctx, giving, parcel_bytes_max(ctx));
+        else if (ctx->enclave != NULL && !may_ask(ctx, giving))
+            rc = PST_EAGAIN;
+        if (rc == PST_OK)
+            rc = parcel_give(ctx, giving, &work_bytes);
+    }
+    return rc;
 }
 
 bool pst_giver_copy(struct pst_ctx *ctx)
 {
     struct giving *giving = ctx->giving;
     struct run *run = ctx->run;
-    uint64_t work_bytes = 0, begun_ns = now_ns(run);
+    uint64_t begun_ns = now_ns(run);
     uint32_t before = giving->parcel_count;
-    bool begins = giving->packing.snapshot == NULL;
-    if (giving->given || ctx->now < giving->after || (begins && !may_begin(ctx, giving, begun_ns)))
+    if (giving->given || ctx->now < giving->after)
         return false;
-    if ((ctx->enclave != NULL && !pst_moving_meets(ctx)) || !may_work(ctx, &giving->pace))
+    if (ctx->enclave == NULL)
+        digests_take(ctx, giving);
+    bool begins = may_begin(ctx, giving, begun_ns);
+    if (!begins && giving->packings.count == 0 && !giving->digested)
         return false;
-    if (begins && (giving->parcel_count == 0 || ctx->now > giving->at)) {
-        giving->at = ctx->now;
-        giving->at_bytes = 0;
-    }
-    if (giving->parcel_count == 0)
+    if (giving->taken_count == 0)
         count_total(ctx, giving);
-    int rc = PST_OK;
-    while (rc == PST_OK && !giving->given && work_bytes < run->turn_bytes_max && way_has_room(run, giving) &&
-           (giving->packing.snapshot != NULL || (begins && may_join(run, giving))))
-        rc = parcel_give(ctx, giving, &work_bytes);
+    int rc = begins && looks_ahead(ctx) ? images_take(ctx, giving, run->ahead_bytes_max) : PST_OK;
+    if (rc != PST_OK)
+        given(ctx, rc);
+    if (rc != PST_OK || (ctx->enclave != NULL && !pst_moving_meets(ctx)) || !may_work(ctx, &giving->pace))
+        return false;
+    rc = parcels_give(ctx, giving, begins);
     if (rc != PST_OK && rc != PST_EAGAIN)
         given(ctx, rc);
     if (giving->parcel_count != before)
@@ -767,9 +912,12 @@ static uint64_t rows_waiting(const struct pst_ctx *ctx)
 bool pst_giver_stands(const struct pst_ctx *ctx, bool closed)
 {
     const struct giving *giving = ctx->giving;
-    bool copies = giving != NULL && ctx->node->order == PST_ORDER_EPOCH && !ctx->had_rows &&
-                  ctx->now >= giving->after && ctx->now == giving->at && !giving->given &&
-                  giving->imaged_count < giving->move->bucket_count && !closed;
+    if (giving == NULL)
+        return false;
+    uint32_t done = ctx->run->options.stop_and_copy ? giving->imaged_count : giving->taken_count;
+    bool copies = ctx->node->order == PST_ORDER_EPOCH && !ctx->had_rows && ctx->now >= giving->after &&
+                  giving->taken_count != 0 && ctx->now == giving->taken_at && !giving->given &&
+                  done < giving->move->bucket_count && !closed;
     return copies && (ctx->run->options.stop_and_copy ||
                       (may_join(ctx->run, giving) && rows_waiting(ctx) < ctx->run->stand_rows_max));
 }

@@ -437,6 +437,7 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
     atomic_flag_clear(&run->blobs.lock);
     run->turn_bytes_max = TURN_BYTES_MAX;
     run->way_bytes_max = WAY_BYTES_MAX;
+    run->ahead_bytes_max = AHEAD_BYTES_MAX;
     run->stand_rows_max = STAND_ROWS_MAX;
     run->digest_wait_ns = DIGEST_WAIT_NS;
     run->frame_version = PST_WIRE_VERSION;

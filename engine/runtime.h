@@ -245,6 +245,7 @@ struct pst_ctx {
     uint32_t channel_out_count, channel_out_capacity;
     struct lane *lane;     /* it is taking buckets over; NULL: it serves what it has */
     struct giving *giving; /* it is giving some away; NULL: it is not */
+    uint32_t join_cost;    /* of what it has given, as its last lane has said (lane.h); 0: it has given nothing */
     struct join *join;     /* it becomes a part of another, or another one a part of it; NULL: it does not */
     struct sums *sums;     /* of what its buckets take and put out while some are handed over; NULL: nobody asks */
     struct filter *filter; /* what is not wanted of the rows that come; NULL: all is */
@@ -421,7 +422,7 @@ struct run {
     struct far *far_free;    /* of channels that are no more, to be used again */
     uint32_t far_count, far_capacity;
     uint64_t lane_bytes_max; /* that wait for a lane, on each side of a channel, and that a muted one keeps */
-    uint64_t turn_bytes_max, way_bytes_max, stand_rows_max,
+    uint64_t turn_bytes_max, way_bytes_max, ahead_bytes_max, stand_rows_max,
         digest_wait_ns;        /* of a giver: lane.h says how much, tests another */
     uint32_t frame_version;    /* that links say they read (wire.h); tests: 0, as an earlier node */
     uint64_t *route_number;    /* by operator: of its first route's first channel */

@@ -20,7 +20,8 @@ struct side { /* a partition with a table and a log */
     uint64_t numbers[BUCKETS];
     struct pst_table *table;
     struct pst_log *log;
-    struct packing packing;
+    struct packings packings;
+    uint32_t begun; /* of its buckets */
 };
 
 static void side_init(struct side *side)
@@ -84,13 +85,16 @@ static bool hand(struct side *giver, struct side *taker, uint32_t bucket_count, 
     struct parcel parcel = {
         .buckets = giver->buckets + *ret_count, .bucket_count = bucket_count, .last = bytes_max == UINT64_MAX};
     uint64_t bytes;
-    if (pst_parcel_write(&giver->ctx, &parcel, bytes_max, &giver->packing, &blob.bytes, &bytes) != PST_OK)
+    for (; giver->begun < *ret_count + bucket_count; giver->begun++)
+        if (pst_packing_begin(&giver->ctx, giver->buckets[giver->begun], 1, &giver->packings) != PST_OK)
+            abort();
+    if (pst_parcel_write(&giver->ctx, &parcel, bytes_max, &giver->packings, &blob.bytes, &bytes) != PST_OK)
         abort();
     for (size_t i = 0; i + 3 <= size; i += 3) { /* u16 place, u8 to be added */
         size_t place = (size_t)(data[i] | data[i + 1] << 8) % blob.bytes.count;
         blob.bytes.bytes[place] = (char)(blob.bytes.bytes[place] + data[i + 2]);
     }
-    *ret_count += bucket_count - (giver->packing.snapshot != NULL);
+    *ret_count += bucket_count - giver->packings.count;
     bool taken = install(taker, blob.bytes.bytes, blob.bytes.count);
     pst_text_fini(&blob.bytes);
     return taken;
@@ -122,6 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (each < 3 && (!taken || taker.lane.goes_on || taker.of[1] != LANE_HAS || taker.of[3] != LANE_HAS))
             abort();
     }
+    pst_packings_free(&giver.packings);
     pst_state_free(taker.ctx.state);
     pst_state_free(giver.ctx.state);
     return 0;

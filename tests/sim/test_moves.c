@@ -54,9 +54,14 @@ struct conductor {
     uint32_t times, buckets_taken; /* at which the buckets of a move were taken, all moves together; how many */
     uint32_t half_packed, half_read, dropped_amid; /* moves in which a bucket was; which then were given up */
     bool packs, reads;                             /* the move is one of these */
-    uint32_t amid_left;                            /* it is given up when that was seen so often more; 0: it is not */
-    uint64_t on_way_max;                           /* bytes of parcels at one moment, at most */
-    uint64_t total_max;                            /* of a move */
+    /* moves in which a bucket was taken while one before it was packed; in which the digests were, while there was something to be packed */
+    uint32_t ahead, early;
+    bool takes_ahead, digests; /* the move is one of these */
+    uint32_t taken_count;      /* of the move, so far; the last one at taken_at */
+    int64_t taken_at;
+    uint32_t amid_left;  /* it is given up when that was seen so often more; 0: it is not */
+    uint64_t on_way_max; /* bytes of parcels at one moment, at most */
+    uint64_t total_max;  /* of a move */
     char why[200];
     uint64_t lane_bytes_max; /* 0: as it is */
     uint64_t turn_bytes_max, stand_rows_max, digest_wait_ns;
@@ -330,13 +335,28 @@ static bool overflows(struct mesh *mesh, const struct conductor *c)
     return false;
 }
 
+static bool is_half_packed(const struct giving *giving)
+{
+    return giving->packings.count != 0 && pst_packing(&giving->packings, 0)->parts;
+}
+
 /* P5: what is on its way is bounded, whatever the state. */
 static void watch(struct conductor *c, const struct pst_ctx *giver, const struct lane *lane)
 {
     const struct giving *giving = giver->giving;
     c->total_max = giving->bytes_total > c->total_max ? giving->bytes_total : c->total_max;
-    c->half_packed += !c->packs && giving->packing.snapshot != NULL;
-    c->packs |= giving->packing.snapshot != NULL;
+    const bool half = is_half_packed(giving);
+    c->half_packed += !c->packs && half;
+    c->packs |= half;
+    c->ahead += !c->takes_ahead && giving->packings.count > 1 && half;
+    c->takes_ahead |= giving->packings.count > 1 && half;
+    c->early += giving->digested && !c->digests && giving->packings.count != 0;
+    c->digests |= giving->digested;
+    if (giving->taken_count > c->taken_count) {
+        c->times += c->taken_count == 0 || giving->taken_at != c->taken_at;
+        c->taken_count = giving->taken_count;
+        c->taken_at = giving->taken_at;
+    }
     c->half_read += lane != NULL && !c->reads && lane->goes_on;
     c->reads |= lane != NULL && lane->goes_on;
     uint64_t on_way = giving->bytes_put - giving->way->bytes_arrived;
@@ -380,7 +400,8 @@ static void conduct(struct mesh *mesh, void *argument)
         } else if (choose(mesh, c)) {
             c->moves_wanted--;
             c->after = INT64_MIN;
-            c->packs = c->reads = false;
+            c->packs = c->reads = c->takes_ahead = c->digests = false;
+            c->taken_count = 0;
             c->amid_left = sim_random(&c->random, 4) == 0 ? 1 + (uint32_t)sim_random(&c->random, 100) : 0;
             next(c, OPEN);
         } else if (sim_random(&c->random, 50) == 0 && ((c->state_bytes_min == 0 && !c->steady) || over(mesh))) {
@@ -405,7 +426,7 @@ static void conduct(struct mesh *mesh, void *argument)
         } else if (overflows(mesh, c)) { /* who waits for the lane may be the one that feeds the giver */
             c->full++;
             next(c, DROP);
-        } else if ((giver->giving->packing.snapshot != NULL || (lane != NULL && lane->goes_on)) && c->amid_left != 0 &&
+        } else if ((is_half_packed(giver->giving) || (lane != NULL && lane->goes_on)) && c->amid_left != 0 &&
                    --c->amid_left == 0) {
             c->dropped_amid++;
             next(c, DROP);
@@ -429,8 +450,6 @@ static void conduct(struct mesh *mesh, void *argument)
             c->to_plant = c->planted == ROW_TAKEN_FOR_OLD;
             c->compared += lane->compared_count;
             c->buckets_taken += c->move.bucket_count;
-            for (uint32_t i = 0; i < c->move.bucket_count; i++)
-                c->times += i == 0 || giver->giving->taken_at[i] != giver->giving->taken_at[i - 1];
             next(c, sim_random(&c->random, 6) == 0 ? DROP : DOWNSTREAM);
         } else if (overflows(mesh, c)) {
             c->full++;
@@ -556,6 +575,8 @@ static void conductor_add(struct conductor *sum, const struct conductor *c)
     sum->moves += c->moves;
     sum->aborted += c->aborted;
     sum->half_packed += c->half_packed;
+    sum->ahead += c->ahead;
+    sum->early += c->early;
     sum->half_read += c->half_read;
     sum->dropped_amid += c->dropped_amid;
     sum->overshot += c->overshot;
@@ -631,9 +652,11 @@ static void try_seeds(const struct trial *trial, struct conductor *ret_sum)
     }
     print_message(
         "%u moves, %u given up, in %u the giver went beyond the cut; %u buckets at %u times, %u compared; %u joins, "
-        "%u numbers used again; %u with buckets half packed, %u half read, %u given up then\n",
+        "%u numbers used again; %u with buckets half packed, %u half read, %u given up then; in %u one was taken "
+        "ahead, in %u the digests\n",
         ret_sum->moves, ret_sum->aborted, ret_sum->overshot, ret_sum->buckets_taken, ret_sum->times, ret_sum->compared,
-        ret_sum->joins, ret_sum->used_again, ret_sum->half_packed, ret_sum->half_read, ret_sum->dropped_amid);
+        ret_sum->joins, ret_sum->used_again, ret_sum->half_packed, ret_sum->half_read, ret_sum->dropped_amid,
+        ret_sum->ahead, ret_sum->early);
     scene_fini(&wanted);
 }
 
@@ -708,7 +731,7 @@ static void big_buckets_go_through_a_narrow_way(void **state)
                   (unsigned long long)sum.total_max / 1024);
     assert_true(sum.on_way_max < 8 * NARROW_BYTES); /* a parcel more: a bucket goes in parts */
     scene_shows(sum.total_max > 2 * sum.on_way_max && sum.moves > 2 && sum.half_packed > 2 && sum.half_read > 2 &&
-                sum.dropped_amid > 0);
+                sum.dropped_amid > 0 && sum.ahead > 2 && sum.early > 0);
 }
 
 /* Short epochs, so that moves are soon over; a stream that lasts. */
