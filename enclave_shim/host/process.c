@@ -13,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <openssl/evp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,10 +50,18 @@ enum {
 enum { NR_LANDLOCK_CREATE = 444, NR_LANDLOCK_RESTRICT = 446, NR_MEMFD_SECRET = 447, NR_MSEAL = 462 };
 #define MEASURE_LABEL "penstock enclave 1"
 
-struct pst_enclave_box {
-    int code_fd, border_fd, outside_fd;
-    void *border;
+/* A worker's program, in memory that is sealed. Boxes of one file share it, as long as one of them is there. */
+struct program {
+    int fd;
     EVP_MD_CTX *digest; /* of label and program so far */
+    struct stat file;   /* as it was when it was read */
+    uint32_t box_count;
+};
+
+struct pst_enclave_box {
+    struct program *program;
+    int border_fd, outside_fd;
+    void *border;
     uint64_t epc_bytes;
     pid_t child;     /* 0: none, or it has been waited for */
     clockid_t clock; /* its processor time, where that is known */
@@ -114,29 +123,93 @@ static bool copy_and_hash(int from, int to, EVP_MD_CTX *digest)
     return n == 0 && EVP_DigestUpdate(digest, &length, sizeof length) == 1;
 }
 
-static int program_take(struct pst_enclave_box *box, const char *given, char *ret_why)
+static void program_free(struct program *program)
+{
+    if (program->fd >= 0)
+        (void)close(program->fd);
+    EVP_MD_CTX_free(program->digest);
+    pst_free(program);
+}
+
+static int program_read(struct program *program, int from, char *ret_why)
+{
+    program->fd = memfd_create("penstock-enclave", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (program->fd < 0 && errno == EINVAL) /* a kernel that does not know MFD_EXEC */
+        program->fd = memfd_create("penstock-enclave", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    program->digest = EVP_MD_CTX_new();
+    int rc = program->fd >= 0 ? PST_OK : no(ret_why, "cannot make memory for the worker's program");
+    if (rc == PST_OK && (program->digest == NULL || EVP_DigestInit_ex(program->digest, EVP_sha256(), NULL) != 1 ||
+                         EVP_DigestUpdate(program->digest, MEASURE_LABEL, sizeof MEASURE_LABEL - 1) != 1))
+        rc = PST_ENOMEM;
+    if (rc == PST_OK && !copy_and_hash(from, program->fd, program->digest))
+        rc = no(ret_why, "cannot read the worker's program");
+    /* Nobody may read it: so a process that executes it cannot be looked into by others of its user from its first moment on, and not only
+     * from when it says so itself. Who had a descriptor of its memory by then would keep it. */
+    if (rc == PST_OK && fchmod(program->fd, 0111) != 0)
+        rc = no(ret_why, "cannot protect the worker's program");
+    if (rc == PST_OK && fcntl(program->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
+        rc = no(ret_why, "cannot seal the worker's program");
+    return rc;
+}
+
+/* The one that was read last, while a box has it. Workers are started by several threads. */
+static pthread_mutex_t newest_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct program *newest;
+
+static bool is_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* With the lock. What runs is what was read and hashed, be the file another one by now. */
+static int program_find(int from, struct program **ret_program, char *ret_why)
+{
+    struct stat file;
+    if (fstat(from, &file) != 0)
+        return no(ret_why, "cannot read the worker's program");
+    if (newest == NULL || !is_file(&newest->file, &file)) {
+        struct program *program = pst_calloc(1, sizeof *program);
+        if (program == NULL)
+            return PST_ENOMEM;
+        program->fd = -1;
+        program->file = file;
+        int rc = program_read(program, from, ret_why);
+        if (rc != PST_OK) {
+            program_free(program);
+            return rc;
+        }
+        newest = program;
+    }
+    newest->box_count++;
+    *ret_program = newest;
+    return PST_OK;
+}
+
+static int program_take(const char *given, struct program **ret_program, char *ret_why)
 {
     int from = program_open(given, ret_why);
     if (from < 0)
         return ret_why[0] != '\0' ? PST_ENOENT : no(ret_why, "cannot open the worker's program");
-    box->code_fd = memfd_create("penstock-enclave", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-    if (box->code_fd < 0 && errno == EINVAL) /* a kernel that does not know MFD_EXEC */
-        box->code_fd = memfd_create("penstock-enclave", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    box->digest = EVP_MD_CTX_new();
-    int rc = box->code_fd >= 0 ? PST_OK : no(ret_why, "cannot make memory for the worker's program");
-    if (rc == PST_OK && (box->digest == NULL || EVP_DigestInit_ex(box->digest, EVP_sha256(), NULL) != 1 ||
-                         EVP_DigestUpdate(box->digest, MEASURE_LABEL, sizeof MEASURE_LABEL - 1) != 1))
-        rc = PST_ENOMEM;
-    if (rc == PST_OK && !copy_and_hash(from, box->code_fd, box->digest))
-        rc = no(ret_why, "cannot read the worker's program");
+    (void)pthread_mutex_lock(&newest_lock);
+    int rc = program_find(from, ret_program, ret_why);
+    (void)pthread_mutex_unlock(&newest_lock);
     (void)close(from);
-    /* Nobody may read it: so a process that executes it cannot be looked into by others of its user from its first moment on, and not only
-     * from when it says so itself. Who had a descriptor of its memory by then would keep it. */
-    if (rc == PST_OK && fchmod(box->code_fd, 0111) != 0)
-        rc = no(ret_why, "cannot protect the worker's program");
-    if (rc == PST_OK && fcntl(box->code_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
-        rc = no(ret_why, "cannot seal the worker's program");
     return rc;
+}
+
+static void program_give(struct program *program)
+{
+    if (program == NULL)
+        return;
+    (void)pthread_mutex_lock(&newest_lock);
+    bool last = --program->box_count == 0;
+    if (last && newest == program)
+        newest = NULL;
+    (void)pthread_mutex_unlock(&newest_lock);
+    if (last)
+        program_free(program);
 }
 
 /* ---- memory that both see ---- */
@@ -159,11 +232,11 @@ static void process_destroy(struct pst_enclave_box *box)
 {
     if (box->border != NULL)
         (void)munmap(box->border, PST_BORDER_BYTES);
-    int fds[] = {box->code_fd, box->border_fd, box->outside_fd};
-    for (uint32_t i = 0; i < 3; i++)
+    int fds[] = {box->border_fd, box->outside_fd};
+    for (uint32_t i = 0; i < 2; i++)
         if (fds[i] >= 0)
             (void)close(fds[i]);
-    EVP_MD_CTX_free(box->digest);
+    program_give(box->program);
     pst_free(box);
 }
 
@@ -172,10 +245,10 @@ static int process_create(const struct pst_enclave_settings *settings, struct ps
     struct pst_enclave_box *box = pst_calloc(1, sizeof *box);
     if (box == NULL)
         return PST_ENOMEM;
-    box->code_fd = box->border_fd = box->outside_fd = -1;
+    box->border_fd = box->outside_fd = -1;
     box->epc_bytes = settings->epc_bytes;
     box->named = settings->program != NULL;
-    int rc = program_take(box, settings->program, ret_why);
+    int rc = program_take(settings->program, &box->program, ret_why);
     if (rc == PST_OK)
         rc = shared_make("penstock-border", PST_BORDER_BYTES, &box->border_fd, ret_why);
     if (rc == PST_OK)
@@ -200,7 +273,7 @@ static int process_measure(const struct pst_enclave_box *box, const void *config
 {
     uint64_t length = config_bytes;
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    bool good = digest != NULL && EVP_MD_CTX_copy_ex(digest, box->digest) == 1 &&
+    bool good = digest != NULL && EVP_MD_CTX_copy_ex(digest, box->program->digest) == 1 &&
                 EVP_DigestUpdate(digest, config, config_bytes) == 1 &&
                 EVP_DigestUpdate(digest, &length, sizeof length) == 1 &&
                 EVP_DigestFinal_ex(digest, ret_measurement, NULL) == 1;
@@ -305,7 +378,7 @@ static _Noreturn void child(const struct pst_enclave_box *box, int socket_fd, ch
 {
     char name[] = "penstock-enclave";
     char *arguments[] = {name, epc, NULL}, *environment[] = {NULL};
-    int wanted[] = {socket_fd, box->border_fd, box->outside_fd}, code = box->code_fd;
+    int wanted[] = {socket_fd, box->border_fd, box->outside_fd}, code = box->program->fd;
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
