@@ -160,7 +160,9 @@ struct pst_enclave_settings {
     bool lane; /* it owns none of them yet: they will come from another worker, and no checkpoint does */
     uint64_t epc_bytes, outside_bytes; /* of the pool; of sealed pages that may lie outside at most */
     uint32_t evict;                    /* pst_evict */
-    bool preheat; /* all of the pool is touched before it starts: some 17 us a page, of secret memory */
+    uint64_t
+        touch_bytes; /* of the pool, touched before it is ready: some 25 us a page of secret memory. UINT64_MAX: all */
+    bool later; /* pst_enclave_start() returns while it makes itself ready: pst_enclave_await() before anything else */
     bool cheap; /* pages leave for want of room alone, and not as well because memory that was never touched is dear */
     const char *program; /* of the worker; NULL: found beside this program, or where it is installed */
     int (*random)(void *argument, void *bytes, size_t byte_count);
@@ -216,11 +218,13 @@ struct pst_enclave_backend {
 extern const struct pst_enclave_backend pst_enclave_process;
 
 /* ---- an enclave ---- */
-/* Starts a worker, and returns when its operator is open.
+/* Starts a worker, and returns when its operator is open; of several that are to start side by side, when it runs, and await() returns
+ * when its operator is open, with the same errors: pst_enclave_why(), pst_enclave_is_lost().
  * Errors:  PST_EREFUSED the system does not allow it, PST_ENOENT no worker program, PST_EGRAPH the EPC is too small, or what the
  *          operator's open() returned; ret_why says what and what to do. Cost: some milliseconds. */
 int pst_enclave_start(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
                       struct pst_enclave **ret_enclave, char ret_why[PST_ENCLAVE_WHY_BYTES]);
+int pst_enclave_await(struct pst_enclave *enclave);
 /* Whether the program has the operator, and plans it as its host does: a worker is started, gets no secret and no rows, and ends. Errors:
  * PST_EGRAPH it does not have it, or for another version of its header; PST_EDATA the plans differ; else as pst_enclave_start(). */
 int pst_enclave_try(const struct pst_enclave_backend *backend, const struct pst_enclave_settings *settings,
@@ -313,9 +317,9 @@ void pst_enclave_report(const struct pst_enclave *enclave, struct pst_enclave_re
 
 struct pst_enclave_counts { /* of pages of 16 KiB, since the start */
     uint64_t lookups, page_ins, page_outs, page_outs_clean, bytes_sealed, bytes_opened, pages_in_max, need_pages;
-    uint64_t epc_used_max;
-    uint64_t leaves;   /* system calls of the worker: it slept, or woke its host */
-    uint64_t messages; /* both ways */
+    uint64_t epc_used_max, epc_touched; /* touched: what the machine has given for it, used or not */
+    uint64_t leaves;                    /* system calls of the worker: it slept, or woke its host */
+    uint64_t messages;                  /* both ways */
 };
 void pst_enclave_counts(const struct pst_enclave *enclave, struct pst_enclave_counts *ret_counts);
 

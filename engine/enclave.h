@@ -20,8 +20,12 @@ struct move;
 struct parcel;
 struct blob;
 
-/* Starts the worker of an instance instead of calling its operator's open(). An error has ended the run, and says why. */
+/* Starts the worker of an instance instead of calling its operator's open(); and waits until that is open, when all are started: they make
+ * themselves ready side by side. An error has ended the run, and says why. */
 int pst_ctx_enclose(struct pst_ctx *ctx);
+int pst_ctx_enclosed(struct pst_ctx *ctx);
+/* How much of the pool of each worker of an operator is touched before the first row of an input of so many bytes; 0: nobody knows. */
+uint64_t pst_enclave_touch_bytes(const struct run *run, const struct pst_graph_node *node, uint64_t input_bytes);
 void pst_ctx_disclose(struct pst_ctx *ctx);
 /* The same for the lane of a move: its worker is started beforehand, while nobody waits for it (some tens of milliseconds), and is the
  * lane's later. By the keeper. An error's sentence is in ret_why, PST_ENCLAVE_WHY_BYTES of it, and nothing else has changed. */

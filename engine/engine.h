@@ -237,6 +237,7 @@ struct pst_enclave_run_report { /* of one operator, all its workers */
     uint32_t workers, facts, guards; /* pst_enclave_fact, pst_enclave_guard: of all of them */
     uint8_t measurement[32];
     uint64_t epc_bytes, epc_used_max;              /* of one */
+    uint64_t epc_touched_max;                      /* of one: memory of the machine, used or not */
     uint64_t page_ins, page_outs, page_outs_clean; /* to memory outside and back */
     uint64_t leaves, messages;                     /* system calls of the workers; across their borders */
 };

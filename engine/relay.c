@@ -501,7 +501,8 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
         .epc_bytes = node->epc_bytes != 0 ? node->epc_bytes : PST_EPC_BYTES_STANDARD,
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
-        .preheat = run->options.preheat,
+        .touch_bytes = pst_enclave_touch_bytes(run, node, run->report->input_bytes_total),
+        .later = true,
         .cheap = run->options.cheap,
         .random = run->world->random,
         .argument = run->world->self,
@@ -517,8 +518,18 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
     if (rc != PST_OK)
         pst_run_fail(run, rc, "operator %s (%s), partition %u: cannot start its enclave: %s", node->id, node->op->name,
                      member->partition, why);
+    return rc;
+}
+
+static int member_await(struct relay *relay, struct member *member)
+{
+    const struct pst_graph_node *node = member->node;
+    int rc = pst_enclave_await(member->enclave);
+    if (rc != PST_OK)
+        pst_run_fail(&relay->run, rc, "operator %s (%s), partition %u: cannot start its enclave: %s", node->id,
+                     node->op->name, member->partition, pst_enclave_why(member->enclave));
     else if (member->partition == 0)
-        pst_enclave_warn(&run->options, node, member->enclave);
+        pst_enclave_warn(&relay->run.options, node, member->enclave);
     return rc;
 }
 
@@ -547,6 +558,8 @@ static int members_start(struct relay *relay)
         }
         pst_free(params);
     }
+    for (uint32_t m = 0; m < relay->member_count && rc == PST_OK; m++)
+        rc = member_await(relay, &relay->members[m]);
     return rc;
 }
 

@@ -412,6 +412,11 @@ static int instances_open(struct run *run)
             return pst_ctx_failed(ctx, rc, "open");
         ctx->opened = true;
     }
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        int rc = run->instances[i]->node->enclave ? pst_ctx_enclosed(run->instances[i]) : PST_OK;
+        if (rc != PST_OK)
+            return rc;
+    }
     return PST_OK;
 }
 

@@ -148,7 +148,9 @@ static void enclaves_print(struct pst_text *text, const struct pst_run_report *r
         pst_bytes_print(text, enclave->epc_bytes);
         pst_text_printf(text, " each, ");
         pst_bytes_print(text, enclave->epc_used_max);
-        pst_text_printf(text, " used at most; ");
+        pst_text_printf(text, " used at most, ");
+        pst_bytes_print(text, enclave->epc_touched_max);
+        pst_text_printf(text, " touched; ");
         pst_count_print(text, enclave->page_ins);
         pst_text_printf(text, " pages fetched, ");
         pst_count_print(text, enclave->page_outs);
@@ -259,14 +261,15 @@ static void enclaves_json(struct pst_text *json, const struct pst_run_report *re
         pst_text_json(json, enclave->operator_id);
         pst_text_printf(json, ",\"backend\":");
         pst_text_json(json, enclave->backend);
-        pst_text_printf(json,
-                        ",\"workers\":%u,\"epc_bytes\":%llu,\"epc_used_max\":%llu,\"misses\":%llu,"
-                        "\"evictions_sealed\":%llu,\"evictions_clean\":%llu,\"leaves\":%llu,\"messages\":%llu,"
-                        "\"measurement\":\"",
-                        enclave->workers, (unsigned long long)enclave->epc_bytes,
-                        (unsigned long long)enclave->epc_used_max, (unsigned long long)enclave->page_ins,
-                        (unsigned long long)enclave->page_outs, (unsigned long long)enclave->page_outs_clean,
-                        (unsigned long long)enclave->leaves, (unsigned long long)enclave->messages);
+        pst_text_printf(
+            json,
+            ",\"workers\":%u,\"epc_bytes\":%llu,\"epc_used_max\":%llu,\"epc_touched_max\":%llu,\"misses\":%llu,"
+            "\"evictions_sealed\":%llu,\"evictions_clean\":%llu,\"leaves\":%llu,\"messages\":%llu,"
+            "\"measurement\":\"",
+            enclave->workers, (unsigned long long)enclave->epc_bytes, (unsigned long long)enclave->epc_used_max,
+            (unsigned long long)enclave->epc_touched_max, (unsigned long long)enclave->page_ins,
+            (unsigned long long)enclave->page_outs, (unsigned long long)enclave->page_outs_clean,
+            (unsigned long long)enclave->leaves, (unsigned long long)enclave->messages);
         for (size_t k = 0; k < sizeof enclave->measurement; k++)
             pst_text_printf(json, "%02x", enclave->measurement[k]);
         pst_text_printf(json, "\",\"facts\":[");

@@ -19,8 +19,9 @@ enum {
 struct pst_boot { /* nothing of it is kept by the host */
     uint32_t magic, version, config_bytes, evict;
     uint64_t epc_bytes, outside_bytes;
-    uint32_t spins;   /* PST_BORDER_SPINS_MAX at most: more are taken for so many */
-    uint32_t preheat; /* 1: all of its memory is touched before it answers */
+    uint32_t spins; /* PST_BORDER_SPINS_MAX at most: more are taken for so many */
+    uint32_t
+        touch_pages; /* of 4 KiB: so much of the pool, from its beginning, is touched before READY; UINT32_MAX: all */
     uint8_t key_in[PST_BORDER_KEY_BYTES], key_out[PST_BORDER_KEY_BYTES];
     uint8_t owned[PST_BOOT_BUCKETS_MAX / 8]; /* bit b: the partition owns bucket b */
     /* Images: the keys that they are sealed and opened with, where there are any, and the checkpoint below which it opens none; 0: it
@@ -33,7 +34,7 @@ struct pst_boot { /* nothing of it is kept by the host */
     uint32_t paced; /* 1: rows come sealed, and it works on them as far as it is told times */
     uint32_t cheap; /* 1: pages are taken as if memory that was never touched cost nothing */
 };
-enum { PST_BOOT_VERSION = 6 };
+enum { PST_BOOT_VERSION = 7 };
 static_assert(sizeof(struct pst_boot) == 40 + 64 + PST_BOOT_BUCKETS_MAX / 8 + 80 + PST_IMAGE_KEYS_MAX * 32 + 16,
               "boot layout");
 

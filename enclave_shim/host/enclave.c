@@ -22,7 +22,9 @@
 enum {
     LOOK_US = 50 * 1000, /* between two looks whether a worker that says nothing still runs */
     QUIET_SECONDS_STANDARD = 60,
-    TRIAL_CONFIGS = 3, /* what a worker takes to read a configuration and make its plan, in sizes of that */
+    TOUCHED_BYTES = 4096, /* by one write */
+    TOUCHED_SHIFT = 25,   /* 32 MiB a second at least */
+    TRIAL_CONFIGS = 3,    /* what a worker takes to read a configuration and make its plan, in sizes of that */
 };
 
 enum state { STARTING, READY, IMAGING, MOVING, ENDED, GONE };
@@ -76,6 +78,12 @@ const char *pst_enclave_fact_sentence(uint32_t bit)
 #undef X
     };
     return bit < sizeof sentences / sizeof sentences[0] ? sentences[bit] : NULL;
+}
+
+/* Of its pool before it is ready. */
+static uint64_t touched(const struct pst_enclave_settings *s)
+{
+    return s->touch_bytes < s->epc_bytes ? s->touch_bytes : s->epc_bytes;
 }
 
 static int gone(struct pst_enclave *e, int error)
@@ -284,9 +292,11 @@ static int look(struct pst_enclave *e)
         e->lost = ended == PST_ESTOPPED;
         return gone(e, PST_EIO);
     }
-    if (e->quiet_us < e->settings.quiet_seconds_max * UINT64_C(1000000))
+    uint64_t seconds =
+        e->settings.quiet_seconds_max + (e->state == STARTING ? touched(&e->settings) >> TOUCHED_SHIFT : 0);
+    if (e->quiet_us < seconds * 1000000)
         return PST_OK;
-    (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %u s", e->settings.quiet_seconds_max);
+    (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %" PRIu64 " s", seconds);
     e->lost = true;
     return gone(e, PST_ETIMEOUT);
 }
@@ -612,17 +622,13 @@ void pst_enclave_report(const struct pst_enclave *e, struct pst_enclave_report *
 void pst_enclave_counts(const struct pst_enclave *e, struct pst_enclave_counts *ret)
 {
     const struct pst_border_counts *c = &e->counts;
-    *ret = (struct pst_enclave_counts){c->lookups,
-                                       c->page_ins,
-                                       c->page_outs,
-                                       c->page_outs_clean,
-                                       c->bytes_sealed,
-                                       c->bytes_opened,
-                                       c->pages_in_max,
-                                       c->need_pages,
-                                       c->epc_used_max,
-                                       c->leaves,
-                                       e->border.sent + e->border.taken};
+    *ret = (struct pst_enclave_counts){
+        c->lookups,      c->page_ins,
+        c->page_outs,    c->page_outs_clean,
+        c->bytes_sealed, c->bytes_opened,
+        c->pages_in_max, c->need_pages,
+        c->epc_used_max, c->epc_used_max > touched(&e->settings) ? c->epc_used_max : touched(&e->settings),
+        c->leaves,       e->border.sent + e->border.taken};
 }
 
 /* ---- life ---- */
@@ -638,6 +644,12 @@ static int config_make(struct pst_enclave *e, struct pst_text *config)
     return rc;
 }
 
+static uint32_t touch_pages(const struct pst_enclave_settings *s)
+{
+    uint64_t pages = s->touch_bytes / TOUCHED_BYTES;
+    return s->touch_bytes >= s->epc_bytes || pages >= UINT32_MAX ? UINT32_MAX : (uint32_t)pages;
+}
+
 /* Keys are drawn, used on this side, and handed over. */
 static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct pst_text *config)
 {
@@ -646,7 +658,7 @@ static int boot_make(struct pst_enclave *e, struct pst_boot *boot, const struct 
                               .version = PST_BOOT_VERSION,
                               .config_bytes = (uint32_t)config->count,
                               .evict = s->evict,
-                              .preheat = s->preheat,
+                              .touch_pages = touch_pages(s),
                               .cheap = s->cheap,
                               .epc_bytes = s->epc_bytes,
                               .outside_bytes = s->outside_bytes,
@@ -707,11 +719,15 @@ static int start(struct pst_enclave *e, struct pst_text *config)
         e->lost = true;
         rc = PST_EIO;
     }
-    if (rc == PST_OK)
-        rc = wait_for_all(e);
+    return rc == PST_OK && !e->settings.later ? pst_enclave_await(e) : rc;
+}
+
+int pst_enclave_await(struct pst_enclave *e)
+{
+    int rc = wait_for_all(e);
     if (rc == PST_OK && (e->facts & PST_FACT_SECCOMP) == 0) {
         (void)snprintf(e->why, sizeof e->why, "its worker could not give up system calls");
-        rc = PST_EREFUSED;
+        rc = gone(e, PST_EREFUSED);
     }
     return rc;
 }

@@ -36,11 +36,14 @@ void pst_heap_init(void *memory, size_t bytes)
     heap.end = heap.begin + (bytes & ~(size_t)(ALIGN - 1));
 }
 
-void pst_heap_touch(void)
+uint64_t pst_heap_touch(uint64_t bytes)
 {
-    volatile uint8_t *end = heap.end; /* what lies below top is in use, and touched */
-    for (volatile uint8_t *at = heap.top; at < end; at += PAGE_BYTES)
-        *at = 0;
+    uint64_t all = (uint64_t)(heap.end - heap.begin),
+             used = pst_heap_used(); /* what lies below top is in use, and touched */
+    uint64_t end = bytes < all ? bytes : all;
+    for (uint64_t at = used; at < end; at += PAGE_BYTES)
+        *(volatile uint8_t *)(heap.begin + at) = 0;
+    return end > used ? end - used : 0;
 }
 
 uint64_t pst_heap_used(void) { return (uint64_t)(heap.top - heap.begin); }

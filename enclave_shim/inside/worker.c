@@ -26,6 +26,7 @@ enum {
     BOOT_FD = 3,
     BORDER_FD = 4,
     OUTSIDE_FD = 5,
+    PAGE_BYTES = 4096,
     STACK_BYTES = 256 * 1024, /* its guard page included */
     FIXED_BYTES = 512 * 1024, /* for batches, scratch, contexts of keys */
     SLAB_BYTES = 1100 * 1024, /* pages are taken from the heap in pieces of about so many */
@@ -131,8 +132,6 @@ static void told(struct worker *w)
     pst_free(config);
     w->border_memory = shared_map(BORDER_FD, PST_BORDER_BYTES);
     w->outside = shared_map(OUTSIDE_FD, w->boot.outside_bytes);
-    if (w->boot.preheat != 0 && w->boot.trial == 0)
-        pst_heap_touch();
     process.control = (struct pst_control *)(void *)w->border_memory;
 }
 
@@ -386,6 +385,15 @@ static _Noreturn void plan_tried(struct worker *w)
     leave(PST_INSIDE_STOPPED);
 }
 
+/* What rows would wait for otherwise: its host waits for READY, of all of its workers at once, before it reads the first. */
+static void touch(struct worker *w)
+{
+    bool all = w->boot.touch_pages == UINT32_MAX;
+    uint64_t touched = pst_heap_touch(all ? UINT64_MAX : (uint64_t)w->boot.touch_pages * PAGE_BYTES);
+    if (!all && w->boot.cheap == 0 && (process.facts & PST_FACT_SECRET_MEMORY) != 0)
+        w->settings.dear_after = touched > DEAR_AFTER_BYTES ? touched : DEAR_AFTER_BYTES;
+}
+
 static void start(void)
 {
     char why[PST_SENTENCE_BYTES_MAX];
@@ -423,14 +431,13 @@ static void start(void)
     w->left = pst_heap_left();
     uint64_t besides = FIXED_BYTES + sealed_bytes(w);
     w->settings.page_budget = budget_of(w->left > besides ? w->left - besides : 0);
-    if (w->boot.preheat == 0 && w->boot.cheap == 0 && (process.facts & PST_FACT_SECRET_MEMORY) != 0)
-        w->settings.dear_after = DEAR_AFTER_BYTES;
     w->facts = process.facts | PST_FACT_SEALED_BORDER | pst_lock_in();
     answer(PST_OK, w->facts, "");
     (void)close_range(0, ~0u, 0);
     if (pst_lock_calls(&process.control->inside_sleeps, &process.control->host_sleeps) != 0)
         leave(PST_INSIDE_START);
     w->facts |= PST_FACT_SECCOMP;
+    touch(w);
     rc = w->settings.page_budget != 0 ? pst_inside_new(&w->settings, &w->inside, why) : PST_ENOMEM;
     if (rc != PST_OK)
         fail(w, rc, why);

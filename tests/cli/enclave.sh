@@ -113,6 +113,7 @@ spec "a graph with enclaves runs by itself" 0 run inside.yaml -i meters.csv -o r
 json '[e["operator"] for e in d["enclaves"]] == ["plug_load"] and d["enclaves"][0]["epc_bytes"] == 8912896'
 json 'not d["enclaves"][0]["hardware_attested"] and not d["enclaves"][0]["protects_from_root"] and len(d["enclaves"][0]["measurement"]) == 64'
 json '"seccomp" in d["enclaves"][0]["facts"] and d["enclaves"][0]["epc_used_max"] <= 8912896'
+json 'd["enclaves"][0]["epc_touched_max"] == d["enclaves"][0]["epc_used_max"]' # of a short file nothing is touched ahead
 same load_plug.csv
 measured=$(python3 -c 'import json; print(json.load(open(".out"))["enclaves"][0]["measurement"])')
 spec "a measurement does not depend on partitions and workers" 0 run inside.yaml -i meters.csv -o results --set every=60 --set partitions=5 -w 1 --json
@@ -252,7 +253,7 @@ expect "what was written is NAME.failed" [ -e killed/load_plug.csv.failed ]
 # ---- memory before rows ----
 spec_name="with --preheat an enclave has all of its memory before the first row comes"
 words=(run "$load" --input - --enclave plug_load --epc 8MiB --preheat)
-"$P" run "$load" --input - -o preheated --enclave plug_load --epc 8MiB --preheat --set every=60 -w 1 <feed >.out 2>.err &
+"$P" run "$load" --input - -o preheated --enclave plug_load --epc 8MiB --preheat --set every=60 -w 1 --json <feed >.out 2>.err &
 run=$!
 exec 9>feed
 kib=0
@@ -268,6 +269,7 @@ exec 9>&-
 wait "$run"
 code=$?
 expect "exit code 0" [ "$code" -eq 0 ]
+json 'd["enclaves"][0]["epc_touched_max"] == 8388608 and d["enclaves"][0]["epc_used_max"] < 8388608'
 spec "without it" 0 run "$load" -i meters.csv -o cold --enclave plug_load --epc 8MiB --set every=60
 expect "the bytes are the same" cmp preheated/load_plug.csv cold/load_plug.csv
 spec "--preheat of nothing" 2 run "$load" -i meters.csv -o results --preheat

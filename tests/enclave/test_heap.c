@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define malloc heap_malloc
 #define calloc heap_calloc
@@ -60,6 +61,37 @@ static void heap_check(void)
         assert_true(before >= BLOCK_BYTES_MIN && before % ALIGN == 0 && before <= (size_t)(heap.top - at_byte));
     }
     assert_int_equal(heap.last_bytes, before);
+}
+
+static uint64_t resident_pages(uint8_t *memory, uint64_t bytes)
+{
+    static unsigned char pages[256];
+    uint64_t count = 0;
+    assert_true(bytes <= sizeof pages * PAGE_BYTES);
+    assert_int_equal(mincore(memory, bytes, pages), 0);
+    for (uint64_t i = 0; i < bytes / PAGE_BYTES; i++)
+        count += pages[i] & 1;
+    return count;
+}
+
+static void what_is_touched_ahead_is_the_first_of_the_region_and_no_more(void **state)
+{
+    (void)state;
+    const uint64_t bytes = UINT64_C(256) * PAGE_BYTES, used = UINT64_C(16) * PAGE_BYTES;
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    assert_int_equal(madvise(memory, bytes, MADV_NOHUGEPAGE), 0);
+    pst_heap_init(memory, bytes);
+    heap.top = memory + used; /* as if it had given so much out */
+    assert_int_equal(pst_heap_touch(used), 0);
+    assert_int_equal(resident_pages(memory, bytes), 0);
+    assert_int_equal(pst_heap_touch(4 * used), 3 * used);
+    assert_int_equal(resident_pages(memory + used, 3 * used), 3 * used / PAGE_BYTES);
+    assert_int_equal(resident_pages(memory, bytes), 3 * used / PAGE_BYTES);
+    assert_int_equal(pst_heap_used(), used); /* what is touched is not used */
+    assert_int_equal(pst_heap_touch(UINT64_MAX), bytes - used);
+    assert_int_equal(resident_pages(memory + used, bytes - used), (bytes - used) / PAGE_BYTES);
+    assert_int_equal(munmap(memory, bytes), 0);
 }
 
 static void what_is_held_stays_as_it_was_and_lies_in_the_region(void **state)
@@ -141,6 +173,7 @@ static void what_there_is_no_room_for_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_touched_ahead_is_the_first_of_the_region_and_no_more),
         cmocka_unit_test(what_is_held_stays_as_it_was_and_lies_in_the_region),
         cmocka_unit_test(what_there_is_no_room_for_is_refused),
     };

@@ -11,6 +11,7 @@
 
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,15 @@ static void honest(struct pst_enclave_box *box)
         rows(box, 2);
         done(box);
     }
+}
+
+static _Atomic uint32_t both_run;
+static void ready_when_both_run(struct pst_enclave_box *box)
+{
+    atomic_fetch_add(&both_run, 1);
+    while (atomic_load(&both_run) < 2 && !atomic_load(&box->stop))
+        (void)sched_yield();
+    honest(box);
 }
 
 static void in_total_order(struct pst_enclave_box *box)
@@ -454,6 +464,7 @@ static int take_at(void *taker, int64_t t)
 }
 
 static bool total; /* of the operator that is started */
+static bool later; /* start() does not wait until it is ready */
 static const uint8_t *image_key;
 static uint32_t param_count =
     1; /* that its configuration has: the same again and again, of 4096 bytes each from the second on */
@@ -485,6 +496,7 @@ static int start(void (*plays)(struct pst_enclave_box *), struct pst_enclave **r
                                             .take_piece = take_piece,
                                             .image_key = image_key,
                                             .graph = graph,
+                                            .later = later,
                                             .quiet_seconds_max = 2};
     return pst_enclave_start(&thread_backend, &settings, ret_enclave, ret_why);
 }
@@ -570,6 +582,28 @@ static void another_configuration_and_a_worker_that_is_not_locked_in_do_not_star
     assert_int_equal(start(another_configuration, &enclave, why), PST_EREFUSED);
     assert_int_equal(start(no_facts, &enclave, why), PST_EREFUSED);
     assert_string_equal(why, "its worker could not give up system calls");
+}
+
+static void workers_make_themselves_ready_side_by_side(void **state)
+{
+    (void)state;
+    struct pst_enclave *enclaves[2], *unlocked;
+    char why[PST_ENCLAVE_WHY_BYTES];
+    later = true;
+    for (uint32_t i = 0; i < 2; i++) /* none is ready before both run */
+        assert_int_equal(start(ready_when_both_run, &enclaves[i], why), PST_OK);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(pst_enclave_await(enclaves[i]), PST_OK);
+        assert_int_equal(pst_enclave_time(enclaves[i], 10, 10), PST_OK);
+        pst_enclave_free(enclaves[i]);
+    }
+    assert_int_equal(start(no_facts, &unlocked, why), PST_OK);
+    assert_int_equal(pst_enclave_await(unlocked), PST_EREFUSED);
+    assert_string_equal(pst_enclave_why(unlocked), "its worker could not give up system calls");
+    assert_int_equal(pst_enclave_time(unlocked, 10, 10), PST_EREFUSED); /* and it is given nothing */
+    assert_false(pst_enclave_is_lost(unlocked));
+    pst_enclave_free(unlocked);
+    later = false;
 }
 
 static void what_a_worker_must_not_say_ends_it(void **state)
@@ -752,6 +786,7 @@ int main(void)
         cmocka_unit_test(an_honest_worker_is_believed_and_no_more_than_that),
         cmocka_unit_test(keys_that_were_handed_over_are_nowhere_in_memory),
         cmocka_unit_test(another_configuration_and_a_worker_that_is_not_locked_in_do_not_start),
+        cmocka_unit_test(workers_make_themselves_ready_side_by_side),
         cmocka_unit_test(what_a_worker_must_not_say_ends_it),
         cmocka_unit_test(in_total_order_rows_come_with_their_time),
         cmocka_unit_test(pieces_of_an_image_come_until_it_is_whole),

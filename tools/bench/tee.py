@@ -208,7 +208,7 @@ class TeeBenches:
         enclaves, rows = report["enclaves"], count or report["rows"]
         return {"rows_per_second": rows / report["seconds"], "rows_per_cpu_second": rows / cpu,
                 "cpu_seconds": cpu, "seconds": report["seconds"], "wall_seconds": wall, "loading_seconds": wall - report["seconds"],
-                "peak_memory_bytes": report["peak_memory_bytes"] + sum(e["workers"] * e["epc_used_max"] for e in enclaves),
+                "peak_memory_bytes": report["peak_memory_bytes"] + sum(e["workers"] * e["epc_touched_max"] for e in enclaves),
                 "misses": sum(e["misses"] for e in enclaves), "messages": sum(e["messages"] for e in enclaves),
                 "leaves": sum(e["leaves"] for e in enclaves)}
 
