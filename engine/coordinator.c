@@ -1745,6 +1745,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
     member->probes = hello->probes;
     member->parts = hello->parts;
     member->streams = hello->streams;
+    member->keeps = hello->keeps;
     for (uint32_t i = 0; i < node->duty->graph_count && !back; i++)
         node->duty->graphs[i]->unfit[member - node->duty->members] = false;
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
@@ -2185,6 +2186,7 @@ void pst_coordinator_opens(struct pst_node *node)
     own->probes = hello.body.probes;
     own->parts = hello.body.parts;
     own->streams = hello.body.streams;
+    own->keeps = hello.body.keeps;
     reconcile(node, own->name, &hello.body); /* K4 */
     tell_endings(node, own->name);
 }

@@ -444,6 +444,7 @@ static int commit_route(void *argument, uint32_t consumer, uint32_t input, uint6
             struct taken *taken = &target->filter->taken[input][walk->move->buckets[i]];
             *taken = (struct taken){.next = taken->next,
                                     .cut = walk->move->cut,
+                                    .below = taken->next,
                                     .lane_first = UINT64_MAX,
                                     .giver_next = taken->next,
                                     .lane = walk->move->to};
@@ -602,6 +603,22 @@ static void release_route(void *argument, struct pst_ctx *producer, struct route
     route->branch = NULL;
 }
 
+/* Of the giver, where it stayed: it has all that the lane has, but for buckets that were not the move's. */
+static void replica_goes_on(struct run *run, const struct move *move)
+{
+    uint32_t copy = pst_twin(run, move->operator_index, move->from);
+    if (copy == NO_TWIN || move->replica == REPLICA_NONE)
+        return;
+    if (move->replica == REPLICA_ENDS) {
+        pst_copy_end(run, move->operator_index, copy);
+        return;
+    }
+    uint16_t *twin = run->twin[move->operator_index];
+    twin[move->from] = NO_TWIN;
+    twin[move->to] = (uint16_t)copy;
+    twin[copy] = (uint16_t)move->to;
+}
+
 /* All routes to an operator on a node look into one table. */
 void pst_lane_release_upstream(struct run *run, const struct move *move)
 {
@@ -616,6 +633,7 @@ void pst_lane_release_upstream(struct run *run, const struct move *move)
     }
     for (uint32_t i = 0; i < move->bucket_count; i++)
         run->partition_of_bucket[move->operator_index][move->buckets[i]] = (uint16_t)move->to;
+    replica_goes_on(run, move);
 }
 
 static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
@@ -630,8 +648,12 @@ static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t
         /* what is here and was not looked at may have come twice */
         for (uint32_t c = 0; c < target->channel_count; c++)
             (void)pst_channel_hold(target->channels[c]);
-        for (uint32_t i = 0; i < walk->move->bucket_count; i++)
-            filter->taken[input][walk->move->buckets[i]].cut = INT64_MIN;
+        for (uint32_t i = 0; i < walk->move->bucket_count; i++) {
+            struct taken *taken = &filter->taken[input][walk->move->buckets[i]];
+            taken->next = taken->below > taken->next ? taken->below : taken->next;
+            taken->below = 0;
+            taken->cut = INT64_MIN;
+        }
         filter->open_moves -= filter->open_moves != 0; /* else it was given up before it came here */
         if (filter->open_moves == 0 && filter->replicas == 0)
             filter->taken = NULL;
@@ -640,19 +662,21 @@ static int taken_end(void *argument, uint32_t consumer, uint32_t input, uint64_t
     return PST_OK;
 }
 
-/* Either is as good as the other from now on. */
-static void replicas_pair(struct pst_ctx *consumer, const struct move *move)
+/* Either is as good as the other from now on; `one` may have been another's. */
+static void replicas_pair(struct pst_ctx *consumer, uint32_t operator_index, uint32_t one, uint32_t other)
 {
     for (uint32_t c = 0; c < consumer->channel_count; c++) {
-        struct channel *of_from = consumer->channels[c];
-        if (of_from->producer_index != move->operator_index || of_from->from != move->from || of_from->standby)
+        struct channel *of_one = consumer->channels[c];
+        if (of_one->producer_index != operator_index || of_one->from != one || of_one->standby)
             continue;
         for (uint32_t k = 0; k < consumer->channel_count; k++) {
-            struct channel *of_to = consumer->channels[k];
-            if (of_to->edge != of_from->edge || of_to->from != move->to || of_to->standby)
+            struct channel *of_other = consumer->channels[k];
+            if (of_other->edge != of_one->edge || of_other->from != other || of_other->standby)
                 continue;
-            of_from->twin = of_to;
-            of_to->twin = of_from;
+            if (of_one->twin != NULL)
+                of_one->twin->twin = NULL;
+            of_one->twin = of_other;
+            of_other->twin = of_one;
         }
     }
 }
@@ -661,12 +685,15 @@ static void replicas_pair(struct pst_ctx *consumer, const struct move *move)
 static int settle_route(void *argument, uint32_t consumer, uint32_t input, uint64_t number)
 {
     struct walk *walk = argument;
-    for (uint32_t t = 0; t < walk->run->partition_count[consumer] && walk->move->copies; t++) {
+    const struct move *move = walk->move;
+    uint32_t n = move->operator_index, copy = pst_twin(walk->run, n, move->to);
+    bool pairs = copy != NO_TWIN && (move->copies || move->replica == REPLICA_FOLLOWS);
+    for (uint32_t t = 0; t < walk->run->partition_count[consumer] && pairs; t++) {
         struct pst_ctx *target = walk->run->partitions[consumer][t];
         if (target == NULL || target->filter == NULL)
             continue;
         target->filter->replicas |= (uint8_t)(1u << input);
-        replicas_pair(target, walk->move);
+        replicas_pair(target, n, copy, move->to);
     }
     return taken_end(walk, consumer, input, number);
 }

@@ -12,7 +12,7 @@
  *       are served between; the lane gives the bucket no row, timer or end of an epoch below that, and every one from there on, and none
  *       before all parts are in
  *   M3  what a lane puts out stays with it until it is an owner, then only what is at or above the cut goes out
- *   M4  downstream a row of (bucket, number) is taken once while two may send it
+ *   M4  downstream a row of (bucket, number) is taken once while two may send it, or three, where the giver has a replica
  *   M5  a lane holds nobody up before its bounds are reached: of what waits for it, and of what it keeps. Then it stands still, who sends
  *       to it waits, and the keeper gives the move up if that can still be; nothing is ever left out, for it may be decided
  */
@@ -57,6 +57,8 @@ static inline bool pst_run_held(const struct run *run)
 void pst_run_release(struct run *run);
 
 /* ---- a move, as every node of the graph knows it ---- */
+/* What becomes of the replica that the giver has, where it has one (MoveStep.replica). NONE: it has gone before the move. */
+enum replica_then { REPLICA_NONE, REPLICA_FOLLOWS, REPLICA_ENDS, REPLICA_KINDS };
 struct move {
     uint64_t id;
     uint32_t operator_index, from, to, to_node; /* partitions; a node of the site */
@@ -67,6 +69,8 @@ struct move {
      * from the beginning: a join copies nothing. */
     uint32_t into;
     bool copies; /* the lane becomes a replica of `from`, which goes on as it is: no bucket has another owner */
+    enum replica_then
+        replica; /* FOLLOWS: of a whole partition: it is the lane's from the release on; ENDS: it is no more then */
     bool more;   /* another portion follows: memory of parcels is kept for it */
     bool whole;  /* the lane's node takes no bucket in parts: it is of an earlier version */
 };
@@ -228,7 +232,9 @@ struct branch { /* of a route: rows of these buckets go to a lane, too */
 
 struct taken {     /* of a producer's bucket */
     uint64_t next; /* the number above the highest that was taken at or above the cut */
-    int64_t cut;   /* below it the giver alone puts out, be it after what the lane has put out above it */
+    int64_t
+        cut; /* below it the lane puts out nothing; the giver does, be it after what the lane has put out above it */
+    uint64_t below; /* as `next`, of rows below the cut: the giver and its replica both put them out */
     /* Each of the two sends rows in the order of their numbers and leaves none out, so these say what has come before: from the commit on,
      * the lowest number that has come from the lane, and the numbers above the highest from each. */
     uint64_t lane_first, lane_next, giver_next;
@@ -372,6 +378,8 @@ static inline bool pst_is_joined(const struct pst_ctx *ctx)
 bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index);
 
 /* ---- between lane.c, join.c and takeover.c ---- */
+/* The replica of a partition here or elsewhere is no more, though its node lives; NO_TWIN is nothing. */
+void pst_copy_end(struct run *run, uint32_t operator_index, uint32_t copy);
 /* Channels from a partition that is no more, when all that had come in them is worked off. */
 void pst_dead_channels_drop(struct run *run);
 typedef void (*pst_upstream_visit)(void *argument, struct pst_ctx *producer, struct route *route);

@@ -148,7 +148,7 @@ void pst_frame_keep(const struct edge *edge, struct frame *frame, uint32_t first
 static void came(struct taken *taken, bool of_lane, uint64_t number, bool is_new)
 {
     bool of_lane_before = number >= taken->lane_first && number < taken->lane_next;
-    bool before = of_lane ? number < taken->giver_next : of_lane_before;
+    bool before = number < taken->giver_next || (!of_lane && of_lane_before); /* giver: or its replica */
     uint64_t *next = of_lane ? &taken->lane_next : &taken->giver_next;
     taken->lost += !is_new && !before;
     if (of_lane && number < taken->lane_first)
@@ -168,8 +168,12 @@ static bool wanted(struct filter *filter, const struct channel *channel, const s
         (filter->open_moves == 0 && (filter->replicas >> edge->input & 1) == 0))
         return true;
     struct taken *taken = &filter->taken[edge->input][frame->producer[row] - 1];
-    if (frame->time[row] < taken->cut)
-        return true;
+    if (frame->time[row] < taken->cut) {
+        bool twice = (filter->replicas >> edge->input & 1) != 0 && frame->number[row] < taken->below;
+        if (!twice)
+            taken->below = frame->number[row] + 1;
+        return !twice;
+    }
     bool is_new = frame->number[row] >= taken->next; /* M4 */
     if (taken->cut != INT64_MIN)
         came(taken, channel->from == taken->lane, frame->number[row], is_new);

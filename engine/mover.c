@@ -165,7 +165,8 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
         body->to_partition >= pst_partition_numbers(&graph->nodes[n]) ||
         body->from_partition >= hosted->run.partition_count[n] ||
         body->into_partition > hosted->run.partition_count[n] || body->n_buckets == 0 ||
-        body->n_buckets > graph->nodes[n].bucket_count ||
+        body->n_buckets > graph->nodes[n].bucket_count || body->replica >= REPLICA_KINDS ||
+        (body->replica != REPLICA_NONE && body->into_partition != 0) ||
         (body->copies && (body->into_partition != 0 || hosted->run.twin[n] == NULL)))
         return false;
     for (size_t i = 0; i < body->n_buckets; i++) {
@@ -180,6 +181,7 @@ static bool move_read(struct hosted *hosted, const Pst__Control *message, struct
                                 .to_node = to_node,
                                 .into = body->into_partition - 1, /* 0: none */
                                 .copies = body->copies,
+                                .replica = (enum replica_then)body->replica,
                                 .buckets = mover->buckets,
                                 .bucket_count = (uint32_t)body->n_buckets};
     return true;

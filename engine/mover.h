@@ -150,6 +150,7 @@ struct moving { /* of a graph that runs */
     char admitted[PST_CONTROL_NAME_BYTES_MAX + 1];                 /* the node that is new to the graph; "": none is */
     bool acked[NODE_MEMBERS_MAX], part[NODE_MEMBERS_MAX], refused; /* part: it has one in the move */
     bool copies_end;                                               /* for it: ALONE */
+    enum replica_then replica;                                     /* the giver's */
     bool copies_ended;                                             /* they have, as the store has it or is about to */
     bool away;                                                     /* one that takes part was, amid it */
     bool rolls_back;        /* DROP of what another coordinator began: who was told how much of it is not known */

@@ -187,6 +187,59 @@ static bool any_copies(const struct graph_record *record, uint32_t moved)
     return any;
 }
 
+static bool is_free(const struct graph_record *record, const struct layout *layout, uint32_t n, uint32_t partition)
+{
+    return partition >= layout->partition_count ||
+           (layout->twin[partition] == UINT16_MAX &&
+            pst_layout_owned(layout, record->graph->nodes[n].bucket_count, partition) == 0);
+}
+
+/* Each node of the graph, and the one that is to get something, knows how to keep copies while buckets move. */
+static bool all_keep(const struct pst_node *node, const struct graph_record *record, const char *to_node)
+{
+    const Pst__Start *start = record->start->start;
+    const struct member *to = pst_coordinator_member(node->duty, to_node);
+    bool all = to != NULL && to->keeps;
+    for (uint32_t i = 0; i < start->n_nodes; i++) {
+        const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
+        all &= record->left[i] || (member != NULL && member->keeps);
+    }
+    return all;
+}
+
+/* What becomes of the giver's copy, where it and all others can stay until then (docs/cluster.md). NONE: they cannot: where lanes are joined
+ * to other partitions; and where numbers of partitions would run out, for what goes now leaves its own free. */
+static enum replica_then replica_of(const struct pst_node *node, const struct graph_record *record,
+                                    const struct wish *wish)
+{
+    const struct pst_graph_node *op = &record->graph->nodes[wish->operator_index];
+    const struct layout *layout = record->moving->layouts[wish->operator_index];
+    uint32_t copy = layout->twin[wish->from], unused = 0;
+    bool whole = wish->count == pst_layout_owned(layout, op->bucket_count, wish->from);
+    for (uint32_t p = 0; p < pst_partition_numbers(op); p++)
+        unused += is_free(record, layout, wish->operator_index, p);
+    if (wish->into != NO_PARTITION || !all_keep(node, record, wish->to_node) ||
+        (!whole && copy == UINT16_MAX && unused < 2))
+        return REPLICA_NONE;
+    bool there = copy != UINT16_MAX && strcmp(record->start->start->nodes[layout->node_of[copy]], wish->to_node) == 0;
+    return whole && !there ? REPLICA_FOLLOWS : REPLICA_ENDS;
+}
+
+/* With the decision. */
+static void replica_goes_on(const struct moving *moving, struct layout *layout)
+{
+    uint32_t copy = layout->twin[moving->from];
+    if (moving->replica == REPLICA_NONE || copy == UINT16_MAX)
+        return;
+    bool follows = moving->replica == REPLICA_FOLLOWS;
+    layout->twin[moving->from] = UINT16_MAX;
+    layout->twin[copy] = follows ? (uint16_t)moving->to : UINT16_MAX;
+    if (follows)
+        layout->twin[moving->to] = (uint16_t)copy;
+    else
+        layout->node_of[copy] = UINT16_MAX;
+}
+
 /* They are about to go: the store has it before anybody is told (K3), for whoever coordinates next has to know whether they may have been. */
 static int copies_forget(struct graph_record *record)
 {
@@ -393,7 +446,12 @@ static void parts_find(struct graph_record *record)
     const struct pst_graph *graph = record->graph;
     uint32_t moved = moving->operator_index;
     memset(moving->part, 0, sizeof moving->part);
+    const struct layout *layout = moving->layouts[moved];
+    const uint32_t sides[2] = {moving->from, moving->to};
     moving->part[moving->from_node] = moving->part[moving->to_node] = true;
+    for (int i = 0; i < 2; i++) /* and whose replica they have, or had */
+        if (layout->twin[sides[i]] != UINT16_MAX)
+            moving->part[layout->node_of[layout->twin[sides[i]]]] = true;
     for (uint32_t n = 0; n < graph->node_count; n++)
         if (graph->nodes[n].op->role == PST_ROLE_SOURCE || pst_leads_to(graph, n, moved) ||
             pst_leads_to(graph, moved, n))
@@ -492,6 +550,7 @@ static void step_fill(const struct pst_node *node, const struct graph_record *re
     if (body->step == PST__STEP__PREPARE) {
         body->buckets = wanted->buckets;
         body->n_buckets = wanted->n_buckets;
+        body->replica = moving->replica;
     }
     if (body->step == PST__STEP__ATTEST || body->step == PST__STEP__COPY) {
         body->giver_words = (ProtobufCBinaryData){moving->word_bytes[0], (uint8_t *)(uintptr_t)moving->words[0]};
@@ -715,13 +774,6 @@ uint64_t pst_moves_append(struct graph_record *record, struct past *past)
     return past->message->move;
 }
 
-static bool is_free(const struct graph_record *record, const struct layout *layout, uint32_t n, uint32_t partition)
-{
-    return partition >= layout->partition_count ||
-           (layout->twin[partition] == UINT16_MAX &&
-            pst_layout_owned(layout, record->graph->nodes[n].bucket_count, partition) == 0);
-}
-
 /* A node that the graph does not run on yet, at the end of the Start's lists. */
 static int node_add(struct graph_record *record, const struct member *member)
 {
@@ -799,7 +851,9 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     moving->from_node = layout->node_of[wish->from];
     moving->into = wish->into;
     (void)snprintf(moving->admitted, sizeof moving->admitted, "%s", admits ? wish->to_node : "");
-    moving->copies_end = !wish->copies && any_copies(record, wish->operator_index);
+    moving->replica = wish->copies ? REPLICA_NONE : replica_of(node, record, wish);
+    record_of(past)->keeps = moving->replica != REPLICA_NONE;
+    moving->copies_end = !wish->copies && moving->replica == REPLICA_NONE && any_copies(record, wish->operator_index);
     moving->copies_ended = moving->away = moving->rolls_back = false;
     parts_find(record);
     moving->stage = NO_STAGE; /* its record first */
@@ -842,6 +896,7 @@ static int owners_change(struct graph_record *record)
         layout->of[body->buckets[i]] = (uint16_t)owner;
         layout->epoch[body->buckets[i]]++;
     }
+    replica_goes_on(moving, layout);
     if (body->copies) {
         layout->twin[moving->from] = (uint16_t)moving->to;
         layout->twin[moving->to] = (uint16_t)moving->from;
@@ -1208,7 +1263,8 @@ static bool stands_again(struct graph_record *record, struct past *past)
     moving->to_node = to_node;
     moving->into = body->into_partition - 1; /* 0: none */
     moving->admitted[0] = '\0';
-    moving->copies_end = !body->copies && any_copies(record, n);
+    moving->replica = REPLICA_NONE; /* nobody is told of it any more */
+    moving->copies_end = !body->copies && !body->keeps && any_copies(record, n);
     moving->stage = NO_STAGE;
     moving->refused = moving->waits_cut = moving->readers = false;
     moving->copies_ended = moving->away = moving->rolls_back = false;

@@ -123,6 +123,19 @@ static void copy_ends(struct run *run, uint32_t n, uint32_t copy)
         pst_instance_retire(run, ctx);
 }
 
+static void workers_unfinished(struct run *run)
+{
+    for (uint32_t w = 0; w < run->worker_count; w++)
+        atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
+}
+
+void pst_copy_end(struct run *run, uint32_t operator_index, uint32_t copy)
+{
+    if (copy != NO_TWIN)
+        copy_ends(run, operator_index, copy);
+    workers_unfinished(run);
+}
+
 void pst_copies_end(struct run *run, uint32_t operator_index)
 {
     for (uint32_t n = 0; n < run->graph->node_count; n++)
@@ -131,8 +144,7 @@ void pst_copies_end(struct run *run, uint32_t operator_index)
             if (twin != NO_TWIN)
                 copy_ends(run, n, owns_any(run, n, p) ? twin : p);
         }
-    for (uint32_t w = 0; w < run->worker_count; w++)
-        atomic_store_explicit(&run->workers[w].finished, false, memory_order_release);
+    workers_unfinished(run);
 }
 
 /* All that the one had brought before it went has been worked off, and the other one has come as far: nothing comes twice any more. */

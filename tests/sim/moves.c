@@ -64,6 +64,11 @@ static void node_knows(const struct graph_record *record, const struct hosted *h
             bool is =
                 pst_layout_owned(layout, record->graph->nodes[n].bucket_count, p) != 0 || layout->twin[p] != UINT16_MAX;
             uint16_t wanted = is ? layout->node_of[p] : UINT16_MAX, known = hosted->site.node_of_partition[n][p];
+            const uint16_t *twin = hosted->run.twin[n];
+            if (twin != NULL && is && twin[p] != layout->twin[p])
+                fail_msg("%s: node %s takes %s/%u to have its replica in %u, and not in %u", what,
+                         hosted->site.name[hosted->site.this_node], record->graph->nodes[n].id, p, twin[p],
+                         layout->twin[p]);
             if (known != wanted)
                 fail_msg("%s: node %s takes %s/%u to be on node %u, and not on %u", what,
                          hosted->site.name[hosted->site.this_node], record->graph->nodes[n].id, p, known, wanted);

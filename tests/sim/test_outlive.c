@@ -26,6 +26,7 @@ enum { SEEDS = 20, SOME = 8, MANY = 20 }; /* MANY: so many show something by the
 #define STREAM_NS (1500 * MS)
 #define END_NS (200 * 1000 * MS)
 #define PATIENT_NS (3000 * MS)
+#define LATE_NS (40 * MS) /* some steps of a move */
 
 static const struct query {
     const char *path, *name;
@@ -72,14 +73,14 @@ static void input(struct scene *scene)
 
 static uint64_t draw(struct trial *trial, uint64_t below) { return sim_random(&trial->cluster->random, below); }
 
-/* All that it has there is also elsewhere, and what moves was not decided and does not go from there. */
+/* All that it has there is also elsewhere, and what moves was not decided; where it goes from there replicas stay. */
 static bool is_spare(const struct cluster *cluster, const struct graph_record *record, uint32_t i)
 {
     const Pst__Start *start = record->start->start;
     const struct moving *moving = record->moving;
     const Pst__MoveRecord *move = moving->now->message->move_record;
     const char *name = cluster->nodes[i].node->options.name;
-    bool spare = move->step < PST_MOVE_COMMITTED && strcmp(move->from_node, name) != 0 &&
+    bool spare = move->step < PST_MOVE_COMMITTED && (strcmp(move->from_node, name) != 0 || move->keeps) &&
                  (moving->copies_ended || !moving->copies_end); /* else they may go before it is missed */
     for (size_t p = 0; p < start->n_places && spare; p++) {
         const Pst__Place *place = start->places[p];
@@ -678,6 +679,258 @@ static void an_order_goes_on_when_its_coordinator_is_back(void **state)
     orders_for_all_seeds(AMID_FIRST_DIES, scene_seeds(SOME));
 }
 
+/* ---- replicas that stay ---- */
+
+/* A partition of an operator goes as a whole to a node that has not its replica, or the one of two is joined to the other one (`scale`). Amid
+ * that, at one step, one of these nodes dies. It has neither the input nor a sink, and does not coordinate. */
+enum { STAY_NODES = 12, STAY_SOME = 4, STAY_MOST = 12 }; /* SOME: the first of a decided move is the last of them */
+enum victim { NOBODY, GIVER, REPLICA, TAKER, SENDER, VICTIMS }; /* SENDER: has a part of plug_load, or a replica */
+static const char *const victim_names[VICTIMS] = {"nobody", "the giver", "the replica", "the taker", "a sender"};
+
+struct stay {
+    struct cluster *cluster;
+    const char *operator_id;
+    bool joins, late; /* late: it does not die, but what it sends to others than the coordinator is late */
+    enum victim victim;
+    uint64_t late_ns;     /* until then; 0: it is not, yet */
+    uint32_t at;          /* the how-manieth step it dies at, from 1; 0: when the move is done */
+    uint32_t seen, stage; /* steps so far, and the last of them */
+    uint32_t nodes[VICTIMS];
+    uint64_t move; /* that was wanted; 0: not yet */
+    bool asked, killed;
+    bool alone; /* before anybody died some partition was without a replica, by the record */
+    bool gone;  /* replicas have gone for the move, by the record */
+    char what[100], wish[2][40];
+};
+
+/* The nodes that have the partition and its replica; STAY_NODES: there is none. */
+static void both_of(const struct graph_record *record, const char *operator_id, uint32_t partition,
+                    uint32_t ret_nodes[2])
+{
+    const Pst__Start *start = record->start->start;
+    ret_nodes[0] = ret_nodes[1] = STAY_NODES;
+    for (size_t i = 0; i < start->n_places; i++) {
+        const Pst__Place *place = start->places[i];
+        bool owner = place->copy_of == 0 && place->partition == partition;
+        if (strcmp(place->operator_id, operator_id) == 0 && (owner || place->copy_of == partition + 1))
+            ret_nodes[!owner] = (uint32_t)strtoul(start->nodes[place->node] + 1, NULL, 10);
+    }
+}
+
+static bool may_die(const struct cluster *cluster, uint32_t node)
+{
+    return node < STAY_NODES && node != cluster_coordinator(cluster) && cluster_places(cluster, node, true) == 0;
+}
+
+/* Who it is, where this partition goes to that node; STAY_NODES: nobody who may die. */
+static uint32_t victim_of(const struct stay *stay, const struct graph_record *record, uint32_t partition,
+                          uint32_t taker)
+{
+    uint32_t own[2], senders[2][2], found = STAY_NODES;
+    both_of(record, stay->operator_id, partition, own);
+    both_of(record, "plug_load", 0, senders[0]);
+    both_of(record, "plug_load", 1, senders[1]);
+    const uint32_t nodes[VICTIMS] = {STAY_NODES, own[0], own[1], taker, STAY_NODES};
+    for (uint32_t i = 0; i < 4 && stay->victim == SENDER; i++) {
+        uint32_t node = senders[i / 2][i % 2];
+        if (node != own[0] && node != own[1] && node != taker && may_die(stay->cluster, node))
+            found = node;
+    }
+    return stay->victim == SENDER                        ? found
+           : may_die(stay->cluster, nodes[stay->victim]) ? nodes[stay->victim]
+                                                         : STAY_NODES;
+}
+
+/* By the record, whose changes are in the store before they are told: each partition that owns something has a replica. */
+static bool none_is_alone(const struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    uint32_t places = 0, copies = 0;
+    for (size_t i = 0; i < start->n_places; i++) {
+        const char *id = start->places[i]->operator_id;
+        places += strcmp(id, "plug_load") == 0 || strcmp(id, "house_load") == 0;
+        copies += start->places[i]->copy_of != 0;
+    }
+    return places == 2 * copies;
+}
+
+/* A partition and a node to which it goes with that victim; of a scale whoever is chosen. */
+static void stay_ask(struct stay *stay, const struct graph_record *record)
+{
+    struct cluster_client *client = &stay->cluster->client;
+    uint32_t partition = 0, taker = STAY_NODES, own[2];
+    if (!none_is_alone(record))
+        return;
+    for (uint32_t p = 0; p < 4 && taker == STAY_NODES && !stay->joins; p++) {
+        if (p == 2 && stay->victim != SENDER) /* of the other operator, then */
+            stay->operator_id = query->movable[strcmp(stay->operator_id, query->movable[0]) == 0];
+        both_of(record, stay->operator_id, partition = p % 2, own);
+        for (uint32_t t = 0; t < STAY_NODES && taker == STAY_NODES; t++)
+            if (t != own[0] && t != own[1] && may_die(stay->cluster, t) &&
+                (stay->victim == NOBODY || victim_of(stay, record, partition, t) != STAY_NODES))
+                taker = t;
+    }
+    if (!stay->joins && taker == STAY_NODES)
+        return;
+    (void)snprintf(stay->wish[0], sizeof stay->wish[0], "%s/%u", stay->operator_id, partition);
+    (void)snprintf(stay->wish[1], sizeof stay->wish[1], "n%u", taker);
+    memcpy(client->wish,
+           stay->joins ? (const char *[3]){"scale", stay->operator_id, "1"}
+                       : (const char *[3]){"move", stay->wish[0], stay->wish[1]},
+           sizeof client->wish);
+    stay->asked = true;
+}
+
+static const Pst__MoveRecord *move_of(const struct graph_record *record, uint64_t id)
+{
+    const Pst__MoveRecord *move = NULL;
+    for (uint32_t k = 0; k < record->past_count; k++)
+        move = record->past[k]->message->move == id ? record->past[k]->message->move_record : move;
+    return move;
+}
+
+static void late_begins(struct stay *stay, bool late)
+{
+    struct sim_net *net = &stay->cluster->net;
+    for (uint32_t i = 0; i < STAY_NODES; i++)
+        if (i != cluster_coordinator(stay->cluster) && i != stay->nodes[stay->victim])
+            sim_net_cut(net, stay->nodes[stay->victim], i, late);
+    stay->late_ns = late ? net->now_ns + LATE_NS : 0;
+}
+
+static void stay_look(struct stay *stay, const struct graph_record *record)
+{
+    if (stay->late_ns != 0 && stay->cluster->net.now_ns > stay->late_ns)
+        late_begins(stay, false);
+    const struct moving *moving = record->moving;
+    bool moves = moving != NULL && moving->now != NULL;
+    if (!stay->asked) {
+        stay_ask(stay, record);
+        return;
+    }
+    if (stay->move == 0 && moves) {
+        const Pst__MoveRecord *move = moving->now->message->move_record;
+        stay->move = moving->now->message->move;
+        stay->stage = NO_STAGE;
+        stay->nodes[stay->victim] =
+            victim_of(stay, record, move->from_partition, (uint32_t)strtoul(move->to_node + 1, NULL, 10));
+    }
+    if (stay->move == 0)
+        return;
+    stay->alone |= !stay->killed && !none_is_alone(record);
+    stay->gone |= moves && moving->now->message->move == stay->move && moving->copies_ended;
+    bool now = false;
+    if (moves && !moving->writes && !moving->written && moving->stage != stay->stage) {
+        stay->stage = moving->stage;
+        now = ++stay->seen == stay->at;
+    }
+    now |= stay->at == 0 && move_of(record, stay->move)->step == PST_MOVE_DONE && !moves;
+    if (!now || stay->killed || stay->nodes[stay->victim] == STAY_NODES)
+        return;
+    stay->killed = !stay->late;
+    if (stay->killed)
+        cluster_kill(stay->cluster, stay->nodes[stay->victim]);
+    else
+        late_begins(stay, true);
+}
+
+static void stay_begin(struct stay *stay, const struct pst_text *text)
+{
+    struct cluster *cluster = stay->cluster;
+    uint64_t seed = scene_seed_first() + stay->at * VICTIMS + stay->victim;
+    (void)snprintf(stay->what, sizeof stay->what, "%s %s, %s %s at step %u, seed %llu", stay->operator_id,
+                   stay->joins ? "is joined" : "goes", victim_names[stay->victim], stay->late ? "is late" : "dies",
+                   stay->at, (unsigned long long)seed);
+    cluster_init_many(cluster, seed, STAY_NODES, text, input);
+    for (uint32_t i = 0; i < cluster->like.setting_count; i++)
+        if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
+            cluster->like.settings[i].value = "2";
+    cluster->portion_bytes = UINT64_MAX;
+    cluster->ends_ns = END_NS;
+    cluster->every_ns = 50 * MS; /* so that a graph that goes back does so to somewhere else than its beginning */
+    cluster->source = 1;
+    cluster->grow_ns = STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster_begin(cluster);
+}
+
+/* True: somebody died before the decision, or when it was done. */
+static bool stays(const struct scene *wanted, const struct pst_text *text, struct stay stay, uint32_t *again_count)
+{
+    struct cluster *cluster = stay.cluster = calloc(1, sizeof *cluster);
+    stay_begin(&stay, text);
+    while (!cluster->client.done) {
+        cluster_turn(cluster, stay.what);
+        const struct graph_record *record = cluster_record(cluster);
+        if (record != NULL && record->state == GRAPH_RUNNING && cluster->client.taken)
+            stay_look(&stay, record);
+    }
+    const struct graph_record *record = cluster_record(cluster);
+    const Pst__MoveRecord *move = stay.move != 0 ? move_of(record, stay.move) : NULL;
+    if (move == NULL)
+        fail_msg("%s: nothing has moved", stay.what);
+    bool again = record->start->incarnation != 1, done = move->step == PST_MOVE_DONE;
+    bool amid = stay.killed && (!done || stay.at == 0) && !stay.gone;
+    if (again && (amid || !stay.killed))
+        fail_msg("%s: the graph was started again", stay.what);
+    if (stay.alone && !stay.joins)
+        fail_msg("%s: a partition was without a replica, and nobody had died", stay.what);
+    if (!stay.killed && !done)
+        fail_msg("%s: the move is %s: %s", stay.what, pst_move_step_name((pst_move_step)move->step), move->sentence);
+    if (cluster->client.lost != 0)
+        fail_msg("%s: rows were lost", stay.what);
+    cluster_same(wanted, cluster, query->name, stay.what);
+    moves_ended(cluster, stay.what, &sums.moves);
+    moves_owners(record, stay.what);
+    cluster_fini(cluster);
+    free(cluster);
+    *again_count += again;
+    return amid;
+}
+
+/* As many steps as there are, where many seeds are wanted. */
+static void stays_at_each_step(bool joins)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint32_t amid[VICTIMS] = {0}, again = 0, steps = scene_seeds(SEEDS) > SEEDS ? STAY_MOST : STAY_SOME;
+    query = &queries[0];
+    scene_text_replicated(query->path, query->movable, &text);
+    scene_init(&wanted, 1);
+    input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    for (int victim = NOBODY; victim < VICTIMS; victim++) {
+        for (uint32_t at = 0; at <= (victim == NOBODY ? 1 : steps); at++)
+            amid[victim] +=
+                stays(&wanted, &text,
+                      (struct stay){.operator_id = victim == SENDER || at % 2 == 0 ? "house_load" : "plug_load",
+                                    .joins = joins,
+                                    .victim = (enum victim)victim,
+                                    .at = at},
+                      &again);
+        for (uint32_t at = 1; at <= STAY_MOST && victim != NOBODY && victim != SENDER; at++)
+            (void)stays(&wanted, &text,
+                        (struct stay){.operator_id = query->movable[at % 2],
+                                      .joins = joins,
+                                      .late = true,
+                                      .victim = (enum victim)victim,
+                                      .at = at},
+                        &again);
+        print_message("%s has died: %u times the graph went on\n", victim_names[victim], amid[victim]);
+    }
+    print_message("%u graphs were started again, as it was decided\n", again);
+    for (int victim = GIVER; victim < VICTIMS; victim++)
+        assert_in_range(amid[victim], 2, steps);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
+static void replicas_stay_while_a_partition_moves(void **state)
+{
+    (void)state;
+    stays_at_each_step(false);
+}
+
 /* ---- a node that comes late, and moves there that are given up ---- */
 
 enum { LATE = 3 };
@@ -1245,6 +1498,7 @@ int main(void)
         cmocka_unit_test(a_node_of_an_earlier_version_is_not_asked_again),
         cmocka_unit_test(a_coordinator_that_the_graph_does_not_need_may_die),
         cmocka_unit_test(replicas_take_over_amid_a_move),
+        cmocka_unit_test(replicas_stay_while_a_partition_moves),
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
         cmocka_unit_test(a_drain_waits_for_a_node_that_is_silent_at_that_moment),
         cmocka_unit_test(an_order_goes_on_under_the_next_coordinator),
