@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum when { ALWAYS, BEHIND, NEW_NODE, CHECKPOINTS, REPLICAS, ENCLAVES, INTO, HANDED_OVER };
+enum { AGREED = 1u << PST_MOVE_BY_AGREED };
 static const struct stage {
     Pst__Step step;
     const char *name;
@@ -19,12 +20,12 @@ static const struct stage {
     {PST__STEP__ADMIT, "admit", NEW_NODE, false, false, 0},
     {PST__STEP__STEP_UNSAID, "start", NEW_NODE, false, false, 0}, /* a Start, to the new node */
     {PST__STEP__REST, "rest", CHECKPOINTS, false, false, 0},
-    {PST__STEP__ALONE, "alone", REPLICAS, false, false, 0},
-    {PST__STEP__LEVEL, "level", REPLICAS, false, false, 0},
     {PST__STEP__PREPARE, "prepare", ALWAYS, false, true,
      1u << PST_MOVE_BY_ACCEPTED | 1u << PST_MOVE_BY_BRANCHED | 1u << PST_MOVE_BY_BEGUN},
     {PST__STEP__ATTEST, "attest", ENCLAVES, false, false, 0},
-    {PST__STEP__COPY, "copy", ALWAYS, false, false, 1u << PST_MOVE_BY_CAUGHT_UP | 1u << PST_MOVE_BY_AGREED},
+    {PST__STEP__COPY, "copy", ALWAYS, false, false, 1u << PST_MOVE_BY_CAUGHT_UP | AGREED},
+    {PST__STEP__ALONE, "alone", REPLICAS, false, false, 0},
+    {PST__STEP__LEVEL, "level", REPLICAS, false, false, AGREED}, /* then not by COPY */
     {PST__STEP__LISTEN, "listen", ALWAYS, true, false, 0},
     {PST__STEP__SPEAK, "speak", ALWAYS, true, false, 0},
     {PST__STEP__LEAVE, "leave", HANDED_OVER, true, true, 0},
@@ -986,7 +987,10 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
     }
     if (!stage->decided && any_gone(record))
         return; /* nothing is decided without them: pst_moves_step() */
-    if (stage->step == PST__STEP__COPY && any_away(node, record)) { /* if it is dead, this could not be taken back */
+    uint32_t causes = stage->causes;
+    if (stage->step == PST__STEP__COPY && moving->copies_end)
+        causes &= ~(uint32_t)AGREED;                        /* copies that would be in the way go first */
+    if ((causes & AGREED) != 0 && any_away(node, record)) { /* if it is dead, this could not be taken back */
         drop(node, record, PST_MOVE_BY_LOST, "a node that takes part is away");
         return;
     }
@@ -1003,7 +1007,7 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
     if (stage->step == PST__STEP__SETTLE)
         settled(node, record);
     for (uint32_t cause = 0; cause < PST_MOVE_CAUSE_COUNT; cause++)
-        if ((stage->causes & 1u << cause) != 0)
+        if ((causes & 1u << cause) != 0)
             changed |= pst_moves_caused(node, record, (pst_move_cause)cause, "");
     if (changed && body->step == PST_MOVE_COMMITTED && before != PST_MOVE_COMMITTED &&
         owners_change(record) != PST_OK) {

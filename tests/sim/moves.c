@@ -15,6 +15,13 @@
 /* From a node whose replicas have taken over: what had come is worked off. */
 static bool is_dead(const struct channel *channel) { return channel->producer == NULL && channel->far == NULL; }
 
+/* Of two replicas either counts, of which both are there. */
+static bool is_paired(const struct pst_ctx *ctx, const struct channel *channel)
+{
+    uint32_t n = channel->producer_index, twin = channel->reader == 0 ? pst_twin(ctx->run, n, channel->from) : NO_TWIN;
+    return twin == NO_TWIN || is_dead(channel) || (channel->twin != NULL && channel->twin->from == twin);
+}
+
 static void instance_is_clear(const struct pst_ctx *ctx, const char *what)
 {
     const char *left = pst_is_muted(ctx)                                     ? "a lane"
@@ -25,7 +32,9 @@ static void instance_is_clear(const struct pst_ctx *ctx, const char *what)
         for (uint32_t r = 0; r < ctx->outputs[o].route_count; r++)
             left = ctx->outputs[o].routes[r].branch != NULL ? "a branch" : left;
     for (uint32_t c = 0; c < ctx->channel_count; c++)
-        left = ctx->channels[c]->standby && !is_dead(ctx->channels[c]) ? "a channel on standby" : left;
+        left = ctx->channels[c]->standby && !is_dead(ctx->channels[c]) ? "a channel on standby"
+               : !is_paired(ctx, ctx->channels[c])                     ? "a channel that has not its twin"
+                                                                       : left;
     if (left != NULL)
         fail_msg("%s: a move has ended, and %s of %s/%u is left on node %s", what, left, ctx->node->id, ctx->partition,
                  ctx->run->site->name[ctx->run->site->this_node]);
