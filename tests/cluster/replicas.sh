@@ -44,7 +44,7 @@ expect "six partitions have a replica" test "$(grep -c 'replica of' .out)" -eq 6
 spec "as an object" 0 status load --json
 json 'sum(p["replica_of"] is not None for g in d["graphs"] for p in g["places"]) == 6'
 
-# ---- moves: copies that would be in the way go, and come again ----
+# ---- moves: the copy of a partition that gives a part goes, and comes again ----
 spec "an operator with replicas is scaled" 0 scale plug_load 4
 out 'rows lost 0'
 copies_are() {
@@ -61,6 +61,17 @@ awaited=0
 spec_name="four partitions have replicas again, and three"
 copies_are 7
 incarnation 1
+
+# ---- a whole partition takes its replica along ----
+read -r partition owner <<<"$(sed -nE 's/^  (plug_load\/[0-9]+) on (n[1-4]), [0-9]+ buckets$/\1 \2/p' .out | head -n 1)"
+replica=$(sed -nE "s|^  plug_load/[0-9]+ on (n[1-4]), replica of $partition,.*|\1|p" .out)
+for to in n1 n2 n3 n4; do [[ $to == "$owner" || $to == "$replica" ]] || break; done
+spec "a partition moves to a node that has not its replica" 0 move "$partition" "$to"
+out 'rows lost 0'
+"$P" status load >.out 2>.err
+expect "7 partitions have a replica at once" test "$(grep -c 'replica of' .out)" -eq 7
+incarnation 1
+awaited=$(grep -cE 'graph load, move [0-9]+: COMMITTED -> DONE' n1.err)
 of_n4=$(grep -c ' on n4' .out)
 expect "n4 has something" test "$of_n4" -ge 1
 
