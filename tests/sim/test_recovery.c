@@ -1052,7 +1052,7 @@ static void a_graph_that_goes_back_often_takes_no_more_memory(void **state)
     struct graph_record *record = writable(running(cluster, what));
     arena_fill(&record->arena);
     size_t bytes = record->arena.bytes_total;
-    for (uint32_t i = 0; i < 6; i++) {
+    for (uint32_t i = 0, rounds = 2 + (uint32_t)scene_seeds(4); i < rounds; i++) {
         uint32_t completed = cluster->completed;
         memcpy(cluster->client.wish, wishes[i % 2], sizeof cluster->client.wish);
         while (!cluster->client.done && (cluster->client.wish[0] != NULL || cluster->completed < completed + 2))
