@@ -257,8 +257,6 @@ static bool chunk_holds(const struct pst_wire_chunk *chunk)
     return chunk->parcel != 0 && chunk->index < chunk->count && chunk->byte_count != 0;
 }
 
-size_t pst_wire_chunk_bound(uint32_t byte_count) { return PST_WIRE_HEAD_BYTES + CHUNK_BYTES + (size_t)byte_count; }
-
 int pst_wire_chunk_head_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
                               size_t out_capacity, size_t *ret_bytes)
 {
@@ -274,17 +272,6 @@ int pst_wire_chunk_head_write(const struct pst_wire_head *head, const struct pst
     at = put_u32(put_u32(at, chunk->index), chunk->count);
     *ret_bytes = (size_t)(at - (uint8_t *)out);
     return PST_OK;
-}
-
-int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
-                         size_t out_capacity, size_t *ret_bytes)
-{
-    int rc = pst_wire_chunk_head_write(head, chunk, out, out_capacity, ret_bytes);
-    if (rc == PST_OK && out_capacity - *ret_bytes < chunk->byte_count)
-        rc = PST_EFULL;
-    if (rc == PST_OK)
-        *ret_bytes = (size_t)(put((uint8_t *)out + *ret_bytes, chunk->bytes, chunk->byte_count) - (uint8_t *)out);
-    return rc;
 }
 
 int pst_wire_chunk_read(const void *bytes, size_t byte_count, struct pst_wire_chunk *ret_chunk)

@@ -111,12 +111,9 @@ int pst_wire_grant_write(const struct pst_wire_head *head, const struct pst_wire
 /* head->move: the version of frames that is read here. */
 int pst_wire_resume_write(const struct pst_wire_head *head, uint64_t number, void *out, size_t out_capacity,
                           size_t *ret_bytes);
-size_t pst_wire_chunk_bound(uint32_t byte_count);
-/* What stands before the bytes, which may be sent from where they are. */
+/* What stands before the bytes, which are sent from where they are. */
 int pst_wire_chunk_head_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
                               size_t out_capacity, size_t *ret_bytes);
-int pst_wire_chunk_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, void *out,
-                         size_t out_capacity, size_t *ret_bytes);
 int pst_wire_chunk_ack_write(const struct pst_wire_head *head, uint32_t parcel, uint32_t cost, void *out,
                              size_t out_capacity, size_t *ret_bytes);
 int pst_wire_cut_write(const struct pst_wire_head *head, const struct pst_wire_cut *cut, void *out, size_t out_capacity,

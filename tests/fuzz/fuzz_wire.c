@@ -108,6 +108,20 @@ static int frame_again(const struct pst_wire_head *head, const uint8_t *data, si
     return PST_OK;
 }
 
+/* The whole message: chunks are sent in two parts. */
+static int chunk_write(const struct pst_wire_head *head, const struct pst_wire_chunk *chunk, uint8_t *to,
+                       size_t to_capacity, size_t *ret_bytes)
+{
+    int rc = pst_wire_chunk_head_write(head, chunk, to, to_capacity, ret_bytes);
+    if (rc == PST_OK && to_capacity - *ret_bytes < chunk->byte_count)
+        rc = PST_EFULL;
+    if (rc == PST_OK) {
+        memcpy(to + *ret_bytes, chunk->bytes, chunk->byte_count);
+        *ret_bytes += chunk->byte_count;
+    }
+    return rc;
+}
+
 static int small_again(const struct pst_wire_head *head, const uint8_t *data, size_t size, size_t *ret_count)
 {
     struct pst_wire_hello hello;
@@ -130,7 +144,7 @@ static int small_again(const struct pst_wire_head *head, const uint8_t *data, si
     if (head->kind == PST_WIRE_RESUME && (rc = pst_wire_resume_read(data, size, &number)) == PST_OK)
         rc = pst_wire_resume_write(head, number, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
     if (head->kind == PST_WIRE_CHUNK && (rc = pst_wire_chunk_read(data, size, &chunk)) == PST_OK)
-        rc = pst_wire_chunk_write(head, &chunk, out, ROOM, ret_count);
+        rc = chunk_write(head, &chunk, out, ROOM, ret_count);
     if (head->kind == PST_WIRE_CHUNK_ACK && (rc = pst_wire_chunk_ack_read(data, size, &parcel, &cost)) == PST_OK)
         rc = pst_wire_chunk_ack_write(head, parcel, cost, out, PST_WIRE_SMALL_BYTES_MAX, ret_count);
     if (head->kind == PST_WIRE_CUT && (rc = pst_wire_cut_read(data, size, &cut)) == PST_OK)
