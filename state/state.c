@@ -426,6 +426,8 @@ static void run_cool(struct pst_slabs *slabs, struct cold_run *run, uintptr_t un
     uintptr_t first = (uintptr_t)page, last = (uintptr_t)slab_page(slab, last_number) + PST_PAGE_BYTES;
     uintptr_t begin = before ? (first - PST_FRAME_BYTES) & -unit : (first + unit - 1) & -unit;
     uintptr_t end = behind ? (last + PST_FRAME_BYTES + unit - 1) & -unit : last & -unit;
+    if (unit > PST_PAGE_BYTES) /* a neighbour that is cold does not reach as far as the system's page */
+        begin = end;
     if (begin >= end || madvise(page + (ptrdiff_t)(begin - first), end - begin, MADV_DONTNEED) != 0)
         begin = end = last;
     if (begin > first)
