@@ -39,8 +39,39 @@ enum { WAY_PARCELS = 16 }; /* a power of two; one less fit */
 /* Joining may cost the operator a look at all of it (scratch that is made again) in one call at the next end of an epoch. So many buckets
  * join at one time that this takes no longer; at first so many bytes as a turn gives. */
 #define JOIN_NS_MAX (UINT64_C(10) * 1000 * 1000)
-/* So much longer than what joins at one time takes, the giver leaves the lane's worker to others. */
+/* So much longer than what joins at one time takes, the giver leaves the lane's worker to others; never longer than that. */
 enum { REST_TIMES = 4 };
+#define REST_NS_MAX (UINT64_C(1) * 1000 * 1000 * 1000)
+/* What joining costs is in microseconds a MiB, + 1; 0: not known. Less than JOIN_BYTES_MIN says nothing of it: the call that it is measured
+ * by does what the operator has to do anyway. */
+#define JOIN_COST_MAX (UINT32_C(16) * 1000 * 1000)
+#define JOIN_BYTES_MIN (UINT64_C(64) << 10)
+
+/* Once so many bytes have joined in a call of `ns`. It falls slowly: that time there may have been little to do. */
+static inline uint32_t pst_join_cost(uint32_t before, uint64_t ns, uint64_t bytes)
+{
+    uint64_t floor = before - before / 4, us = ns / 1000 < UINT32_MAX ? ns / 1000 : UINT32_MAX;
+    if (bytes < JOIN_BYTES_MIN)
+        return before;
+    uint64_t cost = (us << 20) / bytes + 1;
+    cost = cost > floor ? cost : floor;
+    return (uint32_t)(cost < JOIN_COST_MAX ? cost : JOIN_COST_MAX);
+}
+
+/* What the lane will need for so many bytes; a cost that another node has said may be anything. */
+static inline uint64_t pst_join_ns(uint32_t cost, uint64_t bytes)
+{
+    uint64_t each = cost < JOIN_COST_MAX ? cost : JOIN_COST_MAX, kib = bytes >> 10;
+    kib = kib < UINT32_MAX ? kib : UINT32_MAX; /* 4 TiB: the product is below 2^64 */
+    return cost == 0 ? 0 : ((each - 1) * kib >> 10) * 1000;
+}
+
+/* So long the giver rests behind them. */
+static inline uint64_t pst_join_rest_ns(uint32_t cost, uint64_t bytes)
+{
+    uint64_t ns = pst_join_ns(cost, bytes);
+    return ns < REST_NS_MAX / REST_TIMES ? ns * REST_TIMES : REST_NS_MAX;
+}
 /* Both sides work for the move when their worker has nothing else to do; where that does not come, after so much longer than they last did. */
 enum { BUSY_TIMES = 8 };
 /* While the giver stays at the end of an epoch to hand more over: rows of the next one that may wait, some milliseconds' work. */
@@ -120,7 +151,7 @@ struct way {
     ck_ring_buffer_t buffer[WAY_PARCELS];
     _Atomic uint32_t arrived;       /* the number of the last parcel that is in the lane, and freed */
     _Atomic uint64_t bytes_arrived; /* of all up to it */
-    _Atomic uint32_t cost;          /* of their joining: microseconds a MiB, + 1; 0: not known yet */
+    _Atomic uint32_t cost;          /* of their joining: see JOIN_COST_MAX */
 };
 void pst_way_init(struct way *way, uint64_t move, uint32_t giver_worker, uint32_t taker_worker);
 /* False: there is no room, the blob is still the caller's. */
@@ -188,7 +219,7 @@ struct giving { /* the giver's */
     int64_t taken_at;
     uint64_t at_bytes; /* taken at that time */
     struct pace pace;
-    uint64_t rest_ns; /* not before that again: others of the lane's worker have their turn */
+    uint64_t handed_ns; /* a parcel, the last time: from then on others of the lane's worker have their turn */
     struct packings packings;
     uint64_t *digests; /* by place in the move's buckets, once `digested`: as they were at digested_at */
     bool digested;

@@ -543,11 +543,9 @@ void pst_lane_took(struct pst_ctx *ctx, uint64_t ns)
     uint32_t before = atomic_load_explicit(&lane->way.cost, memory_order_relaxed);
     if (lane->joined_bytes == 0)
         return;
-    uint64_t cost = ns / 1000 * (1 << 20) / lane->joined_bytes + 1;
-    cost = cost < UINT32_MAX / 2 ? cost : UINT32_MAX / 2;
-    cost = cost > before - before / 4 ? cost : before - before / 4; /* it may have been little work that time */
+    uint32_t cost = pst_join_cost(before, ns, lane->joined_bytes);
     lane->joined_bytes = 0;
-    atomic_store_explicit(&lane->way.cost, (uint32_t)cost, memory_order_relaxed);
+    atomic_store_explicit(&lane->way.cost, cost, memory_order_relaxed);
     pst_run_wake(ctx->run, lane->way.giver_worker);
 }
 
@@ -582,11 +580,7 @@ static uint32_t cost_of(const struct giving *giving)
 }
 
 /* What the lane will need at the next end of an epoch for what joins at this one, as far as that is known. */
-static uint64_t join_ns_of(const struct giving *giving)
-{
-    uint64_t cost = cost_of(giving);
-    return cost == 0 ? 0 : (cost - 1) * (giving->at_bytes >> 10) * 1000 >> 10;
-}
+static uint64_t join_ns_of(const struct giving *giving) { return pst_join_ns(cost_of(giving), giving->at_bytes); }
 
 /* No image was taken at this end of an epoch. */
 static bool ends_anew(const struct pst_ctx *ctx, const struct giving *giving)
@@ -756,7 +750,7 @@ static void paused(struct giving *giving, uint64_t pause_ns)
 static void rest(const struct pst_ctx *ctx, struct giving *giving, uint64_t begun_ns)
 {
     pace_on(ctx, &giving->pace, begun_ns);
-    giving->rest_ns = now_ns(ctx->run) + REST_TIMES * join_ns_of(giving);
+    giving->handed_ns = now_ns(ctx->run);
 }
 
 void pst_giver_handed(struct pst_ctx *ctx, struct blob *blob, int error, const char *why)
@@ -833,8 +827,8 @@ static bool may_begin(const struct pst_ctx *ctx, const struct giving *giving, ui
     bool late = giving->imaged_count == giving->move->bucket_count && time_ns >= giving->late_ns;
     if (ctx->had_rows && !late)
         return false;
-    if (ends_anew(ctx, giving))
-        return time_ns >= giving->rest_ns;
+    if (ends_anew(ctx, giving)) /* by what the lane says now: it may have learnt better since */
+        return time_ns - giving->handed_ns >= pst_join_rest_ns(cost_of(giving), giving->at_bytes);
     return ctx->run->stand_rows_max != 0; /* the former: once, then */
 }
 
