@@ -107,20 +107,33 @@ static int program_open(const char *given, char *ret_why)
     return -1;
 }
 
-static bool copy_and_hash(int from, int to, EVP_MD_CTX *digest)
+static bool copy(int from, int to)
 {
     uint8_t *buffer = pst_malloc(COPY_BYTES);
     uint64_t total = 0;
     ssize_t n = buffer != NULL ? 1 : -1;
     while (n > 0 && (n = read(from, buffer, COPY_BYTES)) > 0) {
         total += (uint64_t)n;
-        if (total > PROGRAM_BYTES_MAX || write(to, buffer, (size_t)n) != n ||
-            EVP_DigestUpdate(digest, buffer, (size_t)n) != 1)
+        if (total > PROGRAM_BYTES_MAX || write(to, buffer, (size_t)n) != n)
             n = -1;
     }
     pst_free(buffer);
-    uint64_t length = total;
-    return n == 0 && EVP_DigestUpdate(digest, &length, sizeof length) == 1;
+    return n == 0;
+}
+
+/* From its beginning to its end, and how long it is. */
+static bool hash(int fd, EVP_MD_CTX *digest)
+{
+    uint8_t *buffer = pst_malloc(COPY_BYTES);
+    uint64_t total = 0;
+    ssize_t n = buffer != NULL ? 1 : -1;
+    while (n > 0 && (n = pread(fd, buffer, COPY_BYTES, (off_t)total)) > 0) {
+        total += (uint64_t)n;
+        if (EVP_DigestUpdate(digest, buffer, (size_t)n) != 1)
+            n = -1;
+    }
+    pst_free(buffer);
+    return n == 0 && EVP_DigestUpdate(digest, &total, sizeof total) == 1;
 }
 
 static void program_free(struct program *program)
@@ -141,7 +154,7 @@ static int program_read(struct program *program, int from, char *ret_why)
     if (rc == PST_OK && (program->digest == NULL || EVP_DigestInit_ex(program->digest, EVP_sha256(), NULL) != 1 ||
                          EVP_DigestUpdate(program->digest, MEASURE_LABEL, sizeof MEASURE_LABEL - 1) != 1))
         rc = PST_ENOMEM;
-    if (rc == PST_OK && !copy_and_hash(from, program->fd, program->digest))
+    if (rc == PST_OK && !copy(from, program->fd))
         rc = no(ret_why, "cannot read the worker's program");
     /* Nobody may read it: so a process that executes it cannot be looked into by others of its user from its first moment on, and not only
      * from when it says so itself. Who had a descriptor of its memory by then would keep it. */
@@ -149,6 +162,9 @@ static int program_read(struct program *program, int from, char *ret_why)
         rc = no(ret_why, "cannot protect the worker's program");
     if (rc == PST_OK && fcntl(program->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
         rc = no(ret_why, "cannot seal the worker's program");
+    /* What nobody can change any more is what is measured. */
+    if (rc == PST_OK && !hash(program->fd, program->digest))
+        rc = no(ret_why, "cannot measure the worker's program");
     return rc;
 }
 
