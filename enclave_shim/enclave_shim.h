@@ -162,6 +162,8 @@ struct pst_enclave_settings {
     uint32_t evict;                    /* pst_evict */
     uint64_t
         touch_bytes; /* of the pool, touched before it is ready: some 25 us a page of secret memory. UINT64_MAX: all */
+    uint32_t
+        starting_count; /* workers that start at the same time, itself among them: it has so much longer for that. 0: it alone */
     bool later; /* pst_enclave_start() returns while it makes itself ready: pst_enclave_await() before anything else */
     bool cheap; /* pages leave for want of room alone, and not as well because memory that was never touched is dear */
     const char *program; /* of the worker; NULL: found beside this program, or where it is installed */

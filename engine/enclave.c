@@ -318,6 +318,14 @@ uint64_t pst_enclave_touch_bytes(const struct run *run, const struct pst_graph_n
     return run->options.preheat ? UINT64_MAX : bytes < each ? bytes : each;
 }
 
+uint32_t pst_enclave_worker_count(const struct run *run)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < run->graph->node_count; n++)
+        count += run->graph->nodes[n].enclave ? run->graph->nodes[n].partition_count : 0;
+    return count;
+}
+
 /* Of an instance, or of a lane that there will be one of: its buckets come later, and so does whoever takes what comes out. */
 static int start(struct run *run, const struct pst_graph_node *node, const uint32_t *buckets, uint32_t bucket_count,
                  bool lane, struct pst_ctx *taker, struct pst_enclave **ret_enclave, bool *ret_lost, char *ret_why)
@@ -350,6 +358,7 @@ static int start(struct run *run, const struct pst_graph_node *node, const uint3
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
         .touch_bytes = pst_enclave_touch_bytes(run, node, lane ? 0 : run->input.bytes_total),
+        .starting_count = lane ? 0 : pst_enclave_worker_count(run),
         .later = !lane,
         .cheap = run->options.cheap,
         .random = run->world->random,

@@ -24,6 +24,7 @@ struct blob;
  * themselves ready side by side. An error has ended the run, and says why. */
 int pst_ctx_enclose(struct pst_ctx *ctx);
 int pst_ctx_enclosed(struct pst_ctx *ctx);
+uint32_t pst_enclave_worker_count(const struct run *run); /* of all its graph, on whatever node */
 /* How much of the pool of each worker of an operator is touched before the first row of an input of so many bytes; 0: nobody knows. */
 uint64_t pst_enclave_touch_bytes(const struct run *run, const struct pst_graph_node *node, uint64_t input_bytes);
 void pst_ctx_disclose(struct pst_ctx *ctx);

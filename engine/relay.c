@@ -502,6 +502,7 @@ static int member_start(struct relay *relay, struct member *member, struct pst_e
         .outside_bytes = OUTSIDE_BYTES_MAX,
         .evict = run->options.evict,
         .touch_bytes = pst_enclave_touch_bytes(run, node, run->report->input_bytes_total),
+        .starting_count = relay->member_count,
         .later = true,
         .cheap = run->options.cheap,
         .random = run->world->random,

@@ -86,6 +86,12 @@ static uint64_t touched(const struct pst_enclave_settings *s)
     return s->touch_bytes < s->epc_bytes ? s->touch_bytes : s->epc_bytes;
 }
 
+/* While it starts it may take longer, for those that start beside it touch theirs at the same time. */
+static uint64_t touch_seconds(const struct pst_enclave_settings *s)
+{
+    return (touched(s) >> TOUCHED_SHIFT) * (s->starting_count != 0 ? s->starting_count : 1);
+}
+
 static int gone(struct pst_enclave *e, int error)
 {
     if (e->state == GONE)
@@ -292,8 +298,7 @@ static int look(struct pst_enclave *e)
         e->lost = ended == PST_ESTOPPED;
         return gone(e, PST_EIO);
     }
-    uint64_t seconds =
-        e->settings.quiet_seconds_max + (e->state == STARTING ? touched(&e->settings) >> TOUCHED_SHIFT : 0);
+    uint64_t seconds = e->settings.quiet_seconds_max + (e->state == STARTING ? touch_seconds(&e->settings) : 0);
     if (e->quiet_us < seconds * 1000000)
         return PST_OK;
     (void)snprintf(e->why, sizeof e->why, "its worker has not moved for %" PRIu64 " s", seconds);
@@ -622,13 +627,16 @@ void pst_enclave_report(const struct pst_enclave *e, struct pst_enclave_report *
 void pst_enclave_counts(const struct pst_enclave *e, struct pst_enclave_counts *ret)
 {
     const struct pst_border_counts *c = &e->counts;
-    *ret = (struct pst_enclave_counts){
-        c->lookups,      c->page_ins,
-        c->page_outs,    c->page_outs_clean,
-        c->bytes_sealed, c->bytes_opened,
-        c->pages_in_max, c->need_pages,
-        c->epc_used_max, c->epc_used_max > touched(&e->settings) ? c->epc_used_max : touched(&e->settings),
-        c->leaves,       e->border.sent + e->border.taken};
+    /* Memory that is locked the machine gives at once. */
+    bool locked = e->facts != 0 && (e->facts & PST_FACT_SECRET_MEMORY) == 0;
+    uint64_t touched_bytes = locked ? e->settings.epc_bytes : touched(&e->settings);
+    *ret =
+        (struct pst_enclave_counts){c->lookups,      c->page_ins,
+                                    c->page_outs,    c->page_outs_clean,
+                                    c->bytes_sealed, c->bytes_opened,
+                                    c->pages_in_max, c->need_pages,
+                                    c->epc_used_max, c->epc_used_max > touched_bytes ? c->epc_used_max : touched_bytes,
+                                    c->leaves,       e->border.sent + e->border.taken};
 }
 
 /* ---- life ---- */

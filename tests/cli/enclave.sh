@@ -113,7 +113,8 @@ spec "a graph with enclaves runs by itself" 0 run inside.yaml -i meters.csv -o r
 json '[e["operator"] for e in d["enclaves"]] == ["plug_load"] and d["enclaves"][0]["epc_bytes"] == 8912896'
 json 'not d["enclaves"][0]["hardware_attested"] and not d["enclaves"][0]["protects_from_root"] and len(d["enclaves"][0]["measurement"]) == 64'
 json '"seccomp" in d["enclaves"][0]["facts"] and d["enclaves"][0]["epc_used_max"] <= 8912896'
-json 'd["enclaves"][0]["epc_touched_max"] == d["enclaves"][0]["epc_used_max"]' # of a short file nothing is touched ahead
+# Of a short file nothing is touched ahead; where there is no secret memory the kernel gives all of it at once.
+json 'd["enclaves"][0]["epc_touched_max"] in (d["enclaves"][0]["epc_used_max"], d["enclaves"][0]["epc_bytes"])'
 same load_plug.csv
 measured=$(python3 -c 'import json; print(json.load(open(".out"))["enclaves"][0]["measurement"])')
 spec "a measurement does not depend on partitions and workers" 0 run inside.yaml -i meters.csv -o results --set every=60 --set partitions=5 -w 1 --json
