@@ -660,6 +660,8 @@ static bool is_needed(struct graph_record *record, uint32_t index)
         return false;
     const Pst__MoveRecord *move = moving->now->message->move_record;
     bool goes_to = strcmp(move->to_node, start->nodes[index]) == 0;
+    if (move->step == PST_MOVE_COMMITTED && move->keeps && moving->part[index])
+        return true; /* a copy there has no place any more, and gets rows until *release*: who sends them may wait for it */
     if (move->relocates) /* its places are what the graph's record says, or the ones before */
         return move->step == PST_MOVE_INTENT && goes_to;
     return strcmp(move->from_node, start->nodes[index]) == 0 || goes_to;
@@ -1975,7 +1977,8 @@ static int record_restore(struct pst_node *node)
     pst_arena_init(&record->complete_arena);
     int rc = record_unpack(duty, PST__CONTROL__BODY_START, &record->arena, &record->start);
     const Pst__Start *start = rc == PST_OK ? record->start->start : NULL;
-    if (rc == PST_OK && (start->n_nodes == 0 || start->n_nodes > NODE_MEMBERS_MAX || start->n_settings > SETTINGS_MAX))
+    if (rc == PST_OK && (start->n_nodes == 0 || start->n_nodes > NODE_MEMBERS_MAX ||
+                         start->n_source_nodes > NODE_MEMBERS_MAX || start->n_settings > SETTINGS_MAX))
         rc = PST_EDATA;
     if (rc == PST_OK) {
         struct pst_setting settings[SETTINGS_MAX];

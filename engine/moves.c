@@ -755,7 +755,7 @@ static void drop(struct pst_node *node, struct graph_record *record, pst_move_ca
     if (why != moving->why)
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);
     record_of(moving->now)->why = pst_move_why_of(cause);
-    if (moving->away)
+    if (moving->away || moving->copies_ended) /* of which the store says already that there are none */
         rolls_back(record);
     moving->stage = STAGE_DROP;
     pst_coordinator_commit(node, record);
@@ -1053,11 +1053,11 @@ static void refused(struct pst_node *node, struct graph_record *record, const ch
     char why[sizeof moving->why];
     Pst__Step step = stages[moving->stage].step;
     (void)snprintf(why, sizeof why, "node %.60s: %.150s", member, body->why);
-    if (step == PST__STEP__COPY) {
+    if (step == PST__STEP__COPY || step == PST__STEP__LEVEL) {
         drop(node, record, PST_MOVE_BY_REFUSED, why);
     } else if (step == PST__STEP__PREPARE || step == PST__STEP__ATTEST || step == PST__STEP__ADMIT ||
-               step == PST__STEP__KNOW || step == PST__STEP__REST || step == PST__STEP__ALONE ||
-               step == PST__STEP__LEVEL) { /* the others are making theirs */
+               step == PST__STEP__KNOW || step == PST__STEP__REST ||
+               step == PST__STEP__ALONE) { /* the others are making theirs */
         moving->refused = moving->acked[index] = true;
         moving->refusal = PST_MOVE_BY_REFUSED;
         (void)snprintf(moving->why, sizeof moving->why, "%s", why);

@@ -687,8 +687,10 @@ static void an_order_goes_on_when_its_coordinator_is_back(void **state)
 
 /* ---- replicas that stay ---- */
 
-/* A partition of an operator goes as a whole to a node that has not its replica, or the one of two is joined to the other one (`scale`). Amid
- * that, at one step, one of these nodes dies. It has neither the input nor a sink, and does not coordinate. */
+/* A partition of an operator goes as a whole to a node that has not its replica, or the one of two is joined to the other one, or gives a part
+ * to a third one (`scale`). Amid that, at one step, one of these nodes dies. It has neither the input nor a sink, and does not coordinate. */
+enum change { GOES, IS_JOINED, IS_DIVIDED };
+static const char *const change_names[] = {"goes", "is joined", "is divided"};
 enum { STAY_NODES = 12, STAY_SOME = 4, STAY_MOST = 12 }; /* SOME: the first of a decided move is the last of them */
 enum victim { NOBODY, GIVER, REPLICA, TAKER, SENDER, VICTIMS }; /* SENDER: has a part of plug_load, or a replica */
 static const char *const victim_names[VICTIMS] = {"nobody", "the giver", "the replica", "the taker", "a sender"};
@@ -696,7 +698,8 @@ static const char *const victim_names[VICTIMS] = {"nobody", "the giver", "the re
 struct stay {
     struct cluster *cluster;
     const char *operator_id;
-    bool joins, late; /* late: it does not die, but what it sends to others than the coordinator is late */
+    enum change change;
+    bool late; /* it does not die, but what it sends to others than the coordinator is late */
     enum victim victim;
     uint64_t late_ns;     /* until then; 0: it is not, yet */
     uint32_t at;          /* the how-manieth step it dies at, from 1; 0: when the move is done */
@@ -704,8 +707,10 @@ struct stay {
     uint32_t nodes[VICTIMS];
     uint64_t move; /* that was wanted; 0: not yet */
     bool asked, killed;
-    bool alone; /* before anybody died some partition was without a replica, by the record */
-    bool gone;  /* replicas have gone for the move, by the record */
+    bool refuses, refused; /* the taker refuses while the store is told that replicas go */
+    bool forgot;           /* then, when the move is over: no node has any of them */
+    bool alone;            /* before anybody died some partition was without a replica, by the record */
+    bool gone;             /* replicas have gone for the move, by the record */
     char what[100], wish[2][40];
 };
 
@@ -767,7 +772,7 @@ static void stay_ask(struct stay *stay, const struct graph_record *record)
     uint32_t partition = 0, taker = STAY_NODES, own[2];
     if (!none_is_alone(record))
         return;
-    for (uint32_t p = 0; p < 4 && taker == STAY_NODES && !stay->joins; p++) {
+    for (uint32_t p = 0; p < 4 && taker == STAY_NODES && stay->change == GOES; p++) {
         if (p == 2 && stay->victim != SENDER) /* of the other operator, then */
             stay->operator_id = query->movable[strcmp(stay->operator_id, query->movable[0]) == 0];
         both_of(record, stay->operator_id, partition = p % 2, own);
@@ -776,13 +781,13 @@ static void stay_ask(struct stay *stay, const struct graph_record *record)
                 (stay->victim == NOBODY || victim_of(stay, record, partition, t) != STAY_NODES))
                 taker = t;
     }
-    if (!stay->joins && taker == STAY_NODES)
+    if (stay->change == GOES && taker == STAY_NODES)
         return;
     (void)snprintf(stay->wish[0], sizeof stay->wish[0], "%s/%u", stay->operator_id, partition);
     (void)snprintf(stay->wish[1], sizeof stay->wish[1], "n%u", taker);
     memcpy(client->wish,
-           stay->joins ? (const char *[3]){"scale", stay->operator_id, "1"}
-                       : (const char *[3]){"move", stay->wish[0], stay->wish[1]},
+           stay->change == GOES ? (const char *[3]){"move", stay->wish[0], stay->wish[1]}
+                                : (const char *[3]){"scale", stay->operator_id, stay->change == IS_JOINED ? "1" : "3"},
            sizeof client->wish);
     stay->asked = true;
 }
@@ -805,12 +810,47 @@ static void late_begins(struct stay *stay, bool late)
         !late ? 0 : net->now_ns + (stay->victim == REPLICA ? 10 : 1) * LATE_NS; /* nothing waits for that one */
 }
 
+static void refuse(struct stay *stay, const struct graph_record *record)
+{
+    uint32_t i = cluster_coordinator(stay->cluster);
+    struct pst_node *node = stay->cluster->nodes[i].node;
+    Pst__MoveStep body = PST__MOVE_STEP__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    char why[] = "it has no room";
+    body.step = PST__STEP__REFUSED;
+    body.why = why;
+    message.incarnation = record->start->incarnation;
+    message.move = record->moving->now->message->move;
+    message.body_case = PST__CONTROL__BODY_MOVE_STEP;
+    message.move_step = &body;
+    pst_moves_on(node, pst_coordinator_graph(node->duty, query->name),
+                 record->moving->now->message->move_record->to_node, &message);
+    stay->refused = true;
+}
+
+static void forgotten(struct stay *stay, const struct graph_record *record)
+{
+    const struct moving *moving = record->moving;
+    for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {
+        uint32_t index = (uint32_t)strtoul(record->start->start->nodes[i] + 1, NULL, 10);
+        const struct hosted *hosted = pst_node_hosted(stay->cluster->nodes[index].node, query->name, 1);
+        for (uint32_t n = 0; n < moving->layout_count && moving->part[i]; n++)
+            for (uint32_t p = 0; moving->layouts[n] != NULL && p < moving->layouts[n]->partition_count; p++)
+                if (pst_twin(&hosted->run, n, p) != moving->layouts[n]->twin[p])
+                    fail_msg("%s: node %s has a replica still, of operator %u, partition %u", stay->what,
+                             record->start->start->nodes[i], n, p);
+    }
+    stay->forgot = true;
+}
+
 static void stay_look(struct stay *stay, const struct graph_record *record)
 {
     if (stay->late_ns != 0 && stay->cluster->net.now_ns > stay->late_ns)
         late_begins(stay, false);
     const struct moving *moving = record->moving;
     bool moves = moving != NULL && moving->now != NULL;
+    if (stay->refused && !stay->forgot && !moves)
+        forgotten(stay, record);
     if (!stay->asked) {
         stay_ask(stay, record);
         return;
@@ -826,6 +866,8 @@ static void stay_look(struct stay *stay, const struct graph_record *record)
         return;
     stay->alone |= !stay->killed && !none_is_alone(record);
     stay->gone |= moves && moving->now->message->move == stay->move && moving->copies_ended;
+    if (stay->refuses && !stay->refused && moves && moving->copies_ended && moving->written)
+        refuse(stay, record);
     bool now = false;
     if (moves && !moving->writes && !moving->written && moving->stage != stay->stage) {
         stay->stage = moving->stage;
@@ -846,8 +888,8 @@ static void stay_begin(struct stay *stay, const struct pst_text *text)
     struct cluster *cluster = stay->cluster;
     uint64_t seed = scene_seed_first() + stay->at * VICTIMS + stay->victim;
     (void)snprintf(stay->what, sizeof stay->what, "%s %s, %s %s at step %u, seed %llu", stay->operator_id,
-                   stay->joins ? "is joined" : "goes", victim_names[stay->victim], stay->late ? "is late" : "dies",
-                   stay->at, (unsigned long long)seed);
+                   change_names[stay->change], victim_names[stay->victim], stay->late ? "is late" : "dies", stay->at,
+                   (unsigned long long)seed);
     cluster_init_many(cluster, seed, STAY_NODES, text, input);
     for (uint32_t i = 0; i < cluster->like.setting_count; i++)
         if (strcmp(cluster->like.settings[i].name, "partitions") == 0)
@@ -876,11 +918,16 @@ static bool stays(const struct scene *wanted, const struct pst_text *text, struc
     const char *step = move != NULL ? pst_move_step_name((pst_move_step)move->step) : "not there";
     bool again = record->start->incarnation != 1, done = move != NULL && move->step == PST_MOVE_DONE;
     bool amid = stay.killed && (!done || stay.at == 0) && !stay.gone;
+    bool copy = stay.change == IS_DIVIDED && stay.victim == REPLICA && stay.killed && stay.at == STAY_SOME;
+    if (copy && !again)
+        fail_msg("%s: whoever sends to it may wait for it, and it was let go", stay.what);
     if (again && (amid || !stay.killed))
         fail_msg("%s: the graph was started again", stay.what);
-    if (stay.alone && !stay.joins)
+    if (stay.alone && stay.change == GOES)
         fail_msg("%s: a partition was without a replica, and nobody had died", stay.what);
-    if (move == NULL || (!stay.killed && !done))
+    if (stay.refuses && (!stay.forgot || done || again))
+        fail_msg("%s: the move is %s, and nobody refused%s", stay.what, step, again ? "; started again" : "");
+    if (move == NULL || (!stay.killed && !done && !stay.refuses))
         fail_msg("%s: the move is %s", stay.what, step);
     if (cluster->client.lost != 0)
         fail_msg("%s: rows were lost", stay.what);
@@ -893,32 +940,54 @@ static bool stays(const struct scene *wanted, const struct pst_text *text, struc
     return amid;
 }
 
+static void stays_init(struct scene *wanted, struct pst_text *text)
+{
+    query = &queries[0];
+    scene_text_replicated(query->path, query->movable, text);
+    scene_init(wanted, 1);
+    input(wanted);
+    scene_set(wanted, "partitions", "1");
+    assert_int_equal(scene_run(wanted, query->path), PST_OK);
+}
+
+static void stays_refused(void)
+{
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint32_t again = 0;
+    stays_init(&wanted, &text);
+    for (uint32_t at = 1; at <= SOME; at++)
+        (void)stays(&wanted, &text,
+                    (struct stay){
+                        .operator_id = query->movable[at % 2], .change = IS_JOINED, .at = STEPS + at, .refuses = true},
+                    &again);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+}
+
 /* As many steps as there are, where many seeds are wanted. */
-static void stays_at_each_step(bool joins)
+static void stays_at_each_step(enum change change)
 {
     struct scene wanted;
     struct pst_text text = {0};
     uint32_t amid[VICTIMS] = {0}, again = 0, steps = scene_seeds(SEEDS) > SEEDS ? STAY_MOST : STAY_SOME;
-    query = &queries[0];
-    scene_text_replicated(query->path, query->movable, &text);
-    scene_init(&wanted, 1);
-    input(&wanted);
-    scene_set(&wanted, "partitions", "1");
-    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    stays_init(&wanted, &text);
     for (int victim = NOBODY; victim < VICTIMS; victim++) {
+        if (change == IS_DIVIDED && victim != REPLICA && steps == STAY_SOME)
+            continue; /* as where it goes */
         for (uint32_t at = 0; at <= (victim == NOBODY ? 1 : steps); at++)
             amid[victim] +=
                 stays(&wanted, &text,
                       (struct stay){.operator_id = victim == SENDER || at % 2 == 0 ? "house_load" : "plug_load",
-                                    .joins = joins,
+                                    .change = change,
                                     .victim = (enum victim)victim,
                                     .at = at},
                       &again);
-        for (uint32_t at = STAY_SOME; at <= STAY_SOME + LATE_STEPS && !joins && victim != NOBODY && victim != SENDER;
-             at++)
+        for (uint32_t at = STAY_SOME;
+             at <= STAY_SOME + LATE_STEPS && change != IS_JOINED && victim != NOBODY && victim != SENDER; at++)
             (void)stays(&wanted, &text,
                         (struct stay){.operator_id = query->movable[at % 2],
-                                      .joins = joins,
+                                      .change = change,
                                       .late = true,
                                       .victim = (enum victim)victim,
                                       .at = at},
@@ -926,8 +995,9 @@ static void stays_at_each_step(bool joins)
         print_message("%s has died: %u times the graph went on\n", victim_names[victim], amid[victim]);
     }
     print_message("%u graphs were started again, as it was decided\n", again);
-    for (int victim = GIVER; victim < VICTIMS; victim++)
-        assert_in_range(amid[victim], joins ? 1 : 2, steps);
+    for (int victim = change == IS_DIVIDED ? REPLICA : GIVER; victim < (change == IS_DIVIDED ? TAKER : VICTIMS);
+         victim++)
+        assert_in_range(amid[victim], change == GOES ? 2 : 1, steps);
     scene_fini(&wanted);
     pst_text_fini(&text);
 }
@@ -935,13 +1005,27 @@ static void stays_at_each_step(bool joins)
 static void replicas_stay_while_a_partition_moves(void **state)
 {
     (void)state;
-    stays_at_each_step(false);
+    stays_at_each_step(GOES);
 }
 
 static void replicas_go_at_last_where_a_partition_is_joined(void **state)
 {
     (void)state;
-    stays_at_each_step(true);
+    stays_at_each_step(IS_JOINED);
+}
+
+/* Nodes have not heard yet that replicas go, and the record has none any more. So they have to go, and others are made. */
+static void replicas_go_though_their_move_is_refused_meanwhile(void **state)
+{
+    (void)state;
+    stays_refused();
+}
+
+/* The copy of the one that gives has no place in the record from the decision on, and gets rows still. */
+static void replicas_go_with_the_decision_where_a_partition_is_divided(void **state)
+{
+    (void)state;
+    stays_at_each_step(IS_DIVIDED);
 }
 
 /* ---- a node that comes late, and moves there that are given up ---- */
@@ -1513,6 +1597,8 @@ int main(void)
         cmocka_unit_test(replicas_take_over_amid_a_move),
         cmocka_unit_test(replicas_stay_while_a_partition_moves),
         cmocka_unit_test(replicas_go_at_last_where_a_partition_is_joined),
+        cmocka_unit_test(replicas_go_though_their_move_is_refused_meanwhile),
+        cmocka_unit_test(replicas_go_with_the_decision_where_a_partition_is_divided),
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
         cmocka_unit_test(a_drain_waits_for_a_node_that_is_silent_at_that_moment),
         cmocka_unit_test(an_order_goes_on_under_the_next_coordinator),
