@@ -288,17 +288,33 @@ static const struct fed_told *told_of(const struct graph_record *record, size_t 
     return told != NULL && told->told && record->loads.incarnation == record->start->incarnation ? told : NULL;
 }
 
+/* A run does not say it again when it ends, and it ends behind its stream. */
+static bool has_ended(const struct graph_record *record, size_t i)
+{
+    const struct fed_told *told = told_of(record, i);
+    const Pst__Start *start = record->start->start;
+    uint32_t index = pst_start_index(start, start->source_nodes[i]);
+    return record->state == GRAPH_DONE || (told != NULL && told->ended) ||
+           (index < start->n_nodes && record->ended[index]);
+}
+
+static bool is_sent(const struct graph_record *record, size_t i)
+{
+    const struct fed_told *told = told_of(record, i);
+    return told != NULL && told->here && !has_ended(record, i);
+}
+
 /* Event time goes no further than this stream: none was said for it, or it has not come as far as others. */
 static bool is_waited_for(const struct graph_record *record, size_t i)
 {
     const Pst__Start *start = record->start->start;
     const struct fed_told *own = told_of(record, i);
     bool others_ahead = own != NULL && own->time == INT64_MIN;
-    if (record->state != GRAPH_RUNNING || start->streams[i]->id[0] == '\0' || own == NULL || own->ended)
+    if (record->state != GRAPH_RUNNING || start->streams[i]->id[0] == '\0' || own == NULL || has_ended(record, i))
         return record->state == GRAPH_RUNNING && start->streams[i]->id[0] == '\0';
     for (size_t k = 0; k < start->n_streams; k++) {
         const struct fed_told *other = told_of(record, k);
-        if (other == NULL || (!other->ended && other->time < own->time))
+        if (other == NULL || (!has_ended(record, k) && other->time < own->time))
             return false;
         others_ahead |= other->time > own->time;
     }
@@ -318,8 +334,8 @@ static void stream_json(const struct graph_record *record, size_t i, struct pst_
     (void)pst_text_printf(out, ",\"stream\":");
     (void)pst_text_json(out, stream->id[0] != '\0' ? stream->id : NULL);
     (void)pst_text_printf(
-        out, ",\"sent\":%s,\"ended\":%s,\"waited_for\":%s,\"time\":", told != NULL && told->here ? "true" : "false",
-        told != NULL && told->ended ? "true" : "false", is_waited_for(record, i) ? "true" : "false");
+        out, ",\"sent\":%s,\"ended\":%s,\"waited_for\":%s,\"time\":", is_sent(record, i) ? "true" : "false",
+        has_ended(record, i) ? "true" : "false", is_waited_for(record, i) ? "true" : "false");
     (void)pst_text_printf(out, timed ? "%lld" : "null", timed ? (long long)told->time : 0);
     (void)pst_text_printf(out, ",\"offset\":");
     (void)pst_text_printf(out, told != NULL ? "%llu}" : "null}", told != NULL ? (unsigned long long)told->offset : 0);
@@ -341,11 +357,11 @@ void pst_streams_print(const struct graph_record *record, bool json, struct pst_
             continue;
         (void)pst_text_printf(out, "  stream of %s, read by %s: %s", stream->name, start->source_nodes[i],
                               stream->id[0] != '\0' ? stream->id : "none was said yet");
-        if (told != NULL && told->ended)
+        if (has_ended(record, i))
             (void)pst_text_printf(out, ", has ended");
         else if (told != NULL && told->time != INT64_MIN)
             (void)pst_text_printf(out, ", is at event time %lld", (long long)told->time);
-        if (told != NULL && !told->ended && !told->here && stream->id[0] != '\0')
+        if (told != NULL && !has_ended(record, i) && !told->here && stream->id[0] != '\0')
             (void)pst_text_printf(out, ", nobody sends it");
         (void)pst_text_printf(out, "%s\n", is_waited_for(record, i) ? ": event time waits for it" : "");
     }

@@ -198,6 +198,13 @@ const char *pst_call_flag(const struct pst_call *call, const char *name)
     return NULL;
 }
 
+bool pst_node_name_is_good(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t bytes = strlen(name);
+    return bytes >= 1 && bytes < PST_PEER_BYTES && strspn(name, letters) == bytes && name[0] != '.';
+}
+
 bool pst_call_number(const struct pst_call *call, const char *name, uint64_t min, uint64_t max, uint64_t fallback,
                      uint64_t *ret_value)
 {

@@ -42,6 +42,9 @@ struct pst_flag {
     const char *complete; /* "file", "dir" or words separated by spaces; NULL: nothing */
 };
 
+/* 1 to 63 letters, digits, `.`, `_` and `-`, and not `.` first. */
+bool pst_node_name_is_good(const char *name);
+
 struct pst_call { /* one parsed command line; strings borrowed from argv */
     const struct pst_verb *verb;
     const char **operands;

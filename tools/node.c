@@ -366,13 +366,6 @@ static int node_serve(struct parts *parts, const struct pst_node_options *option
     return exit_code;
 }
 
-static bool name_is_good(const char *name)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t bytes = strlen(name);
-    return bytes >= 1 && bytes < PST_PEER_BYTES && strspn(name, letters) == bytes && name[0] != '.';
-}
-
 static int options_read(const struct pst_call *call, struct pst_node_options *options)
 {
     uint64_t workers, patience, drain, enclave_patience;
@@ -392,7 +385,7 @@ static int options_read(const struct pst_call *call, struct pst_node_options *op
         pst_complain(call, PST_EXIT_USAGE, "%s is missing: a node has a name, a folder and an address", missing);
         return PST_EXIT_USAGE;
     }
-    if (!name_is_good(options->name)) {
+    if (!pst_node_name_is_good(options->name)) {
         pst_complain(call, PST_EXIT_USAGE, "--name `%s`: 1 to 63 letters, digits, `.`, `_` and `-` are wanted",
                      options->name);
         return PST_EXIT_USAGE;

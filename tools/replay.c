@@ -34,6 +34,10 @@ static bool to_read(struct player *player)
     node = node != NULL ? node : getenv("PENSTOCK_NODE");
     player->options.graph = player->options.source = "";
     player->options.reader = pst_call_flag(call, "reader");
+    if (player->options.reader != NULL && !pst_node_name_is_good(player->options.reader)) {
+        pst_complain(call, PST_EXIT_USAGE, "--reader `%s`: the name of a node is wanted", player->options.reader);
+        return false;
+    }
     if (to == NULL) {
         pst_complain(call, PST_EXIT_USAGE, "--to HOST:PORT or --to GRAPH/SOURCE is missing");
         return false;

@@ -266,6 +266,8 @@ spec "whose it is must be said" 77 replay even.csv --to load
 err 'graph `load` takes several streams, those of n2 and n3: say with --reader whose this one is'
 spec "by the address of a node that reads none" 77 replay even.csv --to "${address[n1]}" "${tls[@]}"
 err 'graph `load` takes several streams'
+spec "of a name that no node has" 2 replay even.csv --to load --reader "n 2"
+err '--reader `n 2`: the name of a node is wanted'
 spec "of a node that reads none" 77 replay even.csv --to load --reader n1
 err 'graph `load` has no stream of `n1`: it takes those of n2 and n3'
 play even even.csv --to load "${tls[@]}" --node "${address[n1]}" --reader n2 --speed $((speed / 8))x
@@ -301,6 +303,7 @@ out '^load: all of this stream was taken before, nothing was added$'
 same_shared
 spec "what it took is shown" 0 status load --json
 json '[(s["reader"], s["node"], len(s["stream"]), s["waited_for"]) for s in d["graphs"][0]["streams"]] == [("n2", "n2", 32, False), ("n3", "n1", 32, False)]'
+json '[(s["sent"], s["ended"]) for s in d["graphs"][0]["streams"]] == [(False, True)] * 2'
 json 'd["graphs"][0]["stream"] is None and d["graphs"][0]["rows"] == 120000'
 down
 every_node=()
