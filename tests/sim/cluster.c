@@ -500,6 +500,7 @@ static void client_send(struct cluster_client *client, Pst__Control *message)
     pst_text_fini(&bytes);
 }
 
+enum { SCRIPT_EVERY_NS = 50 * 1000 * 1000, STATUS_EVERY_NS = 5 * 1000 * 1000 };
 enum { SCALES = 1, MOVES, DRAINS, REBALANCES, CANCELS, STOPS, UNDOES, SAYS, WISHES, SUBMITS };
 
 /* Half of it cannot be: partitions that there are not, moves that have ended. Sets how many arguments there are. */
@@ -607,6 +608,8 @@ static void client_ask(struct cluster *cluster)
     } else if (client->taken) {
         arguments[0] = (char *)(uintptr_t) "status";
         admin.n_arguments = 1;
+        if (client->movable == NULL && client->asks_ns < client->sim.now_ns + STATUS_EVERY_NS)
+            client->asks_ns = client->sim.now_ns + STATUS_EVERY_NS; /* it only waits for the end */
     } else {
         moving = SUBMITS;
         admin.body = (ProtobufCBinaryData){cluster->graph->count, (uint8_t *)cluster->graph->bytes};
@@ -781,7 +784,7 @@ static pst_step client_step(void *argument, uint32_t worker)
         world->net_close(world->self, client->conn);
         return PST_STEP_DONE;
     }
-    bool early = client->script != NULL && client->sim.now_ns < client->asks_ns;
+    bool early = client->wish[0] == NULL && client->sim.now_ns < client->asks_ns;
     uint64_t now_ns = client->sim.now_ns;
     if (client->pause_ns != 0 && client->taken && client->asked_count < CLUSTER_ASKED_MAX) {
         client->answered = now_ns >= client->next_ns;
@@ -791,7 +794,7 @@ static pst_step client_step(void *argument, uint32_t worker)
     }
     if (client->answered && !early) {
         client->answered = false;
-        client->asks_ns = client->sim.now_ns + 50 * 1000 * 1000;
+        client->asks_ns = client->script != NULL ? client->sim.now_ns + SCRIPT_EVERY_NS : 0;
         client_ask(cluster);
     }
     if (early)

@@ -79,7 +79,7 @@ struct cluster_client { /* one more world: it submits a graph, and then asks how
     const char *const
         *script; /* commands, each as words with spaces between, one after the other; ended by NULL. NULL: none */
     uint64_t done_moves, done_buckets; /* as the answers have it */
-    uint64_t asks_ns;                  /* with a script: not before */
+    uint64_t asks_ns;                  /* not before, but for what is wished for */
     uint32_t said_count;               /* of them, with an answer */
     uint32_t stops; /* so many times, at most, it stops `graph_name` with a savepoint, and submits it anew from there */
     uint32_t asked_to_stop, stopped, submitted_from; /* stopped: it was told that there is a savepoint */
