@@ -833,15 +833,17 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
 {
     int rc = record->commit.rc;
     uint64_t settles = record->again ? 0 : record->settling; /* the store has it */
-    record->committing = false;
     node->any = true;
     if (rc == PST_OK) {
         record->version++;
         record->ended_version += record->ended_written;
         record->complete_stored = record->complete_packed;
         record->stop_stored = record->stop_packed && record->stop_to != NULL;
-        released(node, record);
+        pst_kept_committed(record, rc);
+        released(node, record); /* still committing: what it wants written waits until the move knows its record's version */
+        record->committing = false;
     } else {
+        record->committing = false;
         char why[100];
         (void)snprintf(why, sizeof why, "the coordination store did not take it: %s", pst_error_sentence(rc));
         record->error = rc;
@@ -852,7 +854,6 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
             record_move(node, record, record->state, why);
         tell_stop(node, record->start->graph, record->start->incarnation, NULL);
     }
-    pst_kept_committed(record, rc);
     pst_moves_committed(node, record, rc);
     if (rc != PST_OK) { /* whoever waits for partitions to move is told; what is stored says how far they are */
         pst_moves_over(node, record, record->why);
