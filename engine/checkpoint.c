@@ -348,6 +348,16 @@ void pst_checkpoint_go_on(struct run *run, bool changed)
     pst_lock_give(&checkpoint->lock);
 }
 
+void pst_checkpoint_changes(struct run *run)
+{
+    struct checkpoint *checkpoint = run->checkpoint;
+    if (checkpoint == NULL)
+        return;
+    pst_lock_take(&checkpoint->lock);
+    checkpoint->changes++;
+    pst_lock_give(&checkpoint->lock);
+}
+
 void pst_checkpoint_over(struct run *run)
 {
     struct checkpoint *checkpoint = run->checkpoint;

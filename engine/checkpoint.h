@@ -154,6 +154,7 @@ void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more. The same */
 bool pst_checkpoint_rest(struct run *run);
 /* changed: what is here is not what it was: the next one is whole. */
 void pst_checkpoint_go_on(struct run *run, bool changed);
+void pst_checkpoint_changes(struct run *run); /* the same, and they rest on */
 /* Whoever has a part in a move rests, and from now on partitions come and go here. The last cut is over, and is told to nobody any more:
  * a node that had no part of it would hear of it too late. */
 void pst_checkpoint_over(struct run *run);

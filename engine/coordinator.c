@@ -648,11 +648,14 @@ static void tell_all_ended(struct pst_node *node, struct graph_record *record, c
 
 /* ---- nodes that a graph does not need any more ---- */
 
-/* The places that the store has, or is about to have; and a move that leads from there or to it. */
-static bool is_needed(struct graph_record *record, uint32_t index)
+/* The places that the store has, or is about to have; and a move that leads from there or to it. Of one that was decided, and when the node is
+ * lost: what others have not. */
+static bool is_needed(const struct pst_node *node, struct graph_record *record, uint32_t index, bool lost)
 {
     const Pst__Start *start = record->start->start;
     const struct moving *moving = record->moving;
+    if (lost && pst_moves_decided(record))
+        return moving->writes || moving->written || !pst_moves_can_lose(node, record, index);
     for (size_t i = 0; i < start->n_places; i++)
         if (start->places[i]->node == index && !pst_moves_replaces(record, start->places[i]))
             return true;
@@ -688,10 +691,13 @@ static bool replaced_add(struct graph_record *record, uint32_t index)
     return true;
 }
 
-bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index)
+/* lost: it is dead, or so it seems. */
+static bool release(struct pst_node *node, struct graph_record *record, uint32_t index, bool lost)
 {
     Pst__Start *start = record->start->start;
-    if (record->state != GRAPH_RUNNING || record->restored || is_needed(record, index))
+    bool replaced =
+        pst_start_has_place(start, index) || pst_moves_decided(record); /* of a giver rows go on to its replica */
+    if (record->state != GRAPH_RUNNING || record->restored || is_needed(node, record, index, lost))
         return false;
     for (size_t i = 0; i < start->n_left_nodes; i++)
         if (start->left_nodes[i] == index)
@@ -701,7 +707,7 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
         return false;
     if (start->n_left_nodes != 0)
         memcpy(left, start->left_nodes, start->n_left_nodes * sizeof *left);
-    if (pst_start_has_place(start, index) && !replaced_add(record, index))
+    if (replaced && !replaced_add(record, index))
         return false;
     left[start->n_left_nodes] = index;
     start->left_nodes = left;
@@ -710,13 +716,18 @@ bool pst_coordinator_release(struct pst_node *node, struct graph_record *record,
     return true;
 }
 
-/* Where something moves, that is given up first. */
+bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index)
+{
+    return release(node, record, index, false);
+}
+
+/* Where something moves, that is given up first; what was decided goes on without the node. */
 static bool lose(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
-    if (pst_coordinator_release(node, record, index))
+    if (release(node, record, index, true))
         return true;
     bool amid = record->state == GRAPH_RUNNING && !record->restored && pst_moves_under_way(record);
-    if (!amid || !pst_moves_can_lose(record, index))
+    if (!amid || !pst_moves_can_lose(node, record, index))
         return false;
     record->gone[index] = node->any = true;
     return true;
@@ -1749,6 +1760,7 @@ void pst_coordinator_up(struct pst_node *node, struct peer *peer, const Pst__Hel
     member->parts = hello->parts;
     member->streams = hello->streams;
     member->keeps = hello->keeps;
+    member->outlives = hello->outlives;
     for (uint32_t i = 0; i < node->duty->graph_count && !back; i++)
         node->duty->graphs[i]->unfit[member - node->duty->members] = false;
     pst_node_log(node, "node %s %s, at %s, %u workers, %zu runs", peer->name, back ? "is back" : "has joined",
@@ -1798,7 +1810,7 @@ static void restored_step(struct pst_node *node, struct graph_record *record)
     for (uint32_t i = 0; i < start->n_nodes && same; i++)
         record->gone[i] = !record->left[i] && is_missed(node, record, i);
     for (uint32_t i = 0; i < start->n_nodes && same; i++)
-        same = !record->gone[i] || pst_moves_can_lose(record, i);
+        same = !record->gone[i] || pst_moves_can_lose(node, record, i);
     record->restored = false;
     node->any = true;
     if (!same) {
@@ -1863,7 +1875,7 @@ static void replicas_take_over(struct pst_node *node, const struct member *membe
         struct graph_record *record = node->duty->graphs[i];
         uint32_t index = pst_start_index(record->start->start, member->name);
         if (goes_on(record) && index < record->start->start->n_nodes && !record->ended[index] && !record->gone[index] &&
-            pst_start_has_place(record->start->start, index))
+            (pst_start_has_place(record->start->start, index) || pst_moves_decided(record)))
             (void)lose(node, record, index);
     }
 }
@@ -2191,6 +2203,7 @@ void pst_coordinator_opens(struct pst_node *node)
     own->parts = hello.body.parts;
     own->streams = hello.body.streams;
     own->keeps = hello.body.keeps;
+    own->outlives = hello.body.outlives;
     reconcile(node, own->name, &hello.body); /* K4 */
     tell_endings(node, own->name);
 }

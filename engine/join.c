@@ -209,7 +209,7 @@ static void forget(struct run *run, const struct move *move, uint32_t partition)
         struct channel *channel = run->channels[i];
         bool to = channel->edge->node == n && channel->to == partition;
         bool from = channel->producer_index == n && channel->from == partition;
-        if (to || from) {
+        if (to || (from && !pst_dead_channel_holds(channel))) { /* else it goes later */
             pst_channel_drop(run, channel);
             i--; /* the last one stands here now */
         }

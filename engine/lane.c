@@ -606,17 +606,19 @@ static void release_route(void *argument, struct pst_ctx *producer, struct route
 /* Of the giver, where it stayed: it has all that the lane has, but for buckets that were not the move's. */
 static void replica_goes_on(struct run *run, const struct move *move)
 {
-    uint32_t copy = pst_twin(run, move->operator_index, move->from);
-    if (copy == NO_TWIN || move->replica == REPLICA_NONE)
-        return;
+    uint32_t n = move->operator_index, copy = move->copy;
+    if (copy == NO_TWIN || move->replica == REPLICA_NONE || run->site->node_of_partition[n][copy] == UINT16_MAX)
+        return; /* or its node has died meanwhile */
     if (move->replica == REPLICA_ENDS) {
-        pst_copy_end(run, move->operator_index, copy);
+        pst_copy_end(run, n, copy);
         return;
     }
-    uint16_t *twin = run->twin[move->operator_index];
+    uint16_t *twin = run->twin[n];
     twin[move->from] = NO_TWIN;
     twin[move->to] = (uint16_t)copy;
     twin[copy] = (uint16_t)move->to;
+    if (run->partitions[n][copy] != NULL) /* the giver may be dead, and this one have been the owner since */
+        run->partitions[n][copy]->copy = true;
 }
 
 /* All routes to an operator on a node look into one table. */
@@ -624,6 +626,10 @@ void pst_lane_release_upstream(struct run *run, const struct move *move)
 {
     struct pst_ctx *lane = lane_here(run, move);
     pst_upstreams_visit(run, move, release_route, (void *)(uintptr_t)move);
+    if (pst_lane_is_dead(run, move)) {
+        pst_lane_dead(run, move);
+        return;
+    }
     if (move->copies) {
         run->twin[move->operator_index][move->from] = (uint16_t)move->to;
         run->twin[move->operator_index][move->to] = (uint16_t)move->from;
@@ -698,7 +704,7 @@ static int settle_route(void *argument, uint32_t consumer, uint32_t input, uint6
     return taken_end(walk, consumer, input, number);
 }
 
-static void giving_end(struct pst_ctx *giver)
+void pst_giving_end(struct pst_ctx *giver)
 {
     if (giver == NULL || giver->giving == NULL)
         return;
@@ -717,7 +723,7 @@ void pst_lane_release_downstream(struct run *run, const struct move *move)
     pst_link_way_end(run, move->id);
     if (!move->more)
         pst_blobs_forget(run);
-    giving_end(giver);
+    pst_giving_end(giver);
 }
 
 struct settling {
@@ -809,7 +815,7 @@ void pst_lane_drop(struct run *run, const struct move *move)
     (void)pst_routes_visit(run, move->operator_index, move->to, drop_standby, &walk);
     pst_link_way_end(run, move->id);
     pst_blobs_forget(run);
-    giving_end(giver);
+    pst_giving_end(giver);
     if (lane != NULL)
         lane_drop(run, move, lane);
     run->partitions[move->operator_index][move->to] = NULL;

@@ -101,9 +101,10 @@ struct move {
     uint32_t into;
     bool copies; /* the lane becomes a replica of `from`, which goes on as it is: no bucket has another owner */
     enum replica_then
-        replica; /* FOLLOWS: of a whole partition: it is the lane's from the release on; ENDS: it is no more then */
-    bool more;   /* another portion follows: memory of parcels is kept for it */
-    bool whole;  /* the lane's node takes no bucket in parts: it is of an earlier version */
+        replica;   /* FOLLOWS: of a whole partition: it is the lane's from the release on; ENDS: it is no more then */
+    uint32_t copy; /* the giver's replica, when it was prepared; NO_TWIN: it had none */
+    bool more;     /* another portion follows: memory of parcels is kept for it */
+    bool whole;    /* the lane's node takes no bucket in parts: it is of an earlier version */
 };
 #define NO_PARTITION UINT32_MAX
 
@@ -320,6 +321,13 @@ int pst_lane_join(struct run *run, const struct move *move, int64_t at);
 const struct join *pst_lane_joining(const struct run *run, const struct move *move); /* NULL: the lane is not here */
 /* It has: its buckets' rows go there by themselves from now on. From which event time on, as far as this node is concerned. */
 int64_t pst_lane_reroute(struct run *run, const struct move *move);
+/* The lane's node has died once it was decided: the giver's replica owns what moved, and the giver nothing; where the replica follows. May be
+ * said again. */
+void pst_lane_dead(struct run *run, const struct move *move);
+static inline bool pst_lane_is_dead(const struct run *run, const struct move *move)
+{
+    return run->site->node_of_partition[move->operator_index][move->to] == UINT16_MAX;
+}
 /* All that is below `until` has come to where it goes: nothing more comes in the lane's channels, and in those from it. */
 bool pst_lane_drained(const struct run *run, const struct move *move, int64_t until);
 /* Partitions of the move that own nothing any more are forgotten, with their channels: their numbers may be used again. */
@@ -411,8 +419,11 @@ bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t o
 /* ---- between lane.c, join.c and takeover.c ---- */
 /* The replica of a partition here or elsewhere is no more, though its node lives; NO_TWIN is nothing. */
 void pst_copy_end(struct run *run, uint32_t operator_index, uint32_t copy);
-/* Channels from a partition that is no more, when all that had come in them is worked off. */
+/* Channels from a partition that is no more, when all that had come in them is worked off. holds: there is still some. */
 void pst_dead_channels_drop(struct run *run);
+bool pst_dead_channel_holds(struct channel *channel);
+/* What it had begun to hand over is over. NULL is nothing. */
+void pst_giving_end(struct pst_ctx *giver);
 typedef void (*pst_upstream_visit)(void *argument, struct pst_ctx *producer, struct route *route);
 void pst_upstreams_visit(const struct run *run, const struct move *move, pst_upstream_visit visit, void *argument);
 

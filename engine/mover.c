@@ -444,6 +444,7 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time, char ret
         break;
     case PST__STEP__PREPARE:
         pst_checkpoint_over(run);
+        mover->move.copy = pst_twin(run, mover->move.operator_index, mover->move.from);
         rc = pst_lane_open(run, &mover->move, mover->enclave);
         mover->enclave = NULL;
         *time = pst_lane_branched(run, &mover->move);
@@ -456,6 +457,8 @@ static int act_on(struct hosted *hosted, Pst__Step step, int64_t *time, char ret
         break;
     case PST__STEP__LISTEN:
         pst_lane_commit_downstream(run, &mover->move, *time);
+        if (pst_lane_is_dead(run, &mover->move)) /* that was heard first */
+            pst_lane_dead(run, &mover->move);
         break;
     case PST__STEP__SPEAK:
         pst_lane_commit_taker(run, &mover->move, *time);
@@ -599,8 +602,13 @@ static void stopped(struct pst_node *node, struct hosted *hosted)
 {
     struct mover *mover = hosted->mover;
     struct giving *giving = pst_lane_giving(&hosted->run, &mover->move);
-    if (!mover->left || giving == NULL)
+    if (!mover->left)
         return;
+    if (giving == NULL) { /* the lane is dead, and its replica has all */
+        mover->left = false;
+        answer(node, hosted, PST__STEP__LEAVE, mover->time, "");
+        return;
+    }
     bool left = atomic_load_explicit(&giving->stopped, memory_order_acquire);
     if (!left && !atomic_load_explicit(&giving->ended, memory_order_acquire))
         return;

@@ -94,6 +94,11 @@ void pst_mover_on(struct pst_node *node, const Pst__Control *message);
 void pst_mover_know(struct pst_node *node, const Pst__Control *message);
 /* Of every hosted run, in each step of the keeper. */
 void pst_mover_step(struct pst_node *node, struct hosted *hosted);
+/* It was told so, or has done some of what follows from it. */
+static inline bool pst_mover_decided(const struct mover *mover)
+{
+    return mover->acted != 0 || mover->told == PST__STEP__LISTEN;
+}
 /* The run is not to finish yet. */
 static inline bool pst_mover_busy(const struct mover *mover) { return mover->open; }
 /* The last move that the run has heard of; 0: of none. */
@@ -196,8 +201,9 @@ void pst_moves_started(struct pst_node *node, struct graph_record *record, const
 void pst_moves_begun(struct pst_node *node, struct graph_record *record, uint32_t index);
 void pst_moves_step(struct pst_node *node);
 bool pst_moves_under_way(const struct graph_record *record);
-bool pst_moves_rest(const struct graph_record *record); /* one is, and no checkpoint may be begun for it any more */
-bool pst_moves_open(const struct graph_record *record); /* one is, by the records in the store alone */
+bool pst_moves_rest(const struct graph_record *record);    /* one is, and no checkpoint may be begun for it any more */
+bool pst_moves_decided(const struct graph_record *record); /* one is under way, and only goes forward */
+bool pst_moves_open(const struct graph_record *record);    /* one is, by the records in the store alone */
 /* Of a graph that another coordinator had, and whose nodes have all said what they have of it. False: that does not fit together, or there is
  * no memory: the graph has to be started again. True: what had begun to move stands here as the store has it; then, when the graph is taken
  * as it is, it is resumed: what was decided goes on, all else is given up. */
@@ -211,8 +217,9 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
 void pst_moves_refuse(struct graph_record *record, const char *why);
 /* The node is being added to the graph, and has not said that its run has begun. */
 bool pst_moves_begins_at(const struct graph_record *record, uint32_t index);
-/* The graph can do without this node once what moves is given up, which it still can be: replicas have what the node has, or it has nothing. */
-bool pst_moves_can_lose(struct graph_record *record, uint32_t index);
+/* The graph can do without this node, for replicas have what it has, or it has nothing: once what moves is given up, or, where that was
+ * decided, between two of its steps. */
+bool pst_moves_can_lose(const struct pst_node *node, struct graph_record *record, uint32_t index);
 /* The graph is started again: what moves is over, but for what goes stop and go and has begun to. */
 void pst_moves_restart(struct pst_node *node, struct graph_record *record);
 /* The graph is started again, or has ended: so has the move, in one way or the other; its record goes with the graph's commit. */

@@ -621,7 +621,7 @@ static void stage_tell(struct pst_node *node, struct graph_record *record)
     }
     for (uint32_t i = 0; i < start->n_nodes; i++) {
         bool unborn = !record->started[i] && strcmp(start->nodes[i], moving->admitted) == 0;
-        moving->acked[i] = unborn || record->gone[i] || !moving->part[i] ||
+        moving->acked[i] = unborn || record->gone[i] || record->left[i] || !moving->part[i] ||
                            (readers_last(stage) && reads(record, i) != moving->readers);
     }
     struct telling telling = telling_of(moving);
@@ -644,6 +644,13 @@ static bool any_gone(const struct graph_record *record)
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++)
         any |= record->gone[i];
     return any;
+}
+
+/* What is at it only goes forward; and all but its last commit is still to come. */
+static bool is_decided(const struct moving *moving)
+{
+    return moving != NULL && moving->now != NULL && !moving->relocates &&
+           record_of(moving->now)->step >= PST_MOVE_COMMITTED && record_of(moving->now)->step != PST_MOVE_ABORTED;
 }
 
 /* One that takes part has no connection at this moment. */
@@ -985,8 +992,8 @@ static void stage_done(struct pst_node *node, struct graph_record *record)
         ended(node, record, body->why == PST_MOVE_WHY_LATE ? PST_ETIMEOUT : PST_EREFUSED, moving->why);
         return;
     }
-    if (!stage->decided && any_gone(record))
-        return; /* nothing is decided without them: pst_moves_step() */
+    if (any_gone(record))
+        return; /* nothing is decided without them, and once it is they are replaced first: pst_moves_step() */
     uint32_t causes = stage->causes;
     if (stage->step == PST__STEP__COPY && moving->copies_end)
         causes &= ~(uint32_t)AGREED;                        /* copies that would be in the way go first */
@@ -1174,6 +1181,8 @@ int pst_moves_cancel(struct pst_node *node, struct graph_record *record, uint64_
     return PST_OK;
 }
 
+bool pst_moves_decided(const struct graph_record *record) { return is_decided(record->moving); }
+
 bool pst_moves_open(const struct graph_record *record) { return past_open(record) != NULL; }
 
 bool pst_moves_under_way(const struct graph_record *record)
@@ -1354,14 +1363,55 @@ void pst_moves_resume(struct pst_node *node, struct graph_record *record)
     }
 }
 
-bool pst_moves_can_lose(struct graph_record *record, uint32_t index)
+/* It takes no more part in the graph, or soon will not. */
+static bool is_out(const struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    bool out = record->ended[index] || record->gone[index];
+    for (size_t i = 0; i < start->n_left_nodes; i++)
+        out |= start->left_nodes[i] == index;
+    return out;
+}
+
+/* Until consumers have settled, rows below the cut come from the giver or its replica alone. */
+static bool brings_the_rest(const struct graph_record *record, uint32_t index)
+{
+    const struct moving *moving = record->moving;
+    const Pst__MoveRecord *body = record_of(moving->now);
+    const struct layout *layout = moving->layouts[moving->operator_index];
+    if (moving->stage != NO_STAGE && moving->stage > stage_of(PST__STEP__SETTLE))
+        return false;
+    if (body->copies)
+        return index == moving->from_node;
+    if (layout->of[body->buckets[0]] != moving->to) /* the replica owns them already: it has a place */
+        return false;
+    uint32_t copy = layout->twin[moving->to], copy_node = copy != UINT16_MAX ? layout->node_of[copy] : UINT16_MAX;
+    bool giver = index != moving->from_node && !is_out(record, moving->from_node);
+    bool replica = copy_node != UINT16_MAX && index != copy_node && !is_out(record, copy_node);
+    return !giver && !replica;
+}
+
+/* All others know what is to be done where this one dies behind a decision. */
+static bool all_outlive(const struct pst_node *node, const struct graph_record *record, uint32_t index)
+{
+    const Pst__Start *start = record->start->start;
+    bool all = true;
+    for (uint32_t i = 0; i < start->n_nodes; i++) {
+        const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);
+        all &= i == index || is_out(record, i) || (member != NULL && member->outlives);
+    }
+    return all;
+}
+
+bool pst_moves_can_lose(const struct pst_node *node, struct graph_record *record, uint32_t index)
 {
     const Pst__Start *start = record->start->start;
     const struct moving *moving = record->moving;
-    bool decided = moving != NULL && moving->now != NULL && record_of(moving->now)->step >= PST_MOVE_COMMITTED &&
-                   record_of(moving->now)->step != PST_MOVE_ABORTED;
-    if (decided || (moving != NULL && moving->now != NULL && moving->relocates &&
-                    record_of(moving->now)->step != PST_MOVE_INTENT)) /* nothing of that is given up for a node */
+    if (moving != NULL && moving->now != NULL && moving->relocates &&
+        record_of(moving->now)->step != PST_MOVE_INTENT) /* nothing of that is given up for a node */
+        return false;
+    if (is_decided(moving) &&
+        (moving->into != NO_PARTITION || brings_the_rest(record, index) || !all_outlive(node, record, index)))
         return false;
     for (size_t i = 0; i < start->n_places; i++)
         if (start->places[i]->node == index && !is_replaced(record, start->places[i]))
@@ -1425,14 +1475,15 @@ bool pst_moves_again(struct pst_node *node, struct graph_record *record, uint32_
     return true;
 }
 
-/* Without them nothing is decided any more. When all others have dropped it they are released, if they still can be. */
+/* Without them nothing is decided any more. When all others have dropped it they are released, if they still can be; where it was decided,
+ * between two steps. */
 static void gone_step(struct pst_node *node, struct graph_record *record)
 {
     struct moving *moving = record->moving;
     if (record->restored || record->begins || !any_gone(record) ||
         (moving != NULL && (moving->writes || moving->written)))
         return;
-    if (moving != NULL && moving->now != NULL) {
+    if (moving != NULL && moving->now != NULL && !is_decided(moving)) {
         (moving->relocates ? pst_relocation_drop
                            : drop)(node, record, moving->refused ? moving->refusal : PST_MOVE_BY_LOST,
                                    moving->refused ? moving->why : "a node was lost, and is replaced");

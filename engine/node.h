@@ -325,6 +325,7 @@ struct member { /* a node that was seen */
     bool parts;    /* Hello.parts */
     bool streams;  /* Hello.streams */
     bool keeps;    /* Hello.keeps */
+    bool outlives; /* Hello.outlives */
     bool leaving; /* the same, but until it joins again: it was told to end, and stays until what it has is elsewhere */
     bool let_go;  /* it was told that it may */
     uint64_t lost_ns;           /* since when it has no connection; 0: it has one */

@@ -70,15 +70,32 @@ static void channel_lost(void *argument, struct channel *channel)
         consumer_goes_on(run, channel);
 }
 
-static void node_lost(struct run *run, uint32_t node, uint32_t takeover)
+static void branch_lost(void *argument, struct pst_ctx *producer, struct route *route)
 {
+    const struct move *move = argument;
+    (void)producer;
+    if (route->branch != NULL && route->branch->move == move)
+        route->branch = NULL; /* its channel goes with the others that lead there */
+}
+
+/* mover: a move that is open was decided, for else it was dropped before; but this node may not have heard that. */
+static void node_lost(struct run *run, const struct mover *mover, uint32_t node, uint32_t takeover)
+{
+    const struct move *move = mover->open && mover->prepared ? &mover->move : NULL;
+    if (move != NULL && move->to_node == node)
+        pst_upstreams_visit(run, move, branch_lost, (void *)(uintptr_t)move);
     for (uint32_t n = 0; n < run->graph->node_count; n++)
         for (uint32_t p = 0; run->graph->nodes[n].op->role == PST_ROLE_PLAIN && p < run->partition_count[n]; p++)
             if (run->site->node_of_partition[n][p] == node)
                 partition_lost(run, n, p);
     pst_link_visit(run, node, channel_lost, run);
     pst_link_peer_ended(run, node);
-    pst_checkpoint_go_on(run, true);
+    if (move != NULL && move->to_node == node && pst_mover_decided(mover))
+        pst_lane_dead(run, move);
+    if (mover->open) /* checkpoints rest until it is over */
+        pst_checkpoint_changes(run);
+    else
+        pst_checkpoint_go_on(run, true);
     if (takeover > atomic_load_explicit(&run->takeover, memory_order_relaxed))
         atomic_store_explicit(&run->takeover, takeover, memory_order_release);
     for (uint32_t w = 0; w < run->worker_count; w++)
@@ -91,19 +108,22 @@ static bool is_dead(const struct channel *channel)
     return channel->standby && channel->producer == NULL && channel->far == NULL;
 }
 
-void pst_dead_channels_drop(struct run *run)
+bool pst_dead_channel_holds(struct channel *channel)
 {
-    for (uint32_t i = 0; i < run->channel_count; i++) {
-        struct channel *channel = run->channels[i];
-        if (!is_dead(channel))
-            continue;
-        (void)pst_channel_hold(channel);
-        if (channel->held_first == NULL)
-            pst_channel_drop(run, run->channels[i--]);
-    }
+    if (!is_dead(channel))
+        return false;
+    (void)pst_channel_hold(channel);
+    return channel->held_first != NULL;
 }
 
-/* A partition that owns nothing, though its node lives. */
+void pst_dead_channels_drop(struct run *run)
+{
+    for (uint32_t i = 0; i < run->channel_count; i++)
+        if (is_dead(run->channels[i]) && !pst_dead_channel_holds(run->channels[i]))
+            pst_channel_drop(run, run->channels[i--]);
+}
+
+/* A partition that owns nothing, or whose twin has all that it has, though its node lives. */
 static void copy_ends(struct run *run, uint32_t n, uint32_t copy)
 {
     struct pst_ctx *ctx = run->partitions[n][copy];
@@ -133,6 +153,26 @@ void pst_copy_end(struct run *run, uint32_t operator_index, uint32_t copy)
 {
     if (copy != NO_TWIN)
         copy_ends(run, operator_index, copy);
+    workers_unfinished(run);
+}
+
+void pst_lane_dead(struct run *run, const struct move *move)
+{
+    uint32_t n = move->operator_index, copy = move->copy;
+    const uint16_t *node_of = run->site->node_of_partition[n];
+    if (move->replica != REPLICA_FOLLOWS || copy == NO_TWIN || node_of[copy] == UINT16_MAX)
+        return;
+    if (pst_twin(run, n, move->from) == copy) { /* it was not released yet */
+        run->twin[n][move->from] = run->twin[n][copy] = NO_TWIN;
+        for (uint32_t i = 0; i < move->bucket_count; i++)
+            run->partition_of_bucket[n][move->buckets[i]] = (uint16_t)copy;
+        if (run->partitions[n][copy] != NULL)
+            run->partitions[n][copy]->copy = false;
+    }
+    if (node_of[move->from] != UINT16_MAX) {
+        pst_giving_end(run->partitions[n][move->from]);
+        copy_ends(run, n, move->from);
+    }
     workers_unfinished(run);
 }
 
@@ -232,7 +272,7 @@ bool pst_takeover_step(struct pst_node *node, struct hosted *hosted)
     for (uint32_t k = 0; k < hosted->site.node_count; k++) {
         if (hosted->lost[k] == 0)
             continue;
-        node_lost(run, k, hosted->lost[k]);
+        node_lost(run, hosted->mover, k, hosted->lost[k]);
         hosted->peer_left[k] = true;
         hosted->lost[k] = 0;
     }

@@ -30,7 +30,7 @@ void pst_tidings_hello(struct pst_node *node, struct tidings_hello *hello)
     hello->body.workers = node->worker_count;
     hello->body.waits = hello->body.resumes = hello->body.probes = hello->body.parts = true;
     hello->body.streams = true;
-    hello->body.keeps = true;
+    hello->body.keeps = hello->body.outlives = true;
     hello->body.product = (char *)(uintptr_t) "penstock";
     hello->body.running = hello->running;
     hello->body.ended = hello->ended;

@@ -357,7 +357,7 @@ static int earlier_send(void *self, struct pst_conn *conn, const void *bytes, si
     pst_arena_init(&arena);
     if (pst_control_unpack(bytes, byte_count, PST_CONTROL_LONG_BYTES_MAX, &arena, &message) == PST_OK &&
         message->body_case == PST__CONTROL__BODY_HELLO) {
-        message->hello->resumes = message->hello->parts = message->hello->keeps = false;
+        message->hello->resumes = message->hello->parts = message->hello->keeps = message->hello->outlives = false;
         assert_int_equal(pst_control_pack(message, &hello), PST_OK);
         assert_memory_equal(hello.bytes, "\x08\x03", 2); /* the version, first of all */
         hello.bytes[1] = PST_CONTROL_VERSION - 1;

@@ -18,9 +18,15 @@
 enum { QUERIES = 2, TEXTS = 3, STEPS = 24, CHANGES = 8, DEATHS = 3, STREAM_SECONDS = 150 };
 /* Under a sanitizer few have to do. */
 #ifdef __SANITIZE_ADDRESS__
-enum { SEEDS = 4, SOME = 4, MANY = 20, LATE_STEPS = 0 };
+enum { SEEDS = 4, SOME = 4, MANY = 20, LATE_STEPS = 0, EACH_STEP = 3 };
 #else
-enum { SEEDS = 20, SOME = 8, MANY = 20, LATE_STEPS = 4 }; /* MANY: so many show something by their sums, too */
+enum {
+    SEEDS = 20,
+    SOME = 8,
+    MANY = 20,
+    LATE_STEPS = 4,
+    EACH_STEP = 1
+}; /* MANY: so many show something by their sums, too */
 #endif
 #define MS UINT64_C(1000000)
 #define STREAM_NS (1500 * MS)
@@ -691,7 +697,8 @@ static void an_order_goes_on_when_its_coordinator_is_back(void **state)
  * to a third one (`scale`). Amid that, at one step, one of these nodes dies. It has neither the input nor a sink, and does not coordinate. */
 enum change { GOES, IS_JOINED, IS_DIVIDED };
 static const char *const change_names[] = {"goes", "is joined", "is divided"};
-enum { STAY_NODES = 12, STAY_SOME = 4, STAY_MOST = 12 }; /* SOME: the first of a decided move is the last of them */
+/* SOME: the first of a decided move is the last of them; MOST: beyond its end. */
+enum { STAY_NODES = 12, STAY_SOME = 4, STAY_MOST = 12 };
 enum victim { NOBODY, GIVER, REPLICA, TAKER, SENDER, VICTIMS }; /* SENDER: has a part of plug_load, or a replica */
 static const char *const victim_names[VICTIMS] = {"nobody", "the giver", "the replica", "the taker", "a sender"};
 
@@ -699,6 +706,8 @@ struct stay {
     struct cluster *cluster;
     const char *operator_id;
     enum change change;
+    bool coordinates; /* the victim does; else it does not */
+    uint64_t depose_ns;
     bool late; /* it does not die, but what it sends to others than the coordinator is late */
     enum victim victim;
     uint64_t late_ns;     /* until then; 0: it is not, yet */
@@ -711,7 +720,8 @@ struct stay {
     bool forgot;           /* then, when the move is over: no node has any of them */
     bool alone;            /* before anybody died some partition was without a replica, by the record */
     bool gone;             /* replicas have gone for the move, by the record */
-    char what[100], wish[2][40];
+    const void *moving;    /* as when looked at last */
+    char what[120], wish[2][40];
 };
 
 /* The nodes that have the partition and its replica; STAY_NODES: there is none. */
@@ -728,9 +738,16 @@ static void both_of(const struct graph_record *record, const char *operator_id, 
     }
 }
 
-static bool may_die(const struct cluster *cluster, uint32_t node)
+static bool may_die(const struct stay *stay, uint32_t node)
 {
-    return node < STAY_NODES && node != cluster_coordinator(cluster) && cluster_places(cluster, node, true) == 0;
+    return node < STAY_NODES && (node == cluster_coordinator(stay->cluster)) == stay->coordinates &&
+           cluster_places(stay->cluster, node, true) == 0;
+}
+
+static bool may_get(const struct stay *stay, uint32_t node)
+{
+    bool coordinates = node == cluster_coordinator(stay->cluster);
+    return (stay->coordinates || !coordinates) && cluster_places(stay->cluster, node, true) == 0;
 }
 
 /* Who it is, where this partition goes to that node; STAY_NODES: nobody who may die. */
@@ -744,12 +761,10 @@ static uint32_t victim_of(const struct stay *stay, const struct graph_record *re
     const uint32_t nodes[VICTIMS] = {STAY_NODES, own[0], own[1], taker, STAY_NODES};
     for (uint32_t i = 0; i < 4 && stay->victim == SENDER; i++) {
         uint32_t node = senders[i / 2][i % 2];
-        if (node != own[0] && node != own[1] && node != taker && may_die(stay->cluster, node))
+        if (node != own[0] && node != own[1] && node != taker && may_die(stay, node))
             found = node;
     }
-    return stay->victim == SENDER                        ? found
-           : may_die(stay->cluster, nodes[stay->victim]) ? nodes[stay->victim]
-                                                         : STAY_NODES;
+    return stay->victim == SENDER ? found : may_die(stay, nodes[stay->victim]) ? nodes[stay->victim] : STAY_NODES;
 }
 
 /* By the record, whose changes are in the store before they are told: each partition that owns something has a replica. */
@@ -777,7 +792,7 @@ static void stay_ask(struct stay *stay, const struct graph_record *record)
             stay->operator_id = query->movable[strcmp(stay->operator_id, query->movable[0]) == 0];
         both_of(record, stay->operator_id, partition = p % 2, own);
         for (uint32_t t = 0; t < STAY_NODES && taker == STAY_NODES; t++)
-            if (t != own[0] && t != own[1] && may_die(stay->cluster, t) &&
+            if (t != own[0] && t != own[1] && may_get(stay, t) &&
                 (stay->victim == NOBODY || victim_of(stay, record, partition, t) != STAY_NODES))
                 taker = t;
     }
@@ -853,6 +868,10 @@ static void stay_look(struct stay *stay, const struct graph_record *record)
         forgotten(stay, record);
     if (!stay->asked) {
         stay_ask(stay, record);
+        if (!stay->asked && stay->coordinates && stay->cluster->net.now_ns > stay->depose_ns) { /* another one may do */
+            stay->depose_ns = stay->cluster->net.now_ns + 20 * MS;
+            cluster_depose(stay->cluster, cluster_coordinator(stay->cluster), false);
+        }
         return;
     }
     if (stay->move == 0 && moves) {
@@ -864,6 +883,9 @@ static void stay_look(struct stay *stay, const struct graph_record *record)
     }
     if (stay->move == 0)
         return;
+    uint32_t dead = stay->nodes[stay->victim];
+    if (stay->coordinates && stay->killed && stay->cluster->nodes[dead].node == NULL && !moves)
+        cluster_up(stay->cluster, dead); /* the client asks there */
     stay->alone |= !stay->killed && !none_is_alone(record);
     stay->gone |= moves && moving->now->message->move == stay->move && moving->copies_ended;
     if (stay->refuses && !stay->refused && moves && moving->copies_ended && moving->written)
@@ -887,8 +909,9 @@ static void stay_begin(struct stay *stay, const struct pst_text *text)
 {
     struct cluster *cluster = stay->cluster;
     uint64_t seed = scene_seed_first() + stay->at * VICTIMS + stay->victim;
-    (void)snprintf(stay->what, sizeof stay->what, "%s %s, %s %s at step %u, seed %llu", stay->operator_id,
-                   change_names[stay->change], victim_names[stay->victim], stay->late ? "is late" : "dies", stay->at,
+    (void)snprintf(stay->what, sizeof stay->what, "%s %s, %s%s %s at step %u, seed %llu", stay->operator_id,
+                   change_names[stay->change], victim_names[stay->victim],
+                   stay->coordinates ? ", which coordinates," : "", stay->late ? "is late" : "dies", stay->at,
                    (unsigned long long)seed);
     cluster_init_many(cluster, seed, STAY_NODES, text, input);
     for (uint32_t i = 0; i < cluster->like.setting_count; i++)
@@ -896,13 +919,15 @@ static void stay_begin(struct stay *stay, const struct pst_text *text)
             cluster->like.settings[i].value = "2";
     cluster->portion_bytes = UINT64_MAX;
     cluster->ends_ns = END_NS;
+    cluster->elects = stay->coordinates;
     cluster->every_ns = 50 * MS; /* so that a graph that goes back does so to somewhere else than its beginning */
     cluster->source = 1;
-    cluster->grow_ns = STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster->grow_ns = (stay->coordinates ? 3 : 1) * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
     cluster_begin(cluster);
 }
 
-/* True: somebody died before the decision, or when it was done. */
+/* True: somebody died, and the graph was not to be started again: where the partition goes, or has its replica alone; else before the decision,
+ * or when it was done. */
 static bool stays(const struct scene *wanted, const struct pst_text *text, struct stay stay, uint32_t *again_count)
 {
     struct cluster *cluster = stay.cluster = calloc(1, sizeof *cluster);
@@ -912,22 +937,26 @@ static bool stays(const struct scene *wanted, const struct pst_text *text, struc
         const struct graph_record *record = cluster_record(cluster);
         if (record != NULL && record->state == GRAPH_RUNNING && cluster->client.taken)
             stay_look(&stay, record);
+        record = cluster_record(cluster); /* whoever had it may be dead */
+        const void *now = record != NULL && record->moving != NULL ? record->moving->now : NULL;
+        if (stay.moving != NULL && now == NULL && record != NULL && record->state == GRAPH_RUNNING)
+            moves_clear(cluster, record, stay.what);
+        stay.moving = now;
     }
     const struct graph_record *record = cluster_record(cluster);
     const Pst__MoveRecord *move = stay.move != 0 ? move_of(record, stay.move) : NULL;
     const char *step = move != NULL ? pst_move_step_name((pst_move_step)move->step) : "not there";
     bool again = record->start->incarnation != 1, done = move != NULL && move->step == PST_MOVE_DONE;
-    bool amid = stay.killed && (!done || stay.at == 0) && !stay.gone;
-    bool copy = stay.change == IS_DIVIDED && stay.victim == REPLICA && stay.killed && stay.at == STAY_SOME;
-    if (copy && !again)
-        fail_msg("%s: whoever sends to it may wait for it, and it was let go", stay.what);
+    bool always = stay.change == GOES || (stay.change == IS_DIVIDED && stay.victim == REPLICA);
+    bool amid = stay.killed && (always || ((!done || stay.at == 0) && !stay.gone));
     if (again && (amid || !stay.killed))
-        fail_msg("%s: the graph was started again", stay.what);
+        fail_msg("%s: the graph was started again, and the move is %s", stay.what, step);
     if (stay.alone && stay.change == GOES)
         fail_msg("%s: a partition was without a replica, and nobody had died", stay.what);
     if (stay.refuses && (!stay.forgot || done || again))
         fail_msg("%s: the move is %s, and nobody refused%s", stay.what, step, again ? "; started again" : "");
-    if (move == NULL || (!stay.killed && !done && !stay.refuses))
+    bool changed = stay.coordinates && (move == NULL || !stay.killed); /* who coordinates, before */
+    if (!changed && (move == NULL || (!stay.killed && !done && !stay.refuses)))
         fail_msg("%s: the move is %s", stay.what, step);
     if (cluster->client.lost != 0)
         fail_msg("%s: rows were lost", stay.what);
@@ -965,17 +994,18 @@ static void stays_refused(void)
     pst_text_fini(&text);
 }
 
-/* As many steps as there are, where many seeds are wanted. */
+/* Of what is joined, or divided, as many steps as there are, where many seeds are wanted. */
 static void stays_at_each_step(enum change change)
 {
     struct scene wanted;
     struct pst_text text = {0};
-    uint32_t amid[VICTIMS] = {0}, again = 0, steps = scene_seeds(SEEDS) > SEEDS ? STAY_MOST : STAY_SOME;
+    uint32_t amid[VICTIMS] = {0}, again = 0, coordinated = 0;
+    uint32_t steps = change == GOES || scene_seeds(SEEDS) > SEEDS ? STAY_MOST : STAY_SOME;
     stays_init(&wanted, &text);
     for (int victim = NOBODY; victim < VICTIMS; victim++) {
         if (change == IS_DIVIDED && victim != REPLICA && steps == STAY_SOME)
             continue; /* as where it goes */
-        for (uint32_t at = 0; at <= (victim == NOBODY ? 1 : steps); at++)
+        for (uint32_t at = 0; at <= (victim == NOBODY ? 1 : steps); at += change == GOES ? EACH_STEP : 1)
             amid[victim] +=
                 stays(&wanted, &text,
                       (struct stay){.operator_id = victim == SENDER || at % 2 == 0 ? "house_load" : "plug_load",
@@ -992,9 +1022,19 @@ static void stays_at_each_step(enum change change)
                                       .victim = (enum victim)victim,
                                       .at = at},
                         &again);
+        for (uint32_t at = STAY_SOME + 1; at < STAY_MOST - 2 && change == GOES && victim != NOBODY && victim != SENDER;
+             at += 1 + EACH_STEP)
+            coordinated += stays(&wanted, &text,
+                                 (struct stay){.operator_id = query->movable[at % 2],
+                                               .coordinates = true,
+                                               .victim = (enum victim)victim,
+                                               .at = at},
+                                 &again);
         print_message("%s has died: %u times the graph went on\n", victim_names[victim], amid[victim]);
     }
-    print_message("%u graphs were started again, as it was decided\n", again);
+    print_message("%u of them coordinated besides; %u graphs were started again, as it was decided\n", coordinated,
+                  again);
+    assert_true(change != GOES || EACH_STEP != 1 || coordinated >= STAY_SOME);
     for (int victim = change == IS_DIVIDED ? REPLICA : GIVER; victim < (change == IS_DIVIDED ? TAKER : VICTIMS);
          victim++)
         assert_in_range(amid[victim], change == GOES ? 2 : 1, steps);
