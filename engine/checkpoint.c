@@ -129,13 +129,20 @@ int pst_checkpoint_grow(struct run *run)
     return PST_OK;
 }
 
+bool pst_checkpoint_quiet(const struct run *run)
+{
+    if (run->checkpoint == NULL)
+        return true;
+    int phase = atomic_load_explicit(&run->checkpoint->phase, memory_order_acquire);
+    return phase == CHECKPOINT_IDLE || phase == CHECKPOINT_WRITTEN;
+}
+
 void pst_checkpoint_forget(struct pst_ctx *ctx)
 {
     struct checkpoint *checkpoint = ctx->run->checkpoint;
     if (checkpoint == NULL || ctx->index >= checkpoint->part_count)
         return;
-    int phase = atomic_load_explicit(&checkpoint->phase, memory_order_acquire);
-    PST_ASSERT(phase == CHECKPOINT_IDLE || phase == CHECKPOINT_WRITTEN); /* nobody waits for what it would bring */
+    PST_ASSERT(pst_checkpoint_quiet(ctx->run)); /* nobody waits for what it would bring */
     struct part *part = &checkpoint->parts[ctx->index];
     pst_free(part->timers);
     pst_free(part->numbers);
@@ -212,6 +219,7 @@ static void begin(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
     checkpoint->id = id;
     checkpoint->cut = cut;
     checkpoint->takeover = atomic_load_explicit(&run->takeover, memory_order_acquire);
+    checkpoint->replaced = atomic_load_explicit(&run->replaced, memory_order_acquire);
     atomic_store_explicit(&checkpoint->positioned, !pst_reads(run), memory_order_relaxed);
     checkpoint->changes_begun = checkpoint->changes;
     checkpoint->full =
@@ -246,12 +254,13 @@ static void why_dropped(struct checkpoint *checkpoint, const char *what, const c
 
 /* Instead, while partitions come and go here: others hear of it as of any, and this node has no part. Where the coordinator is of this
  * version that does not happen: who reads goes on last. */
-static void begin_without(struct checkpoint *checkpoint, uint64_t id, int64_t cut)
+static void begin_without(struct checkpoint *checkpoint, uint64_t id, int64_t cut, const char *why)
 {
     checkpoint->id = id;
     checkpoint->cut = cut;
     checkpoint->takeover = atomic_load_explicit(&checkpoint->run->takeover, memory_order_acquire);
-    why_dropped(checkpoint, "it is not cut here", "buckets move");
+    checkpoint->replaced = atomic_load_explicit(&checkpoint->run->replaced, memory_order_acquire);
+    why_dropped(checkpoint, "it is not cut here", why);
     checkpoint->report.dropped++;
     all_done(checkpoint, PST_EAGAIN);
     atomic_store_explicit(&checkpoint->announced, id, memory_order_release);
@@ -380,6 +389,14 @@ struct cut pst_checkpoint_said(const struct run *run)
     return cut;
 }
 
+static bool has_nothing(const struct run *run)
+{
+    bool any = pst_reads(run);
+    for (uint32_t i = 0; i < run->instance_count; i++)
+        any |= brings_image(run->instances[i]);
+    return !any;
+}
+
 /* It was chosen when all nodes had told their part of the one before: here, too, nothing is under way. */
 static bool may_follow(const struct checkpoint *checkpoint, const struct cut *cut)
 {
@@ -405,7 +422,9 @@ int pst_checkpoint_heard(struct run *run, const struct cut *cut, uint32_t worker
             if (cut->complete > checkpoint->complete) /* it had no part of that one, and hands the news on */
                 checkpoint->complete = cut->complete;
             if (checkpoint->moves)
-                begin_without(checkpoint, cut->id, cut->time);
+                begin_without(checkpoint, cut->id, cut->time, "buckets move");
+            else if (has_nothing(run)) /* its last partition was replaced, which the sender had not heard */
+                begin_without(checkpoint, cut->id, cut->time, "nothing is left here");
             else
                 begin(checkpoint, cut->id, cut->time);
             begun = true;
@@ -572,10 +591,13 @@ void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut)
     brought(ctx->run, ctx->worker);
 }
 
-void pst_checkpoint_image_late(struct pst_ctx *ctx)
+static void image_none(struct pst_ctx *ctx, const char *why)
 {
     struct part *part = &ctx->run->checkpoint->parts[ctx->index];
     part->brought = false;
-    lost(ctx->run->checkpoint, PST_EAGAIN, ctx->node->id, passed);
+    lost(ctx->run->checkpoint, PST_EAGAIN, ctx->node->id, why);
     brought(ctx->run, ctx->worker);
 }
+
+void pst_checkpoint_image_late(struct pst_ctx *ctx) { image_none(ctx, passed); }
+void pst_checkpoint_image_none(struct pst_ctx *ctx) { image_none(ctx, "its worker is gone"); }

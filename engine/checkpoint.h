@@ -61,7 +61,7 @@ struct checkpoint {
     _Atomic int phase;
     /* chosen, in a turn */
     int64_t cut;
-    uint32_t takeover;           /* run->takeover, then */
+    uint32_t takeover, replaced; /* the run's, then */
     uint64_t id, rows_at, ns_at; /* when the last one was chosen */
     bool full;                   /* it builds on nothing */
     /* How often what is here has become another, by a move or a takeover, or is sealed under another key: by now; when the one under way
@@ -149,6 +149,8 @@ int pst_checkpoint_load(struct run *run);
 /* An instance came later. While workers stand still, and checkpoints rest. */
 int pst_checkpoint_grow(struct run *run);
 void pst_checkpoint_forget(struct pst_ctx *ctx); /* it is no more. The same */
+bool pst_checkpoint_quiet(
+    const struct run *run); /* none is under way, so an instance may go. While workers stand still */
 /* The keeper's, while buckets move: from now on no cut is chosen here; true: and none is under way. Of a graph that rests where its
  * input is read, and then everywhere, nothing is. */
 bool pst_checkpoint_rest(struct run *run);
@@ -192,6 +194,7 @@ static inline int64_t pst_checkpoint_cut(const struct pst_ctx *ctx)
 }
 void pst_checkpoint_image(struct pst_ctx *ctx, int64_t cut);
 void pst_checkpoint_image_late(struct pst_ctx *ctx); /* instead: it has passed the cut, C6 */
+void pst_checkpoint_image_none(struct pst_ctx *ctx); /* instead: its worker is gone */
 
 /* Links. The id of the last cut, after whatever was taken from a ring or read as a watermark; 0: none. */
 static inline uint64_t pst_checkpoint_announced(const struct run *run)

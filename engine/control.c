@@ -219,6 +219,12 @@ static int start_holds(const Pst__Start *start)
     good = good && start->n_replaced_nodes <= start->n_left_nodes;
     for (size_t i = 0; good && i < start->n_replaced_nodes; i++)
         good = start->replaced_nodes[i] < start->n_nodes;
+    good = good && start->n_replaced_partitions <= PST_CONTROL_PLACES_MAX;
+    for (size_t i = 0; good && i < start->n_replaced_partitions; i++) {
+        const Pst__Replaced *replaced = start->replaced_partitions[i];
+        good =
+            is_name(replaced->operator_id) && replaced->partition <= PST_BUCKETS_MAX && replaced->node < start->n_nodes;
+    }
     return good_if(good);
 }
 
@@ -352,7 +358,8 @@ static int message_holds(const Pst__Control *message)
     case PST__CONTROL__BODY_START:
         return start_holds(message->start);
     case PST__CONTROL__BODY_ENDED:
-        return good_if(is_sentence(message->ended->sentence) && is_short(message->ended->node));
+        return good_if(is_sentence(message->ended->sentence) && is_short(message->ended->node) &&
+                       is_name(message->ended->operator_id) && message->ended->partition <= PST_BUCKETS_MAX);
     case PST__CONTROL__BODY_CUT:
         return cut_holds(message->cut);
     case PST__CONTROL__BODY_CUT_ANSWER:

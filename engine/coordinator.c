@@ -257,6 +257,7 @@ static int places_choose(struct coordinator *duty, const struct pst_graph *graph
     for (uint32_t i = 0; i < start->n_nodes; i++)
         choice.stays[i] = choice.usable[i] || (back && is_alive(duty, start->nodes[i]));
     start->n_layouts = start->n_places = start->n_left_nodes = start->n_replaced_nodes = 0;
+    start->n_replaced_partitions = 0;
     start->places = pst_arena_alloc(arena, (graph->node_count + start->n_nodes) * sizeof *start->places);
     int rc = layouts != NULL && start->places != NULL ? PST_OK : PST_ENOMEM;
     for (uint32_t n = 0; n < graph->node_count && rc == PST_OK; n++) {
@@ -418,6 +419,7 @@ static int start_pack(struct graph_record *record)
     record->stop_packed = record->stop_to != NULL;
     record->complete_packed = record->complete;
     record->left_packed = stored.n_left_nodes;
+    record->replaced_packed = stored.n_replaced_partitions;
     message.start = &stored;
     pst_text_fini(&record->bytes);
     return pst_control_pack(&message, &record->bytes);
@@ -634,6 +636,28 @@ static void tell_ended(struct pst_node *node, struct graph_record *record, uint3
             pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
+/* That its replica has what a partition had whose node lives; only: NULL: to all. */
+static void tell_replaced(struct pst_node *node, struct graph_record *record, uint32_t i, const char *only)
+{
+    const Pst__Start *start = record->start->start;
+    const Pst__Replaced *replaced = start->replaced_partitions[i];
+    Pst__Ended body = PST__ENDED__INIT;
+    Pst__Control message = PST__CONTROL__INIT;
+    body.sentence = (char *)(uintptr_t) "";
+    body.node = start->nodes[replaced->node];
+    body.operator_id = replaced->operator_id;
+    body.partition = replaced->partition;
+    body.born = replaced->born;
+    body.replaced = i + 1;
+    message.graph = record->start->graph;
+    message.incarnation = record->start->incarnation;
+    message.body_case = PST__CONTROL__BODY_ENDED;
+    message.ended = &body;
+    for (uint32_t k = 0; k < start->n_nodes; k++)
+        if (!record->left[k] && (only == NULL || strcmp(only, start->nodes[k]) == 0))
+            pst_coordinator_tell(node, start->nodes[k], &message);
+}
+
 /* Takeovers in their order: who knows of one knows of those before it. */
 static void tell_all_ended(struct pst_node *node, struct graph_record *record, const char *only)
 {
@@ -644,6 +668,8 @@ static void tell_all_ended(struct pst_node *node, struct graph_record *record, c
     for (uint32_t i = 0; i < start->n_nodes; i++)
         if (record->ended[i] && takeover_of(start, i) == 0)
             tell_ended(node, record, i, only);
+    for (uint32_t i = 0; i < record->replaced_stored; i++)
+        tell_replaced(node, record, i, only);
 }
 
 /* ---- nodes that a graph does not need any more ---- */
@@ -718,6 +744,8 @@ static bool release(struct pst_node *node, struct graph_record *record, uint32_t
 
 bool pst_coordinator_release(struct pst_node *node, struct graph_record *record, uint32_t index)
 {
+    if (pst_moves_any_dead(node, record))
+        return false; /* its replica may be the only one */
     return release(node, record, index, false);
 }
 
@@ -823,6 +851,20 @@ static void released(struct pst_node *node, struct graph_record *record)
     }
 }
 
+/* The same, of partitions whose nodes live. */
+static void replaced(struct pst_node *node, struct graph_record *record)
+{
+    const Pst__Start *start = record->start->start;
+    for (; record->replaced_stored < record->replaced_packed && goes_on(record); record->replaced_stored++) {
+        const Pst__Replaced *one = start->replaced_partitions[record->replaced_stored];
+        pst_node_log(node, "graph %s, incarnation %llu: goes on without %s/%u on node %s: its replica has what it had",
+                     record->start->graph, (unsigned long long)record->start->incarnation, one->operator_id,
+                     one->partition, start->nodes[one->node]);
+        part_lost(node, record);
+        tell_replaced(node, record, (uint32_t)record->replaced_stored, NULL);
+    }
+}
+
 /* The checkpoint that it has waited for is complete, and the last of this incarnation: nodes choose no other before they are told. False: it
  * is given up, and the graph goes on. */
 static bool relocate(struct pst_node *node, struct graph_record *record)
@@ -851,7 +893,9 @@ static void record_committed(struct pst_node *node, struct graph_record *record)
         record->complete_stored = record->complete_packed;
         record->stop_stored = record->stop_packed && record->stop_to != NULL;
         pst_kept_committed(record, rc);
-        released(node, record); /* still committing: what it wants written waits until the move knows its record's version */
+        released(node,
+                 record); /* still committing: what it wants written waits until the move knows its record's version */
+        replaced(node, record);
         record->committing = false;
     } else {
         record->committing = false;
@@ -952,11 +996,13 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     memset(record->told, 0, sizeof record->told);
     memset(record->left, 0, sizeof record->left);
     memset(record->gone, 0, sizeof record->gone);
+    record->dead_ns = 0;
     memset(record->heard, 0, sizeof record->heard);
     memset(record->ready, 0, sizeof record->ready);
     memset(record->rereads, 0, sizeof record->rereads);
     record->drains = false;
     control->start->n_left_nodes = control->start->n_replaced_nodes = record->left_packed = 0;
+    control->start->n_replaced_partitions = record->replaced_packed = record->replaced_stored = 0;
     record->rows = record->rows_out = 0;
     pst_moves_restart(node, record);
     record->part = record->settling = record->stop_at = 0;
@@ -976,7 +1022,7 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
                        is_alive(duty, source) ? ", and is of an earlier version that does not know several inputs"
                                               : "");
         *control->start = original;
-        control->start->n_left_nodes = control->start->n_replaced_nodes = 0;
+        control->start->n_left_nodes = control->start->n_replaced_nodes = control->start->n_replaced_partitions = 0;
         pst_arena_fini(&wished);
         record_move(node, record, GRAPH_WAITING, why);
         tell_stop(node, control->graph, control->incarnation, NULL);
@@ -1014,6 +1060,7 @@ static void record_restart(struct pst_node *node, struct graph_record *record)
     record->places_arena = arena;
     record->nodes_arena = nodes;
     control->start->left_nodes = control->start->replaced_nodes = NULL;
+    control->start->replaced_partitions = NULL;
     control->start->again |= record->begun;
     control->incarnation++;
     if (control->start->checkpoint != record->complete)
@@ -1449,11 +1496,64 @@ static bool fails_alone(struct pst_node *node, struct graph_record *record, uint
 /* place: as Running.place. The graph has gone on without this run, and its node was added to it anew since: it may have heard neither. */
 static bool is_former(uint32_t place, uint32_t index) { return place != 0 && place != index + 1; }
 
+static bool replaced_partition_add(struct graph_record *record, uint32_t index, const Pst__Ended *ended)
+{
+    Pst__Start *start = record->start->start;
+    struct pst_arena *arena = &record->nodes_arena;
+    size_t count = start->n_replaced_partitions;
+    Pst__Replaced **list = pst_arena_alloc(arena, (count + 1) * sizeof *list),
+                  *replaced = pst_arena_alloc(arena, sizeof *replaced);
+    char *operator_id = pst_arena_strdup(arena, ended->operator_id);
+    if (list == NULL || replaced == NULL || operator_id == NULL || count == PST_CONTROL_PLACES_MAX ||
+        pst_moves_replace(record, ended) != PST_OK)
+        return false;
+    pst__replaced__init(replaced);
+    replaced->operator_id = operator_id;
+    replaced->partition = ended->partition;
+    replaced->born = ended->born;
+    replaced->node = index;
+    if (count != 0)
+        memcpy(list, start->replaced_partitions, count * sizeof *list);
+    list[count] = replaced;
+    start->replaced_partitions = list;
+    start->n_replaced_partitions = count + 1;
+    return true;
+}
+
+/* The worker of one partition is gone. True: its replica has what it had, or will, or it is not known yet whether: then the node says it again. */
+static bool partition_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Ended *ended)
+{
+    uint64_t now_ns = node->world->now_ns(node->world->self);
+    record->dead_ns = now_ns | 1;
+    if (record->state != GRAPH_RUNNING || record->restored || record->committing)
+        return true;
+    if (!pst_moves_has(record, ended, index)) { /* it has not heard it */
+        record->dead_ns = 0;
+        tell_all_ended(node, record, record->start->start->nodes[index]);
+        return true;
+    }
+    if (!pst_moves_may_replace(node, record, ended, index) || pst_moves_touches(record, ended))
+        return false;
+    if (pst_moves_under_way(record) &&
+        record->moving->relocates) /* a checkpoint is waited for, which it has no part of */
+        return false;
+    if (pst_moves_under_way(record) && !pst_moves_decided(record))
+        return true; /* that is given up first: pst_moves_step() */
+    if (!replaced_partition_add(record, index, ended))
+        return false;
+    pst_node_log(node, "graph %s: node %s: %s: its replica takes over", record->start->graph,
+                 record->start->start->nodes[index], ended->sentence);
+    record->dead_ns = 0;
+    record_commit(node, record);
+    return true;
+}
+
 static void on_ended(struct pst_node *node, struct graph_record *record, uint32_t index, const Pst__Control *message)
 {
     const Pst__Ended *ended = message->ended;
     const Pst__Start *start = record->start->start;
-    if (!goes_on(record) || record->ended[index] || is_former(ended->place, index))
+    if (!goes_on(record) || record->ended[index] || is_former(ended->place, index) ||
+        (ended->operator_id[0] != '\0' && partition_ended(node, record, index, ended)))
         return;
     if (ended->error != PST_OK && ended->lost && may_go_back(record)) {
         pst_node_log(node, "graph %s: node %s: %s: it goes back to its last checkpoint", record->start->graph,
@@ -1498,7 +1598,8 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
     record->parts[index] = true;
     record->rereads[index] = body->rereads;
     if (body->error == PST_OK &&
-        body->takeover != record->start->start->n_replaced_nodes) { /* owners were others when it began */
+        (body->takeover != record->start->start->n_replaced_nodes ||
+         body->replaced != record->start->start->n_replaced_partitions)) { /* owners were others when it began */
         record->part_error = PST_EAGAIN;
         (void)snprintf(record->part_why, sizeof record->part_why, "a node was replaced by replicas meanwhile");
     }
@@ -2027,6 +2128,7 @@ static int record_restore(struct pst_node *node)
     }
     for (size_t i = 0; i < start->n_left_nodes; i++)
         record->left[start->left_nodes[i]] = record->ended[start->left_nodes[i]] = true;
+    record->replaced_stored = start->n_replaced_partitions;
     record->restored = rc == PST_OK;
     record->begun = true;
     record->state = rc == PST_OK ? GRAPH_WAITING : GRAPH_FAILED;

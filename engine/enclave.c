@@ -155,6 +155,10 @@ int pst_ctx_enclave_said(struct pst_ctx *ctx, int rc)
         return rc;
     }
     bool lost = pst_enclave_is_lost(ctx->enclave);
+    if (lost && pst_partition_dies(ctx, rc, pst_enclave_why(ctx->enclave))) {
+        ctx->enclave_asks->count = 0; /* nothing is waited for */
+        return rc;
+    }
     (lost ? pst_run_lose : pst_run_fail)(ctx->run, rc, "operator %s (%s), partition %u, in its enclave: %s",
                                          ctx->node->id, ctx->node->op->name, ctx->partition,
                                          pst_enclave_why(ctx->enclave));

@@ -416,6 +416,15 @@ static inline bool pst_is_joined(const struct pst_ctx *ctx)
 /* Rows of the one operator come to the other, through operators without state or not. */
 bool pst_leads_to(const struct pst_graph *graph, uint32_t node_index, uint32_t operator_index);
 
+/* ---- takeover.c, in a worker's step ---- */
+/* The worker of its enclave is gone. True: a replica elsewhere has all of it: it does nothing any more, and the keeper says so to the coordinator;
+ * false: there is none, or it has a part in a move. */
+bool pst_partition_dies(struct pst_ctx *ctx, int error, const char *why);
+static inline bool pst_is_dead(const struct pst_ctx *ctx)
+{
+    return atomic_load_explicit(&ctx->dead, memory_order_acquire);
+}
+
 /* ---- between lane.c, join.c and takeover.c ---- */
 /* The replica of a partition here or elsewhere is no more, though its node lives; NO_TWIN is nothing. */
 void pst_copy_end(struct run *run, uint32_t operator_index, uint32_t copy);

@@ -229,6 +229,17 @@ void pst_moves_end(struct graph_record *record); /* of this incarnation nothing 
 bool pst_moves_replaces(struct graph_record *record, const Pst__Place *place);
 /* The node's replicas elsewhere are owners, as the graph's record has it from now on. Where pst_moves_replaces() said so of all its places. */
 int pst_moves_take_over(struct graph_record *record, uint32_t index);
+/* A partition, whose worker is gone though its node lives: the record has it there; a replica has all of it, and all nodes know that this may be;
+ * that one is the owner, as the graph's record has it from now on: PST_ENOMEM. any_dead: one was said to be, and nothing
+ * could be decided about it yet. */
+bool pst_moves_has(struct graph_record *record, const Pst__Ended *ended, uint32_t index);
+bool pst_moves_may_replace(const struct pst_node *node, struct graph_record *record, const Pst__Ended *ended,
+                           uint32_t index);
+bool pst_moves_touches(const struct graph_record *record,
+                       const Pst__Ended *ended); /* it gives or takes in a move that was decided, or is joined */
+int pst_moves_replace(struct graph_record *record, const Pst__Ended *ended);
+bool pst_moves_any_dead(const struct pst_node *node,
+                        const struct graph_record *record); /* it was said, and could not be decided yet */
 bool pst_moves_any_ended(const struct graph_record *record);
 /* What goes into the store with the graph's record, `changes` has room for two; PST_OK. Then, with what became of it. */
 int pst_moves_changes(struct graph_record *record, struct pst_store_change *changes, uint32_t *ret_count);
@@ -395,6 +406,9 @@ bool pst_moves_view(const struct pst_node *node, const struct graph_record *reco
 /* takeover.c: a node is gone, all others of the graph have what it had. step(): true: workers stand still for that, or are about to. */
 void pst_takeover_told(struct hosted *hosted, uint32_t index, uint32_t takeover);
 bool pst_takeover_step(struct pst_node *node, struct hosted *hosted);
+/* Partitions whose workers are gone: the coordinator is told, again and again; it has told that a replica has what one had. */
+void pst_takeover_dead(struct pst_node *node, struct hosted *hosted);
+void pst_takeover_partition_told(struct hosted *hosted, const Pst__Ended *ended);
 /* While workers stand still: copies of what matters to moves of an operator are no more. Checkpoints rest. */
 void pst_copies_end(struct run *run, uint32_t operator_index);
 /* Then what comes twice is waited for, and not looked for any more. */

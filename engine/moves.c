@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define DEAD_NS (UINT64_C(500) * 1000 * 1000) /* a partition's worker is gone: that is said again before */
+
 enum when { ALWAYS, BEHIND, NEW_NODE, CHECKPOINTS, REPLICAS, ENCLAVES, INTO, HANDED_OVER };
 enum { AGREED = 1u << PST_MOVE_BY_AGREED };
 static const struct stage {
@@ -126,6 +128,15 @@ static int layouts_store(struct graph_record *record)
     return PST_OK;
 }
 
+static Pst__MoveRecord *record_of(const struct past *past) { return past->message->move_record; }
+
+/* What is at it only goes forward; and all but its last commit is still to come. */
+static bool is_decided(const struct moving *moving)
+{
+    return moving != NULL && moving->now != NULL && !moving->relocates &&
+           record_of(moving->now)->step >= PST_MOVE_COMMITTED && record_of(moving->now)->step != PST_MOVE_ABORTED;
+}
+
 /* ---- replicas ---- */
 
 /* As it is, or will be when what moves was given up. */
@@ -149,28 +160,78 @@ bool pst_moves_replaces(struct graph_record *record, const Pst__Place *place)
     return moving != NULL && moving->now == NULL && !moving->writes && !moving->written && is_replaced(record, place);
 }
 
+/* Of both, the one goes. */
+static void twin_goes(const struct graph_record *record, uint32_t n, uint32_t partition)
+{
+    struct layout *layout = record->moving->layouts[n];
+    uint32_t twin = layout->twin[partition];
+    layout->twin[partition] = layout->twin[twin] = UINT16_MAX;
+    layout->node_of[partition] = UINT16_MAX;
+    for (uint32_t b = 0; b < record->graph->nodes[n].bucket_count; b++) {
+        if (layout->of[b] != partition)
+            continue;
+        layout->of[b] = (uint16_t)twin;
+        layout->epoch[b]++;
+    }
+}
+
 int pst_moves_take_over(struct graph_record *record, uint32_t index)
 {
     struct moving *moving = record->moving;
     for (uint32_t n = 0; n < moving->layout_count; n++) {
         struct layout *layout = moving->layouts[n];
         for (uint32_t p = 0; layout != NULL && p < layout->partition_count; p++) {
-            uint32_t twin = layout->twin[p];
-            if (layout->node_of[p] != index || twin == UINT16_MAX)
-                continue;
-            layout->twin[p] = layout->twin[twin] = UINT16_MAX;
-            layout->node_of[p] = UINT16_MAX;
-            for (uint32_t b = 0; b < record->graph->nodes[n].bucket_count; b++) {
-                if (layout->of[b] != p)
-                    continue;
-                layout->of[b] = (uint16_t)twin;
-                layout->epoch[b]++;
-            }
+            if (layout->node_of[p] == index && layout->twin[p] != UINT16_MAX)
+                twin_goes(record, n, p);
         }
     }
     int rc = layouts_store(record);
     if (rc != PST_OK)
         (void)layouts_read(record, moving);
+    return rc;
+}
+
+bool pst_moves_has(struct graph_record *record, const Pst__Ended *ended, uint32_t index)
+{
+    const struct moving *moving = pst_moves_of(record);
+    uint32_t n = pst_graph_find(record->graph, ended->operator_id);
+    const struct layout *layout = moving != NULL && n != record->graph->node_count ? moving->layouts[n] : NULL;
+    return layout != NULL && ended->partition < layout->partition_count && layout->node_of[ended->partition] == index &&
+           layout->born[ended->partition] == ended->born;
+}
+
+/* Everybody who might have a part in it, or coordinate next, knows what that is. */
+static bool all_know(const struct pst_node *node)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < node->duty->member_count; i++)
+        all &= !node->duty->members[i].alive || node->duty->members[i].outlives;
+    return all;
+}
+
+bool pst_moves_may_replace(const struct pst_node *node, struct graph_record *record, const Pst__Ended *ended,
+                           uint32_t index)
+{
+    Pst__Place place = PST__PLACE__INIT;
+    place.operator_id = ended->operator_id;
+    place.partition = ended->partition;
+    return pst_moves_has(record, ended, index) && is_replaced(record, &place) && all_know(node);
+}
+
+bool pst_moves_touches(const struct graph_record *record, const Pst__Ended *ended)
+{
+    const struct moving *moving = record->moving;
+    bool own = is_decided(moving) && strcmp(record_of(moving->now)->operator_id, ended->operator_id) == 0;
+    return is_decided(moving) && (moving->into != NO_PARTITION ||
+                                  (own && (ended->partition == moving->from || ended->partition == moving->to)));
+}
+
+int pst_moves_replace(struct graph_record *record, const Pst__Ended *ended)
+{
+    twin_goes(record, pst_graph_find(record->graph, ended->operator_id), ended->partition);
+    int rc = layouts_store(record);
+    if (rc != PST_OK)
+        (void)layouts_read(record, record->moving);
     return rc;
 }
 
@@ -261,8 +322,6 @@ static int copies_forget(struct graph_record *record)
 }
 
 /* ---- records ---- */
-
-static Pst__MoveRecord *record_of(const struct past *past) { return past->message->move_record; }
 
 static void past_free(struct past *past)
 {
@@ -646,17 +705,15 @@ static bool any_gone(const struct graph_record *record)
     return any;
 }
 
-/* What is at it only goes forward; and all but its last commit is still to come. */
-static bool is_decided(const struct moving *moving)
+bool pst_moves_any_dead(const struct pst_node *node, const struct graph_record *record)
 {
-    return moving != NULL && moving->now != NULL && !moving->relocates &&
-           record_of(moving->now)->step >= PST_MOVE_COMMITTED && record_of(moving->now)->step != PST_MOVE_ABORTED;
+    return record->dead_ns != 0 && now_ns(node) < record->dead_ns + DEAD_NS;
 }
 
-/* One that takes part has no connection at this moment. */
+/* One that takes part has no connection at this moment; or a partition is dead, and its replica is needed. */
 static bool any_away(const struct pst_node *node, const struct graph_record *record)
 {
-    bool any = false;
+    bool any = pst_moves_any_dead(node, record);
     for (uint32_t i = 0; i < record->start->start->n_nodes; i++) {
         const struct member *member = pst_coordinator_member(node->duty, record->start->start->nodes[i]);
         any |= record->moving->part[i] && !record->ended[i] && (member == NULL || member->lost_ns != 0);
@@ -828,7 +885,7 @@ int pst_moves_begin(struct pst_node *node, struct graph_record *record, const st
     struct layout *layout = moving->layouts[wish->operator_index];
     const Pst__Start *start = record->start->start;
     uint32_t to = 0, numbers = pst_partition_numbers(&record->graph->nodes[wish->operator_index]);
-    if (any_gone(record))
+    if (any_gone(record) || pst_moves_any_dead(node, record))
         return PST_EREFUSED; /* first it is known what becomes of what it had */
     while (to < numbers && !is_free(record, layout, wish->operator_index, to))
         to++;
@@ -1512,7 +1569,9 @@ void pst_moves_step(struct pst_node *node)
             continue;
         const struct stage *stage = &stages[moving->stage];
         bool open = !stage->decided && moving->stage != STAGE_DROP;
-        if (open && now_ns(node) > moving->deadline_ns)
+        if (open && pst_moves_any_dead(node, record))
+            drop(node, record, PST_MOVE_BY_LOST, "the worker of a partition was lost, and is replaced");
+        else if (open && now_ns(node) > moving->deadline_ns)
             drop(node, record, PST_MOVE_BY_LATE, "its deadline passed");
         else if (open && pst_moves_any_ended(record))
             drop(node, record, PST_MOVE_BY_CANCEL, "the graph is at its end");

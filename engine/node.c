@@ -197,6 +197,7 @@ static int site_build(struct hosted *hosted, const Pst__Start *start)
                                  .node_capacity = NODE_MEMBERS_MAX,
                                  .incarnation = hosted->incarnation,
                                  .takeover = (uint32_t)start->n_replaced_nodes,
+                                 .replaced = (uint32_t)start->n_replaced_partitions,
                                  .worker_count = workers,
                                  .reads = reads,
                                  .node_of_partition = of,
@@ -667,6 +668,7 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     if (pst_checkpoint_part(&hosted->run, &hosted->part, &hosted->part_error, &why)) {
         hosted->part_told = 0;
         hosted->part_takeover = hosted->run.checkpoint->takeover;
+        hosted->part_replaced = hosted->run.checkpoint->replaced;
         pst_text_plain(hosted->part_why, sizeof hosted->part_why - 1, hosted->part_error != PST_OK ? why : "");
         if (hosted->part_error != PST_OK)
             pst_node_log(node, "graph %s, incarnation %llu: this node has no part of checkpoint %016llx: %s",
@@ -682,6 +684,7 @@ static void part_tell(struct pst_node *node, struct hosted *hosted)
     body.error = hosted->part_error;
     body.sentence = hosted->part_why;
     body.takeover = hosted->part_takeover;
+    body.replaced = hosted->part_replaced;
     body.rereads = hosted->run.input.rereads;
     if (hosted->graph->carry != NULL && !hosted->loads_told) { /* how much state it has, if it is to go elsewhere */
         node->loads_ns = 0;
@@ -708,6 +711,11 @@ void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
     struct hosted *hosted = hosted_find(node, message->graph);
     if (hosted == NULL || hosted->incarnation != message->incarnation || message->ended->error != PST_OK)
         return;
+    if (message->ended->operator_id[0] != '\0') {
+        pst_takeover_partition_told(hosted, message->ended);
+        node->any = true;
+        return;
+    }
     uint32_t index = pst_site_index(&hosted->site, message->ended->node);
     if (index >= hosted->site.node_count || index == hosted->site.this_node)
         return;
@@ -831,6 +839,7 @@ static void runs_step(struct pst_node *node)
             part_tell(node, hosted);
             waiting_tell(node, hosted);
             links_look(node, hosted);
+            pst_takeover_dead(node, hosted);
         }
         if (!pst_takeover_step(node, hosted))
             pst_mover_step(node, hosted);

@@ -43,6 +43,7 @@ enum {
     NODE_COMMANDS_MAX = 256,  /* connections of commands */
     NODE_PEERS_MAX = 1024,    /* connections: those, the members', and as many that are about to be dropped */
     NODE_GRAPHS_MAX = 64,
+    HOSTED_GONE_MAX = 32, /* partitions that a run is told of and that are not replaced yet */
     NODE_PASSED_MAX = 64, /* commands that were passed on, and not answered yet */
     METRICS_CONNS_MAX = 8,
     NODE_SAVES_MAX = 4,  /* savepoints that are written at a time */
@@ -107,6 +108,14 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     bool peer_left[NODE_MEMBERS_MAX];  /* the same: the graph goes on without it */
     uint32_t lost[NODE_MEMBERS_MAX]; /* the same: it is gone, others have what it had; Ended.takeover, 0: no, or done */
     bool any_lost;
+    struct
+        gone { /* a partition whose replica has what it had, though its node lives (takeover.c): told, and not done yet */
+        uint32_t operator_index, partition, born, replaced;
+    } gone[HOSTED_GONE_MAX];
+    uint32_t gone_count;
+    bool takes_hold; /* workers were told to stand still for that, or for what is lost */
+    uint64_t retires_ns,
+        dead_ns; /* when partitions that were replaced amid a checkpoint are looked at again, 0: there are none; when partitions whose workers are gone are told again, 0: there are none */
     bool silent[NODE_MEMBERS_MAX]; /* the same: it was logged that no connection to it can be made */
     bool begun, superseded;
     /* while it is begun, by a job: a state is read back, and that takes its time */
@@ -118,7 +127,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     uint64_t part;                    /* the last checkpoint that this node has a part of, or failed to; 0: none */
     int part_error;
     char part_why[300];
-    uint32_t part_takeover;
+    uint32_t part_takeover, part_replaced;
     uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
     bool loads_told;    /* how busy it is, once at least (loads.h) */
     struct dealings *dealings; /* whom its rows go to, as it was told last (loads.h); NULL: it never was */
@@ -403,8 +412,10 @@ struct graph_record {
         bool runs, open, over;      /* open: it takes part in that move; over: the run had ended */
         bool resumes;               /* Hello.resumes */
     } heard[NODE_MEMBERS_MAX];
-    bool drains;         /* another coordinator had it: what is left on nodes that are drained goes on its way */
-    size_t left_packed;  /* of start->left_nodes, those that are on their way to the store */
+    bool drains;        /* another coordinator had it: what is left on nodes that are drained goes on its way */
+    size_t left_packed; /* of start->left_nodes, those that are on their way to the store */
+    size_t replaced_packed,
+        replaced_stored; /* of start->replaced_partitions, likewise; that the store has, and all were told */
     uint64_t undrained;  /* the incarnation in which a node that leaves cannot be emptied; 0: none */
     uint64_t unmoved_ns; /* when a move was given up, or refused, last; 0: none was */
     uint64_t rows, rows_out;
@@ -417,6 +428,8 @@ struct graph_record {
     /* Checkpoints. The store has the last complete one in the record's Start; `start` has the one that this incarnation goes on from. */
     uint64_t complete;
     uint64_t complete_packed, complete_stored; /* of it, in the commit that was begun last; what the store has */
+    uint64_t
+        dead_ns; /* when it was said last that a partition's worker is gone, and that could not be looked at then; 0: it was */
     uint64_t lost_at; /* `complete` when an enclave's worker was lost last; how often so, in a row */
     uint32_t lost_in_row;
     char **

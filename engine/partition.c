@@ -689,11 +689,13 @@ static bool lane_stands(struct pst_ctx *ctx, bool *ret_any)
 }
 
 /* Behind the end there is nothing but what came from another owner before: M4. */
-static void discard(struct pst_ctx *ctx)
+static bool discard(struct pst_ctx *ctx)
 {
+    bool any = false;
     for (uint32_t c = 0; c < ctx->channel_count; c++)
-        while (pst_channel_head(ctx->channels[c]) != NULL)
+        for (; pst_channel_head(ctx->channels[c]) != NULL; any = true)
             pst_channel_pop(ctx->channels[c]);
+    return any;
 }
 
 /* It has become a part of another, whose promises are its own. */
@@ -702,7 +704,7 @@ static bool step_joined(struct pst_ctx *ctx)
     const struct pst_ctx *into = ctx->join->into;
     bool flushed = pst_flush_channels(ctx);
     enum end end = END_NOT;
-    discard(ctx);
+    (void)discard(ctx);
     if (into->ended)
         (void)watermark_in(into, &end);
     ctx->ended = into->ended;
@@ -720,9 +722,24 @@ static int64_t timer_limit(const struct pst_ctx *ctx, enum end end)
     return whole_end != INT64_MIN ? whole_end : ctx->timer_limit;
 }
 
+/* Its worker is gone: until others know it stands, holds nobody up, for its replica gets all of that too, and brings nothing to a checkpoint. */
+static bool step_dead(struct pst_ctx *ctx)
+{
+    bool any = discard(ctx);
+    ctx->cut = pst_checkpoint_cut(ctx);
+    if (ctx->cut == CUT_NONE)
+        return any;
+    pst_checkpoint_image_none(ctx);
+    ctx->cut_done = ctx->cut;
+    ctx->cut = CUT_NONE;
+    return true;
+}
+
 bool pst_partition_step(struct pst_ctx *ctx)
 {
     enum end end;
+    if (pst_is_dead(ctx))
+        return step_dead(ctx);
     bool any = pst_partition_wipe(ctx);
     ctx->held_up = false;
     if (ctx->enclave_moving != NULL) {
@@ -747,7 +764,7 @@ bool pst_partition_step(struct pst_ctx *ctx)
         return false;
     int64_t watermark = watermark_in(ctx, &end); /* before the rings are looked at (E2) */
     if (ctx->ended) {
-        discard(ctx);
+        (void)discard(ctx);
         return publish(ctx, ctx->watermark_out, end);
     }
     /* A timer beyond the end of the input is for on_end(), though rows put out at the end come later. A lane that waits may come
@@ -771,6 +788,8 @@ bool pst_partition_step(struct pst_ctx *ctx)
     }
     if (rc != PST_OK && !blocked && pst_is_muted(ctx) && ctx->lane->state == LANE_FAILED)
         return true; /* the move is given up; nobody needs it yet */
+    if (rc != PST_OK && !blocked && pst_is_dead(ctx))
+        return true;
     if (rc != PST_OK && !blocked) {
         pst_run_fail(ctx->run, rc, "%s: %s", ctx->node->id, pst_error_sentence(rc));
         return false;

@@ -581,6 +581,7 @@ int pst_run_begin(struct run *run, struct pst_graph *graph, const struct pst_run
     pst_arena_init(&run->move_arena);
     atomic_flag_clear(&run->error_lock);
     atomic_init(&run->takeover, site != NULL ? site->takeover : 0);
+    atomic_init(&run->replaced, site != NULL ? site->replaced : 0);
     options_complete(run, options);
     int rc = build(run);
     if (rc == PST_OK)

@@ -69,6 +69,7 @@ struct site {
     const char *const *address;  /* by node: where it listens */
     const char *const *name;     /* by node */
     uint32_t takeover;   /* the last node of this incarnation that replicas have replaced before, from 1; 0: none */
+    uint32_t replaced;   /* so many partitions, the same */
     uint64_t checkpoint; /* to go on from; 0: from the beginning */
     const char *const *folders; /* where its parts are */
     uint32_t folder_count;
@@ -223,11 +224,13 @@ struct pst_ctx {
     void *user;
     struct pst_arena arena, user_arena; /* user_arena: what the operator has allocated */
     struct pst_state *state;
-    bool borrows;                          /* the state is that of the partition that this lane will be a part of */
-    bool copy;                             /* of another partition, which is the owner: no image is wanted of it */
-    bool retired;                          /* it is no more: but for this struct all of it is freed */
-    struct spill *spill;                   /* where its pages lie outside; NULL: no budget */
-    struct pst_enclave *enclave;           /* its operator and state are there (enclave.h); NULL: they are here */
+    bool borrows;                /* the state is that of the partition that this lane will be a part of */
+    bool copy;                   /* of another partition, which is the owner: no image is wanted of it */
+    bool retired;                /* it is no more: but for this struct all of it is freed */
+    atomic_bool dead;            /* its enclave's worker is gone, and a replica elsewhere has all of it (takeover.c) */
+    int dead_error;              /* then, and the sentence is pst_fail()'s */
+    struct spill *spill;         /* where its pages lie outside; NULL: no budget */
+    struct pst_enclave *enclave; /* its operator and state are there (enclave.h); NULL: they are here */
     struct enclave_asks *enclave_asks;     /* what it has been asked for and has not answered */
     struct carried *carried;               /* its rows are capsules (carry.h); NULL: they are rows */
     bool enclave_seals;                    /* its state, for a checkpoint, and has not answered */
@@ -432,7 +435,10 @@ struct run {
     uint16_t **twin;
     uint32_t **born; /* [operator][partition]: by the move of this number; 0: with the run */
     atomic_uint
-        takeover;     /* the last node that is gone and replaced: 1 + its place in Start.replaced_nodes; 0: none is */
+        takeover; /* the last node that is gone and replaced: 1 + its place in Start.replaced_nodes; 0: none is */
+    atomic_uint
+        replaced; /* partitions whose replicas have taken over, though their nodes live: Start.replaced_partitions, as far as it is known */
+    atomic_bool newly_dead; /* some partition is, and the coordinator is to know */
     atomic_uint hold; /* not 0: workers are to stand still, the keeper changes what they work on; another each time */
     uint32_t holds;   /* how often so far */
     atomic_uint held_count; /* workers that stand still */

@@ -3,7 +3,11 @@
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/lane.h"
+#include "engine/enclave.h"
 #include "engine/mover.h"
+
+#define DEAD_NS (UINT64_C(50) * 1000 * 1000)    /* when it is said again that a partition's worker is gone */
+#define RETIRES_NS (UINT64_C(20) * 1000 * 1000) /* when it is looked again whether a checkpoint is over */
 
 /* ---- in the run, while its workers stand still ---- */
 
@@ -139,8 +143,15 @@ static void copy_ends(struct run *run, uint32_t n, uint32_t copy)
             i--; /* the last one stands here now */
         }
     }
-    if (ctx != NULL)
+    if (ctx == NULL)
+        return;
+    if (pst_checkpoint_quiet(run)) {
         pst_instance_retire(run, ctx);
+        return;
+    }
+    PST_ASSERT(pst_is_dead(ctx)); /* what it was to bring it says that it has not: until then it stays, with nothing */
+    run->partitions[n][copy] = NULL;
+    ctx->ended = true;
 }
 
 static void workers_unfinished(struct run *run)
@@ -249,7 +260,121 @@ void pst_copies_forget(struct run *run, uint32_t operator_index)
     pst_dead_channels_drop(run);
 }
 
+/* ---- a partition whose worker is gone ---- */
+
+bool pst_partition_dies(struct pst_ctx *ctx, int error, const char *why)
+{
+    struct run *run = ctx->run;
+    if (run->site == NULL || pst_twin(run, ctx->node_index, ctx->partition) == NO_TWIN || pst_is_muted(ctx) ||
+        ctx->join != NULL)
+        return false;
+    (void)snprintf(ctx->sentence, sizeof ctx->sentence, "operator %s (%s), partition %u, in its enclave: %s",
+                   ctx->node->id, ctx->node->op->name, ctx->partition, why);
+    ctx->dead_error = error;
+    atomic_store_explicit(&ctx->dead, true, memory_order_release);
+    atomic_store_explicit(&run->newly_dead, true, memory_order_release);
+    run->world->wake(run->world->self, 0);
+    return true;
+}
+
+/* Of what this node knows: else it has been told already, or that number is another one's by now. */
+static bool is_there(const struct run *run, const struct gone *gone)
+{
+    return run->site->node_of_partition[gone->operator_index][gone->partition] != UINT16_MAX &&
+           run->born[gone->operator_index][gone->partition] == gone->born;
+}
+
+static void partition_gone(struct run *run, const struct gone *gone)
+{
+    if (is_there(run, gone))
+        copy_ends(run, gone->operator_index, gone->partition);
+    pst_checkpoint_changes(run);
+    if (gone->replaced > atomic_load_explicit(&run->replaced, memory_order_relaxed))
+        atomic_store_explicit(&run->replaced, gone->replaced, memory_order_release);
+    workers_unfinished(run);
+}
+
+/* It is nobody's any more, but for a checkpoint that is under way. */
+static bool is_left_over(const struct pst_ctx *ctx)
+{
+    return !ctx->retired && pst_is_dead(ctx) && ctx->run->partitions[ctx->node_index][ctx->partition] != ctx;
+}
+
+/* False: nothing is left over. */
+static bool left_over_retire(struct run *run)
+{
+    bool any = false, quiet = pst_checkpoint_quiet(run);
+    for (uint32_t i = 0; i < run->instance_count; i++) {
+        struct pst_ctx *ctx = run->instances[i];
+        if (!is_left_over(ctx))
+            continue;
+        struct pst_ctx *now = run->partitions[ctx->node_index][ctx->partition]; /* of that number */
+        if (quiet)
+            pst_instance_retire(run, ctx);
+        run->partitions[ctx->node_index][ctx->partition] = now;
+        any |= !quiet;
+    }
+    return any;
+}
+
 /* ---- the keeper ---- */
+
+void pst_takeover_dead(struct pst_node *node, struct hosted *hosted)
+{
+    struct run *run = &hosted->run;
+    uint64_t now_ns = node->world->now_ns(node->world->self);
+    bool due = hosted->dead_ns != 0 && now_ns >= hosted->dead_ns;
+    if (hosted->dead_ns != 0 && !due)
+        (void)node->world->alarm(node->world->self, 0, hosted->dead_ns);
+    if (!hosted->begun || hosted->superseded ||
+        (!atomic_exchange_explicit(&run->newly_dead, false, memory_order_acq_rel) && !due))
+        return;
+    hosted->dead_ns = 0;
+    for (uint32_t i = 0; i < run->instance_count && !hosted->superseded; i++) {
+        struct pst_ctx *ctx = run->instances[i];
+        Pst__Ended body = PST__ENDED__INIT;
+        Pst__Control message = PST__CONTROL__INIT;
+        if (ctx->retired || !pst_is_dead(ctx) || is_left_over(ctx))
+            continue;
+        hosted->dead_ns = now_ns + DEAD_NS; /* it is said again, until somebody decides */
+        body.error = ctx->dead_error;
+        body.lost = true;
+        body.place = hosted->place;
+        body.sentence = ctx->sentence;
+        body.node = (char *)(uintptr_t)node->options.name;
+        body.operator_id = (char *)(uintptr_t)ctx->node->id;
+        body.partition = ctx->partition;
+        body.born = run->born[ctx->node_index][ctx->partition];
+        message.graph = hosted->graph_name;
+        message.incarnation = hosted->incarnation;
+        message.body_case = PST__CONTROL__BODY_ENDED;
+        message.ended = &body;
+        pst_node_tell(node, &message);
+    }
+    if (hosted->dead_ns != 0)
+        (void)node->world->alarm(node->world->self, 0, hosted->dead_ns);
+}
+
+void pst_takeover_partition_told(struct hosted *hosted, const Pst__Ended *ended)
+{
+    struct gone gone = {.operator_index = pst_graph_find(hosted->graph, ended->operator_id),
+                        .partition = ended->partition,
+                        .born = ended->born,
+                        .replaced = ended->replaced};
+    const struct pst_graph_node *op = &hosted->graph->nodes[gone.operator_index];
+    if (!hosted->begun || gone.operator_index == hosted->graph->node_count || op->op->role != PST_ROLE_PLAIN ||
+        gone.partition >= pst_partition_numbers(op))
+        return; /* it is of another graph than this one */
+    for (uint32_t i = 0; i < hosted->gone_count; i++)
+        if (hosted->gone[i].replaced == gone.replaced)
+            return;
+    if (hosted->gone_count == HOSTED_GONE_MAX) {
+        pst_run_fail(&hosted->run, PST_EFULL, "more partitions are replaced at once than this node can be told");
+        return;
+    }
+    hosted->gone[hosted->gone_count++] = gone;
+    hosted->any_lost = true;
+}
 
 void pst_takeover_told(struct hosted *hosted, uint32_t index, uint32_t takeover)
 {
@@ -257,18 +382,34 @@ void pst_takeover_told(struct hosted *hosted, uint32_t index, uint32_t takeover)
     hosted->any_lost = true;
 }
 
+static bool retires_later(struct pst_node *node, struct hosted *hosted, uint64_t now_ns)
+{
+    hosted->retires_ns = now_ns + RETIRES_NS;
+    (void)node->world->alarm(node->world->self, 0, hosted->retires_ns);
+    return false;
+}
+
 bool pst_takeover_step(struct pst_node *node, struct hosted *hosted)
 {
     struct run *run = &hosted->run;
-    if (!hosted->any_lost || hosted->superseded || hosted->attached + 1 != (uint64_t)1 << node->worker_count ||
+    uint64_t now_ns = node->world->now_ns(node->world->self);
+    bool retires = hosted->takes_hold || (hosted->retires_ns != 0 && now_ns >= hosted->retires_ns);
+    if (retires && !hosted->takes_hold && !pst_checkpoint_quiet(run))
+        retires = retires_later(node, hosted, now_ns);
+    else if (!retires && hosted->retires_ns != 0)
+        (void)node->world->alarm(node->world->self, 0, hosted->retires_ns);
+    if ((!hosted->any_lost && !retires) || hosted->superseded ||
+        hosted->attached + 1 != (uint64_t)1 << node->worker_count ||
         atomic_load_explicit(&run->finish, memory_order_relaxed)) /* nobody would stand still */
         return false;
     if (run->hold == 0) {
+        hosted->takes_hold = true;
         pst_run_hold(run);
         return true;
     }
     if (!pst_run_held(run))
         return true;
+    hosted->takes_hold = false;
     for (uint32_t k = 0; k < hosted->site.node_count; k++) {
         if (hosted->lost[k] == 0)
             continue;
@@ -276,7 +417,13 @@ bool pst_takeover_step(struct pst_node *node, struct hosted *hosted)
         hosted->peer_left[k] = true;
         hosted->lost[k] = 0;
     }
+    for (uint32_t i = 0; i < hosted->gone_count; i++)
+        partition_gone(run, &hosted->gone[i]);
+    hosted->gone_count = 0;
     hosted->any_lost = false;
+    hosted->retires_ns = 0;
+    if (left_over_retire(run))
+        (void)retires_later(node, hosted, now_ns);
     pst_run_release(run);
     node->any = true;
     return true;

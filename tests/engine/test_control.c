@@ -34,6 +34,7 @@ static struct sample {
     Pst__Start start;
     Pst__Setting setting;
     Pst__Place place;
+    Pst__Replaced replaced;
     Pst__Started started;
     Pst__Ended ended;
     Pst__Stop stop;
@@ -138,6 +139,16 @@ static void sample_runs(void)
     for (uint32_t i = 0; i <= PST_CONTROL_SETTINGS_MAX; i++)
         settings[i] = &s->setting;
     s->start.settings = settings;
+    static Pst__Replaced *replaced[3];
+    pst__replaced__init(&s->replaced);
+    s->replaced.operator_id = "by_house";
+    s->replaced.partition = 2;
+    s->replaced.born = 7;
+    s->replaced.node = 1;
+    for (uint32_t i = 0; i < 3; i++)
+        replaced[i] = &s->replaced;
+    s->start.n_replaced_partitions = 3;
+    s->start.replaced_partitions = replaced;
     s->start.n_places = 4;
     s->start.places = (Pst__Place **)(void *)items;
     s->start.n_nodes = s->start.n_addresses = 2;
@@ -158,6 +169,10 @@ static void sample_runs(void)
     s->ended.error = PST_EDATA;
     s->ended.sentence = "line 7 is not well-formed";
     s->ended.watermark = -1;
+    s->ended.operator_id = "by_house";
+    s->ended.partition = 2;
+    s->ended.born = 7;
+    s->ended.replaced = 1;
     s->stop.drain = true;
 }
 
@@ -639,6 +654,11 @@ static void values_that_are_not_known_are_of_a_newer_version(void **state)
     X("parts of no checkpoint", START, s->start.checkpoint = 0)                                                    \
     X("a checkpoint without parts", START, s->start.n_checkpoint_nodes = 0)                                        \
     X("too many parts of a checkpoint", START, s->start.n_checkpoint_nodes = PST_CONTROL_NODES_MAX + 1)            \
+    X("a replaced partition's operator", START, s->replaced.operator_id = "a b")                                   \
+    X("a replaced partition", START, s->replaced.partition = PST_BUCKETS_MAX + 1)                                  \
+    X("where a replaced partition was", START, s->replaced.node = 2)                                               \
+    X("a dead partition's operator", ENDED, s->ended.operator_id = "a b")                                          \
+    X("a dead partition", ENDED, s->ended.partition = PST_BUCKETS_MAX + 1)                                         \
     X("a keeper's address", PROBE, s->probe.keys = long_name)                                                      \
     X("an order for nothing", ORDER_RECORD, s->order.kind = 0)                                                     \
     X("an order's operator", ORDER_RECORD, s->order.operator_id = "a b")                                           \
@@ -803,7 +823,7 @@ static void what_is_too_long_is_refused(void **state)
     assert_int_equal(unpack_anyway(), PST_EFULL);
     assert_int_equal(pst_control_pack(&s->control, &text), PST_EFULL);
     sample(PST__CONTROL__BODY_START);
-    s->start.text = (ProtobufCBinaryData){PST_CONTROL_LONG_BYTES_MAX - 240, payload};
+    s->start.text = (ProtobufCBinaryData){PST_CONTROL_LONG_BYTES_MAX - 320, payload};
     assert_int_equal(unpack_anyway(), PST_OK);
     s->start.text.len = PST_CONTROL_LONG_BYTES_MAX;
     assert_int_equal(unpack_anyway(), PST_EFULL);

@@ -1068,6 +1068,97 @@ static void replicas_go_with_the_decision_where_a_partition_is_divided(void **st
     stays_at_each_step(IS_DIVIDED);
 }
 
+/* ---- partitions whose workers are lost ---- */
+
+/* The simulation has no enclaves: what a partition does whose worker is gone is done to one that has a replica, or is one. */
+static bool worker_is_lost(struct trial *trial, const struct graph_record *record)
+{
+    struct cluster *cluster = trial->cluster;
+    struct pst_node *node = cluster->nodes[draw(trial, cluster->node_count)].node;
+    struct hosted *hosted = node != NULL ? pst_node_hosted(node, query->name, record->start->incarnation) : NULL;
+    if (hosted == NULL || !hosted->begun || hosted->run.instance_count == 0)
+        return false;
+    struct pst_ctx *ctx = hosted->run.instances[draw(trial, hosted->run.instance_count)];
+    const struct moving *moving = record->moving;
+    bool gives =
+        pst_moves_under_way(record) && ctx->node_index == moving->operator_index && ctx->partition == moving->from;
+    return !gives /* it might be decided when that is heard */ && !ctx->retired && !ctx->ended &&
+           ctx->node->replicas > 1 && !pst_is_dead(ctx) && pst_partition_dies(ctx, PST_EIO, "a test has ended it");
+}
+
+/* Again and again, amid moves, too; the node that has the input or a sink is none the worse. */
+static void workers_are_lost(const struct scene *wanted, const struct pst_text *text, uint64_t seed)
+{
+    struct trial trial = {.cluster = calloc(1, sizeof *trial.cluster)};
+    struct cluster *cluster = trial.cluster;
+    uint64_t next_ns = 0, lost = 0;
+    bool ends = false; /* the replica's run had ended when it was heard */
+    (void)snprintf(trial.what, sizeof trial.what, "%s, seed %llu, workers are lost", query->name,
+                   (unsigned long long)seed);
+    cluster_init_many(cluster, seed, CLUSTER_FEW_NODES, text, input);
+    cluster->ends_ns = END_NS;
+    cluster->elects = seed % 2 == 0;
+    cluster->source = (uint32_t)draw(&trial, cluster->node_count);
+    cluster->every_ns = 20 * MS + draw(&trial, 100 * MS);
+    cluster->grow_ns = 2 * STREAM_NS / scene_file(&cluster->like, "in.csv")->count;
+    cluster->client.movable = seed % 3 == 0 ? query->movable : NULL;
+    cluster->client.graph_name = query->name;
+    cluster->client.pause_ns = 1 + draw(&trial, 30 * MS);
+    cluster_begin(cluster);
+    while (!cluster->client.done || !is_settled(&trial)) {
+        cluster_turn(cluster, trial.what);
+        const struct graph_record *record = cluster_record(cluster);
+        bool moves = record != NULL && pst_moves_under_way(record);
+        /* where something is joined replicas may be about to go when it is heard */
+        bool open = moves && !pst_moves_decided(record) && !record->moving->writes && !record->moving->written &&
+                    !record->moving->copies_end;
+        if (record != NULL && record->replaced_stored < lost) /* then all hear it, and its replica may be next */
+            next_ns = cluster->net.now_ns + 50 * MS + draw(&trial, 100 * MS);
+        ends |= record != NULL && record->replaced_stored < lost && pst_moves_any_ended(record);
+        if (record == NULL || record->state != GRAPH_RUNNING || record->committing || cluster->net.now_ns < next_ns ||
+            (moves && !open) || (!moves && cluster->client.movable != NULL && draw(&trial, 50) != 0) ||
+            !worker_is_lost(&trial, record))
+            continue;
+        lost++;
+        next_ns = UINT64_MAX;
+        sums.deaths++;
+        sums.gone_on += moves;
+    }
+    cluster_same(wanted, cluster, query->name, trial.what);
+    moves_ended(cluster, trial.what, &sums.moves);
+    moves_owners(cluster_record(cluster), trial.what);
+    if (cluster_record(cluster)->start->incarnation != 1 && !ends)
+        fail_msg("%s: the graph was started again", trial.what);
+    sums.replaced += cluster_record(cluster)->start->start->n_replaced_partitions;
+    sums.completed += cluster->completed;
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void a_worker_that_is_lost_is_one_of_two(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    uint64_t seeds = scene_seeds(SEEDS);
+    query = &queries[0];
+    sums = (struct sums){0};
+    scene_text_replicated(query->path, query->movable, &text);
+    scene_init(&wanted, 1);
+    input(&wanted);
+    scene_set(&wanted, "partitions", "1");
+    assert_int_equal(scene_run(&wanted, query->path), PST_OK);
+    for (uint64_t seed = scene_seed_first(), end = seed + seeds; seed < end; seed++)
+        workers_are_lost(&wanted, &text, seed);
+    print_message("%llu workers were lost, %llu of them amid a move, %llu were replaced; %llu replicas were made; %llu "
+                  "checkpoints\n",
+                  (unsigned long long)sums.deaths, (unsigned long long)sums.gone_on, (unsigned long long)sums.replaced,
+                  (unsigned long long)sums.moves.copies, (unsigned long long)sums.completed);
+    scene_fini(&wanted);
+    pst_text_fini(&text);
+    assert_true(seeds < MANY || (sums.replaced > 2 * seeds && sums.gone_on > 0 && sums.completed > seeds));
+}
+
 /* ---- a node that comes late, and moves there that are given up ---- */
 
 enum { LATE = 3 };
@@ -1639,6 +1730,7 @@ int main(void)
         cmocka_unit_test(replicas_go_at_last_where_a_partition_is_joined),
         cmocka_unit_test(replicas_go_though_their_move_is_refused_meanwhile),
         cmocka_unit_test(replicas_go_with_the_decision_where_a_partition_is_divided),
+        cmocka_unit_test(a_worker_that_is_lost_is_one_of_two),
         cmocka_unit_test(a_drain_goes_on_under_the_next_coordinator),
         cmocka_unit_test(a_drain_waits_for_a_node_that_is_silent_at_that_moment),
         cmocka_unit_test(an_order_goes_on_under_the_next_coordinator),
