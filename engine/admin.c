@@ -201,6 +201,21 @@ static bool is_shown(const struct graph_record *record, const Pst__Place *place)
     return n < record->graph->node_count && record->graph->nodes[n].op->role == PST_ROLE_SINK;
 }
 
+/* Of an operator that is to have replicas: this partition owns its buckets alone, so its node's death takes the graph back. */
+static bool is_alone(const struct graph_record *record, const Pst__Place *place)
+{
+    const Pst__Start *start = record->start->start;
+    uint32_t n = record->graph != NULL ? pst_graph_find(record->graph, place->operator_id) : 0;
+    if (record->graph == NULL || n == record->graph->node_count || record->graph->nodes[n].replicas < 2 ||
+        place->copy_of != 0)
+        return false;
+    for (size_t i = 0; i < start->n_places; i++)
+        if (strcmp(start->places[i]->operator_id, place->operator_id) == 0 &&
+            start->places[i]->copy_of == place->partition + 1)
+            return false;
+    return true;
+}
+
 static void status_graph(const struct graph_record *record, bool json, struct pst_text *out)
 {
     const Pst__Start *start = record->start->start;
@@ -222,7 +237,9 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
                                   start->nodes[place->node]);
             if (place->copy_of != 0)
                 (void)pst_text_printf(out, ", replica of %s/%u", place->operator_id, place->copy_of - 1);
-            (void)pst_text_printf(out, buckets > 1 ? ", %u buckets\n" : "\n", buckets);
+            if (buckets > 1)
+                (void)pst_text_printf(out, ", %u buckets", buckets);
+            (void)pst_text_printf(out, is_alone(record, place) ? ", without a replica\n" : "\n");
             continue;
         }
         (void)pst_text_printf(out, "%s{\"operator\":", shown++ == 0 ? "" : ",");
@@ -230,7 +247,8 @@ static void status_graph(const struct graph_record *record, bool json, struct ps
         (void)pst_text_printf(out, ",\"partition\":%u,\"node\":", place->partition);
         (void)pst_text_json(out, start->nodes[place->node]);
         (void)pst_text_printf(out, ",\"buckets\":%u,\"replica_of\":", buckets);
-        (void)pst_text_printf(out, place->copy_of != 0 ? "%u}" : "null}", place->copy_of - 1);
+        (void)pst_text_printf(out, place->copy_of != 0 ? "%u" : "null", place->copy_of - 1);
+        (void)pst_text_printf(out, ",\"alone\":%s}", is_alone(record, place) ? "true" : "false");
     }
     if (json)
         (void)pst_text_printf(out, "]}");

@@ -95,6 +95,14 @@ incarnation_done=$(grep -c 'graph load, incarnation 2' n1.err || true)
 expect "it was not started again" test "$incarnation_done" -eq 0
 down
 if [ -z "$inside" ]; then
+    cluster n1
+    spec "on one node" 0 submit load.yaml --listen "${sets[@]}"
+    await n1.err 'graph load, incarnation 1: running'
+    spec "a partition that has no replica says so" 0 status load
+    expect "six of them" test "$(grep -cE '^  (plug|house)_load/[0-9] on n1, [0-9]+ buckets, without a replica$' .out)" -eq 6
+    spec "as an object" 0 status load --json
+    json 'sum(p["alone"] for g in d["graphs"] for p in g["places"]) == 6'
+    down
     finish
     exit
 fi
