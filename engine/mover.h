@@ -30,8 +30,9 @@
  * that is about to go.
  *
  * An answer bears the step that it answers. REFUSED comes unasked, and ends in DROP. Another coordinator, who does not know how far this has
- * come, says DROP, or, where it was decided, all steps from LISTEN on once more: whoever has taken one answers as it did then. Whatever
- * kills a node or a run that is needed ends the incarnation, and with it all of this: the next one begins with the owners that the store has,
+ * come, says DROP, or, where it was decided, all steps from LISTEN on once more: whoever has taken one answers as it did then. A node of which
+ * replicas have all is taken out: before the decision when that was dropped, else between two steps, and a step looks at what is left of giver,
+ * lane and replica. Whatever kills a node or a run that is needed ends the incarnation, and with it all of this: the next one begins with the owners that the store has,
  * and without lanes.
  *
  *   orders.c     what a command wants: which move comes next

@@ -1,9 +1,8 @@
-/* takeover.c - one of two replicas goes while the run goes on (docs/cluster.md): with its node, and then a copy becomes the owner; or before
- * something moves, and then it is the copy. */
+/* takeover.c - one of two replicas goes while the run goes on (docs/cluster.md): with its node, or with the worker of its enclave, and then a
+ * copy becomes the owner; or before something moves, and then it is the copy. */
 #include "engine/build.h"
 #include "engine/checkpoint.h"
 #include "engine/lane.h"
-#include "engine/enclave.h"
 #include "engine/mover.h"
 
 #define DEAD_NS (UINT64_C(50) * 1000 * 1000)    /* when it is said again that a partition's worker is gone */
