@@ -94,9 +94,9 @@ static bool width_fits(uint32_t width, uint32_t cell_bytes)
     return is_number(cell_bytes) && width < cell_bytes && (width == 0 || width == 1 || width == 2 || width == 4);
 }
 
-/* The column of a part, from *at on; *room is used up as far as it takes. Nothing is written over it before: parts take less than their
- * full width where they need room, so what is left of PST_BODY_BYTES_MAX is enough. */
-static void *column_read(uint32_t cell_bytes, uint32_t row_count, const uint8_t *end, uint8_t **at, uint8_t **room)
+/* The cells of a part, from *at on, which goes behind them; NULL: there are none. */
+static uint8_t *column_find(uint32_t cell_bytes, uint32_t row_count, uint8_t *end, uint8_t **at,
+                            struct pst_narrow *ret_narrow)
 {
     struct head head;
     if ((size_t)(end - *at) < sizeof head)
@@ -106,28 +106,52 @@ static void *column_read(uint32_t cell_bytes, uint32_t row_count, const uint8_t 
     if (head.zero != 0 || !width_fits(head.width, cell_bytes))
         return NULL;
     uint64_t bytes = padded((uint64_t)head.width * row_count);
-    if (bytes > (uint64_t)(end - *at))
+    if (bytes > (uint64_t)(end - *at) || (head.width == cell_bytes && head.base != 0))
         return NULL;
-    void *cells = *at;
+    *ret_narrow = (struct pst_narrow){head.base, head.width};
     *at += bytes;
-    if (head.width == cell_bytes)
-        return head.base == 0 ? cells : NULL;
-    struct pst_narrow narrow = {head.base, head.width};
-    pst_narrow_get(&narrow, cells, row_count, *room, cell_bytes);
-    cells = *room;
-    *room += padded((uint64_t)cell_bytes * row_count);
-    return cells;
+    return *at - bytes;
 }
 
+/* Nothing is written over a part before it is read: parts take less than their full width where they need room, so what is left of
+ * PST_BODY_BYTES_MAX is enough. */
 int pst_shape_read(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes, uint8_t *room,
                    void **ret_parts)
 {
     uint8_t *at = body;
     PST_ASSERT(row_count >= 1 && row_count <= pst_shape_rows_max(shape) && body_bytes <= PST_BODY_BYTES_MAX);
     for (uint32_t p = 0; p < shape->part_count; p++) {
-        ret_parts[p] = column_read(shape->part_bytes[p], row_count, body + body_bytes, &at, &room);
-        if (ret_parts[p] == NULL)
+        uint32_t cell_bytes = shape->part_bytes[p];
+        struct pst_narrow narrow;
+        uint8_t *cells = column_find(cell_bytes, row_count, body + body_bytes, &at, &narrow);
+        if (cells == NULL)
             return PST_EDATA;
+        ret_parts[p] = cells;
+        if (narrow.width == cell_bytes)
+            continue;
+        pst_narrow_get(&narrow, cells, row_count, room, cell_bytes);
+        ret_parts[p] = room;
+        room += padded((uint64_t)cell_bytes * row_count);
+    }
+    return at == body + body_bytes ? PST_OK : PST_EDATA;
+}
+
+int pst_shape_read_behind(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes,
+                          uint32_t from, void *const *columns)
+{
+    uint8_t *at = body;
+    PST_ASSERT(row_count >= 1 && row_count <= pst_shape_rows_max(shape) && body_bytes <= PST_BODY_BYTES_MAX);
+    for (uint32_t p = 0; p < shape->part_count; p++) {
+        uint32_t cell_bytes = shape->part_bytes[p];
+        uint8_t *to = (uint8_t *)columns[p] + (size_t)from * cell_bytes;
+        struct pst_narrow narrow;
+        const uint8_t *cells = column_find(cell_bytes, row_count, body + body_bytes, &at, &narrow);
+        if (cells == NULL)
+            return PST_EDATA;
+        if (narrow.width == cell_bytes)
+            memcpy(to, cells, (size_t)row_count * cell_bytes);
+        else
+            pst_narrow_get(&narrow, cells, row_count, to, cell_bytes);
     }
     return at == body + body_bytes ? PST_OK : PST_EDATA;
 }

@@ -141,6 +141,10 @@ uint32_t pst_shape_rows_each(const struct pst_shape *shape, uint32_t row_count);
  * to 8 bytes. PST_EDATA: it is none. */
 int pst_shape_read(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes, uint8_t *room,
                    void **ret_parts);
+/* The same, all of its columns behind `from` rows that are in `columns` already, which have room for them. PST_EDATA: there may be some of
+ * it behind these all the same. */
+int pst_shape_read_behind(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes,
+                          uint32_t from, void *const *columns);
 /* Rows in a capsule have no heads: cells of their own width, each column padded with zeros to a multiple of 8 bytes, so that what a size
  * tells is how many rows there are, and nothing of what is in them. Bytes of so many rows; how many rows so many bytes hold; where each part
  * begins in a body that has been checked. */

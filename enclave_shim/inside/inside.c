@@ -13,6 +13,12 @@ struct batch {
     void **columns;
 };
 
+/* Rows of one input that have come, and that the operator gets next: first, and count from there on, of `capacity`. */
+struct gathered {
+    uint32_t first, count, capacity;
+    void *columns[PST_FIELDS_MAX + 2];
+};
+
 /* What an operator sees as its partition; also struct pst_inside. */
 struct pst_ctx {
     struct pst_plan_head head;
@@ -34,7 +40,8 @@ struct pst_ctx {
     int64_t timer_min, time;
     bool ended;
     uint32_t *row_bucket; /* of the frame at hand */
-    uint8_t *room;        /* for its columns */
+    struct gathered gathered[PST_INPUTS_MAX];
+    uint32_t gathered_port; /* the only one that has any */
     struct pst_state *state;
     struct pst_pool *pool;
     struct pst_sealer *sealer, *opener;
@@ -402,13 +409,48 @@ int pst_inside_rows(struct pst_inside *inside, uint32_t port, uint32_t row_count
     return rc;
 }
 
+static int gathered_give(struct pst_inside *inside)
+{
+    struct pst_ctx *ctx = &inside->ctx;
+    struct gathered *g = &ctx->gathered[ctx->gathered_port];
+    const struct pst_shape *shape = &ctx->inputs[ctx->gathered_port];
+    void *parts[PST_FIELDS_MAX + 2];
+    uint32_t count = g->count;
+    if (count == 0)
+        return PST_OK;
+    for (uint32_t p = 0; p < shape->part_count; p++)
+        parts[p] = (uint8_t *)g->columns[p] + (size_t)g->first * shape->part_bytes[p];
+    g->first = g->count = 0;
+    return pst_inside_rows(inside, ctx->gathered_port, count, parts);
+}
+
+/* Frames of one input that follow each other become one, whose times do not go back either: what is done for each frame, of each bucket
+ * often, is done less often. In total order a frame is of one time. */
 static int take_frame(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
 {
-    void *parts[PST_FIELDS_MAX + 2];
     struct pst_ctx *ctx = &inside->ctx;
-    int rc =
-        pst_shape_read(&ctx->inputs[message->port], message->row_count, body, message->body_bytes, ctx->room, parts);
-    return rc == PST_OK ? pst_inside_rows(inside, message->port, message->row_count, parts) : rc;
+    struct gathered *g = &ctx->gathered[message->port];
+    const struct pst_shape *shape = &ctx->inputs[message->port];
+    uint32_t n = message->row_count, at = g->first + g->count;
+    int rc = PST_OK;
+    if (ctx->gathered_port != message->port || at + n > PST_INSIDE_ROWS_MAX || at + n > g->capacity) {
+        rc = gathered_give(inside);
+        at = 0;
+    }
+    ctx->gathered_port = message->port;
+    if (rc == PST_OK)
+        rc = pst_shape_read_behind(shape, n, body, message->body_bytes, at, g->columns);
+    if (rc != PST_OK)
+        return rc;
+    const int64_t *time = g->columns[0];
+    if (g->count != 0 && time[at] < time[at - 1]) {
+        rc = gathered_give(inside);
+        g->first = at;
+    }
+    g->count += n;
+    bool waits =
+        !ctx->settings.config->total && ctx->settings.more != NULL && ctx->settings.more(ctx->settings.emitter);
+    return rc == PST_OK && !waits ? gathered_give(inside) : rc;
 }
 
 static void find_due(struct pst_ctx *ctx, int64_t t)
@@ -683,13 +725,16 @@ int pst_inside_take(struct pst_inside *inside, const struct pst_message *message
     if (!pst_images_serve(ctx->images))
         return PST_EDATA;
     ctx->served = true;
+    if (message->kind == PST_MESSAGE_FRAME)
+        return ctx->ended || ctx->settings.config->sealing != NULL ? PST_EDATA : take_frame(inside, message, body);
+    rc = gathered_give(inside);
+    if (rc != PST_OK)
+        return rc;
     if (message->kind == PST_MESSAGE_IMAGE)
         return take_image(ctx, message);
     if ((message->kind >= PST_MESSAGE_PEER && message->kind <= PST_MESSAGE_TAKE) ||
         message->kind == PST_MESSAGE_ARRIVE || message->kind == PST_MESSAGE_FORGET)
         return take_move(ctx, message, body);
-    if (message->kind == PST_MESSAGE_FRAME)
-        return ctx->ended ? PST_EDATA : take_frame(inside, message, body);
     if (message->kind == PST_MESSAGE_TIME)
         return take_time(ctx, message);
     if (message->kind == PST_MESSAGE_END)
@@ -720,6 +765,23 @@ static int batches_init(struct pst_ctx *ctx)
     return PST_OK;
 }
 
+/* Of an input that comes in frames: as many rows as one may have. */
+static int gathered_init(struct pst_ctx *ctx)
+{
+    bool frames = ctx->settings.config->sealing == NULL;
+    for (uint32_t i = 0; frames && i < ctx->settings.config->input_count; i++) {
+        struct gathered *g = &ctx->gathered[i];
+        const struct pst_shape *shape = &ctx->inputs[i];
+        g->capacity = pst_shape_rows_max(shape);
+        for (uint32_t p = 0; p < shape->part_count; p++) {
+            g->columns[p] = pst_arena_alloc(&ctx->arena, (size_t)g->capacity * shape->part_bytes[p]);
+            if (g->columns[p] == NULL)
+                return PST_ENOMEM;
+        }
+    }
+    return PST_OK;
+}
+
 static_assert(PST_INSIDE_ROWS_MAX <= PST_BODY_BYTES_MAX / (2 * sizeof(uint64_t)), "row_bucket has room for them");
 
 static int buckets_init(struct pst_ctx *ctx)
@@ -731,9 +793,8 @@ static int buckets_init(struct pst_ctx *ctx)
     ctx->marked = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->marked);
     ctx->timers = pst_arena_alloc(&ctx->arena, count * sizeof *ctx->timers);
     ctx->row_bucket = pst_arena_alloc(&ctx->arena, rows_max * sizeof *ctx->row_bucket);
-    ctx->room = pst_arena_alloc(&ctx->arena, PST_BODY_BYTES_MAX);
     if (ctx->buckets == NULL || ctx->due == NULL || ctx->marked == NULL || ctx->timers == NULL ||
-        ctx->row_bucket == NULL || ctx->room == NULL)
+        ctx->row_bucket == NULL)
         return PST_ENOMEM;
     for (uint32_t b = 0; b < count; b++) {
         ctx->timers[b] = INT64_MAX;
@@ -833,6 +894,8 @@ int pst_inside_new(const struct pst_inside_settings *settings, struct pst_inside
         rc = batches_init(ctx);
     if (rc == PST_OK)
         rc = buckets_init(ctx);
+    if (rc == PST_OK)
+        rc = gathered_init(ctx);
     if (rc == PST_OK)
         rc = open_operator(ctx, ret_why);
     if (rc == PST_OK && settings->image_key != NULL)

@@ -20,6 +20,8 @@ struct pst_inside_settings { /* borrowed until it is freed */
     /* Called with what goes out; an error ends the callback. pieces are borrowed. */
     int (*emit)(void *emitter, struct pst_message *message, const struct pst_piece *pieces, uint32_t piece_count);
     void *emitter;
+    /* Whether more messages are there already: of frames that follow each other the operator gets one then. NULL: never. */
+    bool (*more)(void *emitter);
     /* The state's pages: how many bytes of them may lie in clear; 0: all, and nothing below counts. */
     uint64_t page_budget;
     uint64_t

@@ -272,6 +272,7 @@ static void sealed_prepare(struct worker *w)
         refuse_start(w, rc);
     w->settings.emit = pst_inside_sealed_emit;
     w->settings.emitter = w->sealed;
+    w->settings.more = NULL; /* what has come waits in front of it */
 }
 
 /* A release made and opened: its key agreement is used later, when no system call is left. */
@@ -406,6 +407,7 @@ static void start(void)
                                                .owned = w->boot.owned,
                                                .emit = emit,
                                                .emitter = &w->border,
+                                               .more = more,
                                                .evict = w->boot.evict,
                                                .outside = w->outside,
                                                .outside_bytes = w->boot.outside_bytes,

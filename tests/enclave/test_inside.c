@@ -124,6 +124,73 @@ static void rows_are_summed_and_put_out_by_the_buckets_that_are_due(void **state
     pst_inside_free(scene.inside);
 }
 
+/* What the operator is called with. */
+static struct {
+    uint32_t row_count[8], call_count;
+    bool more;
+} watched;
+
+static int watched_on_frame(struct pst_ctx *ctx, const struct pst_rows *rows)
+{
+    for (uint32_t i = 1; i < rows->row_count; i++)
+        assert_true(rows->time[i] >= rows->time[i - 1]);
+    assert_true(watched.call_count < 8);
+    watched.row_count[watched.call_count++] = rows->row_count;
+    return tally.on_frame(ctx, rows);
+}
+
+static bool watched_more(void *emitter)
+{
+    (void)emitter;
+    return watched.more;
+}
+
+static int frame_at(struct scene *scene, int64_t t, uint32_t first, uint32_t n)
+{
+    scene->rows_time = t;
+    return frame(scene, first, n);
+}
+
+static void frames_that_follow_each_other_are_one_where_more_is_there_already(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct pst_operator operator= tally;
+    char why[PST_SENTENCE_BYTES_MAX];
+    operator.on_frame = watched_on_frame;
+    memset(&watched, 0, sizeof watched);
+    scene_init(&scene, "");
+    scene.settings.op = &operator;
+    scene.settings.more = watched_more;
+    assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_OK);
+    watched.more = true;
+    assert_int_equal(frame_at(&scene, 1, 0, 100), PST_OK);
+    assert_int_equal(frame_at(&scene, 2, 50, 100), PST_OK);
+    assert_int_equal(watched.call_count, 0);
+    assert_int_equal(frame_at(&scene, 1, 150, 10), PST_OK); /* its time goes back */
+    assert_int_equal(watched.call_count, 1);
+    assert_int_equal(frame_at(&scene, 1, 160, 1000), PST_OK);
+    assert_int_equal(frame_at(&scene, 1, 1160, 1200), PST_OK); /* they would be more than a frame has */
+    assert_int_equal(watched.call_count, 2);
+    watched.more = false; /* a time is still to come, but it is not there yet */
+    assert_int_equal(frame_at(&scene, 3, 0, 1), PST_OK);
+    assert_int_equal(watched.call_count, 3);
+    watched.more = true;
+    assert_int_equal(frame_at(&scene, 3, 0, 2), PST_OK);
+    assert_int_equal(watched.call_count, 3);
+    assert_int_equal(at_time(&scene, 10), PST_OK);
+    assert_int_equal(watched.call_count, 4);
+    const uint32_t counts[] = {200, 1010, 1201, 2};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(watched.row_count[i], counts[i]);
+    assert_int_equal(scene.row_count, 2360);
+    assert_int_equal(sum_of(&scene, 0), 3);
+    assert_int_equal(sum_of(&scene, 1), 2);
+    assert_int_equal(sum_of(&scene, 50), 2);
+    assert_int_equal(sum_of(&scene, 2359), 1);
+    pst_inside_free(scene.inside);
+}
+
 static void in_total_order_rows_leave_with_the_time_of_those_they_are_of(void **state)
 {
     (void)state;
@@ -230,7 +297,13 @@ static void where_rows_are_sealed_an_operators_sentence_stays_inside(void **stat
     scene_init(&scene, "fail");
     scene.config.sealing = &sealing;
     assert_int_equal(pst_inside_new(&scene.settings, &scene.inside, why), PST_OK);
-    assert_int_equal(frame(&scene, 0, 1), PST_EDATA);
+    assert_int_equal(frame(&scene, 0, 1), PST_EDATA); /* what comes so is not sealed: it is no message */
+    assert_string_equal(pst_inside_why(scene.inside), "");
+    int64_t time = 1, value = 1;
+    uint64_t hash = 1;
+    uint32_t key = 1;
+    void *parts[] = {&time, &hash, &key, &value};
+    assert_int_equal(pst_inside_rows(scene.inside, 0, 1, parts), PST_EDATA);
     assert_non_null(strstr(pst_inside_why(scene.inside), "on_frame: "));
     assert_null(strstr(pst_inside_why(scene.inside), "the test wants it so")); /* the test above has it */
     pst_inside_free(scene.inside);
@@ -574,6 +647,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_summed_and_put_out_by_the_buckets_that_are_due),
+        cmocka_unit_test(frames_that_follow_each_other_are_one_where_more_is_there_already),
         cmocka_unit_test(in_total_order_rows_leave_with_the_time_of_those_they_are_of),
         cmocka_unit_test(in_epoch_order_on_frame_puts_nothing_out),
         cmocka_unit_test(only_buckets_of_the_partition_are_due),

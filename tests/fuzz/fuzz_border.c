@@ -56,6 +56,8 @@ static int emit(void *emitter, struct pst_message *message, const struct pst_pie
     return rc == PST_EAGAIN ? PST_ESTOPPED : rc; /* nobody is there to wait for */
 }
 
+static bool more(void *emitter) { return pst_border_has_news(&((struct scene *)emitter)->inside); }
+
 /* ---- what a host should do ---- */
 
 static void send(struct scene *s, struct pst_message message, const struct pst_piece *pieces, uint32_t piece_count)
@@ -212,6 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                            .owned = owned,
                                            .emit = emit,
                                            .emitter = &scene,
+                                           .more = more,
                                            .page_budget = 32 * PST_PAGE_BYTES,
                                            .outside = outside,
                                            .outside_bytes = outside_bytes(),
