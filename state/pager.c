@@ -7,7 +7,7 @@
  *
  * LRU's ranks in the heap may be too low, never too high: pages are touched on the way of a row, where nothing is to be sorted.
  * Whoever comes to the top is looked at again. Due times change when a page is left, and then it moves; and a few are looked at in every
- * callback, for who reads by position does not leave pages by their end. */
+ * callback once half of the pool is full, for who reads by position does not leave pages by their end. */
 #include "state/image.h"
 #include "state/pool.h"
 
@@ -821,7 +821,8 @@ void pst_state_begin(struct pst_state *state, int64_t now)
     if (pager == NULL || pager->error != PST_OK)
         return;
     pager->now = now > pager->now ? now : pager->now;
-    for (uint32_t i = 0; i < DUE_LOOKS && pager->with.evict == PST_EVICT_EVENT_TIME && pager->heap.count != 0; i++)
+    bool looks = pager->with.evict == PST_EVICT_EVENT_TIME && pst_pool_is_half_full(pager->with.pool);
+    for (uint32_t i = 0; i < DUE_LOOKS && looks && pager->heap.count != 0; i++)
         (void)due_moves(state, pager->heap.pages[pager->looked++ % pager->heap.count]);
     if (pager->with.ahead)
         ahead_look(state);

@@ -28,6 +28,8 @@ typedef enum pool_how { POOL_FAIR, POOL_LAST, POOL_OVER } pool_how;
 uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how how, bool *ret_none);
 void pst_pool_came(struct pst_pool *pool);                          /* a page, from outside */
 void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page); /* its header and used bytes are wiped */
+bool pst_pool_is_half_full(
+    const struct pst_pool *pool); /* of what may be taken before pages leave half is; or some have left */
 bool pst_pool_is_short(const struct pst_pool *pool); /* of pages for those who have less than their share */
 
 #endif
