@@ -33,6 +33,7 @@ enum {
     PAGES_LEAST = 72,         /* what an operator of many buckets begins with at least */
     LEAST_STEP_BYTES = 64 * 1024,
     DEAR_AFTER_BYTES = 4 * 1024 * 1024,
+    TOUCHED_BESIDES = 12, /* of what is touched ahead, the part that is for other things than pages */
     HELD_BYTES_LEAST = 1024 * 1024,
     SEALED_EDGE_BYTES = 512 * 1024, /* of rows that are kept until they are sealed, and scratch */
 };
@@ -391,8 +392,9 @@ static void touch(struct worker *w)
 {
     bool all = w->boot.touch_pages == UINT32_MAX;
     uint64_t touched = pst_heap_touch(all ? UINT64_MAX : (uint64_t)w->boot.touch_pages * PAGE_BYTES);
+    uint64_t pages = touched - touched / TOUCHED_BESIDES;
     if (!all && w->boot.cheap == 0 && (process.facts & PST_FACT_SECRET_MEMORY) != 0)
-        w->settings.dear_after = touched > DEAR_AFTER_BYTES ? touched : DEAR_AFTER_BYTES;
+        w->settings.dear_after = pages > DEAR_AFTER_BYTES ? pages : DEAR_AFTER_BYTES;
 }
 
 static void start(void)
