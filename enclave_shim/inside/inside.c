@@ -414,11 +414,11 @@ static int gathered_give(struct pst_inside *inside)
     struct pst_ctx *ctx = &inside->ctx;
     struct gathered *g = &ctx->gathered[ctx->gathered_port];
     const struct pst_shape *shape = &ctx->inputs[ctx->gathered_port];
-    void *parts[PST_FIELDS_MAX + 2];
     uint32_t count = g->count;
     if (count == 0)
         return PST_OK;
-    for (uint32_t p = 0; p < shape->part_count; p++)
+    void *parts[PST_FIELDS_MAX + 2] = {(int64_t *)g->columns[0] + g->first, g->columns[1]};
+    for (uint32_t p = 1; p < shape->part_count; p++)
         parts[p] = (uint8_t *)g->columns[p] + (size_t)g->first * shape->part_bytes[p];
     g->first = g->count = 0;
     return pst_inside_rows(inside, ctx->gathered_port, count, parts);
