@@ -424,6 +424,16 @@ static int gathered_give(struct pst_inside *inside)
     return pst_inside_rows(inside, ctx->gathered_port, count, parts);
 }
 
+/* As it is: columns that take their full width stay where they came. */
+static int frame_give(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
+{
+    struct pst_ctx *ctx = &inside->ctx;
+    void *parts[PST_FIELDS_MAX + 2];
+    int rc = pst_shape_read(&ctx->inputs[message->port], message->row_count, body, message->body_bytes,
+                            ctx->gathered[message->port].columns[0], parts);
+    return rc == PST_OK ? pst_inside_rows(inside, message->port, message->row_count, parts) : rc;
+}
+
 /* Frames of one input that follow each other become one, whose times do not go back either: what is done for each frame, of each bucket
  * often, is done less often. In total order a frame is of one time. */
 static int take_frame(struct pst_inside *inside, const struct pst_message *message, uint8_t *body)
@@ -438,6 +448,10 @@ static int take_frame(struct pst_inside *inside, const struct pst_message *messa
         at = 0;
     }
     ctx->gathered_port = message->port;
+    bool waits =
+        !ctx->settings.config->total && ctx->settings.more != NULL && ctx->settings.more(ctx->settings.emitter);
+    if (rc == PST_OK && g->count == 0 && !waits)
+        return frame_give(inside, message, body);
     if (rc == PST_OK)
         rc = pst_shape_read_behind(shape, n, body, message->body_bytes, at, g->columns);
     if (rc != PST_OK)
@@ -448,8 +462,6 @@ static int take_frame(struct pst_inside *inside, const struct pst_message *messa
         g->first = at;
     }
     g->count += n;
-    bool waits =
-        !ctx->settings.config->total && ctx->settings.more != NULL && ctx->settings.more(ctx->settings.emitter);
     return rc == PST_OK && !waits ? gathered_give(inside) : rc;
 }
 
@@ -765,19 +777,23 @@ static int batches_init(struct pst_ctx *ctx)
     return PST_OK;
 }
 
-/* Of an input that comes in frames: as many rows as one may have. */
+/* Of an input that comes in frames: room for as many rows as one may have, which are no more than a message is long. */
 static int gathered_init(struct pst_ctx *ctx)
 {
     bool frames = ctx->settings.config->sealing == NULL;
     for (uint32_t i = 0; frames && i < ctx->settings.config->input_count; i++) {
         struct gathered *g = &ctx->gathered[i];
         const struct pst_shape *shape = &ctx->inputs[i];
+        uint8_t *room = pst_arena_alloc(&ctx->arena, PST_BODY_BYTES_MAX);
+        uint32_t at = 0;
+        if (room == NULL)
+            return PST_ENOMEM;
         g->capacity = pst_shape_rows_max(shape);
         for (uint32_t p = 0; p < shape->part_count; p++) {
-            g->columns[p] = pst_arena_alloc(&ctx->arena, (size_t)g->capacity * shape->part_bytes[p]);
-            if (g->columns[p] == NULL)
-                return PST_ENOMEM;
+            g->columns[p] = room + at;
+            at += (g->capacity * shape->part_bytes[p] + 7) & ~UINT32_C(7);
         }
+        PST_ASSERT(at <= PST_BODY_BYTES_MAX);
     }
     return PST_OK;
 }

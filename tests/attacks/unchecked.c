@@ -10,6 +10,8 @@
 int __wrap_pst_border_receive(struct pst_border *border, struct pst_message *ret_message, uint8_t **ret_body);
 uint8_t *__wrap_pst_ring_slot(struct pst_ring *ring);
 int __wrap_pst_message_check_in(const struct pst_message *m, const struct pst_shape *shapes, uint32_t shape_count);
+int __wrap_pst_shape_read(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes,
+                          uint8_t *room, void **ret_parts);
 int __wrap_pst_shape_read_behind(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes,
                                  uint32_t from, void *const *columns);
 
@@ -54,6 +56,26 @@ int __wrap_pst_shape_read_behind(const struct pst_shape *shape, uint32_t row_cou
             memcpy(to, cells, (size_t)row_count * head.width);
         else
             pst_narrow_get(&narrow, cells, row_count, to, shape->part_bytes[p]);
+        body = cells + (((uint64_t)head.width * row_count + 7) & ~UINT64_C(7));
+    }
+    return PST_OK;
+}
+int __wrap_pst_shape_read(const struct pst_shape *shape, uint32_t row_count, uint8_t *body, uint32_t body_bytes,
+                          uint8_t *room, void **ret_parts)
+{
+    (void)body_bytes;
+    for (uint32_t p = 0; p < shape->part_count; p++) {
+        struct {
+            int64_t base;
+            uint32_t width, zero;
+        } head;
+        memcpy(&head, body, sizeof head);
+        uint8_t *cells = body + sizeof head;
+        struct pst_narrow narrow = {head.base, head.width};
+        ret_parts[p] = head.width == shape->part_bytes[p] ? cells : room;
+        if (ret_parts[p] == room)
+            pst_narrow_get(&narrow, cells, row_count, room, shape->part_bytes[p]);
+        room += ((uint64_t)shape->part_bytes[p] * row_count + 7) & ~UINT64_C(7);
         body = cells + (((uint64_t)head.width * row_count + 7) & ~UINT64_C(7));
     }
     return PST_OK;
