@@ -738,7 +738,7 @@ int pst_inside_take(struct pst_inside *inside, const struct pst_message *message
         return PST_EDATA;
     ctx->served = true;
     if (message->kind == PST_MESSAGE_FRAME)
-        return ctx->ended || ctx->settings.config->sealing != NULL ? PST_EDATA : take_frame(inside, message, body);
+        return ctx->ended ? PST_EDATA : take_frame(inside, message, body);
     rc = gathered_give(inside);
     if (rc != PST_OK)
         return rc;
@@ -777,11 +777,10 @@ static int batches_init(struct pst_ctx *ctx)
     return PST_OK;
 }
 
-/* Of an input that comes in frames: room for as many rows as one may have, which are no more than a message is long. */
+/* Of each input: room for as many rows as one may have, which are no more than a message is long. */
 static int gathered_init(struct pst_ctx *ctx)
 {
-    bool frames = ctx->settings.config->sealing == NULL;
-    for (uint32_t i = 0; frames && i < ctx->settings.config->input_count; i++) {
+    for (uint32_t i = 0; i < ctx->settings.config->input_count; i++) {
         struct gathered *g = &ctx->gathered[i];
         const struct pst_shape *shape = &ctx->inputs[i];
         uint8_t *room = pst_arena_alloc(&ctx->arena, PST_BODY_BYTES_MAX);
