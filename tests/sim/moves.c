@@ -63,6 +63,8 @@ static void node_knows(const struct graph_record *record, const struct hosted *h
 {
     const struct moving *moving = record->moving;
     uint32_t index = place_in(record->start->start, hosted);
+    if (atomic_load(&hosted->run.finish)) /* at its end it passes over what it is told */
+        return;
     if (moving == NULL || moving->now != NULL || record->past_count == 0 ||
         record->start->start->n_replaced_nodes != 0 || /* it may not have heard of a takeover */
         moving->known[index] != record->past[record->past_count - 1]->message->move)
