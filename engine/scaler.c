@@ -479,6 +479,8 @@ static double part_off(const struct placing *p, uint32_t node, double share)
     return p->all * p->nodes[node].part * share;
 }
 
+#define PLACE_OFF 0.04 /* the slowest node is what all others wait for: half of that is lost */
+
 /* False: nothing is to be given away any more, or nothing that could be brings the two nearer. */
 static bool place_evener(struct placing *p)
 {
@@ -490,10 +492,11 @@ static bool place_evener(struct placing *p)
         into = p->off[n] < p->off[into] ? n : into;
     }
     double over = p->off[from], lack = -p->off[into];
-    if (over <= part_off(p, from, 0.1) && lack <= part_off(p, into, 0.1))
+    if (over <= part_off(p, from, PLACE_OFF) && lack <= part_off(p, into, PLACE_OFF))
         return false;
     uint32_t count = prices_make(p, from, into);
-    for (uint32_t i = 0; i < count && (over > part_off(p, from, 0.05) || lack > part_off(p, into, 0.05)); i++) {
+    for (uint32_t i = 0;
+         i < count && (over > part_off(p, from, PLACE_OFF / 2) || lack > part_off(p, into, PLACE_OFF / 2)); i++) {
         struct scaler_bucket *bucket = &p->buckets[p->prices[i].bucket];
         double busy = bucket->busy, nearer = over + lack - distance(over - busy) - distance(lack - busy);
         if (nearer < busy)
