@@ -421,6 +421,14 @@ static int instances_open(struct run *run)
 }
 
 /* ---- the run ---- */
+static bool several_read(const struct run *run)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; run->site != NULL && n < run->site->node_count; n++)
+        count += run->site->reads[n];
+    return count > 1;
+}
+
 static void options_complete(struct run *run, const struct pst_run_options *options)
 {
     run->options = *options;
@@ -429,7 +437,7 @@ static void options_complete(struct run *run, const struct pst_run_options *opti
     if (run->options.channel_frames == 0)
         run->options.channel_frames = CHANNEL_FRAMES;
     if (run->options.block_bytes == 0)
-        run->options.block_bytes = BLOCK_BYTES;
+        run->options.block_bytes = several_read(run) && !run->options.fed ? BLOCK_BYTES_SEVERAL : BLOCK_BYTES;
     if (run->options.block_bytes < BLOCK_BYTES_MIN)
         run->options.block_bytes = BLOCK_BYTES_MIN;
     if (run->graph->carry != NULL && run->options.block_bytes < PST_CAPSULE_BYTES_MAX)

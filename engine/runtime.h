@@ -30,7 +30,8 @@ enum {
     FRAME_ROWS = 2048,
     CHANNEL_FRAMES = 8,
     BLOCK_BYTES = 128 * 1024,
-    BLOCK_BYTES_MIN = 4104, /* the longest line that may be well-formed, its end, a byte order mark */
+    BLOCK_BYTES_SEVERAL = 256 * 1024, /* of files that several nodes read: a frame of each block goes to each node */
+    BLOCK_BYTES_MIN = 4104,           /* the longest line that may be well-formed, its end, a byte order mark */
     BLOCK_PAD_BYTES = 64,
     ROUTE_ROWS = 1024,  /* rows hashed and routed at a time */
     BATCH_ROWS = 1024,  /* rows an operator fills before they are routed */
