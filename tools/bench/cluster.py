@@ -448,73 +448,41 @@ operators:
                          f"rows/s; by the processor time of the busiest node {busy['2 nodes without TLS'] / busy['2 nodes']:.2f}")
         for path in (whole, *halves):
             path.unlink()
-        if not self.options.quick:  # how busy partitions are is known after seconds
-            self.nodes_balanced(24 * count)
+        if not self.options.quick:  # where rows come from is known after tenths of a second
+            self.nodes_long(12 * count)
 
-    def nodes_balanced(self, count):
-        """The same after `rebalance --by-load`, and after --by-source: rows a second that `top` shows from then on, of a stream that is long enough."""
+    def nodes_long(self, count):
+        """The same on a stream so long that the start counts for little: as buckets are dealt, and with `submit --by-source`."""
+        turns = min(self.options.runs, 3)
         whole = self.stream("long.csv", "--rows", str(count), "--seed", "1")
         halves = self.halves(whole)
-        kinds = {"1 node": ([whole], None), "2 nodes, by load": (halves, "--by-load"), "2 nodes, by source": (halves, "--by-source")}
-        for query, (graph, _, outputs) in self.queries.items():
-            rates, folders, name = {}, {}, graph.removesuffix(".yaml")
-            for i, (kind, (inputs, way)) in enumerate(kinds.items()):
-                self.say(f"{query}, {kind}, {count} rows")
-                folders[kind], said = self.fresh(f"balanced{i}"), ""
-                for path in inputs:  # a machine that gives back what lies idle has forgotten some of it meanwhile
-                    self.warm(path)
-                with Nodes(self, folders[kind], len(inputs), True) as cluster:
-                    sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
-                    cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={len(inputs)}", *BY_HOUSE)
-                    if way is not None:
-                        said = self.balance(cluster, name, way)
-                    rates[kind], crosses = self.rates(cluster, name)
-                if len(rates[kind]) < 2:
-                    raise Failed(f"{query}, {kind}: the stream has ended before there were figures; take more --rows")
-                self.add(f"{query}, {kind}, long", statistics.median(rates[kind]), "million rows/s", "",
-                         f"median of {len(rates[kind])} seconds; from {min(rates[kind]):.2f} to {max(rates[kind]):.2f}"
-                         + (f"; {said}; {100 * crosses:.0f} % of all rows between operators cross" if said else ""))
-            for output in outputs:
-                paths = [next(folders[kind].glob(f"n?/results/*/{output}")) for kind in kinds]
-                for path in paths[1:]:
-                    self.same(paths[0], path)
-            for kind in list(kinds)[1:]:
-                self.add(f"{query}, {kind} / 1 node", statistics.median(rates[kind]) / statistics.median(rates["1 node"]), "times", ">= 1.6",
-                         "one worker each, TLS")
+        kinds = {"1 node": ([whole], []), "2 nodes": (halves, []), "2 nodes, by source": (halves, ["--by-source"])}
+        folders = {kind: self.fresh(f"long{i}") for i, kind in enumerate(kinds)}
+        with contextlib.ExitStack() as stack:
+            clusters = {kind: stack.enter_context(Nodes(self, folders[kind], len(inputs), True)) for kind, (inputs, _) in kinds.items()}
+            for query, (graph, _, outputs) in self.queries.items():
+                wall_s, busy_s = {kind: [] for kind in kinds}, {kind: [] for kind in kinds}
+                for turn in range(turns):
+                    self.say(f"{query}, {count} rows, turn {turn + 1} of {turns}")
+                    for kind, (inputs, more) in kinds.items():
+                        for path in inputs:  # a machine that gives back what lies idle has forgotten some of it meanwhile
+                            self.warm(path)
+                        seconds, busy = self.submitted(clusters[kind], graph, len(inputs), inputs, more)
+                        wall_s[kind].append(seconds)
+                        busy_s[kind].append(busy)
+                    for output in outputs:
+                        paths = [next(folders[kind].glob(f"n?/results/*/{output}")) for kind in kinds]
+                        for path in paths[1:]:
+                            self.same(paths[0], path)
+                for kind in kinds:
+                    self.add(f"{query}, {kind}, long", count / statistics.median(wall_s[kind]) / 1e6, "million rows/s", "",
+                             f"{statistics.median(wall_s[kind]):.2f} s; from {min(wall_s[kind]):.2f} to {max(wall_s[kind]):.2f} s; the busiest "
+                             f"node had a processor for {statistics.median(busy_s[kind]):.2f} s")
+                for kind in list(kinds)[1:]:
+                    self.add(f"{query}, {kind} / 1 node, long", statistics.median(wall_s["1 node"]) / statistics.median(wall_s[kind]),
+                             "times", ">= 1.6" if kinds[kind][1] else "", "one worker each, TLS")
         for path in (whole, *halves):
             path.unlink()
-
-    def balance(self, cluster, graph, way):
-        """Gives the order until all that it goes by is known; returns what came of it."""
-        self.wait(lambda: self.rates_now(cluster)[0] > 0, "the rows to come")
-        while True:
-            said = cluster.ask("rebalance", way, "--json", fine=False)
-            done = json.loads(said) if said else {}
-            if done.get("error", "no answer") is None:
-                return f"{done['moves']} moves, {done['buckets']} buckets, {done['seconds']:.2f} s"
-            if cluster.state(graph) != "running":
-                raise Failed("the stream has ended before it was known how busy partitions are; take more --rows")
-            time.sleep(0.2)
-
-    def rates_now(self, cluster):
-        """Million rows/s of the source; and of all rows between operators the share that goes to another node."""
-        graphs = [graph for graph in json.loads(cluster.ask("top", "--once", "--json"))["graphs"] if graph["state"] == "running"]
-        operators, edges = (graphs[0]["operators"], graphs[0]["edges"]) if graphs else ([], [])
-        rows, left = (sum(edge[what] for edge in edges) for what in ("rows_per_s", "rows_left_per_s"))
-        readers = [reader["rows_per_s"] for operator in operators if operator["operator"] == "meters" for reader in operator["partitions"]]
-        apart = readers and min(readers) < 0.5 * max(readers)  # one has not begun, or is through
-        return 0 if apart else sum(readers) / 1e6, left / rows if rows else 0
-
-    def rates(self, cluster, graph):
-        """As rates_now(), once a second, until the stream ends: all rates, and the median share."""
-        seen = []
-        while cluster.state(graph) == "running":
-            now = self.rates_now(cluster)
-            if now[0] > 0:
-                seen.append(now)
-            time.sleep(1)
-        seen = seen[1:-1]  # the first may be from before, and in the last one there was an end
-        return [rate for rate, _ in seen], statistics.median(share for _, share in seen) if seen else 0
 
     def apart(self, query, whole, halves, turns):
         """How much sooner two processes that have nothing to do with each other are through with a half each than one with all of it."""
@@ -549,7 +517,7 @@ operators:
             self.warm(path)
         return paths
 
-    def submitted(self, cluster, graph, partitions, inputs):
+    def submitted(self, cluster, graph, partitions, inputs, more=()):
         """Seconds from the command to its end, when all results have their names; processor time of the node that took the most of it."""
         for results in cluster.folder.glob("n?/results"):
             shutil.rmtree(results)
@@ -557,7 +525,7 @@ operators:
         sources = [word for i, path in enumerate(inputs) for word in ("--source", f"n{i + 1}={path}")]
         before = {name: node.processor_s() for name, node in cluster.nodes.items()}
         begun = time.perf_counter()
-        cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={partitions}", *BY_HOUSE, "--wait")
+        cluster.ask("submit", ROOT / "debs14" / graph, *sources, "--set", f"partitions={partitions}", *BY_HOUSE, *more, "--wait")
         seconds = time.perf_counter() - begun
         return seconds, max(max(node.processor_s() - before[name] for name, node in cluster.nodes.items()), 0.01)
 
