@@ -164,6 +164,8 @@ static int submit(struct pst_node *node, struct peer *peer, const Pst__Control *
             submission.fed = true;
         } else if (strcmp(admin->arguments[i], "--strict") == 0) {
             submission.strict = true;
+        } else if (strcmp(admin->arguments[i], "--by-source") == 0) {
+            submission.by_source = true;
         } else if (strcmp(admin->arguments[i], "--wait") == 0) {
             submission.wait = true;
         } else if (value == NULL || submission.setting_count == 64) {

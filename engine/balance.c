@@ -112,6 +112,30 @@ static bool all_told(const struct graph_record *record, uint32_t n)
     return true;
 }
 
+/* Of the buckets of which it has seen any, more on the average than count for nothing. */
+static bool is_clear(const struct dealt_told *dealt)
+{
+    uint64_t seen = 0;
+    for (uint32_t b = 0; dealt != NULL && b < dealt->bucket_count; b++)
+        seen += dealt->rows[b] != 0;
+    return seen != 0 && dealt->all > FEW_ROWS * seen;
+}
+
+bool pst_balance_is_clear(const struct pst_node *node, const struct graph_record *record)
+{
+    bool clear = record->loads.incarnation == record->start->incarnation;
+    for (uint32_t n = 0; clear && n < record->moving->layout_count; n++)
+        for (uint32_t input = 0; moves(node, record, n) && input < record->graph->nodes[n].input_count; input++) {
+            if (!is_divided(record, n, input) ||
+                record->graph->nodes[maker_of(record, n, input)].op->role != PST_ROLE_SOURCE)
+                continue;
+            for (uint32_t i = 0; i < record->start->start->n_nodes && clear; i++)
+                clear = record->left[i] || !makes(record, i, maker_of(record, n, input)) ||
+                        is_clear(pst_dealt_find(&record->loads, i, n, input));
+        }
+    return clear;
+}
+
 /* On each bucket of the operator, by all nodes and inputs; not all told: none. */
 static void rows_sum(const struct graph_record *record, uint32_t n, double *ret_rows)
 {

@@ -1141,6 +1141,7 @@ static int start_fill(struct pst_node *node, const struct submission *submission
     start->n_settings = submission->setting_count;
     start->file = pst_arena_strdup(arena, submission->file);
     start->strict = submission->strict;
+    start->by_source = submission->by_source;
     start->fed = submission->fed;
     start->keys = pst_arena_strdup(arena, submission->keys != NULL ? submission->keys : "");
     start->checkpoint_every_ns = node->options.checkpoints != NULL ? node->options.every_ns : 0;
@@ -1194,6 +1195,8 @@ static int sealed_good(const struct pst_node *node, const struct submission *sub
         return PST_OK;
     if (submission->source_count > 1)
         (void)pst_text_printf(why, "a sealed stream is one: it is read by one node");
+    else if (submission->by_source)
+        (void)pst_text_printf(why, "--by-source means nothing with --sealed: its partitions go elsewhere stop and go");
     else if (submission->strict)
         (void)pst_text_printf(why, "--strict means nothing with --sealed: lines are parsed where rows are sealed");
     else if (node->options.insecure && strncmp(submission->keys, "unix:", 5) != 0)

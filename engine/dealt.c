@@ -88,18 +88,12 @@ static void dealing_look(const struct run *run, const struct edge *edge, struct 
     dealing->looked_ns = now_ns;
 }
 
-void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, uint64_t now_ns)
+static void edge_tell(struct pst_node *node, struct hosted *hosted, const struct edge *edge, uint64_t now_ns)
 {
     const struct run *run = &hosted->run;
     uint32_t rows[PST_BUCKETS_MAX];
-    if (hosted->dealings == NULL && run->edge_count != 0) {
-        hosted->dealings = pst_calloc(1, sizeof *hosted->dealings + run->edge_count * sizeof hosted->dealings->of[0]);
-        if (hosted->dealings != NULL)
-            hosted->dealings->count = run->edge_count;
-    }
-    const struct edge *edge = hosted->dealings != NULL ? edge_next(run, hosted->dealings) : NULL;
-    struct dealing *dealing = edge != NULL ? &hosted->dealings->of[edge->index] : NULL;
-    if (edge == NULL || !dealing_room(dealing, edge->bucket_mask + 1))
+    struct dealing *dealing = &hosted->dealings->of[edge->index];
+    if (!dealing_room(dealing, edge->bucket_mask + 1))
         return; /* without memory it is not known this time */
     dealing_look(run, edge, dealing, now_ns);
     Pst__Beat beat = PST__BEAT__INIT;
@@ -121,6 +115,26 @@ void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, uint64_t now_n
     message.body_case = PST__CONTROL__BODY_BEAT;
     message.beat = &beat;
     pst_node_tell(node, &message);
+}
+
+void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, bool several, uint64_t now_ns)
+{
+    const struct run *run = &hosted->run;
+    const struct edge *first = NULL;
+    uint32_t told = 0;
+    if (hosted->dealings == NULL && run->edge_count != 0) {
+        hosted->dealings = pst_calloc(1, sizeof *hosted->dealings + run->edge_count * sizeof hosted->dealings->of[0]);
+        if (hosted->dealings != NULL)
+            hosted->dealings->count = run->edge_count;
+    }
+    while (hosted->dealings != NULL && (told == 0 || (several && told < PST_BUCKETS_MAX))) {
+        const struct edge *edge = edge_next(run, hosted->dealings);
+        if (edge == NULL || edge == first)
+            return;
+        first = first != NULL ? first : edge;
+        edge_tell(node, hosted, edge, now_ns);
+        told += edge->bucket_mask + 1;
+    }
 }
 
 /* ---- what the coordinator keeps ---- */

@@ -5,8 +5,11 @@
 
 #include <string.h>
 
-enum { AVERAGE_SECONDS = 30, LOOKS_MAX = 1000 };
+enum { AVERAGE_SECONDS = 30 };
 #define TELL_NS (UINT64_C(1000) * 1000 * 1000)
+/* Of a run whose buckets are to be where their rows come from as soon as that is known (Start.by_source). */
+#define EARLY_TELL_NS (UINT64_C(50) * 1000 * 1000)
+#define EARLY_NS (UINT64_C(3000) * 1000 * 1000)
 
 static uint64_t now_ns(const struct pst_node *node) { return node->world->now_ns(node->world->self); }
 
@@ -121,6 +124,11 @@ static bool fed_look(const struct run *run, Pst__Fed *fed)
     return true;
 }
 
+static bool is_early(const struct hosted *hosted, uint64_t now)
+{
+    return hosted->by_source && now - hosted->run.begun_ns < EARLY_NS;
+}
+
 static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
 {
     struct load_lists lists;
@@ -148,7 +156,16 @@ static void run_tell(struct pst_node *node, struct hosted *hosted, uint64_t now)
         pst_node_tell(node, &message);
     }
     pst_arena_fini(&arena);
-    pst_dealt_tell(node, hosted, now);
+    pst_dealt_tell(node, hosted, is_early(hosted, now), now);
+}
+
+static uint64_t tell_every_ns(const struct pst_node *node, uint64_t now)
+{
+    uint64_t every_ns = node->options.tell_ns != 0 ? node->options.tell_ns : TELL_NS;
+    for (uint32_t i = 0; i < node->hosted_count && every_ns > EARLY_TELL_NS; i++)
+        if (!node->hosted[i]->superseded && is_early(node->hosted[i], now))
+            every_ns = EARLY_TELL_NS;
+    return every_ns;
 }
 
 void pst_loads_tell(struct pst_node *node)
@@ -156,9 +173,9 @@ void pst_loads_tell(struct pst_node *node)
     uint64_t now = now_ns(node);
     Pst__Beat beat = PST__BEAT__INIT;
     Pst__Control message = PST__CONTROL__INIT;
-    if (now < node->loads_ns)
+    if (node->loads_ns != 0 && now < node->loads_ns + tell_every_ns(node, now))
         return;
-    node->loads_ns = now + (node->options.tell_ns != 0 ? node->options.tell_ns : TELL_NS);
+    node->loads_ns = now | 1;
     beat.time_ns = now;
     beat.memory_bytes = node->options.memory != NULL ? node->options.memory() : 0;
     beat.disk_bytes = pst_disk_used(&node->disk);
@@ -187,11 +204,17 @@ void pst_loads_forget(struct loads *loads, uint32_t index)
     for (uint32_t i = 0; i < loads->capacity; i++)
         if (loads->items[i].taken && loads->items[i].node == index) {
             loads->items[i].now = loads->items[i].before = (struct load_sample){.watermark = INT64_MIN};
-            loads->items[i].looks = 0;
+            loads->items[i].over_s = 0;
         }
     pst_dealt_forget(loads, index);
     if (index < NODE_MEMBERS_MAX)
         loads->fed[index] = (struct fed_told){0};
+}
+
+void pst_loads_anew(struct loads *loads)
+{
+    for (uint32_t i = 0; i < loads->capacity; i++)
+        loads->items[i].over_s = 0;
 }
 
 /* Its place, or that where it would be. */
@@ -271,18 +294,19 @@ bool pst_load_share(const struct load *load, double *ret_share)
     return true;
 }
 
-/* Queries work in bursts, at the ends of slices and windows: the first looks count alike, later ones so that the last AVERAGE_SECONDS do. */
+/* Queries work in bursts, at the ends of slices and windows: all of the first AVERAGE_SECONDS counts alike, later ones so that the last
+ * AVERAGE_SECONDS do. */
 static void busy_take(struct load *load)
 {
     double thread, worker, seconds = (double)(load->now.time_ns - load->before.time_ns) / 1e9;
     if (!shares(load, &thread, &worker)) {
-        load->looks = 0;
+        load->over_s = 0;
         return;
     }
-    double first = 1.0 / (load->looks + 1), later = seconds / (seconds + AVERAGE_SECONDS);
-    load->busy = load->looks == 0 ? 0 : load->busy;
-    load->busy += (thread + worker - load->busy) * (first > later ? first : later);
-    load->looks += load->looks < LOOKS_MAX;
+    double over_s = load->over_s < AVERAGE_SECONDS ? load->over_s : AVERAGE_SECONDS;
+    load->busy = load->over_s > 0 ? load->busy : 0;
+    load->busy += (thread + worker - load->busy) * seconds / (seconds + over_s);
+    load->over_s = over_s + seconds;
 }
 
 static void sample_take(struct pst_node *node, struct loads *loads, const struct load *key,
@@ -299,7 +323,7 @@ static void sample_take(struct pst_node *node, struct loads *loads, const struct
 
 bool pst_load_busy(const struct load *load, uint64_t now_ns, double *ret_busy)
 {
-    if (load->looks == 0 || now_ns - load->heard_ns >= LOAD_STALE_NS)
+    if (load->over_s <= 0 || now_ns - load->heard_ns >= LOAD_STALE_NS)
         return false;
     *ret_busy = load->busy;
     return true;

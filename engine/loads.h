@@ -19,8 +19,9 @@ enum { LOADS_MAX = 16384, LOADS_A_MESSAGE = 200 };
 
 /* ---- a node's ---- */
 void pst_loads_tell(struct pst_node *node);
-/* dealt.c: of a run, what its producers here have dealt to the buckets of one operator's input; the next one in turn. */
-void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, uint64_t now_ns);
+/* dealt.c: of a run, what its producers here have dealt to the buckets of one operator's input; the next one in turn. several: of as many as
+ * PST_BUCKETS_MAX buckets are, of one at least. */
+void pst_dealt_tell(struct pst_node *node, struct hosted *hosted, bool several, uint64_t now_ns);
 void pst_dealings_free(struct dealings *dealings);
 /* Of a run, as a message has it; an operator that is no partition of its own stands once, as partition 0. Lies in `arena`; false: no memory. */
 struct load_lists {
@@ -38,6 +39,8 @@ void pst_loads_take(struct pst_node *node, struct graph_record *record, uint32_t
 void pst_loads_free(struct loads *loads);
 /* Of the graph's node of this index: it is dead. */
 void pst_loads_forget(struct loads *loads, uint32_t index);
+/* How busy partitions are counts from the next look on: what they have, they have not had before. */
+void pst_loads_anew(struct loads *loads);
 const struct load *pst_load_find(const struct loads *loads, bool edge, uint32_t index, uint32_t operator_index,
                                  uint32_t number);
 

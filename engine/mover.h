@@ -317,6 +317,7 @@ struct order_wanted {
     uint32_t operator_index, count; /* SCALE */
     enum rebalance by;              /* REBALANCE */
     uint64_t deadline_ns;
+    bool first; /* REBALANCE: nothing of it was under way before */
 };
 /* False: none of the graph's orders is one that another coordinator would go on with, or it is given up. */
 bool pst_order_wanted(const struct graph_record *record, struct order_wanted *ret_wanted);
@@ -352,6 +353,9 @@ bool pst_order_can_move(const struct pst_node *node, const struct graph_record *
 struct balance;
 int pst_balance_new(const struct pst_node *node, const struct graph_record *record, bool by_source,
                     struct balance **ret_balance);
+/* Of each operator that may move and is given a source's rows, every node that reads has told where enough of them go; record->moving is
+ * there. */
+bool pst_balance_is_clear(const struct pst_node *node, const struct graph_record *record);
 void pst_balance_free(struct balance *balance);
 bool pst_balance_is_by_source(const struct balance *balance);
 /* What is to move next; what the wish points to is good until the next call. False: nothing. */

@@ -340,6 +340,7 @@ static int hosted_begin(struct pst_node *node, struct hosted *hosted, const Pst_
         rc = PST_EINVAL;
     if (rc != PST_OK)
         return rc;
+    hosted->by_source = start->by_source;
     hosted->options = (struct pst_run_options){
         .output_dir = pst_arena_printf(&hosted->arena, "%s/results/%s", node->options.directory, hosted->graph_name),
         .fed = start->fed,

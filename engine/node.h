@@ -129,6 +129,7 @@ struct hosted {                       /* a graph's run, or one that is to be beg
     char part_why[300];
     uint32_t part_takeover, part_replaced;
     uint64_t part_told; /* the id of the connection on which the coordinator was told; UINT64_MAX: it is this node */
+    bool by_source;     /* Start.by_source */
     bool loads_told;    /* how busy it is, once at least (loads.h) */
     struct dealings *dealings; /* whom its rows go to, as it was told last (loads.h); NULL: it never was */
     uint64_t ready_told;       /* the same: that its workers have their keys (Started.ready) */
@@ -358,8 +359,8 @@ struct load {                              /* of a partition, or of the part of 
     bool edge, taken;
     uint64_t heard_ns; /* on the coordinator's clock */
     struct load_sample now, before;
-    double busy;    /* how many processors it takes, over the last seconds: its thread, and its worker in an enclave */
-    uint32_t looks; /* that `busy` is of; 0: it is not known */
+    double busy;   /* how many processors it takes, over the last seconds: its thread, and its worker in an enclave */
+    double over_s; /* that `busy` is of; 0: it is not known */
 };
 struct dealt_told { /* what a node has said that it deals to an operator's buckets, of its last seconds */
     uint32_t node, operator_index, input, bucket_count;
@@ -486,6 +487,10 @@ struct graph_record {
         char path[PST_STORE_PATH_BYTES];
         uint32_t tries; /* incarnations that have ended amid it */
     } kept;
+    struct {                            /* of one that was submitted with --by-source (orders.c) */
+        uint64_t incarnation, since_ns; /* since nothing of it moves; 0: something does */
+        uint32_t looks;
+    } by_source;
     struct past *past[MOVES_KEPT_MAX]; /* its moves, the newest last */
     uint32_t past_count;
     struct pst_arena places_arena; /* of start's places and layouts */
@@ -577,6 +582,7 @@ struct submission {
     bool fed;         /* it reads what a connection brings */
     const char *keys; /* its rows are sealed: where its workers get their keys; NULL: they are not */
     bool strict;
+    bool by_source;   /* its buckets go to where their rows come from, as soon as that is known */
     const char *from; /* a savepoint to go on from; NULL: it begins at the beginning */
     uint64_t asked_by, request;
     uint64_t deadline_ns; /* of each move that was asked for; 0: nothing was said */

@@ -1,5 +1,6 @@
 /* orders.c - see mover.h: what commands that move partitions want, as one move after the other. Each graph works for one order at a time;
  * drain and rebalance are for all of them. */
+#include "engine/loads.h"
 #include "engine/mover.h"
 
 #include <inttypes.h>
@@ -566,10 +567,48 @@ void pst_orders_tell(struct pst_node *node, double silent_s)
     }
 }
 
+/* Of a graph that was submitted with --by-source. The first look is when it is clear where rows come from, with little state to move: what
+ * partitions do is not known well by then, and changes as windows fill. So it is looked again, twice, at what was told since all had moved. */
+static const uint64_t by_source_after_ns[] = {0, UINT64_C(1000) * 1000 * 1000, UINT64_C(4000) * 1000 * 1000};
+enum { BY_SOURCE_LOOKS = sizeof by_source_after_ns / sizeof by_source_after_ns[0] };
+
+static void by_source_step(struct pst_node *node, struct graph_record *record)
+{
+    struct pst_text why = {0};
+    const struct order_wanted wanted = {
+        .kind = ORDER_REBALANCE, .by = REBALANCE_BY_SOURCE, .deadline_ns = DEADLINE_NS, .first = true};
+    if (!record->start->start->by_source || record->state != GRAPH_RUNNING || record->restored || record->begins ||
+        record->saving || record->stop_to != NULL)
+        return;
+    if (pst_order_under_way(record) || record->by_source.incarnation != record->start->incarnation) {
+        record->by_source.looks *= record->by_source.incarnation == record->start->incarnation;
+        record->by_source.incarnation = record->start->incarnation;
+        record->by_source.since_ns = 0;
+        return;
+    }
+    if (record->by_source.since_ns == 0) {
+        record->by_source.since_ns = now_ns(node);
+        pst_loads_anew(&record->loads);
+    }
+    if (now_ns(node) < record->by_source.since_ns + by_source_after_ns[record->by_source.looks] ||
+        pst_moves_of(record) == NULL || !pst_balance_is_clear(node, record))
+        return;
+    bool last = record->by_source.looks + 1 == BY_SOURCE_LOOKS;
+    record->start->start->by_source = !last; /* with the record of its first move */
+    if (pst_order_again(node, record, &wanted, NULL, &why) == PST_OK) {
+        record->by_source.looks++;
+        record->by_source.since_ns = 0;
+    } else {
+        record->start->start->by_source = true;
+    }
+    pst_text_fini(&why);
+}
+
 void pst_orders_step(struct pst_node *node)
 {
     for (uint32_t i = 0; i < node->duty->graph_count; i++) {
         pst_kept_step(node, node->duty->graphs[i]);
+        by_source_step(node, node->duty->graphs[i]);
         if (node->duty->graphs[i]->moving != NULL)
             progress_tell(node, node->duty->graphs[i], NULL);
     }
@@ -1161,7 +1200,10 @@ int pst_order_again(struct pst_node *node, struct graph_record *record, const st
     order->operator_index = wanted->kind == ORDER_SCALE ? wanted->operator_index : 0;
     order->count = wanted->count;
     record->moving->balance = balance;
-    pst_node_log(node, "%s: the %s that was under way goes on", order->node, kind_names[order->kind]);
+    if (wanted->first)
+        pst_node_log(node, "%s: where their rows come from is known: buckets go there", order->node);
+    else
+        pst_node_log(node, "%s: the %s that was under way goes on", order->node, kind_names[order->kind]);
     order->graphs = 1;
     record->moving->order = order;
     record->moving->relocated = false;

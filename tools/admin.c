@@ -157,7 +157,7 @@ static int submit_run(const struct pst_call *call)
         bool source = strcmp(call->flags[i].flag->name, "source") == 0;
         if (!source && strcmp(call->flags[i].flag->name, "set") != 0)
             continue;
-        if (asked.question.argument_count + 11 > ARGUMENTS_MAX) {
+        if (asked.question.argument_count + 12 > ARGUMENTS_MAX) {
             pst_complain(call, PST_EXIT_USAGE, "too many --set or --source");
             return PST_EXIT_USAGE;
         }
@@ -181,6 +181,8 @@ static int submit_run(const struct pst_call *call)
         asked.arguments[asked.question.argument_count++] = "--listen";
     if (pst_call_flag(call, "strict") != NULL)
         asked.arguments[asked.question.argument_count++] = "--strict";
+    if (pst_call_flag(call, "by-source") != NULL)
+        asked.arguments[asked.question.argument_count++] = "--by-source";
     if (pst_call_flag(call, "wait") != NULL)
         asked.arguments[asked.question.argument_count++] = "--wait";
     int exit_code = file_read(call, call->operands[0], &text);
@@ -209,6 +211,9 @@ static const struct pst_flag submit_flags[] = {
     {"keys", 0, "ADDRESS", false,
      "With --sealed: where `penstock key serve` answers the nodes, HOST:PORT, or unix:PATH on each of them.", NULL},
     {"strict", 0, NULL, false, "Stop at the first malformed line.", NULL},
+    {"by-source", 0, NULL, false,
+     "As soon as it is known where rows come from, bring buckets there, as `penstock rebalance --by-source` does.",
+     NULL},
     {"wait", 0, NULL, false, "End when the graph has ended, and not when it runs.", NULL},
     {NULL, 0, NULL, false, NULL, NULL},
 };
@@ -232,6 +237,10 @@ const struct pst_verb pst_verb_submit = {
         "With `--listen` the source reads no file: it waits for a stream that `penstock replay` sends. When the node "
         "that "
         "reads dies, another one goes on. With several `--source` each of these nodes reads a stream of its own.\n\n"
+        "With `--by-source` buckets go to the node where most of their rows come from as soon as that is known, which "
+        "is "
+        "within a second where rows come by the million, as with `penstock rebalance --by-source`; it is looked at "
+        "again one and four seconds later. The command does not wait for it.\n\n"
         "With `--from` the graph goes on where the savepoint ends: with its state, at its place in the input, behind "
         "what its sinks had written; the results of both together are those of one run. The graph may be another "
         "version of the one that was stopped, as with `penstock run --resume`: what would lose state is refused. Its "
@@ -243,6 +252,8 @@ const struct pst_verb pst_verb_submit = {
     .examples = "penstock submit load.yaml --node 127.0.0.1:7001 --tls authority/me --set partitions=4\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n2 --input /data/meters.csv\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv\n"
+                "penstock submit load.yaml --node unix:n1/admin.sock --source n1=/data/a.csv --source n2=/data/b.csv "
+                "--by-source\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --listen --source n1 --source n2\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --from before-upgrade\n"
                 "penstock submit load.yaml --node unix:n1/admin.sock --sealed --keys keeper:7400 --input meters.sealed",
@@ -513,7 +524,7 @@ const struct pst_verb pst_verb_rebalance = {
         "node "
         "to node: where several nodes read, as `penstock submit --source` has it, each what it reads itself. Every "
         "node "
-        "keeps its part of what there is to do, within a tenth: beyond that it gives the buckets away that are missed "
+        "keeps its part of what there is to do, within 4 in 100: beyond that it gives the buckets away that are missed "
         "least there. All buckets that go from one partition to one node are one move. What helps it is `bucket_by` of "
         "a "
         "graph's operators (`penstock help graphs`).\n\n"

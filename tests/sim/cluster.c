@@ -559,7 +559,7 @@ static void client_ask(struct cluster *cluster)
     Pst__Admin admin = PST__ADMIN__INIT;
     Pst__Control message = PST__CONTROL__INIT;
     char settings[SCENE_SETTINGS_MAX][100], readers[CLUSTER_FEW_NODES][20],
-        *arguments[SCENE_SETTINGS_MAX + 5 + 2 * CLUSTER_FEW_NODES] = {(char *)(uintptr_t) "submit",
+        *arguments[SCENE_SETTINGS_MAX + 6 + 2 * CLUSTER_FEW_NODES] = {(char *)(uintptr_t) "submit",
                                                                       (char *)(uintptr_t) "graph"};
     admin.arguments = arguments;
     admin.n_arguments = 2;
@@ -578,6 +578,8 @@ static void client_ask(struct cluster *cluster)
     }
     if (cluster->fed)
         arguments[admin.n_arguments++] = (char *)(uintptr_t) "--listen";
+    if (cluster->by_source)
+        arguments[admin.n_arguments++] = (char *)(uintptr_t) "--by-source";
     if (client->from[0] != '\0') {
         arguments[admin.n_arguments++] = (char *)(uintptr_t) "--from";
         arguments[admin.n_arguments++] = client->from;

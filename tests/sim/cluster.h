@@ -128,6 +128,7 @@ struct cluster {
     uint32_t poor;          /* 1 + the node that has no folder for checkpoints; 0: none */
     uint32_t source;        /* the node that reads the input */
     bool abreast;           /* readers' inputs grow alike; else each more slowly than the one before */
+    bool by_source;         /* the graph is submitted with --by-source */
     uint32_t reader_count;  /* above 1: so many nodes from the first on read, each the houses that are its own */
     enum cluster_lack {
         LACKS_NOTHING,

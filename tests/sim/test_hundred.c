@@ -134,7 +134,7 @@ static void loads_pretend(struct cluster *cluster)
     struct graph_record *record = record_of(cluster);
     for (uint32_t i = 0; record != NULL && i < record->loads.capacity; i++) {
         struct load *load = &record->loads.items[i];
-        if (!load->taken || load->edge || load->looks == 0)
+        if (!load->taken || load->edge || load->over_s <= 0)
             continue;
         load->busy = busy_of(record, load->operator_index, load->number);
     }

@@ -66,13 +66,14 @@ static int asked(struct cluster *cluster, const char *verb, const char *first)
     return client->wish_error;
 }
 
-static struct cluster *cluster_of(const struct pst_text *text, uint64_t seed, bool elects)
+static struct cluster *cluster_of(const struct pst_text *text, uint64_t seed, bool elects, bool by_source)
 {
     struct cluster *cluster = calloc(1, sizeof *cluster);
     cluster_init_many(cluster, seed, READERS, text, input);
     cluster->client.graph_name = "load";
     cluster->reader_count = READERS;
     cluster->elects = elects;
+    cluster->by_source = by_source;
     cluster->dead_ns = 10 * SECOND_NS;
     cluster->abreast = true;
     cluster->portion_bytes = elects ? 1 << 20 : 0; /* then it is told more often how busy partitions are */
@@ -108,7 +109,7 @@ static void buckets_go_to_the_nodes_that_read_their_houses(void **state)
     struct scene wanted;
     struct pst_text text = {0};
     wanted_make(&wanted, &text);
-    struct cluster *cluster = cluster_of(&text, 1, false);
+    struct cluster *cluster = cluster_of(&text, 1, false, false);
     assert_int_equal(asked(cluster, "rebalance", "--by-source"), PST_ETIMEOUT); /* nobody has told anything yet */
     rows_come(cluster);
     int error = PST_ETIMEOUT;
@@ -143,7 +144,7 @@ static void the_next_coordinator_goes_on_with_it(void **state)
     for (uint64_t seed = 1; seed <= 4; seed++) {
         char what[40];
         (void)snprintf(what, sizeof what, "seed %llu", (unsigned long long)seed);
-        struct cluster *cluster = cluster_of(&text, seed, true);
+        struct cluster *cluster = cluster_of(&text, seed, true, false);
         rows_come(cluster);
         int error = PST_ETIMEOUT;
         bool deposed = false;
@@ -183,11 +184,53 @@ static void the_next_coordinator_goes_on_with_it(void **state)
     scene_fini(&wanted);
 }
 
+static bool all_at_home(const struct cluster *cluster)
+{
+    const struct graph_record *record = cluster_record(cluster);
+    return record != NULL && record->moving != NULL && record->state == GRAPH_RUNNING && !pst_order_under_way(record) &&
+           strangers(record, "plug_load") + strangers(record, "house_load") == 0;
+}
+
+/* Nobody orders anything; deposes: the coordinator is another one before it is known whose rows are whose. */
+static void submitted_so(const struct scene *wanted, const struct pst_text *text, uint64_t seed, bool deposes)
+{
+    char what[60];
+    (void)snprintf(what, sizeof what, "submitted so%s, seed %llu", deposes ? ", deposed" : "",
+                   (unsigned long long)seed);
+    struct cluster *cluster = cluster_of(text, seed, deposes, true);
+    assert_true(cluster_record(cluster)->start->start->by_source);
+    if (deposes)
+        cluster_depose(cluster, cluster_coordinator(cluster), false);
+    while (!all_at_home(cluster) && !cluster->client.done)
+        cluster_turn(cluster, what);
+    if (cluster->client.done)
+        fail_msg("%s: the input has ended, and houses are elsewhere", what);
+    cluster_run(cluster, 0, false, what);
+    cluster_same(wanted, cluster, "load", what);
+    moves_no_order(cluster, what);
+    cluster_fini(cluster);
+    free(cluster);
+}
+
+static void a_graph_that_is_submitted_so_needs_no_order(void **state)
+{
+    (void)state;
+    struct scene wanted;
+    struct pst_text text = {0};
+    wanted_make(&wanted, &text);
+    submitted_so(&wanted, &text, 1, false);
+    for (uint64_t seed = 1; seed <= 3; seed++)
+        submitted_so(&wanted, &text, seed, true);
+    pst_text_fini(&text);
+    scene_fini(&wanted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buckets_go_to_the_nodes_that_read_their_houses),
         cmocka_unit_test(the_next_coordinator_goes_on_with_it),
+        cmocka_unit_test(a_graph_that_is_submitted_so_needs_no_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
