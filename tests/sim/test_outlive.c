@@ -864,7 +864,7 @@ static void stay_look(struct stay *stay, const struct graph_record *record)
         late_begins(stay, false);
     const struct moving *moving = record->moving;
     bool moves = moving != NULL && moving->now != NULL;
-    if (stay->refused && !stay->forgot && !moves)
+    if (stay->refused && !stay->forgot && moving != NULL && !moves)
         forgotten(stay, record);
     if (!stay->asked) {
         stay_ask(stay, record);
