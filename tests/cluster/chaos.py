@@ -265,6 +265,7 @@ class Chaos:
         self.order("drain", node.name, "--undo", then=answered)
 
     def switch_off(self, node, wait, then=None):
+        node.wanted = False  # nor is it drained, and brought back behind that, before it is up again
         node.signal(signal.SIGKILL)
         node.process.wait()
 
