@@ -49,7 +49,8 @@ bool pst_pool_is_short(const struct pst_pool *pool) /* as of some moment or othe
 /* Where memory is dear all states are of one thread: they are an enclave's. */
 bool pst_pool_is_half_full(const struct pst_pool *pool)
 {
-    uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed);
+    uint64_t used = atomic_load_explicit(&pool->pages_used, memory_order_relaxed) +
+                    atomic_load_explicit(&pool->kept, memory_order_relaxed);
     uint64_t left = pool->pages_max > used ? pool->pages_max - used : 0;
     return used >= (pool->dear && pool->fresh_left < left ? pool->fresh_left : left);
 }

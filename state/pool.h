@@ -29,7 +29,8 @@ uint8_t *pst_pool_take(struct pst_pool *pool, bool own, uint64_t left, pool_how 
 void pst_pool_came(struct pst_pool *pool);                          /* a page, from outside */
 void pst_pool_give(struct pst_pool *pool, bool own, uint8_t *page); /* its header and used bytes are wiped */
 bool pst_pool_is_half_full(
-    const struct pst_pool *pool); /* of what may be taken before pages leave half is; or some have left */
+    const struct pst_pool
+        *pool); /* of what may be taken before pages leave half is, or kept for others; or some have left */
 bool pst_pool_is_short(const struct pst_pool *pool); /* of pages for those who have less than their share */
 
 #endif

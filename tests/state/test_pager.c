@@ -475,6 +475,29 @@ static void where_memory_is_dear_a_state_stays_within_its_pool_and_loses_nothing
     walk_in(pool, PST_EVICT_EVENT_TIME);
 }
 
+/* Pages leave before a pool is full where others have not got their own yet: by then it has to be known which ones. */
+static void what_is_kept_for_others_counts_as_full(void **unused)
+{
+    (void)unused;
+    enum { POOL = 16 };
+    struct pst_pool *pool = pool_new(POOL);
+    uint8_t *pages[POOL / 2];
+    bool none;
+    pst_pool_own(pool, 0, 0, POOL / 2 - 1);
+    assert_false(pst_pool_is_half_full(pool));
+    pst_pool_own(pool, 0, POOL / 2 - 1, POOL / 2);
+    assert_true(pst_pool_is_half_full(pool));
+    pst_pool_own(pool, 0, POOL / 2, 0);
+    for (uint32_t i = 0; i < POOL / 2; i++) {
+        assert_false(pst_pool_is_half_full(pool));
+        assert_non_null(pages[i] = pst_pool_take(pool, false, 0, POOL_FAIR, &none));
+    }
+    assert_true(pst_pool_is_half_full(pool));
+    for (uint32_t i = 0; i < POOL / 2; i++)
+        pst_pool_give(pool, false, pages[i]);
+    pst_pool_free(pool);
+}
+
 /* Pages of a table are wanted one after the other, round after round. */
 static void dear_memory_is_taken_when_pages_have_come_back_for_what_it_costs(void **unused)
 {
@@ -2114,6 +2137,7 @@ int main(void)
         cmocka_unit_test(slots_of_images_that_are_done_serve_again),
         cmocka_unit_test(an_image_refuses_what_was_changed_outside),
         cmocka_unit_test(what_is_sealed_for_an_image_has_not_left),
+        cmocka_unit_test(what_is_kept_for_others_counts_as_full),
         cmocka_unit_test(an_image_for_which_put_fails_is_none),
         cmocka_unit_test(any_allocation_may_fail),
     };
