@@ -636,6 +636,13 @@ static void tell_ended(struct pst_node *node, struct graph_record *record, uint3
             pst_coordinator_tell(node, start->nodes[i], &message);
 }
 
+/* Of an earlier version: it would take it for its node's end. It may come while there are such partitions, and its Start has none of them. */
+static bool knows_replaced(const struct pst_node *node, const char *name)
+{
+    const struct member *member = pst_coordinator_member(node->duty, name);
+    return member != NULL && member->outlives;
+}
+
 /* That its replica has what a partition had whose node lives; only: NULL: to all. */
 static void tell_replaced(struct pst_node *node, struct graph_record *record, uint32_t i, const char *only)
 {
@@ -654,7 +661,8 @@ static void tell_replaced(struct pst_node *node, struct graph_record *record, ui
     message.body_case = PST__CONTROL__BODY_ENDED;
     message.ended = &body;
     for (uint32_t k = 0; k < start->n_nodes; k++)
-        if (!record->left[k] && (only == NULL || strcmp(only, start->nodes[k]) == 0))
+        if (!record->left[k] && (only == NULL || strcmp(only, start->nodes[k]) == 0) &&
+            knows_replaced(node, start->nodes[k]))
             pst_coordinator_tell(node, start->nodes[k], &message);
 }
 
@@ -1602,7 +1610,8 @@ static void on_checkpointed(struct pst_node *node, struct graph_record *record, 
     record->rereads[index] = body->rereads;
     if (body->error == PST_OK &&
         (body->takeover != record->start->start->n_replaced_nodes ||
-         body->replaced != record->start->start->n_replaced_partitions)) { /* owners were others when it began */
+         (body->replaced < record->start->start->n_replaced_partitions &&
+          knows_replaced(node, record->start->start->nodes[index])))) { /* owners were others when it began */
         record->part_error = PST_EAGAIN;
         (void)snprintf(record->part_why, sizeof record->part_why, "a node was replaced by replicas meanwhile");
     }

@@ -244,12 +244,13 @@ bool pst_enclaves_wait(const struct worker *worker)
 {
     struct pst_ctx *waiting = NULL;
     for (uint32_t p = 0; p < worker->partition_count; p++)
-        if (worker->partitions[p]->enclave != NULL)
+        if (worker->partitions[p]->enclave != NULL && !pst_is_dead(worker->partitions[p]))
             pst_enclave_kick(worker->partitions[p]->enclave);
     for (int turn = 0; turn < TURNS; turn++) {
         for (uint32_t p = 0; p < worker->partition_count; p++) {
             struct pst_ctx *ctx = worker->partitions[p];
-            if (pst_ctx_enclave_asked(ctx) == 0 && !ctx->enclave_seals && !pst_moving_busy(ctx))
+            bool waits = pst_ctx_enclave_asked(ctx) != 0 || ctx->enclave_seals || pst_moving_busy(ctx);
+            if (!waits || pst_is_dead(ctx)) /* nothing comes of that one, whatever it was asked for */
                 continue;
             if (pst_enclave_has_news(ctx->enclave))
                 return true;

@@ -736,7 +736,7 @@ void pst_node_on_ended(struct pst_node *node, const Pst__Control *message)
 static bool may_finish(const struct hosted *hosted)
 {
     const struct run *run = &hosted->run;
-    if (pst_mover_busy(hosted->mover) || hosted->any_lost || !pst_run_finished(run))
+    if (pst_mover_busy(hosted->mover) || hosted->any_lost || hosted->takes_hold || !pst_run_finished(run))
         return false; /* workers stand still, or will: one that has ended cannot */
     bool may = pst_node_has_place(run, hosted->site.this_node) && !pst_checkpoint_stays(run);
     for (uint32_t k = 0; k < hosted->site.node_count && !may; k++)

@@ -21,7 +21,7 @@ static bool is_calm(const struct pst_node *node, const struct graph_record *reco
 {
     const Pst__Start *start = record->start->start;
     bool calm = record->state == GRAPH_RUNNING && !record->restored && record->stop_to == NULL && !record->saving &&
-                !pst_order_under_way(record) && !pst_moves_any_ended(record) &&
+                !pst_order_under_way(record) && !pst_moves_any_ended(record) && !pst_moves_any_dead(node, record) &&
                 (record->unmoved_ns == 0 || now_ns >= record->unmoved_ns + RETRY_NS);
     for (uint32_t i = 0; i < start->n_nodes && calm; i++) {
         const struct member *member = pst_coordinator_member(node->duty, start->nodes[i]);

@@ -264,6 +264,8 @@ void pst_copies_forget(struct run *run, uint32_t operator_index)
 bool pst_partition_dies(struct pst_ctx *ctx, int error, const char *why)
 {
     struct run *run = ctx->run;
+    if (pst_is_dead(ctx))
+        return true; /* its replica may be the owner by now */
     if (run->site == NULL || pst_twin(run, ctx->node_index, ctx->partition) == NO_TWIN || pst_is_muted(ctx) ||
         ctx->join != NULL)
         return false;
@@ -364,6 +366,13 @@ void pst_takeover_partition_told(struct hosted *hosted, const Pst__Ended *ended)
     if (!hosted->begun || gone.operator_index == hosted->graph->node_count || op->op->role != PST_ROLE_PLAIN ||
         gone.partition >= pst_partition_numbers(op))
         return; /* it is of another graph than this one */
+    struct run *run = &hosted->run;
+    uint32_t done = atomic_load_explicit(&run->replaced, memory_order_relaxed);
+    if (!is_there(run, &gone) && (gone.replaced <= done || hosted->gone_count == 0)) {
+        if (gone.replaced > done) /* those before it are, too: they are told in their order */
+            atomic_store_explicit(&run->replaced, gone.replaced, memory_order_release);
+        return;
+    }
     for (uint32_t i = 0; i < hosted->gone_count; i++)
         if (hosted->gone[i].replaced == gone.replaced)
             return;
