@@ -36,8 +36,8 @@ def attack(what, all_of, nth):
         del pieces[i]
     elif what == "repeat":
         pieces.insert(i, pieces[i])
-    elif what == "swap":  # with the next one of the same edge
-        k = next(k for k in range(i + 1, len(all_of)) if all_of[k]["edge"] == all_of[i]["edge"])
+    elif what == "swap":  # with the next one of the same edge and session: between two sessions there is no order
+        k = next(k for k in range(i + 1, len(all_of)) if (all_of[k]["edge"], all_of[k]["salt"]) == (all_of[i]["edge"], all_of[i]["salt"]))
         pieces[i], pieces[k] = pieces[k], pieces[i]
     elif what == "change":
         changed = bytearray(pieces[i])
